@@ -1,0 +1,86 @@
+"""What every view of the API shares."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from django.db.models import Model, QuerySet
+from django.http import Http404
+from rest_framework import serializers
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView as DRFAPIView
+
+from ..policy import Actor, Permission
+
+M = TypeVar("M", bound=Model)
+
+
+class APIView(DRFAPIView):
+    """A view behind the gates, in their order: key, state and network; rate limit; method; permission.
+
+    `permissions` names what each method needs; None lets any key pass.
+    """
+
+    permissions: ClassVar[Mapping[str, Permission | None]] = {}
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    default_response_headers: ClassVar[dict[str, str]] = {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        renderer = self.renderer_classes[0]()
+        request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
+        self.perform_authentication(request)
+        self.check_throttles(request)
+        if not hasattr(self, request.method.lower()):
+            self.http_method_not_allowed(request)
+        self.check_permissions(request)
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        error = MethodNotAllowed(str(request.method))
+        error.allowed_methods = self.allowed_methods  # type: ignore[attr-defined]  # for the Allow header
+        raise error
+
+    @property
+    def actor(self) -> Actor:
+        return self.request.user  # type: ignore[return-value]  # the key's authenticator sets an Actor
+
+    @property
+    def body(self) -> Any:
+        """The body, without the key if that is where it stood: it is no field of the item."""
+        fields = self.request.data
+        if self.request.auth.place == "body":
+            fields = fields.copy()
+            fields.pop("api_key", None)
+        return fields
+
+    def validated(
+        self,
+        serializer_class: type[serializers.Serializer[Any]],
+        instance: Model | None = None,
+        *,
+        partial: bool = False,
+    ) -> dict[str, Any]:
+        """The body's fields, or `ValidationError`."""
+        serializer = serializer_class(instance, data=self.body, partial=partial)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+    def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[M]]) -> Response:
+        """One page of a list, newest first."""
+        paginator = api_settings.DEFAULT_PAGINATION_CLASS()
+        rows = paginator.paginate_queryset(queryset, self.request, view=self)
+        return paginator.get_paginated_response(serializer_class(rows, many=True).data)
+
+    def created(self, data: Mapping[str, Any]) -> Response:
+        """201 with the new item and, in `Location`, where it is."""
+        location = self.request.build_absolute_uri(f"{self.request.path.rstrip('/')}/{data['id']}")
+        return Response(data, status=201, headers={"Location": location})
+
+
+def item_or_404(queryset: QuerySet[M], **lookup: Any) -> M:
+    """The one row. Another account's is as absent as none."""
+    item = queryset.filter(**lookup).first()
+    if item is None:
+        raise Http404
+    return item

@@ -1,0 +1,103 @@
+"""The account, its projects and their deployments, for programs."""
+
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import services
+from ..models import Account, Deployment, Project
+from ..policy import Permission
+from .base import APIView, item_or_404
+from .serializers import AccountSerializer, DeploymentSerializer, ProjectSerializer
+
+
+class AccountView(APIView):
+    permissions = {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE}
+
+    def get(self, request: Request) -> Response:
+        return Response(AccountSerializer(Account.objects.get(pk=self.actor.account.id)).data)
+
+    def patch(self, request: Request) -> Response:
+        fields = self.validated(AccountSerializer, partial=True)
+        account = services.rename_account(actor=self.actor, name=fields.get("name", self.actor.account.name))
+        return Response(AccountSerializer(account).data)
+
+
+class ProjectsView(APIView):
+    permissions = {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE}
+
+    def get(self, request: Request) -> Response:
+        return self.page(Project.objects.for_account(self.actor.account), ProjectSerializer)
+
+    def post(self, request: Request) -> Response:
+        project = services.create_project(actor=self.actor, **self.validated(ProjectSerializer))
+        return self.created(ProjectSerializer(project).data)
+
+
+class ProjectView(APIView):
+    permissions = {
+        "GET": Permission.PROJECT_READ,
+        "PUT": Permission.PROJECT_CHANGE,
+        "PATCH": Permission.PROJECT_CHANGE,
+        "DELETE": Permission.PROJECT_CHANGE,
+    }
+
+    def get(self, request: Request, project_id: str) -> Response:
+        return Response(ProjectSerializer(self._project(project_id)).data)
+
+    def put(self, request: Request, project_id: str) -> Response:
+        return self._change(project_id, partial=False)
+
+    def patch(self, request: Request, project_id: str) -> Response:
+        return self._change(project_id, partial=True)
+
+    def delete(self, request: Request, project_id: str) -> Response:
+        services.delete_project(actor=self.actor, project=self._project(project_id))
+        return Response(status=204)
+
+    def _project(self, project_id: str) -> Project:
+        return item_or_404(Project.objects.for_account(self.actor.account), pk=project_id)
+
+    def _change(self, project_id: str, *, partial: bool) -> Response:
+        project = self._project(project_id)
+        fields = {"name": project.name, **self.validated(ProjectSerializer, partial=partial)}
+        return Response(ProjectSerializer(services.change_project(actor=self.actor, project=project, **fields)).data)
+
+
+class DeploymentsView(APIView):
+    permissions = {
+        "GET": Permission.DEPLOYMENT_READ,
+        "POST": Permission.DEPLOYMENT_CHANGE,
+    }
+
+    def get(self, request: Request, project_id: str) -> Response:
+        return self.page(self._project(project_id).deployments.all(), DeploymentSerializer)
+
+    def post(self, request: Request, project_id: str) -> Response:
+        project = self._project(project_id)
+        deployment = services.create_deployment(
+            actor=self.actor, project=project, **self.validated(DeploymentSerializer)
+        )
+        return self.created(DeploymentSerializer(deployment).data)
+
+    def _project(self, project_id: str) -> Project:
+        return item_or_404(Project.objects.for_account(self.actor.account), pk=project_id)
+
+
+class DeploymentView(APIView):
+    permissions = {
+        "GET": Permission.DEPLOYMENT_READ,
+        "DELETE": Permission.DEPLOYMENT_CHANGE,
+    }
+
+    def get(self, request: Request, project_id: str, deployment_id: str) -> Response:
+        deployment = item_or_404(self._deployments(project_id), pk=deployment_id)
+        return Response(DeploymentSerializer(deployment).data)
+
+    def delete(self, request: Request, project_id: str, deployment_id: str) -> Response:
+        deployment = item_or_404(self._deployments(project_id), pk=deployment_id)
+        services.delete_deployment(actor=self.actor, deployment=deployment)
+        return Response(status=204)
+
+    def _deployments(self, project_id: str) -> QuerySet[Deployment]:
+        return Deployment.objects.for_account(self.actor.account).filter(project_id=project_id)

@@ -1,0 +1,49 @@
+"""Public ids: opaque strings whose prefix says what they name, such as `prj_7Kd2Qm0aXb9LsTyW`."""
+
+import secrets
+import string
+
+from django.urls import register_converter
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+RANDOM_LENGTH = 16
+
+
+def new_id(prefix: str) -> str:
+    """A new id: the prefix, an underscore and 16 random base62 characters (95 bits)."""
+    return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+
+
+def new_project_id() -> str:
+    return new_id("prj")
+
+
+def new_deployment_id() -> str:
+    return new_id("dep")
+
+
+def new_membership_id() -> str:
+    return new_id("mbr")
+
+
+def new_event_id() -> str:
+    return new_id("evt")
+
+
+def new_key_id() -> str:
+    return new_id("key")
+
+
+class IdConverter:
+    """An id in a path. Wider than our ids, so that a wrong one is a missing item and not a missing page."""
+
+    regex = "[0-9A-Za-z_-]{1,64}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(IdConverter, "id")

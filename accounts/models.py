@@ -1,0 +1,255 @@
+"""People, accounts and what an account owns, but for its keys."""
+
+from typing import Any, ClassVar, Never, Protocol, Self, TypeVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models, transaction
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from . import ids
+from .audit import Target
+from .policy import AccountRef, Role
+
+
+class HasAccountId(Protocol):
+    """An Account, or an `AccountRef` that stands for one."""
+
+    @property
+    def id(self) -> int: ...
+
+
+M = TypeVar("M", bound=models.Model)
+
+
+class AccountOwnedQuerySet(models.QuerySet[M]):
+    """Rows that belong to an account: every view starts here and nowhere else."""
+
+    def for_account(self, account: HasAccountId) -> Self:
+        return self.filter(account_id=account.id)
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Make a person who can sign in at once: the address counts as verified, for whoever calls this vouches for it.
+
+        Raises `ValueError` without an address and `IntegrityError` for one that is taken.
+        """
+        from allauth.account.models import EmailAddress
+
+        if not email:
+            raise ValueError("A person needs an e-mail address.")
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        with transaction.atomic(using=self._db):
+            user.save(using=self._db)
+            EmailAddress.objects.using(self._db).create(user=user, email=user.email, verified=True, primary=True)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Make an operator, who may use Django admin."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """Lower case throughout: no mail provider in use tells addresses apart by case."""
+        return (email or "").strip().lower()
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=self.normalize_email(username))
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Signs in by e-mail; what they may do stands in their memberships."""
+
+    email = models.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
+    name = models.CharField(max_length=100, blank=True)
+    is_staff = models.BooleanField("operator", default=False, help_text="May use Django admin.")
+    is_active = models.BooleanField(default=True, help_text="Switch off instead of deleting.")
+    date_joined = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = User.objects.normalize_email(self.email)
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.name or self.email
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def of(self, user: User) -> Self:
+        """The accounts a person is a member of."""
+        return self.filter(memberships__user=user)
+
+
+class Account(models.Model):
+    """The tenant. `slug` names it in URLs and never changes."""
+
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=60, unique=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ref(self) -> AccountRef:
+        return AccountRef(self.pk, self.slug, self.name)
+
+    @property
+    def target(self) -> Target:
+        return Target("account", self.slug, self.name)
+
+
+class Membership(models.Model):
+    """A person's role in an account. A person may hold different roles in different accounts."""
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_membership_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=[(role.value, role.label) for role in Role])
+    joined_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager["Membership"]] = AccountOwnedQuerySet["Membership"].as_manager()
+
+    class Meta:
+        ordering = ["joined_at", "id"]
+        constraints = [
+            models.UniqueConstraint("account", "user", name="membership_once_per_account"),
+            models.UniqueConstraint(
+                fields=["account"], condition=models.Q(role=Role.OWNER.value), name="membership_at_most_one_owner"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role.value for role in Role]), name="membership_known_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.get_role_display()} of {self.account}"
+
+    @property
+    def target(self) -> Target:
+        return Target("member", self.id, self.user.email)
+
+
+class Project(models.Model):
+    """What an account deploys."""
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_project_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="projects")
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager["Project"]] = AccountOwnedQuerySet["Project"].as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["account", "-created_at", "-id"], name="project_newest")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def target(self) -> Target:
+        return Target("project", self.id, self.name)
+
+
+class DeploymentQuerySet(models.QuerySet["Deployment"]):
+    def for_account(self, account: HasAccountId) -> Self:
+        return self.filter(project__account_id=account.id)
+
+
+class Deployment(models.Model):
+    """A revision of a project that went to a release stage.
+
+    `user` is whom the client names; `recorded_by` is the key or person that recorded it.
+    """
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_deployment_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
+    revision = models.CharField(max_length=200)
+    release_stage = models.CharField(max_length=100, default="production")
+    changes = models.TextField(blank=True)
+    user = models.CharField(max_length=200, blank=True)
+    recorded_by = models.CharField(max_length=254, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[models.Manager["Deployment"]] = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["project", "-created_at", "-id"], name="deployment_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.revision} to {self.release_stage}"
+
+    @property
+    def target(self) -> Target:
+        return Target("deployment", self.id, self.revision)
+
+
+class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
+    def update(self, **fields: Any) -> Never:
+        raise TypeError("Audit events are never changed.")
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> Never:
+        raise TypeError("Audit events are never changed.")
+
+    def delete(self) -> Never:
+        raise TypeError("Audit events are never deleted.")
+
+
+class AuditEvent(models.Model):
+    """One thing an actor did. Written by `audit.record`, kept as long as the account, never changed."""
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_event_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="audit_events")
+    at = models.DateTimeField(default=timezone.now)
+    event = models.CharField(max_length=40)
+    actor_kind = models.CharField(max_length=10)
+    actor_id = models.CharField(max_length=24, blank=True)
+    actor_label = models.CharField(max_length=254)
+    target_kind = models.CharField(max_length=20)
+    target_id = models.CharField(max_length=60)
+    target_label = models.CharField(max_length=254)
+    address = models.GenericIPAddressField(null=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    changes = models.JSONField(default=dict)
+
+    objects: ClassVar[models.Manager["AuditEvent"]] = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        indexes = [models.Index(fields=["account", "-at", "-id"], name="audit_event_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.actor_label} {self.event} {self.target_label}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("Audit events are never changed.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Never:
+        raise TypeError("Audit events are never deleted.")

@@ -1,0 +1,154 @@
+"""Who may do what: the one table that pages, API, commands and admin read. Pure: imports no models."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from .errors import NotPermitted
+
+
+class Permission(StrEnum):
+    """One thing that may be allowed, as `resource:action`. `read` looks; every other action changes."""
+
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_CHANGE = "account:change"
+    ACCOUNT_TRANSFER = "account:transfer"
+    ACCOUNT_CLOSE = "account:close"
+    PROJECT_READ = "project:read"
+    PROJECT_CHANGE = "project:change"
+    DEPLOYMENT_READ = "deployment:read"
+    DEPLOYMENT_CHANGE = "deployment:change"
+    USAGE_READ = "usage:read"
+    MEMBER_READ = "member:read"
+    MEMBER_CHANGE = "member:change"
+    API_KEY_READ = "api_key:read"
+    API_KEY_CHANGE = "api_key:change"
+    AUDIT_READ = "audit:read"
+
+    @property
+    def reads(self) -> bool:
+        return self.value.endswith(":read")
+
+
+class Role(StrEnum):
+    """What a person is in an account."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    USER = "user"
+
+    @property
+    def label(self) -> str:
+        return self.value.capitalize()
+
+
+class KeyRole(StrEnum):
+    """What a key is in its account."""
+
+    KEY = "key"
+    ADMINISTRATOR = "administrator"
+
+
+class KeyPermission(StrEnum):
+    """The permission of a key, as the Atatus page names it: "Read", "Write" or "Read & Write"."""
+
+    READ = "read"
+    WRITE = "write"
+    READ_WRITE = "read_write"
+
+    @property
+    def label(self) -> str:
+        return _KEY_PERMISSION_LABELS[self]
+
+    def covers(self, other: "KeyPermission") -> bool:
+        """Whether a key with this permission can do all that one with `other` can."""
+        return self in (other, KeyPermission.READ_WRITE)
+
+
+_KEY_PERMISSION_LABELS = {
+    KeyPermission.READ: "Read",
+    KeyPermission.WRITE: "Write",
+    KeyPermission.READ_WRITE: "Read & Write",
+}
+
+_LOOK = frozenset({Permission.ACCOUNT_READ, Permission.PROJECT_READ, Permission.DEPLOYMENT_READ, Permission.USAGE_READ})
+_WORK = frozenset({Permission.PROJECT_CHANGE, Permission.DEPLOYMENT_CHANGE})
+_ADMINISTER = frozenset(
+    {
+        Permission.MEMBER_READ,
+        Permission.MEMBER_CHANGE,
+        Permission.API_KEY_READ,
+        Permission.API_KEY_CHANGE,
+        Permission.AUDIT_READ,
+        Permission.ACCOUNT_CHANGE,
+    }
+)
+
+GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
+    Role.OWNER: frozenset(Permission),
+    Role.ADMIN: _LOOK | _WORK | _ADMINISTER,
+    Role.USER: _LOOK | {Permission.MEMBER_READ},
+    KeyRole.KEY: _LOOK | _WORK,
+    KeyRole.ADMINISTRATOR: _LOOK | _WORK | _ADMINISTER,
+}
+
+
+def _only(permissions: Iterable[Permission], allowed: KeyPermission) -> frozenset[Permission]:
+    wanted = {KeyPermission.READ: (True,), KeyPermission.WRITE: (False,), KeyPermission.READ_WRITE: (True, False)}
+    return frozenset(permission for permission in permissions if permission.reads in wanted[allowed])
+
+
+#: A key's power: its column of GRANTS, cut to its permission. Read reaches what looks, Write what changes.
+KEY_GRANTS: dict[tuple[KeyRole, str], frozenset[Permission]] = {
+    (role, permission.value): _only(GRANTS[role], permission) for role in KeyRole for permission in KeyPermission
+}
+
+
+class AccountRef(NamedTuple):
+    """As much of an account as an actor carries: enough to scope a query and to name it."""
+
+    id: int
+    slug: str
+    name: str
+
+
+class ActorKind(StrEnum):
+    PERSON = "person"
+    KEY = "key"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something: a person, a key or the system, in one account.
+
+    `address` and `request_id` tell where from, for the audit log; both are empty for the system.
+    """
+
+    kind: ActorKind
+    id: str
+    label: str
+    account: AccountRef
+    permissions: frozenset[Permission]
+    role: Role | KeyRole | None = None
+    address: str | None = None
+    request_id: str = ""
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+
+def system(account: AccountRef, label: str = "System") -> Actor:
+    """The operator at the command line or in Django admin, and what runs by itself."""
+    return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission))
+
+
+def require(actor: Actor, permission: Permission) -> None:
+    """Raise `NotPermitted`, saying what is missing, unless the actor has the permission."""
+    if permission in actor.permissions:
+        return
+    if actor.kind == ActorKind.KEY and actor.role is not None and permission in GRANTS[actor.role]:
+        missing = KeyPermission.READ if permission.reads else KeyPermission.WRITE
+        raise NotPermitted(f"This API key does not have the {missing.label} permission.")
+    raise NotPermitted("This item is for administrators only.")

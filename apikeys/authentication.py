@@ -1,0 +1,137 @@
+"""Who sends this request: finds the key in header, query string or body and opens the door with it.
+
+A key in two places, or twice in one, is refused (RFC 6750 §2). The body is read for a key only when
+neither header nor query has one.
+"""
+
+from typing import Literal, NamedTuple
+
+from django.conf import settings
+from django.http import QueryDict
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.request import Request
+
+from accounts.errors import Invalid, NotAuthenticated, NotPermitted, TooManyRequests
+from accounts.policy import KEY_GRANTS, AccountRef, Actor, ActorKind, KeyRole
+
+from . import lookup, networks, tokens
+from .lookup import KeyRecord
+from .throttling import limiter
+
+FIELD = "api_key"
+SCHEMES = ("bearer", "token")
+
+Place = Literal["header", "query", "body"]
+
+
+class Credential(NamedTuple):
+    """The key that opened a request, and where it stood: `request.auth`."""
+
+    key: KeyRecord
+    place: Place
+
+
+class APIKeyAuthentication(BaseAuthentication):
+    """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
+
+    Raises `NotAuthenticated` (401), `TooManyRequests` (429) after too many failures from one address,
+    `NotPermitted` (403) for a key of a suspended account or from a network it may not be used from, and
+    `Invalid` (400) for a key in more than one place.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Actor, Credential]:
+        secret, place = find(request)
+        address = request.META["REMOTE_ADDR"]
+        key = _open(secret, address)
+        if key.account_suspended is not None:
+            raise NotPermitted("This account is suspended.")
+        if key.allowed_networks != "[]" and not networks.is_within(address, key.networks):
+            raise NotPermitted("This API key may not be used from this address.")
+        return _actor(request, key, address), Credential(key, place)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="atatus"'
+
+
+def find(request: Request) -> tuple[str, Place]:
+    """The key as it was sent, and where. Raises `NotAuthenticated` without one, `Invalid` for several."""
+    found = _in_headers(request)
+    place: Place = "header"
+    if in_query := _in_query(request):
+        found, place = [*found, *in_query], "query"
+    if not found:
+        found, place = _in_body(request), "body"
+    if len(found) > 1:
+        raise Invalid("Send the API key once, and in one place only.")
+    if not found:
+        raise NotAuthenticated("API key is required!")
+    return found[0], place
+
+
+def _in_headers(request: Request) -> list[str]:
+    """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2)."""
+    values = []
+    meta = request.META
+    if sent := meta.get("HTTP_X_API_KEY"):
+        values = [value for part in sent.split(",") if (value := part.strip())]
+    if sent := meta.get("HTTP_AUTHORIZATION"):
+        for part in sent.split(","):
+            words = part.split()
+            if len(words) == 1:
+                values.append(words[0])
+            elif len(words) == 2 and words[0].lower() in SCHEMES:
+                values.append(words[1])
+    return values
+
+
+def _in_query(request: Request) -> list[str]:
+    if not request.META.get("QUERY_STRING"):
+        return []
+    return [value for value in request.query_params.getlist(FIELD) if value]
+
+
+def _in_body(request: Request) -> list[str]:
+    """Keys in the body's field. A body of a kind we don't read holds none; a malformed one is the client's error."""
+    try:
+        fields = request.data
+    except UnsupportedMediaType:
+        return []
+    if isinstance(fields, QueryDict):
+        return [value for value in fields.getlist(FIELD) if isinstance(value, str) and value]
+    if isinstance(fields, dict) and fields.get(FIELD):
+        return [str(fields[FIELD])]
+    return []
+
+
+def _open(secret: str, address: str) -> KeyRecord:
+    """The key of that secret. Raises `NotAuthenticated` if it opens nothing, and counts that against the address."""
+    key = lookup.by_digest(tokens.digest(secret)) if tokens.is_well_formed(secret) else None
+    if key is None:
+        problem = "API key is invalid!"
+    elif key.revoked is not None:
+        problem = "API key has been revoked!"
+    elif key.expired:
+        problem = "API key has expired!"
+    elif key.disabled is not None:
+        problem = "API key is disabled!"
+    else:
+        return key
+    outcome = limiter.hit("failed:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
+    if outcome is not None and not outcome.allowed:
+        raise TooManyRequests("Too many failed attempts. Please slow down.", retry_after=max(1, outcome.reset))
+    raise NotAuthenticated(problem)
+
+
+def _actor(request: Request, key: KeyRecord, address: str) -> Actor:
+    role = KeyRole.ADMINISTRATOR if key.administrator else KeyRole.KEY
+    return Actor(
+        ActorKind.KEY,
+        key.id,
+        key.name,
+        AccountRef(key.account_id, key.account_slug, key.account_name),
+        KEY_GRANTS[role, key.permission],
+        role,
+        address,
+        request._request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+    )

@@ -1,0 +1,105 @@
+"""Finding a key by its digest: one fixed statement, the only query of an authenticated request.
+
+The ORM spends ten times longer on building this query than a database on answering it. So the queryset's
+SQL is compiled once and run through Django's cursor; the models stay the only place that knows the columns.
+"""
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
+from .models import APIKey
+
+
+class KeyRecord(NamedTuple):
+    """What the gates need to know of a key and its account, in columns whose raw values need no converter."""
+
+    id: str
+    name: str
+    permission: str
+    administrator: bool
+    revoked: object  # when, or None
+    expired: object  # true, or false or None
+    disabled: object  # when, or None
+    expires_at: datetime | None
+    allowed_networks: str  # a JSON list
+    rate_limit: str | None
+    account_id: int
+    account_slug: str
+    account_name: str
+    account_suspended: object  # when, or None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return _networks(self.allowed_networks)
+
+    @property
+    def expiry(self) -> datetime | None:
+        """`expires_at` in UTC: SQLite hands it over without a zone."""
+        return self.expires_at and self.expires_at.replace(tzinfo=UTC) if self._is_naive else self.expires_at
+
+    @property
+    def _is_naive(self) -> bool:
+        return self.expires_at is not None and self.expires_at.tzinfo is None
+
+
+@lru_cache(maxsize=4096)
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+@lru_cache(maxsize=4)
+def _statement(vendor: str) -> str:
+    """The SQL, with one parameter: the digest."""
+    expired = ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
+    queryset = (
+        APIKey.objects.annotate(expired=expired)
+        .filter(digest="")
+        .values_list(
+            "id",
+            "name",
+            "permission",
+            "administrator",
+            "revoked_at",
+            "expired",
+            "disabled_at",
+            "expires_at",
+            "allowed_networks",
+            "rate_limit",
+            "account_id",
+            "account__slug",
+            "account__name",
+            "account__suspended_at",
+        )
+    )
+    sql, parameters = queryset.order_by().query.sql_with_params()
+    assert parameters == ("",), "the digest has to be the statement's only parameter"
+    return sql
+
+
+def by_digest(digest: str) -> KeyRecord | None:
+    """The key with this digest, whatever its state.
+
+    A database that was restarted leaves every thread a dead connection. A health check would cost a query
+    per request, so the lookup is tried once more on a fresh connection instead.
+    """
+    try:
+        row = _fetch(digest)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        row = _fetch(digest)
+    return KeyRecord._make(row) if row is not None else None
+
+
+def _fetch(digest: str) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(connection.vendor), (digest,))
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row

@@ -1,0 +1,131 @@
+"""API keys and how much they were used."""
+
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact
+from django.utils import timezone
+
+from accounts import ids
+from accounts.audit import Target
+from accounts.models import Account, AccountOwnedQuerySet
+from accounts.policy import KeyPermission
+
+
+class State(models.TextChoices):
+    ACTIVE = "active", "Active"
+    DISABLED = "disabled", "Disabled"
+    EXPIRED = "expired", "Expired"
+    REVOKED = "revoked", "Revoked"
+
+
+class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
+    def in_state(self, state: State, *, at: datetime | None = None) -> Self:
+        """Keys in a state, by the same precedence as `APIKey.state`: revoked, expired, disabled, active."""
+        now = at or timezone.now()
+        revoked = models.Q(revoked_at__isnull=False)
+        expired = models.Q(expires_at__isnull=False, expires_at__lte=now) & ~revoked
+        disabled = models.Q(disabled_at__isnull=False)
+        return self.filter(
+            {
+                State.REVOKED: revoked,
+                State.EXPIRED: expired,
+                State.DISABLED: disabled & ~revoked & ~expired,
+                State.ACTIVE: ~disabled & ~revoked & ~expired,
+            }[state]
+        )
+
+
+class APIKey(models.Model):
+    """A credential of the account, not of the person who made it: it survives that person's leaving.
+
+    The secret itself is nowhere: `digest` recognises it, `mask` shows it to people.
+    """
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    permission = models.CharField(
+        max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
+    )
+    administrator = models.BooleanField("administrator access", default=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False, validators=[MinLengthValidator(64)])
+    mask = models.CharField(max_length=20, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_networks = models.JSONField(default=list, blank=True, help_text="CIDRs; empty means everywhere.")
+    rate_limit = models.CharField(max_length=20, null=True, blank=True, help_text="Such as 100/minute.")
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotated_from = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="successors"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=254, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, blank=True, editable=False)
+    last_used_agent = models.CharField(max_length=200, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["APIKey"]] = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["account", "-created_at", "-id"], name="api_key_newest")]
+        constraints = [
+            models.CheckConstraint(condition=Exact(Length("digest"), 64), name="api_key_whole_digest"),
+            models.CheckConstraint(
+                condition=models.Q(permission__in=[permission.value for permission in KeyPermission]),
+                name="api_key_known_permission",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.mask})"
+
+    @property
+    def target(self) -> Target:
+        return Target("api_key", self.id, self.name)
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def state(self) -> State:
+        if self.revoked_at is not None:
+            return State.REVOKED
+        if self.is_expired:
+            return State.EXPIRED
+        return State.ACTIVE if self.disabled_at is None else State.DISABLED
+
+    @property
+    def disabled(self) -> bool:
+        return self.disabled_at is not None
+
+
+class KeyUsage(models.Model):
+    """What one key did on one day (UTC). Added to by `usage.flush`, a whole flush at a time."""
+
+    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
+    day = models.DateField()
+    requests = models.PositiveBigIntegerField(default=0)
+    succeeded = models.PositiveBigIntegerField(default=0)
+    client_errors = models.PositiveBigIntegerField(default=0, help_text="4xx but 429")
+    throttled = models.PositiveBigIntegerField(default=0, help_text="429")
+    server_errors = models.PositiveBigIntegerField(default=0)
+    in_header = models.PositiveBigIntegerField(default=0)
+    in_query = models.PositiveBigIntegerField(default=0)
+    in_body = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "usage of a key"
+        verbose_name_plural = "usage of keys"
+        ordering = ["-day", "api_key_id"]
+        constraints = [models.UniqueConstraint("api_key", "day", name="key_usage_once_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} on {self.day}: {self.requests}"

@@ -1,0 +1,24 @@
+"""A rate such as `100/minute`: how many requests in a window of how many seconds. Pure."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+MAXIMUM = 1_000_000_000
+
+_PATTERN = re.compile(r"([1-9][0-9]{0,9})/(second|minute|hour|day)", re.ASCII)
+
+
+class Rate(NamedTuple):
+    limit: int
+    window: int  # seconds
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Rate:
+    """Read `100/minute`. Raises `ValueError`, with a sentence for people, for anything else."""
+    found = _PATTERN.fullmatch(text)
+    if found is None or int(found[1]) > MAXIMUM:
+        raise ValueError("Write a rate as a number and a unit, such as 100/minute (second, minute, hour or day).")
+    return Rate(int(found[1]), WINDOWS[found[2]])

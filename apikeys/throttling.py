@@ -1,0 +1,144 @@
+"""Exact limits: with N allowed in a window, N pass, however many arrive at once, over threads, processes and nodes.
+
+The window is fixed and starts at the first request. In memory it is a dictionary under a lock; on Redis
+one Lua script, which counts, starts the window and tells the time left in one trip.
+"""
+
+import logging
+import math
+import threading
+import time
+from typing import NamedTuple, Protocol, cast
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from accounts.errors import Unavailable
+
+from . import rates
+from .rates import Rate
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What a limiter answers. `reset` is the time until the window ends, in whole seconds."""
+
+    allowed: bool
+    rate: Rate
+    remaining: int
+    reset: int
+
+    @property
+    def policy_header(self) -> str:
+        """`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10, §3)."""
+        return f'"default";q={self.rate.limit};w={self.rate.window}'
+
+    @property
+    def header(self) -> str:
+        """`RateLimit` (the same draft, §4)."""
+        return f'"default";r={self.remaining};t={self.reset}'
+
+
+class Limiter(Protocol):
+    def hit(self, bucket: str, rate: Rate) -> Outcome | None:
+        """Count one request. None where limits are out of reach and the operator lets requests pass.
+
+        Raises `Unavailable` where they are out of reach and the operator does not.
+        """
+
+    def clear(self) -> None:
+        """Forget every count."""
+
+
+class MemoryLimiter:
+    """For one process. Forgets what has ended whenever it has doubled in size."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[str, int], list[float]] = {}  # count, end of the window
+        self._sweep_at = 1024
+
+    def hit(self, bucket: str, rate: Rate) -> Outcome:
+        now = time.monotonic()
+        key = (bucket, rate.window)
+        with self._lock:
+            window = self._windows.get(key)
+            if window is None or window[1] <= now:
+                self._sweep(now)
+                window = self._windows[key] = [0, now + rate.window]
+            allowed = window[0] < rate.limit
+            if allowed:
+                window[0] += 1
+            count, end = window
+        return Outcome(allowed, rate, max(0, rate.limit - int(count)), math.ceil(end - now))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._windows.clear()
+
+    def _sweep(self, now: float) -> None:
+        if len(self._windows) >= self._sweep_at:
+            self._windows = {key: window for key, window in self._windows.items() if window[1] > now}
+            self._sweep_at = max(1024, 2 * len(self._windows))
+
+
+class RedisLimiter:
+    """For any number of processes and nodes."""
+
+    PREFIX = "atatus:limit:"
+    SCRIPT = """
+        local count = tonumber(redis.call('GET', KEYS[1]) or '0')
+        local allowed = count < tonumber(ARGV[1])
+        if allowed then
+            count = redis.call('INCR', KEYS[1])
+            if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+        end
+        return {allowed and 1 or 0, count, redis.call('PTTL', KEYS[1])}
+    """
+
+    def __init__(self, url: str) -> None:
+        # No retries and short timeouts: while Redis is away an answer comes at once, and it is a 503.
+        self._client = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1
+        )
+        self._script = self._client.register_script(self.SCRIPT)
+
+    def hit(self, bucket: str, rate: Rate) -> Outcome | None:
+        key = f"{self.PREFIX}{bucket}:{rate.window}"
+        try:
+            answer = cast(list[int], self._script(keys=[key], args=[rate.limit, rate.window * 1000]))
+        except redis.RedisError as error:
+            if settings.LIMITS_WITHOUT_REDIS == "allow":
+                logger.warning("Redis is out of reach, so requests pass unlimited: %s", error)
+                return None
+            logger.warning("Redis is out of reach, so requests are refused: %s", error)
+            raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
+        allowed, count, left = answer
+        return Outcome(bool(allowed), rate, max(0, rate.limit - count), max(0, math.ceil(left / 1000)))
+
+    def clear(self) -> None:
+        for key in self._client.scan_iter(match=self.PREFIX + "*"):
+            self._client.delete(key)
+
+
+#: The process's limiter: made here, at import, because the first requests come on several threads at once.
+limiter: Limiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else MemoryLimiter()
+
+
+class KeyThrottle(BaseThrottle):
+    """Counts a request against its key. Leaves the outcome on the request, for the RateLimit headers."""
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        key = request.auth.key
+        rate = rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT
+        self.outcome = limiter.hit(key.id, rate)
+        request._request.rate_limit = self.outcome
+        return self.outcome is None or self.outcome.allowed
+
+    def wait(self) -> float | None:
+        return max(1, self.outcome.reset) if self.outcome else None

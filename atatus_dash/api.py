@@ -1,0 +1,293 @@
+"""What everything under /v2 shares: how a request is read, how an answer and a refusal look.
+
+Every refusal, wherever it arises, passes `failure`: `{"Message": "…"}`, with `"Errors"` for fields, or
+RFC 9457 for a client that lists `application/problem+json`. DRF bypasses its exception handler for paths
+that don't exist and Django answers crashes in HTML, so `answer` catches both.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from http import HTTPStatus
+from typing import IO, Any
+
+import orjson
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.urls import get_resolver
+from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.pagination import CursorPagination
+from rest_framework.parsers import BaseParser
+from rest_framework.parsers import JSONParser as DRFJSONParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.mediatypes import media_type_matches
+from rest_framework.utils.urls import remove_query_param
+
+from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
+from apikeys import tokens
+
+from . import maintenance
+
+logger = logging.getLogger(__name__)
+
+SERVER_ERROR = "We have a problem with our server. Please try again later."
+PROBLEM = "application/problem+json"
+
+
+def is_api(path: str) -> bool:
+    return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
+
+
+def answer(request: HttpRequest) -> HttpResponse:
+    """Take a request under /v2 through the gates that come before its key, then to its view."""
+    try:
+        if not settings.ALLOW_HTTP and not request.is_secure():
+            raise NotPermitted("HTTPS is required.")
+        state = maintenance.current()
+        if state.on:
+            raise Unavailable(state.message, retry_after=state.retry_after)
+        view, arguments = _resolve(request.path_info)
+        response = view(request, **arguments)
+        if isinstance(response, Response):
+            response.render()
+        return response
+    except Exception as error:
+        return failure(request, error)
+
+
+def _resolve(path: str) -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
+    """The view of a path, which works with a trailing slash too. Raises `Http404`."""
+    if path[-1] == "/":
+        path = path[:-1]
+    if path == "/v2":
+        return _whoami()
+    match = get_resolver().resolve(path)
+    return match.func, match.kwargs
+
+
+@lru_cache(maxsize=1)
+def _whoami() -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
+    match = get_resolver().resolve("/v2")
+    return match.func, match.kwargs
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+class JSONNegotiation(BaseContentNegotiation):
+    """One renderer whatever `Accept` says; a parser by `Content-Type`, for a body of at most 1 MiB."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise TooLarge("The body is larger than 1 MiB.")
+        for parser in parsers:
+            if media_type_matches(parser.media_type, request.content_type):
+                return parser
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], "application/json"
+
+
+class JSONParser(DRFJSONParser):
+    """Reads JSON strictly: no NaN, no name twice in one object (RFC 8259 §4), no nesting without end."""
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
+        try:
+            return json.loads(stream.read(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            detail = str(error) if isinstance(error, _Malformed) else "The body is not valid JSON."
+            raise exceptions.ParseError(detail) from None
+
+
+class _Malformed(ValueError):
+    """JSON we refuse, with a sentence for the client."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _Malformed("A name stands twice in one JSON object.")
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise _Malformed(f"{name} is not valid JSON.")
+
+
+# Answering --------------------------------------------------------------------------------------
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """JSON in UTF-8; times in UTC, as `2026-11-24T12:00:00Z`. Nothing for an answer without a body."""
+        if data is None:
+            return b""
+        return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+
+
+def _plain(value: Any) -> Any:
+    """DRF's lists, dictionaries and strings are subclasses, which orjson leaves to us."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError
+
+
+class Pagination(CursorPagination):
+    """`{"results": […], "next": URL|null}` and a `Link` header (RFC 8288). `limit` is 1 to 100."""
+
+    ordering = ("-created_at", "-id")
+    page_size = 50
+    max_page_size = 100
+    page_size_query_param = "limit"
+
+    def get_page_size(self, request: Request) -> int:
+        text = request.query_params.get("limit", str(self.page_size))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= self.max_page_size):
+            raise Invalid("The limit is out of range.", errors={"limit": ["Choose a whole number from 1 to 100."]})
+        return int(text)
+
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+        page = super().paginate_queryset(queryset, request, view)
+        self.base_url = remove_query_param(self.base_url, "api_key")
+        return page
+
+    def decode_cursor(self, request: Request) -> Any:
+        try:
+            return super().decode_cursor(request)
+        except exceptions.NotFound:
+            raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
+
+    def get_paginated_response(self, data: Any) -> Response:
+        following = self.get_next_link()
+        headers = {"Link": f'<{following}>; rel="next"'} if following else None
+        return Response({"results": data, "next": following}, headers=headers)
+
+
+# Refusing ---------------------------------------------------------------------------------------
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """DRF's hook: what a view raised, as an answer."""
+    return failure(context["request"], error)
+
+
+def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
+    """Any exception as the answer that it means. What nobody foresaw is logged and is a 500."""
+    match error:
+        case DomainError():
+            return _domain_failure(request, error)
+        case exceptions.ValidationError():
+            errors = _field_errors(error.detail)
+            named = ", ".join(errors)
+            return refuse(request, 400, f"These fields are invalid: {named}.", errors=errors)
+        case exceptions.MethodNotAllowed():
+            allowed = ", ".join(error.allowed_methods)  # type: ignore[attr-defined]  # APIView.initial sets it
+            return refuse(request, 405, "This item can't be accessed with this method.", headers={"Allow": allowed})
+        case exceptions.APIException():
+            return refuse(request, error.status_code, str(error.detail))
+        case Http404():
+            return refuse(request, NotFound.status, "The item could not be found.")
+        case PermissionDenied():
+            return refuse(request, NotPermitted.status, "This is not permitted.")
+        case RequestDataTooBig():
+            return refuse(request, TooLarge.status, "The body is larger than 1 MiB.")
+        case SuspiciousOperation() | UnreadablePostError():
+            return refuse(request, 400, "The request is malformed.")
+        case DatabaseError() | InterfaceError() if is_out_of_reach(error):
+            logger.warning("The database is out of reach: %s", error)
+            unreachable = Unavailable("Our database is out of reach. Please try again later.", retry_after=2)
+            return _domain_failure(request, unreachable)
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return refuse(request, 500, SERVER_ERROR)
+
+
+def is_out_of_reach(error: Exception) -> bool:
+    """Whether the database can't answer now (gone, locked, shutting down), rather than being asked nonsense.
+
+    SQLite calls a missing table operational too: its error code tells it from a lock.
+    """
+    if isinstance(error.__cause__, sqlite3.Error):
+        return getattr(
+            error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR
+        ) != sqlite3.SQLITE_ERROR and isinstance(error, OperationalError)
+    return isinstance(error, (OperationalError, InterfaceError))
+
+
+def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpResponse:
+    headers = {}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="atatus"'
+    if isinstance(error, (TooManyRequests, Unavailable)):
+        headers["Retry-After"] = str(error.retry_after)
+    return refuse(request, error.status, error.message, errors=error.errors, headers=headers)
+
+
+def _field_errors(detail: Any) -> dict[str, list[str]]:
+    """DRF's nested details as one list of sentences a field."""
+    if isinstance(detail, Mapping):
+        return {str(field): _sentences(value) for field, value in detail.items()}
+    return {"non_field_errors": _sentences(detail)}
+
+
+def _sentences(detail: Any) -> list[str]:
+    if isinstance(detail, Mapping):
+        return [sentence for value in detail.values() for sentence in _sentences(value)]
+    if isinstance(detail, (list, tuple)):
+        return [sentence for value in detail for sentence in _sentences(value)]
+    return [str(detail)]
+
+
+def refuse(
+    request: HttpRequest | Request,
+    status: int,
+    message: str,
+    *,
+    errors: Mapping[str, Sequence[str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """A refusal in the one shape that all have. No key is ever echoed, not even as a field's name."""
+    content: dict[str, Any]
+    if _wants_problem(request):
+        media_type = PROBLEM
+        content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": message}
+        if errors:
+            content["errors"] = errors
+    else:
+        media_type = "application/json"
+        content = {"Message": message}
+        if errors:
+            content["Errors"] = errors
+    body = tokens.redact(orjson.dumps(content, default=_plain).decode())
+    response = HttpResponse(body.encode(), status=status, content_type=media_type, headers=headers)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _wants_problem(request: HttpRequest | Request) -> bool:
+    """Whether `Accept` lists `application/problem+json` by name, with a quality above zero."""
+    for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
+        media_type, *parameters = (part.strip() for part in choice.split(";"))
+        if media_type == PROBLEM:
+            return not any(part.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for part in parameters)
+    return False

@@ -1,0 +1,158 @@
+"""What every request passes, in this order: an id, the client's real address and scheme, then the API or the pages."""
+
+import re
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+
+from accounts.errors import NotPermitted
+from apikeys import networks, usage
+
+from . import api, maintenance
+from .logs import request_id
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+_REQUEST_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,128}", re.ASCII)
+
+
+class RequestIdMiddleware:
+    """Names the request, in `request.request_id`, in the logs and in `X-Request-ID`. Keeps a valid id that the client sent."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        sent = request.META.get("HTTP_X_REQUEST_ID", "")
+        name = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        request.request_id = name  # type: ignore[attr-defined]
+        request_id.set(name)
+        response = self.get_response(request)
+        response.headers["X-Request-ID"] = name
+        return response
+
+
+class TrustedProxiesMiddleware:
+    """Settles the client's address and scheme, once for everybody who asks.
+
+    `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
+    address is the last in `X-Forwarded-For` that is no trusted proxy; the scheme is https only if every hop
+    says so.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        peer = request.META.get("REMOTE_ADDR", "")
+        request.from_trusted_proxy = bool(settings.TRUSTED_PROXIES) and _is_trusted(peer)  # type: ignore[attr-defined]
+        if request.from_trusted_proxy:  # type: ignore[attr-defined]
+            request.META["REMOTE_ADDR"] = _client_address(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""))
+            schemes = request.META.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
+            request.META["wsgi.url_scheme"] = "https" if set(schemes) == {"https"} else "http"
+        return self.get_response(request)
+
+
+def _is_trusted(address: str) -> bool:
+    try:
+        parsed = networks.parse_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in settings.TRUSTED_PROXIES)
+
+
+def _client_address(peer: str, forwarded_for: str) -> str:
+    client = peer
+    for hop in reversed(forwarded_for.split(",")):
+        hop = hop.strip()
+        try:
+            ip_address(hop)
+        except ValueError:
+            break
+        client = hop
+        if not _is_trusted(hop):
+            break
+    return client
+
+
+class ApiMiddleware:
+    """Answers everything under /v2, so that a program pays for no session, cookie or CSRF check."""
+
+    HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.headers = dict(self.HEADERS)
+        if settings.SECURE_HSTS_SECONDS:
+            self.headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not api.is_api(request.path_info):
+            return self.get_response(request)
+        response = api.answer(request)
+        for name, value in self.headers.items():
+            response.headers[name] = value
+        if response.status_code != HTTPStatus.NO_CONTENT:
+            response.headers["Content-Length"] = str(len(response.content))
+        credential = getattr(request, "auth", None)
+        if credential is not None:
+            outcome = getattr(request, "rate_limit", None)
+            if outcome is not None:
+                response.headers["RateLimit-Policy"] = outcome.policy_header
+                response.headers["RateLimit"] = outcome.header
+            usage.count(request, credential, response.status_code)
+        return response
+
+
+class MaintenanceMiddleware:
+    """While we are offline on purpose, a page that says so. Signing in, admin and the probes stay open."""
+
+    OPEN = ("/auth/", "/admin/", "/healthz", "/readyz", "/static/")
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        state = maintenance.current()
+        if not state.on or request.path_info.startswith(self.OPEN):
+            return self.get_response(request)
+        response = render(request, "maintenance.html", {"maintenance": state}, status=503)
+        response.headers["Retry-After"] = str(state.retry_after)
+        return response
+
+
+class ContentSecurityPolicyMiddleware:
+    """Lets a page load only what we serve: no inline script or style, no frame, no other host."""
+
+    POLICY = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response.headers["Content-Security-Policy"] = self.POLICY
+        return response
+
+
+class ErrorPagesMiddleware:
+    """Draws what a service refuses as a page: `NotPermitted` becomes the 403 page with its sentence."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, NotPermitted):
+            return render(request, "403.html", {"message": exception.message}, status=403)
+        return None

@@ -1,0 +1,219 @@
+"""Every setting. What differs between installations comes from the environment; README lists it all."""
+
+from pathlib import Path
+from typing import Any
+
+from . import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Environment ------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.secret("SECRET_KEY", "insecure: only for DEBUG" if DEBUG else None)
+ALLOW_HTTP = env.flag("ALLOW_HTTP")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
+TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
+REDIS_URL = env.redis("REDIS_URL")
+SIGNUP_OPEN = env.flag("SIGNUP_OPEN")
+SUDO_MINUTES = env.whole_number("SUDO_MINUTES", 30)
+LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", "refuse", ("refuse", "allow"))
+API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/minute")
+FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT", "30/minute")
+WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", 1)
+THREADS = env.whole_number("THREADS", 8)
+USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", 1)
+PORT = env.whole_number("PORT", 8000)
+BIND = env.text("BIND", "127.0.0.1")
+
+_email = env.email("EMAIL_URL", "consolemail://")
+EMAIL_BACKEND: str = _email["EMAIL_BACKEND"]
+EMAIL_HOST: str = _email["EMAIL_HOST"] or "localhost"
+EMAIL_PORT: int = _email["EMAIL_PORT"] or 25
+EMAIL_HOST_USER: str = _email["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD: str = _email["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS: bool = _email.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL: bool = _email.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH: str = _email["EMAIL_FILE_PATH"]
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Atatus Dash <noreply@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3", BASE_DIR)}
+
+# Database ---------------------------------------------------------------------------------------
+
+# A connection lives as long as its thread: opening one costs more than the rest of a request.
+DATABASES["default"]["CONN_MAX_AGE"] = None
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # IMMEDIATE, because a transaction that reads first and then writes fails under several writers.
+    DATABASES["default"].setdefault("OPTIONS", {}).update(
+        transaction_mode="IMMEDIATE",
+        timeout=5,
+        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    )
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": (
+        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "atatus"}
+        if REDIS_URL
+        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    )
+}
+
+# Application ------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "atatus_dash",
+    "apikeys",
+    "accounts",
+    "allauth",
+    "allauth.account",
+    "django_htmx",
+    "rest_framework",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+]
+
+MIDDLEWARE = [
+    "atatus_dash.middleware.RequestIdMiddleware",
+    "atatus_dash.middleware.TrustedProxiesMiddleware",
+    # Answers /v2 by itself: what follows is for pages, and programs don't pay for it.
+    "atatus_dash.middleware.ApiMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "atatus_dash.middleware.MaintenanceMiddleware",
+    "atatus_dash.middleware.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "atatus_dash.middleware.ErrorPagesMiddleware",
+]
+
+ROOT_URLCONF = "atatus_dash.urls"
+WSGI_APPLICATION = "atatus_dash.wsgi.application"
+APPEND_SLASH = True
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.navigation",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# People -----------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "home"
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.SignupForm"
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = SUDO_MINUTES * 60
+
+# HTTPS ------------------------------------------------------------------------------------------
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not ALLOW_HTTP
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = not ALLOW_HTTP
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 0 if ALLOW_HTTP else 31_536_000
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# HSTS speaks for this host alone: what its subdomains and its whole domain do is not ours to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+# API --------------------------------------------------------------------------------------------
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apikeys.authentication.APIKeyAuthentication"],
+    "DEFAULT_THROTTLE_CLASSES": ["apikeys.throttling.KeyThrottle"],
+    "DEFAULT_PERMISSION_CLASSES": ["apikeys.permissions.KeyMay"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "atatus_dash.api.JSONNegotiation",
+    "DEFAULT_RENDERER_CLASSES": ["atatus_dash.api.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "atatus_dash.api.JSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "atatus_dash.api.Pagination",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "atatus_dash.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# Logs -------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "atatus_dash.logs.RequestIdFilter"}},
+    "formatters": {
+        "line": {
+            "()": "atatus_dash.logs.RedactingFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        # A client's mistake is no news to the operator; ours is.
+        "django.request": {"level": "ERROR"},
+    },
+}

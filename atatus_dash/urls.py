@@ -1,0 +1,25 @@
+"""Pages, admin and probes; the API's routes stand in `urls_v2`."""
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.urls import include, path
+
+from apikeys.api.views import WhoAmIView
+
+from . import views
+
+admin.site.login = secure_admin_login(admin.site.login)
+admin.site.site_header = admin.site.site_title = "Atatus Dash"
+
+urlpatterns = [
+    path("v2", WhoAmIView.as_view()),
+    path("v2/", include("atatus_dash.urls_v2")),
+    path("", views.home, name="home"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("auth/", include("allauth.urls")),
+    path("accounts/<slug:slug>/", views.overview, name="overview"),
+    path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),
+    path("", include("accounts.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,103 @@
+"""A cast used everywhere: an Owner, an Admin, a User, and a stranger from another account."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import Account, User
+from accounts.policy import KeyPermission, Role
+from apikeys import throttling, usage
+
+from . import factories
+
+
+@pytest.fixture(autouse=True)
+def _no_counts_from_before() -> Iterator[None]:
+    throttling.limiter.clear()
+    usage.discard()
+    yield
+    usage.discard()
+
+
+@pytest.fixture(autouse=True)
+def _fast_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _plain_static_files(settings: Any) -> None:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+
+
+@dataclass
+class Cast:
+    account: Account
+    owner: User
+    admin: User
+    user: User
+    stranger: User
+    elsewhere: Account
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    owner = factories.make_user("owner@example.com")
+    account = factories.make_account("Acme", owner)
+    stranger = factories.make_user("stranger@example.com")
+    return Cast(
+        account=account,
+        owner=owner,
+        admin=factories.make_member(account, Role.ADMIN, "admin@example.com"),
+        user=factories.make_member(account, Role.USER, "user@example.com"),
+        stranger=stranger,
+        elsewhere=factories.make_account("Elsewhere", stranger),
+    )
+
+
+class Browser(Client):
+    """A browser over HTTPS; `as_(person)` signs in."""
+
+    def __init__(self, **defaults: Any) -> None:
+        super().__init__(**defaults)
+        self.defaults["wsgi.url_scheme"] = "https"
+
+    def as_(self, person: User) -> "Browser":
+        self.force_login(person)
+        return self
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return Browser()
+
+
+class Program(Client):
+    """A program over HTTPS that sends its key in a header and speaks JSON."""
+
+    def __init__(self, key: str | None = None, **defaults: Any) -> None:
+        super().__init__(**defaults)
+        self.defaults["wsgi.url_scheme"] = "https"
+        if key:
+            self.defaults["HTTP_X_API_KEY"] = key
+
+    def send(self, method: str, path: str, data: Any = None, **extra: Any) -> Any:
+        body = {} if data is None else {"data": data, "content_type": "application/json"}
+        return getattr(self, method.lower())(path, **body, **extra)
+
+
+@pytest.fixture
+def program(cast: Cast) -> Program:
+    """A Read & Write key of the account."""
+    return Program(factories.make_key(cast.account, permission=KeyPermission.READ_WRITE).secret)
+
+
+@pytest.fixture
+def administrator(cast: Cast) -> Program:
+    """A Read & Write key with administrator access."""
+    return Program(factories.make_key(cast.account, name="Root", administrator=True).secret)

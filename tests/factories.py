@@ -1,0 +1,49 @@
+"""Things to test with: plain functions whose keywords override what does not matter."""
+
+import itertools
+from typing import Any
+
+from accounts import policy
+from accounts.models import Account, Deployment, Membership, Project, User
+from accounts.policy import KeyPermission, Role
+from accounts.services import create_account
+from apikeys import services
+from apikeys.services import Issued
+
+PASSWORD = "correct horse battery staple"
+
+_number = itertools.count(1)
+
+
+def make_user(email: str | None = None, **fields: Any) -> User:
+    return User.objects.create_user(email=email or f"person{next(_number)}@example.com", password=PASSWORD, **fields)
+
+
+def make_account(name: str = "Acme", owner: User | None = None) -> Account:
+    return create_account(name=name, owner=owner or make_user())
+
+
+def make_member(account: Account, role: Role, email: str | None = None) -> User:
+    user = make_user(email)
+    Membership.objects.create(account=account, user=user, role=role.value)
+    return user
+
+
+def make_key(
+    account: Account, name: str = "Deploys", permission: KeyPermission = KeyPermission.READ_WRITE, **fields: Any
+) -> Issued:
+    """A key with its secret. `fields` that a service would refuse, such as a past expiry, are written afterwards."""
+    past = {name: fields.pop(name) for name in ("expires_at", "disabled_at", "revoked_at") if name in fields}
+    issued = services.issue(actor=policy.system(account.ref), name=name, permission=permission, **fields)
+    for field, value in past.items():
+        setattr(issued.api_key, field, value)
+    issued.api_key.save()
+    return issued
+
+
+def make_project(account: Account, name: str = "web") -> Project:
+    return Project.objects.create(account=account, name=name)
+
+
+def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) -> Deployment:
+    return Deployment.objects.create(project=project, revision=revision, **fields)
