@@ -60,12 +60,15 @@ def cast(db: None) -> Cast:
     )
 
 
-class Browser(Client):
-    """A browser over HTTPS; `as_(person)` signs in."""
+class SecureClient(Client):
+    """Comes over HTTPS unless a request says `plain_http=True`."""
 
-    def __init__(self, **defaults: Any) -> None:
-        super().__init__(**defaults)
-        self.defaults["wsgi.url_scheme"] = "https"
+    def generic(self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any) -> Any:
+        return super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
+
+
+class Browser(SecureClient):
+    """A person's browser; `as_(person)` signs in."""
 
     def as_(self, person: User) -> "Browser":
         self.force_login(person)
@@ -77,12 +80,11 @@ def browser() -> Browser:
     return Browser()
 
 
-class Program(Client):
-    """A program over HTTPS that sends its key in a header and speaks JSON."""
+class Program(SecureClient):
+    """A program that sends its key in a header and speaks JSON."""
 
     def __init__(self, key: str | None = None, **defaults: Any) -> None:
         super().__init__(**defaults)
-        self.defaults["wsgi.url_scheme"] = "https"
         if key:
             self.defaults["HTTP_X_API_KEY"] = key
 
