@@ -18,5 +18,5 @@ class KeyMay(BasePermission):
         method = "GET" if request.method == "HEAD" else str(request.method)
         needed = view.permissions[method]
         if needed is not None:
-            policy.require(request.user, needed)
+            policy.require(view.actor, needed)
         return True

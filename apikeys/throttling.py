@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import redis
 from django.conf import settings
@@ -17,10 +17,13 @@ from redis.retry import Retry
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from accounts.errors import Unavailable
+from accounts.errors import TooManyRequests, Unavailable
 
 from . import rates
 from .rates import Rate
+
+if TYPE_CHECKING:  # DRF imports this module while its own views are loading
+    from accounts.api.base import APIView
 
 logger = logging.getLogger(__name__)
 
@@ -131,14 +134,16 @@ limiter: Limiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else M
 
 
 class KeyThrottle(BaseThrottle):
-    """Counts a request against its key. Leaves the outcome on the request, for the RateLimit headers."""
+    """Counts a request against its key. Leaves the outcome on the request, for the RateLimit headers.
 
-    def allow_request(self, request: Request, view: object) -> bool:
-        key = request.auth.key
+    Raises `TooManyRequests` past the limit.
+    """
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:  # type: ignore[override]
+        key = view.credential.key
         rate = rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT
-        self.outcome = limiter.hit(key.id, rate)
-        request._request.rate_limit = self.outcome
-        return self.outcome is None or self.outcome.allowed
-
-    def wait(self) -> float | None:
-        return max(1, self.outcome.reset) if self.outcome else None
+        outcome = limiter.hit(key.id, rate)
+        request._request.rate_limit = outcome  # type: ignore[attr-defined]  # ApiMiddleware reads it
+        if outcome is not None and not outcome.allowed:
+            raise TooManyRequests("Too many requests. Please slow down.", retry_after=max(1, outcome.reset))
+        return True

@@ -118,13 +118,16 @@ def _upsert() -> str:
     columns = ", ".join(("api_key_id", "day", *COUNTS))
     values = ", ".join(["%s"] * (len(COUNTS) + 2))
     sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in COUNTS)
-    return f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT (api_key_id, day) DO UPDATE SET {sums}"
+    return (
+        f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608  only names of our own
+        f"ON CONFLICT (api_key_id, day) DO UPDATE SET {sums}"
+    )
 
 
 def _update() -> str:
     table = connection.ops.quote_name(APIKey._meta.db_table)
     return (
-        f"UPDATE {table} SET last_used_at = %s, last_used_from = %s, last_used_agent = %s "
+        f"UPDATE {table} SET last_used_at = %s, last_used_from = %s, last_used_agent = %s "  # noqa: S608  as above
         "WHERE id = %s AND (last_used_at IS NULL OR last_used_at < %s)"
     )
 

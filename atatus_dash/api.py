@@ -17,7 +17,6 @@ import orjson
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
 from rest_framework import exceptions
@@ -94,9 +93,9 @@ class JSONNegotiation(BaseContentNegotiation):
         return None
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], "application/json"
+        return next(iter(renderers)), JSONRenderer.media_type
 
 
 class JSONParser(DRFJSONParser):
@@ -106,23 +105,23 @@ class JSONParser(DRFJSONParser):
         try:
             return json.loads(stream.read(), object_pairs_hook=_object, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            detail = str(error) if isinstance(error, _Malformed) else "The body is not valid JSON."
+            detail = str(error) if isinstance(error, _RefusedJSONError) else "The body is not valid JSON."
             raise exceptions.ParseError(detail) from None
 
 
-class _Malformed(ValueError):
+class _RefusedJSONError(ValueError):
     """JSON we refuse, with a sentence for the client."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _Malformed("A name stands twice in one JSON object.")
+        raise _RefusedJSONError("A name stands twice in one JSON object.")
     return result
 
 
 def _refuse_constant(name: str) -> None:
-    raise _Malformed(f"{name} is not valid JSON.")
+    raise _RefusedJSONError(f"{name} is not valid JSON.")
 
 
 # Answering --------------------------------------------------------------------------------------
@@ -167,9 +166,9 @@ class Pagination(CursorPagination):
             raise Invalid("The limit is out of range.", errors={"limit": ["Choose a whole number from 1 to 100."]})
         return int(text)
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
-        page = super().paginate_queryset(queryset, request, view)
-        self.base_url = remove_query_param(self.base_url, "api_key")
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        page: list[Any] | None = super().paginate_queryset(queryset, request, view)
+        self.base_url = remove_query_param(str(self.base_url), "api_key")
         return page
 
     def decode_cursor(self, request: Request) -> Any:
@@ -202,8 +201,8 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
             named = ", ".join(errors)
             return refuse(request, 400, f"These fields are invalid: {named}.", errors=errors)
         case exceptions.MethodNotAllowed():
-            allowed = ", ".join(error.allowed_methods)  # type: ignore[attr-defined]  # APIView.initial sets it
-            return refuse(request, 405, "This item can't be accessed with this method.", headers={"Allow": allowed})
+            headers = {"Allow": ", ".join(getattr(error, "allowed", ()))}
+            return refuse(request, 405, "This item can't be accessed with this method.", headers=headers)
         case exceptions.APIException():
             return refuse(request, error.status_code, str(error.detail))
         case Http404():

@@ -22,7 +22,7 @@ _REQUEST_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,128}", re.ASCII)
 
 
 class RequestIdMiddleware:
-    """Names the request, in `request.request_id`, in the logs and in `X-Request-ID`. Keeps a valid id that the client sent."""
+    """Names the request, for the logs and in `X-Request-ID`; a valid name that the client sent is kept."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

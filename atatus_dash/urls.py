@@ -8,7 +8,7 @@ from apikeys.api.views import WhoAmIView
 
 from . import views
 
-admin.site.login = secure_admin_login(admin.site.login)
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
 admin.site.site_header = admin.site.site_title = "Atatus Dash"
 
 urlpatterns = [

@@ -1,12 +1,13 @@
 """What every view of the API shares."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.db.models import Model, QuerySet
 from django.http import Http404
 from rest_framework import serializers
 from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -17,6 +18,14 @@ from ..policy import Actor, Permission
 M = TypeVar("M", bound=Model)
 
 
+class MethodUnknownHere(MethodNotAllowed):
+    """405, with the methods that are known here, for the `Allow` header."""
+
+    def __init__(self, method: str | None, allowed: Sequence[str]) -> None:
+        super().__init__(str(method))
+        self.allowed = allowed
+
+
 class APIView(DRFAPIView):
     """A view behind the gates, in their order: key, state and network; rate limit; method; permission.
 
@@ -25,31 +34,34 @@ class APIView(DRFAPIView):
 
     permissions: ClassVar[Mapping[str, Permission | None]] = {}
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
-    default_response_headers: ClassVar[dict[str, str]] = {}
+    pagination_class: type[BasePagination] = cast(type[BasePagination], api_settings.DEFAULT_PAGINATION_CLASS)
+    # DRF would work these out again for every answer; `initial` and the middleware set what is needed.
+    default_response_headers: dict[str, str] = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         renderer = self.renderer_classes[0]()
         request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
         self.perform_authentication(request)
         self.check_throttles(request)
-        if not hasattr(self, request.method.lower()):
-            self.http_method_not_allowed(request)
+        if request.method not in self.allowed_methods:
+            raise MethodUnknownHere(request.method, self.allowed_methods)
         self.check_permissions(request)
-
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        error = MethodNotAllowed(str(request.method))
-        error.allowed_methods = self.allowed_methods  # type: ignore[attr-defined]  # for the Allow header
-        raise error
 
     @property
     def actor(self) -> Actor:
-        return self.request.user  # type: ignore[return-value]  # the key's authenticator sets an Actor
+        """The key that sends this request."""
+        return cast(Actor, self.request.user)
+
+    @property
+    def credential(self) -> Any:
+        """The key as it was looked up, and where it stood: `apikeys.authentication.Credential`."""
+        return cast(Any, self.request.auth)
 
     @property
     def body(self) -> Any:
         """The body, without the key if that is where it stood: it is no field of the item."""
-        fields = self.request.data
-        if self.request.auth.place == "body":
+        fields: Any = self.request.data
+        if self.credential.place == "body":
             fields = fields.copy()
             fields.pop("api_key", None)
         return fields
@@ -66,11 +78,11 @@ class APIView(DRFAPIView):
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
-    def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[M]]) -> Response:
+    def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[Any]]) -> Response:
         """One page of a list, newest first."""
-        paginator = api_settings.DEFAULT_PAGINATION_CLASS()
+        paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
-        return paginator.get_paginated_response(serializer_class(rows, many=True).data)
+        return paginator.get_paginated_response(serializer_class(instance=rows, many=True).data)
 
     def created(self, data: Mapping[str, Any]) -> Response:
         """201 with the new item and, in `Location`, where it is."""

@@ -20,7 +20,7 @@ class WhoAmIView(APIView):
     permissions = {"GET": None}
 
     def get(self, request: Request) -> Response:
-        key: KeyRecord = request.auth.key
+        key: KeyRecord = self.credential.key
         outcome = request._request.rate_limit  # type: ignore[attr-defined]  # KeyThrottle sets it
         return Response(
             {
