@@ -4,6 +4,7 @@ import logging
 from typing import NamedTuple
 
 from django.db import DatabaseError
+from django.utils import timezone
 
 from .models import Maintenance
 
@@ -36,10 +37,7 @@ def refresh() -> None:
     _current = Status(True, row.message, row.retry_after) if row else _OFF
 
 
-def switch(*, on: bool, message: str = "", retry_after: int | None = None) -> Maintenance:
-    """Switch maintenance on or off; every process obeys within a second."""
-    defaults = Maintenance(message=message or Maintenance.MESSAGE, on=on)
-    if retry_after is not None:
-        defaults.retry_after = retry_after
-    defaults.save(force_insert=not Maintenance.objects.filter(pk=defaults.pk).exists())
-    return defaults
+def switch(*, on: bool, message: str = Maintenance.MESSAGE, retry_after: int = Maintenance.RETRY_AFTER) -> None:
+    """Switch maintenance on or off; every process obeys within a second. `retry_after` is in seconds."""
+    values = {"on": on, "message": message, "retry_after": retry_after, "changed_at": timezone.now()}
+    Maintenance.objects.update_or_create(pk=1, defaults=values)

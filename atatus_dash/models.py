@@ -10,11 +10,12 @@ class Maintenance(models.Model):
     """Whether we are offline on purpose. One row; `manage.py maintenance on|off` writes it."""
 
     MESSAGE = "We are offline due to maintenance work. Please try again later."
+    RETRY_AFTER = 300  # seconds
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     on = models.BooleanField(default=False)
     message = models.CharField(max_length=300, default=MESSAGE)
-    retry_after = models.PositiveIntegerField(default=300, help_text="Seconds.")
+    retry_after = models.PositiveIntegerField(default=RETRY_AFTER, help_text="Seconds.")
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[models.Manager["Maintenance"]] = models.Manager()

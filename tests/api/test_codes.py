@@ -1,0 +1,367 @@
+"""The codes of the source page, each reached for real, and the one shape of every refusal."""
+
+import json
+import logging
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Project
+from accounts.policy import system
+from apikeys import services as key_services
+from apikeys import tokens
+from apikeys.rates import Rate
+from atatus_dash import maintenance
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+
+def assert_refused(response, status, message):
+    assert response.status_code == status
+    assert response["Content-Type"] == "application/json"
+    assert json.loads(response.content)["Message"] == message
+    assert response["X-Request-ID"]
+
+
+def test_200_tells_who_the_key_is(cast):
+    issued = factories.make_key(cast.account, name="Deploys")
+    response = Program(issued.secret).get("/v2")
+    assert response.status_code == 200
+    assert response.json() == {
+        "account": {"slug": "acme", "name": "Acme"},
+        "api_key": {
+            "id": issued.api_key.id,
+            "name": "Deploys",
+            "permission": "read_write",
+            "administrator": False,
+            "expires_at": None,
+        },
+        "rate_limit": {"limit": 600, "remaining": 599, "window": 60},
+    }
+
+
+def test_200_tells_when_the_key_ends_in_utc(cast):
+    ends = timezone.now().replace(microsecond=0) + timedelta(days=1)
+    response = Program(factories.make_key(cast.account, expires_at=ends).secret).get("/v2")
+    assert response.json()["api_key"]["expires_at"] == ends.isoformat().replace("+00:00", "Z")
+
+
+def test_201_tells_where_the_new_item_is(program):
+    response = program.send("post", "/v2/projects", {"name": "web"})
+    assert response.status_code == 201
+    assert program.get(response["Location"]).json() == response.json()
+
+
+def test_204_has_no_body(program):
+    location = program.send("post", "/v2/projects", {"name": "web"})["Location"]
+    response = program.delete(location)
+    assert (response.status_code, response.content) == (204, b"")
+    assert program.get(location).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "",
+        "nonsense",
+        '{"name": NaN}',
+        '{"name": "a", "name": "b"}',
+        '"\\ud800',
+        "[" * 200_000 + "]" * 200_000,
+        b"\xff\xfe\x00",
+        "9" * 5000,
+    ],
+)
+def test_400_for_a_malformed_body(program, body):
+    response = program.post("/v2/projects", body, content_type="application/json")
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("depth", [1_000, 200_000])
+def test_400_for_endless_nesting_even_without_a_key(depth, db):
+    body = '{"api_key":' + "[" * depth + "]" * depth + "}"
+    response = Program().post("/v2/projects", body, content_type="application/json")
+    assert response.status_code in (400, 401)
+    assert response["Content-Type"] == "application/json"
+
+
+def test_400_for_a_broken_multipart_body(program):
+    response = program.post("/v2/projects", b"nonsense", content_type="multipart/form-data")
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"name": None}, "name"),
+        ({"name": ["x"]}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"name": "nul\x00"}, "name"),
+        ({"name": "web", "colour": "red"}, "colour"),
+        ({"name": "web", "id": "prj_1"}, "id"),
+    ],
+)
+def test_400_names_the_fields_that_are_wrong(program, fields, named):
+    response = program.send("post", "/v2/projects", json.loads(json.dumps(fields)))
+    assert_refused(response, 400, f"These fields are invalid: {named}.")
+    assert list(response.json()["Errors"]) == [named]
+    assert all(isinstance(sentence, str) for sentence in response.json()["Errors"][named])
+
+
+@pytest.mark.parametrize("body", ["[]", "5", '"text"', "null", "[1, 2]"])
+def test_400_for_a_body_that_is_no_object(program, body):
+    assert program.post("/v2/projects", body, content_type="application/json").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "limit=", "cursor=nonsense"])
+def test_400_for_a_page_that_can_not_be(program, query):
+    response = program.get(f"/v2/projects?{query}")
+    assert response.status_code == 400
+    assert query.split("=")[0] in response.json()["Errors"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"expires_at": timezone.now() - timedelta(seconds=1)}, "API key has expired!"),
+        ({"revoked_at": timezone.now()}, "API key has been revoked!"),
+        ({"disabled_at": timezone.now()}, "API key is disabled!"),
+        ({"disabled_at": timezone.now(), "revoked_at": timezone.now()}, "API key has been revoked!"),
+    ],
+)
+def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast, state, message):
+    response = Program(factories.make_key(cast.account, **state).secret).get("/v2")
+    assert_refused(response, 401, message)
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+
+
+def test_403_for_an_administrators_item(program):
+    assert_refused(program.get("/v2/api-keys"), 403, "This item is for administrators only.")
+    assert_refused(
+        program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only."
+    )
+
+
+def test_403_from_an_address_outside_the_keys_networks(cast):
+    key = factories.make_key(cast.account, allowed_networks=["10.0.0.0/8", "2001:db8::/32"]).secret
+    assert_refused(Program(key).get("/v2"), 403, "This API key may not be used from this address.")
+    assert Program(key).get("/v2", REMOTE_ADDR="10.1.2.3").status_code == 200
+    assert Program(key).get("/v2", REMOTE_ADDR="::ffff:10.1.2.3").status_code == 200
+    assert Program(key).get("/v2", REMOTE_ADDR="2001:db8::7").status_code == 200
+
+
+def test_403_for_the_keys_of_a_suspended_account(cast, program):
+    services.suspend_account(actor=system(cast.account.ref))
+    assert_refused(program.get("/v2"), 403, "This account is suspended.")
+    services.resume_account(actor=system(cast.account.ref))
+    assert program.get("/v2").status_code == 200
+
+
+def test_403_over_plain_http_answers_good_and_bad_keys_byte_for_byte_alike(program, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        good = program.get("/v2", plain_http=True, headers={"X-Request-ID": "same"})
+        bad = Program("nonsense").get("/v2", plain_http=True, headers={"X-Request-ID": "same"})
+    assert_refused(good, 403, "HTTPS is required.")
+    assert good.content == bad.content
+    assert dict(good.headers) == dict(bad.headers)
+    assert "RateLimit" not in good
+
+
+def test_plain_http_is_served_where_the_operator_allows_it(program, settings):
+    settings.ALLOW_HTTP = True
+    assert program.get("/v2", plain_http=True).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/nope", "/v2/projects/a/b/c", "/v2//", "/v2/projects//", "/v2/%00", "/v2/é"])
+def test_404_for_a_path_that_is_none_whatever_the_key(path, db):
+    assert_refused(Program().get(path), 404, "The item could not be found.")
+
+
+@pytest.mark.parametrize("project_id", ["prj_0000000000000000", "1", "x" * 64, "-"])
+def test_404_for_an_item_that_is_none(program, project_id):
+    assert_refused(program.get(f"/v2/projects/{project_id}"), 404, "The item could not be found.")
+
+
+def test_a_page_outside_the_api_is_no_business_of_it(browser):
+    assert browser.get("/v2x").headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace"])
+def test_405_names_the_methods_that_are_known(program, method):
+    response = getattr(program, method)("/v2/projects")
+    assert_refused(response, 405, "This item can't be accessed with this method.")
+    assert response["Allow"] == "GET, POST, HEAD"
+    assert "RateLimit" in response
+
+
+def test_head_works_where_get_does(program):
+    assert program.head("/v2").status_code == 200
+
+
+def test_a_trailing_slash_works_without_a_redirect(program):
+    assert program.get("/v2/").status_code == 200
+    assert program.get("/v2/projects/").status_code == 200
+    location = program.send("post", "/v2/projects/", {"name": "web"})["Location"]
+    assert "//projects" not in location.removeprefix("https://")
+    assert program.get(location).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
+def test_413_for_a_body_over_one_mebibyte(program, content_type):
+    response = program.post("/v2/projects", b"x" * (1024 * 1024 + 1), content_type=content_type)
+    assert_refused(response, 413, "The body is larger than 1 MiB.")
+
+
+def test_415_for_a_media_type_that_is_not_read(program):
+    response = program.post("/v2/projects", "<name>web</name>", content_type="text/xml")
+    assert response.status_code == 415
+    assert response["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "image/png", "application/xml;q=1", "nonsense", ""])
+def test_accept_is_never_a_reason_to_refuse(program, accept):
+    assert program.get("/v2", headers={"Accept": accept}).status_code == 200
+
+
+def test_429_past_the_keys_limit(cast):
+    program = Program(factories.make_key(cast.account, rate_limit="5/minute").secret)
+    responses = [program.get("/v2") for _ in range(7)]
+    assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
+    assert_refused(responses[-1], 429, "Too many requests. Please slow down.")
+    assert 1 <= int(responses[-1]["Retry-After"]) <= 60
+    assert [response["RateLimit"].split(";")[1] for response in responses] == [f"r={n}" for n in (4, 3, 2, 1, 0, 0, 0)]
+    assert responses[0]["RateLimit-Policy"] == '"default";q=5;w=60'
+
+
+def test_the_limit_counts_before_method_and_permission_are_looked_at(cast):
+    program = Program(factories.make_key(cast.account, rate_limit="2/minute").secret)
+    assert program.put("/v2").status_code == 405
+    assert program.get("/v2/api-keys").status_code == 403
+    assert program.put("/v2").status_code == 429
+
+
+def test_429_after_too_many_failures_from_one_address_but_never_for_a_good_key(cast, program, settings):
+    settings.FAILED_AUTH_LIMIT = Rate(3, 60)
+    statuses = [Program("nonsense").get("/v2").status_code for _ in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    refused = Program(tokens.generate()).get("/v2")
+    assert_refused(refused, 429, "Too many failed attempts. Please slow down.")
+    assert int(refused["Retry-After"]) >= 1
+    assert program.get("/v2").status_code == 200
+    assert Program("nonsense").get("/v2", REMOTE_ADDR="203.0.113.9").status_code == 401
+
+
+def test_failures_of_one_ipv6_network_count_together(db, settings):
+    settings.FAILED_AUTH_LIMIT = Rate(2, 60)
+    addresses = [f"2001:db8::{n}" for n in range(1, 4)]
+    statuses = [Program("nonsense").get("/v2", REMOTE_ADDR=address).status_code for address in addresses]
+    assert statuses == [401, 401, 429]
+
+
+def test_a_missing_key_is_no_failed_attempt(db, settings):
+    settings.FAILED_AUTH_LIMIT = Rate(1, 60)
+    assert [Program().get("/v2").status_code for _ in range(3)] == [401] * 3
+
+
+def test_500_leaks_nothing_and_logs_the_traceback_under_the_request_id(program, caplog):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE accounts_project RENAME TO gone")
+    try:
+        with caplog.at_level(logging.ERROR):
+            response = program.get("/v2/projects", headers={"X-Request-ID": "find-me"})
+    finally:
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.execute("ALTER TABLE gone RENAME TO accounts_project")
+    assert_refused(response, 500, "We have a problem with our server. Please try again later.")
+    assert response["X-Request-ID"] == "find-me"
+    assert "accounts_project" not in response.content.decode()
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_500_for_a_crash_in_a_view(program):
+    with mock.patch.object(Project.objects, "for_account", side_effect=ZeroDivisionError("secret detail")):
+        response = program.get("/v2/projects")
+    assert_refused(response, 500, "We have a problem with our server. Please try again later.")
+    assert "RateLimit" in response
+
+
+def test_503_while_the_database_is_out_of_reach(program):
+    with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("server closed the connection")):
+        response = program.get("/v2")
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) >= 1
+    assert "closed" not in response.json()["Message"]
+
+
+@pytest.fixture
+def offline(db, monkeypatch):
+    monkeypatch.setattr(maintenance, "_current", maintenance.current())
+    maintenance.switch(on=True, message="Back at noon.", retry_after=120)
+    maintenance.refresh()
+
+
+def test_503_during_maintenance_before_the_path_or_the_key_is_looked_at(offline, program):
+    for client, path in ((program, "/v2"), (program, "/v2/nope"), (Program("nonsense"), "/v2")):
+        response = client.get(path)
+        assert_refused(response, 503, "Back at noon.")
+        assert response["Retry-After"] == "120"
+
+
+def test_plain_http_is_refused_before_maintenance_is_told(offline, program):
+    assert program.get("/v2", plain_http=True).status_code == 403
+
+
+def test_a_request_id_that_the_client_sent_is_kept_if_it_is_valid(program):
+    assert program.get("/v2", headers={"X-Request-ID": "abc-123"})["X-Request-ID"] == "abc-123"
+    for invalid in ("", "a b", "x" * 129, "é"):
+        assert program.get("/v2", headers={"X-Request-ID": invalid})["X-Request-ID"] not in ("", invalid)
+
+
+@pytest.mark.parametrize("accept", ["application/problem+json", "text/html, application/problem+json;q=0.5"])
+def test_rfc_9457_for_a_client_that_lists_it(program, accept):
+    response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "These fields are invalid: name.",
+        "errors": {"name": ["This field is required."]},
+    }
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json", "application/problem+json;q=0"])
+def test_the_source_pages_shape_for_everybody_else(program, accept):
+    response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
+    assert response["Content-Type"] == "application/json"
+
+
+def test_revocation_holds_on_the_next_request(cast):
+    issued = factories.make_key(cast.account)
+    program = Program(issued.secret)
+    assert program.get("/v2").status_code == 200
+    key_services.revoke(actor=system(cast.account.ref), api_key=issued.api_key)
+    assert_refused(program.get("/v2"), 401, "API key has been revoked!")
+
+
+def test_every_answer_to_a_key_is_private(program):
+    for path in ("/v2", "/v2/projects", "/v2/api-keys", "/v2/nope"):
+        assert program.get(path)["Cache-Control"] == "private, no-store"
+
+
+def test_no_answer_sets_a_cookie_or_allows_another_origin(program):
+    response = program.get("/v2", headers={"Origin": "https://elsewhere.example"})
+    assert not response.cookies
+    assert not any(name.lower().startswith("access-control") for name in response.headers)

@@ -1,0 +1,160 @@
+"""Where the key goes: header, query string or body, in one place only."""
+
+import json
+
+import pytest
+
+from accounts.policy import KeyPermission
+from apikeys import tokens
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def key(cast):
+    return factories.make_key(cast.account).secret
+
+
+@pytest.fixture
+def anonymous():
+    return Program()
+
+
+@pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER  ", "token ", "Token "])
+def test_the_authorization_header_opens_with_or_without_a_scheme(anonymous, key, scheme):
+    assert anonymous.get("/v2", headers={"Authorization": f"{scheme}{key}"}).status_code == 200
+
+
+def test_the_x_api_key_header_opens(anonymous, key):
+    assert anonymous.get("/v2", headers={"X-API-KEY": f" {key} "}).status_code == 200
+
+
+def test_the_query_string_opens(anonymous, key):
+    response = anonymous.get("/v2", {"api_key": key})
+    assert response.status_code == 200
+    assert response["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"content_type": "application/json"},
+        {"content_type": "application/json; charset=utf-8"},
+        {"content_type": "application/x-www-form-urlencoded"},
+        {},
+    ],
+)
+def test_a_body_field_opens_in_json_form_and_multipart(anonymous, key, body):
+    data = {"api_key": key, "name": "web"}
+    if "x-www-form-urlencoded" in body.get("content_type", ""):
+        data = f"api_key={key}&name=web"
+    response = anonymous.post("/v2/projects", data, **body)
+    assert response.status_code == 201
+    assert response.json()["name"] == "web"
+    assert key not in response.content.decode()
+
+
+def test_the_body_opens_a_read_too(anonymous, key):
+    response = anonymous.generic("GET", "/v2", json.dumps({"api_key": key}), content_type="application/json")
+    assert response.status_code == 200
+
+
+def test_without_a_key_the_answer_says_that_one_is_required(anonymous):
+    response = anonymous.get("/v2")
+    assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-API-KEY": ""},
+        {"Authorization": ""},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+        {"X-API-KEY": " "},
+    ],
+)
+def test_an_empty_header_or_another_scheme_holds_no_key(anonymous, headers):
+    assert anonymous.get("/v2", headers=headers).json() == {"Message": "API key is required!"}
+
+
+@pytest.mark.parametrize("sent", ["nonsense", "atk_" + "a" * 36, "atk_", "é" * 40, "'; DROP TABLE", "\x00" * 40])
+def test_unknown_and_malformed_keys_get_the_one_answer(anonymous, sent, db):
+    response = anonymous.get("/v2", {"api_key": sent})
+    assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+
+
+def test_a_well_formed_key_that_nobody_made_is_invalid(anonymous, db):
+    assert anonymous.get("/v2", {"api_key": tokens.generate()}).json() == {"Message": "API key is invalid!"}
+
+
+def test_a_malformed_key_never_reaches_the_database(anonymous, django_assert_num_queries, db):
+    with django_assert_num_queries(0):
+        anonymous.get("/v2", {"api_key": tokens.generate()[:-1]})
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v2?api_key={key}", {"X-API-KEY": "{key}"}),
+        ("/v2?api_key={key}", {"Authorization": "Bearer {key}"}),
+        ("/v2", {"X-API-KEY": "{key}", "Authorization": "{key}"}),
+        ("/v2?api_key={key}&api_key={key}", {}),
+        ("/v2", {"X-API-KEY": "{key}, {key}"}),
+        ("/v2", {"Authorization": "Bearer {key}, Bearer {key}"}),
+    ],
+)
+def test_a_key_in_two_places_or_twice_in_one_is_a_bad_request(anonymous, key, path, headers):
+    headers = {name: value.format(key=key) for name, value in headers.items()}
+    response = anonymous.get(path.format(key=key), headers=headers)
+    assert response.status_code == 400
+    assert response.json() == {"Message": "Send the API key once, and in one place only."}
+
+
+def test_a_key_twice_in_the_body_is_a_bad_request(anonymous, key):
+    form = anonymous.post(
+        "/v2/projects", f"api_key={key}&api_key={key}&name=a", content_type="application/x-www-form-urlencoded"
+    )
+    multipart = anonymous.post("/v2/projects", {"api_key": [key, key], "name": "a"})
+    text = f'{{"api_key": "{key}", "name": "a", "api_key": "{key}"}}'
+    named_twice = anonymous.post("/v2/projects", text, content_type="application/json")
+    assert [response.status_code for response in (form, multipart, named_twice)] == [400, 400, 400]
+
+
+def test_beside_a_key_in_the_header_the_body_field_is_an_unknown_field(program, key):
+    response = program.send("post", "/v2/projects", {"api_key": key, "name": "web"})
+    assert response.status_code == 400
+    assert response.json()["Errors"] == {"api_key": ["This field is unknown here."]}
+
+
+@pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True])
+def test_a_key_that_is_no_text_is_invalid(anonymous, value, db):
+    response = anonymous.send("post", "/v2/projects", {"api_key": value, "name": "web"})
+    assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
+
+
+def test_a_key_used_as_a_field_name_is_not_echoed(program, key):
+    response = program.send("post", "/v2/projects", {key: 1, "name": "web"})
+    assert response.status_code == 400
+    assert key not in response.content.decode()
+    assert tokens.mask(key) in response.json()["Message"]
+
+
+def test_a_body_of_a_kind_that_holds_no_fields_holds_no_key(anonymous, db):
+    response = anonymous.post("/v2/projects", "api_key", content_type="text/plain")
+    assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
+
+
+def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast):
+    read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
+    write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
+    assert read.get("/v2/projects").status_code == 200
+    assert read.send("post", "/v2/projects", {"name": "a"}).json() == {
+        "Message": "This API key does not have the Write permission."
+    }
+    assert write.send("post", "/v2/projects", {"name": "a"}).status_code == 201
+    assert write.get("/v2/projects").json() == {"Message": "This API key does not have the Read permission."}
+    assert read.get("/v2").status_code == write.get("/v2").status_code == 200
