@@ -148,9 +148,7 @@ def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast, state, message):
 
 def test_403_for_an_administrators_item(program):
     assert_refused(program.get("/v2/api-keys"), 403, "This item is for administrators only.")
-    assert_refused(
-        program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only."
-    )
+    assert_refused(program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only.")
 
 
 def test_403_from_an_address_outside_the_keys_networks(cast):

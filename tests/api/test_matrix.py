@@ -1,0 +1,112 @@
+"""Two accounts × every route × every method, generated from the URLconf: a new route fails until it is listed."""
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts.policy import KEY_GRANTS, KeyPermission, KeyRole, Permission
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+# Each route with what each method needs; None opens to any key.
+ROUTES = {
+    "v2": {"GET": None},
+    "v2/account": {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE},
+    "v2/projects": {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE},
+    "v2/projects/<id:project_id>": {
+        "GET": Permission.PROJECT_READ,
+        "PUT": Permission.PROJECT_CHANGE,
+        "PATCH": Permission.PROJECT_CHANGE,
+        "DELETE": Permission.PROJECT_CHANGE,
+    },
+    "v2/projects/<id:project_id>/deployments": {
+        "GET": Permission.DEPLOYMENT_READ,
+        "POST": Permission.DEPLOYMENT_CHANGE,
+    },
+    "v2/projects/<id:project_id>/deployments/<id:deployment_id>": {
+        "GET": Permission.DEPLOYMENT_READ,
+        "DELETE": Permission.DEPLOYMENT_CHANGE,
+    },
+    "v2/api-keys": {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE},
+    "v2/api-keys/<id:key_id>": {"GET": Permission.API_KEY_READ, "DELETE": Permission.API_KEY_CHANGE},
+}
+
+
+def api_routes(patterns=None, prefix=""):
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            if route.startswith("v2") or "v2/".startswith(route):
+                yield from api_routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern) and route.startswith("v2"):
+            yield route, pattern.callback.view_class
+
+
+def test_every_route_is_listed_here():
+    assert {route for route, _ in api_routes()} == set(ROUTES)
+
+
+def test_every_method_declares_what_it_needs():
+    for route, view in api_routes():
+        handled = {method for method in METHODS if hasattr(view, method.lower())}
+        assert handled == set(view.permissions) == set(ROUTES[route]), route
+        assert dict(view.permissions) == ROUTES[route]
+
+
+def test_safe_methods_look_and_the_others_change():
+    for needed in ROUTES.values():
+        for method, permission in needed.items():
+            if permission is not None:
+                assert permission.reads == (method == "GET")
+
+
+@pytest.fixture
+def things(cast):
+    project = factories.make_project(cast.account)
+    return {
+        "<id:project_id>": project.id,
+        "<id:deployment_id>": factories.make_deployment(project).id,
+        "<id:key_id>": factories.make_key(cast.account).api_key.id,
+    }
+
+
+def fill(route, things):
+    for placeholder, value in things.items():
+        route = route.replace(placeholder, value)
+    return "/" + route
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("role", KeyRole)
+@pytest.mark.parametrize("permission", KeyPermission)
+def test_a_key_reaches_what_its_power_covers_and_nothing_else(cast, things, route, method, role, permission):
+    key = factories.make_key(cast.account, permission=permission, administrator=role == KeyRole.ADMINISTRATOR)
+    status = Program(key.secret).send(method, fill(route, things), None if method == "GET" else {}).status_code
+    if method not in ROUTES[route]:
+        assert status == 405
+    elif ROUTES[route][method] is None or ROUTES[route][method] in KEY_GRANTS[role, permission.value]:
+        assert status in (200, 201, 204, 400)
+    else:
+        assert status == 403
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
+@pytest.mark.parametrize("method", METHODS)
+def test_another_accounts_items_are_not_there(cast, things, route, method):
+    stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
+    response = stranger.send(
+        method, fill(route, things), None if method == "GET" else {"name": "mine", "revision": "1"}
+    )
+    assert response.status_code == (404 if method in ROUTES[route] else 405)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
+def test_lists_hold_nothing_of_another_account(cast, things, route):
+    stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
+    text = stranger.get("/" + route).content.decode()
+    assert not any(value in text for value in things.values())
+    assert "Acme" not in text

@@ -1,0 +1,70 @@
+"""The path of an authenticated request: one fixed statement, no write, no session, no second query."""
+
+from unittest import mock
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+
+from apikeys import lookup, tokens
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_authenticated_request_is_one_query_and_it_reads(program):
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert program.get("/v2").status_code == 200
+    # 1: the key and its account, by digest
+    assert len(captured) == 1
+    assert captured[0]["sql"].startswith("SELECT")
+
+
+def test_a_refused_key_is_one_query_at_most(cast, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        Program(tokens.generate()).get("/v2")
+    with django_assert_num_queries(0):
+        Program("nonsense").get("/v2")
+
+
+@pytest.mark.parametrize(("path", "queries"), [("/v2/account", 2), ("/v2/projects", 2), ("/v2/api-keys", 2)])
+def test_a_list_costs_one_query_beside_the_keys_however_long_it_is(
+    administrator, cast, path, queries, django_assert_num_queries
+):
+    for number in range(3):
+        factories.make_project(cast.account, f"project {number}")
+        factories.make_key(cast.account)
+    # 1: the key; 2: the rows
+    with django_assert_num_queries(queries):
+        assert administrator.get(path).status_code == 200
+
+
+def test_the_statement_knows_every_column_of_the_record(cast):
+    issued = factories.make_key(
+        cast.account, name="Deploys", allowed_networks=["10.0.0.0/8"], rate_limit="5/minute", administrator=True
+    )
+    key = lookup.by_digest(tokens.digest(issued.secret))
+    assert key.id == issued.api_key.id
+    assert (key.name, key.permission, bool(key.administrator)) == ("Deploys", "read_write", True)
+    assert (key.revoked, key.disabled, bool(key.expired)) == (None, None, False)
+    assert (key.networks, key.rate_limit) == (("10.0.0.0/8",), "5/minute")
+    assert (key.account_id, key.account_slug, key.account_name) == (cast.account.id, "acme", "Acme")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dead_connection_is_replaced_once(cast):
+    issued = factories.make_key(cast.account)
+    fetch, calls = lookup._fetch, []
+
+    def die_once(digest):
+        calls.append(digest)
+        if len(calls) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+        return fetch(digest)
+
+    with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close"):
+        assert Program(issued.secret).get("/v2").status_code == 200
+    assert len(calls) == 2

@@ -1,0 +1,98 @@
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from accounts.errors import Unavailable
+from apikeys import throttling
+from apikeys.rates import Rate
+from apikeys.throttling import MemoryLimiter, RedisLimiter
+
+REDIS_URL = os.environ.get("REDIS_URL", "")
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.services)])
+def limiter(request):
+    if request.param == "memory":
+        return MemoryLimiter()
+    if not REDIS_URL:
+        pytest.skip("needs REDIS_URL")
+    limiter = RedisLimiter(REDIS_URL)
+    limiter.clear()
+    return limiter
+
+
+@pytest.fixture
+def eager_thread_switches():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_exactly_the_limit_passes_however_many_arrive_at_once(limiter, eager_thread_switches):
+    rate, together = Rate(100, 60), threading.Barrier(16)
+
+    def hit_often(_):
+        together.wait()
+        return sum(limiter.hit("key", rate).allowed for _ in range(25))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(hit_often, range(16))) == 100
+
+
+def test_what_remains_counts_down_to_zero_and_stays_there(limiter):
+    assert [limiter.hit("key", Rate(2, 60)).remaining for _ in range(4)] == [1, 0, 0, 0]
+
+
+def test_the_window_starts_at_the_first_request_and_ends_on_time(limiter):
+    assert limiter.hit("key", Rate(1, 1)).reset == 1
+    assert not limiter.hit("key", Rate(1, 1)).allowed
+    threading.Event().wait(1.05)
+    assert limiter.hit("key", Rate(1, 1)).allowed
+
+
+def test_keys_do_not_count_for_each_other(limiter):
+    assert limiter.hit("one", Rate(1, 60)).allowed
+    assert limiter.hit("two", Rate(1, 60)).allowed
+
+
+def test_refused_requests_do_not_use_up_a_limit_that_is_raised(limiter):
+    for _ in range(10):
+        limiter.hit("key", Rate(2, 60))
+    assert limiter.hit("key", Rate(3, 60)).allowed
+
+
+def test_the_memory_limiter_forgets_windows_that_have_ended(monkeypatch):
+    limiter, now = MemoryLimiter(), [0.0]
+    monkeypatch.setattr(throttling.time, "monotonic", lambda: now[0])
+    for number in range(5000):
+        now[0] += 1
+        limiter.hit(f"key{number}", Rate(1, 60))
+    assert len(limiter._windows) < 2048
+
+
+def test_without_redis_requests_are_refused_at_once(settings):
+    settings.LIMITS_WITHOUT_REDIS = "refuse"
+    with pytest.raises(Unavailable):
+        RedisLimiter(NOWHERE).hit("key", Rate(1, 60))
+
+
+def test_without_redis_requests_pass_if_the_operator_says_so_and_the_log_tells(settings, caplog):
+    settings.LIMITS_WITHOUT_REDIS = "allow"
+    assert RedisLimiter(NOWHERE).hit("key", Rate(1, 60)) is None
+    assert "pass unlimited" in caplog.text
+
+
+def test_an_answer_without_redis_is_503_or_has_no_ratelimit_headers(program, settings, monkeypatch):
+    monkeypatch.setattr(throttling, "limiter", RedisLimiter(NOWHERE))
+    refused = program.get("/v2")
+    assert (refused.status_code, int(refused["Retry-After"])) == (503, 1)
+    settings.LIMITS_WITHOUT_REDIS = "allow"
+    passed = program.get("/v2")
+    assert passed.status_code == 200
+    assert passed.json()["rate_limit"] is None
+    assert "RateLimit" not in passed

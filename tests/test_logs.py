@@ -1,0 +1,38 @@
+import io
+import logging
+
+from apikeys import tokens
+from atatus_dash.logs import RedactingFormatter, RequestIdFilter, request_id
+
+
+def logged(write):
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(RedactingFormatter("[%(request_id)s] %(message)s"))
+    handler.addFilter(RequestIdFilter())
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    write(logger)
+    return stream.getvalue()
+
+
+def test_a_key_is_masked_wherever_it_stands_in_a_log_line():
+    key = tokens.generate()
+
+    def crash(logger):
+        try:
+            raise ValueError(f"bad {key}")
+        except ValueError:
+            logger.exception("GET /v2?api_key=%s", key)
+
+    text = logged(crash)
+    assert key not in text
+    assert text.count(tokens.mask(key)) == 2
+
+
+def test_a_log_line_carries_the_request_id():
+    token = request_id.set("req-1")
+    try:
+        assert logged(lambda logger: logger.warning("hello")) == "[req-1] hello\n"
+    finally:
+        request_id.reset(token)

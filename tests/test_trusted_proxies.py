@@ -1,0 +1,77 @@
+"""Whose word on address and scheme counts."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from apikeys import usage
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def behind_a_proxy(settings):
+    settings.TRUSTED_PROXIES = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
+
+
+def address_seen(key, **meta):
+    Program(key).get("/v2", **meta)
+    usage.flush()
+    return APIKey.objects.get().last_used_from
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "seen"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("198.51.100.1, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("2001:db8::5", "2001:db8::5"),
+        ("10.0.0.9, 10.0.0.1", "10.0.0.9"),
+        ("nonsense, 10.0.0.1", "10.0.0.1"),
+        ("nonsense", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(cast, behind_a_proxy, forwarded_for, seen):
+    key = factories.make_key(cast.account).secret
+    headers = {"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
+    assert address_seen(key, headers=headers) == seen
+
+
+def test_nobody_is_believed_by_default(cast):
+    key = factories.make_key(cast.account).secret
+    assert address_seen(key, headers={"X-Forwarded-For": "203.0.113.7"}) == "127.0.0.1"
+
+
+def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast, behind_a_proxy):
+    key = factories.make_key(cast.account, allowed_networks=["192.0.2.0/24"]).secret
+    forged = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    assert Program(key).get("/v2", REMOTE_ADDR="203.0.113.7", headers=forged).status_code == 403
+    appended = {**forged, "X-Forwarded-For": "192.0.2.1, 203.0.113.7"}
+    assert Program(key).get("/v2", headers=appended).status_code == 403
+    assert Program(key).get("/v2", headers=forged).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "proto", "status"),
+    [
+        ("127.0.0.1", "https", 200),
+        ("127.0.0.1", "http", 403),
+        ("127.0.0.1", "", 403),
+        ("127.0.0.1", "https, http", 403),
+        ("127.0.0.1", "https,https", 200),
+        ("203.0.113.7", "https", 403),
+    ],
+)
+def test_https_is_what_a_trusted_proxy_says_it_was(program, behind_a_proxy, peer, proto, status):
+    response = program.get("/v2", plain_http=True, REMOTE_ADDR=peer, headers={"X-Forwarded-Proto": proto})
+    assert response.status_code == status
+
+
+def test_pages_over_plain_http_lead_to_https_and_the_api_never_does(browser, program):
+    assert browser.get("/auth/login/", plain_http=True)["Location"] == "https://testserver/auth/login/"
+    assert program.get("/v2", plain_http=True).status_code == 403
