@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
@@ -50,6 +50,7 @@ def answer(request: HttpRequest) -> HttpResponse:
     try:
         if not settings.ALLOW_HTTP and not request.is_secure():
             raise NotPermitted("HTTPS is required.")
+        request.get_host()  # raises DisallowedHost: links lead where this says
         state = maintenance.current()
         if state.on:
             raise Unavailable(state.message, retry_after=state.retry_after)
@@ -211,6 +212,8 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
             return refuse(request, NotPermitted.status, "This is not permitted.")
         case RequestDataTooBig():
             return refuse(request, TooLarge.status, "The body is larger than 1 MiB.")
+        case DisallowedHost():
+            return refuse(request, 400, "This host is not served here.")
         case SuspiciousOperation() | UnreadablePostError():
             return refuse(request, 400, "The request is malformed.")
         case DatabaseError() | InterfaceError() if is_out_of_reach(error):

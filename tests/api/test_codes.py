@@ -2,11 +2,13 @@
 
 import json
 import logging
+import sqlite3
+import tempfile
 from datetime import timedelta
 from unittest import mock
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
 from accounts import services
@@ -15,7 +17,7 @@ from accounts.policy import system
 from apikeys import services as key_services
 from apikeys import tokens
 from apikeys.rates import Rate
-from atatus_dash import maintenance
+from atatus_dash import api, maintenance
 from tests import factories
 from tests.conftest import Program
 
@@ -122,6 +124,12 @@ def test_400_names_the_fields_that_are_wrong(program, fields, named):
 @pytest.mark.parametrize("body", ["[]", "5", '"text"', "null", "[1, 2]"])
 def test_400_for_a_body_that_is_no_object(program, body):
     assert program.post("/v2/projects", body, content_type="application/json").status_code == 400
+
+
+def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program):
+    response = program.send("post", "/v2/projects", {"name": "web"}, headers={"Host": "elsewhere.example"})
+    assert_refused(response, 400, "This host is not served here.")
+    assert not Project.objects.exists()
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "limit=", "cursor=nonsense"])
@@ -301,6 +309,30 @@ def test_503_while_the_database_is_out_of_reach(program):
     assert response.status_code == 503
     assert int(response["Retry-After"]) >= 1
     assert "closed" not in response.json()["Message"]
+
+
+def sqlite_error(statement, *, lock=False):
+    """A real error of SQLite's, as Django raises it."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (sqlite3.connect(f"{folder}/db", timeout=0) for _ in range(2))
+        try:
+            if lock:
+                first.execute("BEGIN EXCLUSIVE")
+            second.execute(statement)
+        except sqlite3.OperationalError as cause:
+            error = OperationalError(str(cause))
+            error.__cause__ = cause
+            return error
+        finally:
+            first.close()
+            second.close()
+
+
+def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault():
+    assert api.is_out_of_reach(sqlite_error("CREATE TABLE t (a)", lock=True))
+    assert not api.is_out_of_reach(sqlite_error("SELECT * FROM gone"))
+    assert api.is_out_of_reach(OperationalError("server closed the connection"))
+    assert not api.is_out_of_reach(ProgrammingError("relation does not exist"))
 
 
 @pytest.fixture

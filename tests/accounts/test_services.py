@@ -1,0 +1,151 @@
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+
+from accounts import audit, policy, services
+from accounts.access import actor_for
+from accounts.audit import Event
+from accounts.errors import Invalid, InvalidState, NotPermitted
+from accounts.models import Account, AuditEvent, Membership, User
+from accounts.policy import Role
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def actor_of(user, account, rf):
+    request = rf.get("/", REMOTE_ADDR="203.0.113.7")
+    request.user, request.request_id = user, "req-1"
+    return actor_for(request, Membership.objects.get(user=user, account=account))
+
+
+# Accounts and people ----------------------------------------------------------------------------
+
+
+def test_an_account_is_made_with_its_owner_and_both_are_recorded():
+    owner = factories.make_user("owner@example.com")
+    account = services.create_account(name=" Acme ", owner=owner)
+    assert (account.name, account.slug) == ("Acme", "acme")
+    assert Membership.objects.get().role == Role.OWNER
+    assert set(AuditEvent.objects.values_list("event", flat=True)) == {"account.created", "member.added"}
+
+
+def test_accounts_of_one_name_get_slugs_of_their_own():
+    assert [factories.make_account("Acme").slug for _ in range(3)] == ["acme", "acme-2", "acme-3"]
+
+
+@pytest.mark.parametrize(("name", "slug"), [("日本", "account"), ("A" * 100, "a" * 50), ("a/b & c", "ab-c")])
+def test_any_name_makes_a_slug(name, slug):
+    assert factories.make_account(name).slug == slug
+
+
+def test_an_account_needs_a_name():
+    with pytest.raises(Invalid):
+        services.create_account(name="  ", owner=factories.make_user())
+
+
+def test_the_database_refuses_a_second_owner_and_a_second_membership(cast):
+    with pytest.raises(IntegrityError), transaction.atomic():
+        factories.make_member(cast.account, Role.OWNER)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Membership.objects.create(account=cast.account, user=cast.user, role=Role.ADMIN)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Membership.objects.filter(user=cast.user).update(role="king")
+
+
+def test_one_address_is_one_person_whatever_its_case():
+    User.objects.create_user(email="Some.One@Example.COM")
+    assert User.objects.get_by_natural_key("SOME.ONE@example.com").email == "some.one@example.com"
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.create_user(email="some.one@example.com")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.filter(pk=factories.make_user().pk).update(email="SOME.ONE@example.com")
+
+
+def test_a_person_made_by_the_program_has_a_verified_address(cast):
+    address = cast.owner.emailaddress_set.get()
+    assert (address.email, address.verified, address.primary) == ("owner@example.com", True, True)
+
+
+def test_a_person_needs_an_address():
+    with pytest.raises(ValueError, match="e-mail"):
+        User.objects.create_user(email="")
+
+
+def test_suspending_twice_is_told(cast):
+    operator = policy.system(cast.account.ref)
+    services.suspend_account(actor=operator)
+    with pytest.raises(InvalidState, match="already suspended"):
+        services.suspend_account(actor=operator)
+    services.resume_account(actor=operator)
+    with pytest.raises(InvalidState, match="not suspended"):
+        services.resume_account(actor=operator)
+
+
+# Audit ------------------------------------------------------------------------------------------
+
+
+def test_an_event_tells_who_did_what_from_where(cast, rf):
+    project = services.create_project(actor=actor_of(cast.admin, cast.account, rf), name="web")
+    event = AuditEvent.objects.get(event=Event.PROJECT_CREATED)
+    assert (event.actor_kind, event.actor_id, event.actor_label) == ("person", str(cast.admin.pk), "admin@example.com")
+    assert (event.target_kind, event.target_id, event.target_label) == ("project", project.id, "web")
+    assert (event.address, event.request_id) == ("203.0.113.7", "req-1")
+
+
+def test_a_change_that_changes_nothing_is_no_event(cast, rf):
+    services.rename_account(actor=actor_of(cast.owner, cast.account, rf), name="Acme")
+    assert not AuditEvent.objects.filter(event=Event.ACCOUNT_CHANGED).exists()
+
+
+def test_an_event_outlives_its_actor_and_its_target(cast, rf):
+    actor = actor_of(cast.admin, cast.account, rf)
+    services.delete_project(actor=actor, project=services.create_project(actor=actor, name="web"))
+    cast.admin.delete()
+    event = AuditEvent.objects.get(event=Event.PROJECT_DELETED)
+    assert (event.actor_label, event.target_label) == ("admin@example.com", "web")
+
+
+def test_an_event_can_not_be_changed_or_deleted(cast):
+    event = AuditEvent.objects.first()
+    with pytest.raises(TypeError):
+        event.save()
+    with pytest.raises(TypeError):
+        event.delete()
+    with pytest.raises(TypeError):
+        AuditEvent.objects.update(actor_label="nobody")
+    with pytest.raises(TypeError):
+        AuditEvent.objects.bulk_update([event], ["actor_label"])
+    with pytest.raises(TypeError):
+        AuditEvent.objects.all().delete()
+    with pytest.raises(ProtectedError):
+        Account.objects.all().delete()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_outside_a_transaction_is_refused(cast):
+    with pytest.raises(transaction.TransactionManagementError):
+        audit.record(actor=policy.system(cast.account.ref), event=Event.ACCOUNT_CHANGED, target=cast.account.target)
+
+
+# Who may ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+def test_services_refuse_whoever_may_not_whatever_door_they_come_through(cast, rf, role):
+    actor = actor_of(getattr(cast, role), cast.account, rf)
+    project = factories.make_project(cast.account)
+    calls = [
+        lambda: services.rename_account(actor=actor, name="Other"),
+        lambda: services.create_project(actor=actor, name="web"),
+        lambda: services.change_project(actor=actor, project=project, name="site"),
+        lambda: services.create_deployment(actor=actor, project=project, revision="1"),
+        lambda: services.delete_deployment(actor=actor, deployment=factories.make_deployment(project)),
+        lambda: services.delete_project(actor=actor, project=project),
+    ]
+    for call in calls:
+        if role == "user":
+            with pytest.raises(NotPermitted):
+                call()
+        else:
+            call()

@@ -1,0 +1,111 @@
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts import ids, policy
+from accounts.errors import AlreadyExists, Invalid, InvalidState, NotPermitted
+from accounts.models import AuditEvent
+from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
+from apikeys import services, tokens
+from apikeys.models import APIKey, State
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(cast):
+    return policy.system(cast.account.ref)
+
+
+def issue(actor, **fields):
+    return services.issue(actor=actor, name="Deploys", permission=KeyPermission.READ, **fields)
+
+
+def test_a_key_is_stored_as_digest_and_mask_only(operator):
+    issued = issue(operator)
+    assert issued.api_key.digest == tokens.digest(issued.secret)
+    assert issued.api_key.mask == tokens.mask(issued.secret)
+    assert issued.secret not in str(APIKey.objects.values().get())
+
+
+def test_a_repeat_with_the_same_id_makes_no_second_key(operator):
+    key_id = ids.new_key_id()
+    issue(operator, id=key_id)
+    with pytest.raises(AlreadyExists):
+        issue(operator, id=key_id)
+    assert APIKey.objects.count() == 1
+    assert AuditEvent.objects.filter(event="api_key.created").count() == 1
+
+
+def test_a_key_is_not_made_in_the_past(operator):
+    with pytest.raises(Invalid) as refused:
+        issue(operator, expires_at=timezone.now())
+    assert "expires_at" in refused.value.errors
+
+
+def test_a_user_may_not_make_or_end_keys(cast, operator):
+    user = Actor(ActorKind.PERSON, "1", "user@example.com", cast.account.ref, GRANTS[Role.USER], Role.USER)
+    key = issue(operator).api_key
+    for attempt in (
+        lambda: issue(user),
+        lambda: services.revoke(actor=user, api_key=key),
+        lambda: services.disable(actor=user, api_key=key),
+    ):
+        with pytest.raises(NotPermitted):
+            attempt()
+
+
+def test_another_accounts_key_is_out_of_a_services_reach(cast, operator):
+    foreign = factories.make_key(cast.elsewhere).api_key
+    with pytest.raises(APIKey.DoesNotExist):
+        services.revoke(actor=operator, api_key=foreign)
+
+
+def test_a_key_is_disabled_and_enabled_again(operator):
+    key = issue(operator).api_key
+    assert services.disable(actor=operator, api_key=key).state == State.DISABLED
+    with pytest.raises(InvalidState, match="is disabled"):
+        services.disable(actor=operator, api_key=key)
+    assert services.enable(actor=operator, api_key=key).state == State.ACTIVE
+    with pytest.raises(InvalidState, match="is active"):
+        services.enable(actor=operator, api_key=key)
+
+
+def test_a_revoked_key_does_not_come_back(operator):
+    key = services.revoke(actor=operator, api_key=issue(operator).api_key)
+    with pytest.raises(InvalidState, match="is revoked"):
+        services.enable(actor=operator, api_key=key)
+
+
+def test_revoking_twice_is_one_event_and_keeps_the_first_time(operator):
+    key = issue(operator).api_key
+    first = services.revoke(actor=operator, api_key=key).revoked_at
+    assert services.revoke(actor=operator, api_key=key).revoked_at == first
+    assert AuditEvent.objects.filter(event="api_key.revoked").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({}, State.ACTIVE),
+        ({"disabled_at": timezone.now()}, State.DISABLED),
+        ({"expires_at": timezone.now() - timedelta(days=1)}, State.EXPIRED),
+        ({"expires_at": timezone.now() - timedelta(days=1), "disabled_at": timezone.now()}, State.EXPIRED),
+        ({"expires_at": timezone.now() - timedelta(days=1), "revoked_at": timezone.now()}, State.REVOKED),
+    ],
+)
+def test_the_state_of_a_key_and_the_search_for_it_agree(cast, fields, state):
+    key = factories.make_key(cast.account, **fields).api_key
+    assert key.state == state
+    found = [other for other in State if APIKey.objects.in_state(other).exists()]
+    assert found == [state]
+
+
+def test_the_database_refuses_what_is_no_digest_or_no_permission(operator):
+    key = issue(operator).api_key
+    for wrong in ({"digest": "short"}, {"permission": "all"}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            APIKey.objects.filter(pk=key.pk).update(**wrong)

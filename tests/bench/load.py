@@ -1,0 +1,59 @@
+"""A load of keep-alive requests, and the CPU time that a server's processes spent on it."""
+
+import os
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all its descendants, so far."""
+    total, waiting = 0.0, [pid]
+    while waiting:
+        process = waiting.pop()
+        with open(f"/proc/{process}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / TICK
+        for task in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{task}/children") as children:
+                waiting += [int(child) for child in children.read().split()]
+    return total
+
+
+def send(port: int, requests: Sequence[bytes], count: int, connections: int = 4) -> int:
+    """Send `count` requests in rotation over a few connections; return how many were not answered 200."""
+
+    def one_connection(number: int) -> int:
+        mine = islice(cycle(requests), number, None, connections)
+        failures = 0
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for request in islice(mine, count // connections):
+                connection.sendall(request)
+                failures += not _answer(connection).startswith(b"HTTP/1.1 200")
+        return failures
+
+    with ThreadPoolExecutor(connections) as pool:
+        return sum(pool.map(one_connection, range(connections)))
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Read one answer to its end; return its head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _receive(connection)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+    while len(body) < int(length) if length else not body.endswith(b"0\r\n\r\n"):
+        body += _receive(connection)
+    return head
+
+
+def _receive(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("the server closed the connection")
+    return data

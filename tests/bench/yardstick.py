@@ -1,0 +1,63 @@
+"""What ours is measured against, as WSGI applications of their own: `BENCH_VIEW` chooses the view.
+
+`bare` is a default DRF view of the same JSON, with no authentication, limit, count or middleware; `api_key`
+the same view guarded by djangorestframework-api-key, which neither limits nor counts.
+"""
+
+import os
+
+import django
+from django.conf import settings
+
+VIEW = os.environ["BENCH_VIEW"]
+
+settings.configure(
+    SECRET_KEY="only-for-the-benchmark",  # noqa: S106  it signs nothing
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework", "rest_framework_api_key"],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": os.environ.get("BENCH_DATABASE", ":memory:"),
+            "CONN_MAX_AGE": None,
+        }
+    },
+    MIDDLEWARE=[],
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+)
+django.setup()
+
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.urls import path  # noqa: E402
+from rest_framework.response import Response  # noqa: E402
+from rest_framework.views import APIView  # noqa: E402
+from rest_framework_api_key.permissions import HasAPIKey  # noqa: E402
+
+ANSWER = {
+    "account": {"slug": "bench", "name": "Bench"},
+    "api_key": {
+        "id": "key_0000000000000000",
+        "name": "Key 1",
+        "permission": "read",
+        "administrator": False,
+        "expires_at": None,
+    },
+    "rate_limit": {"limit": 600, "remaining": 599, "window": 60},
+}
+
+
+class Bare(APIView):
+    authentication_classes = ()
+    permission_classes = ()
+
+    def get(self, request):
+        return Response(ANSWER)
+
+
+class Guarded(Bare):
+    permission_classes = (HasAPIKey,)
+
+
+urlpatterns = [path("v2", (Guarded if VIEW == "api_key" else Bare).as_view())]
+application = get_wsgi_application()
