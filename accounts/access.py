@@ -1,11 +1,18 @@
-"""The door of every page inside an account."""
+"""The door of every page: signed in, a member who may, and for weighty things signed in lately."""
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlencode
 
-from django.contrib.auth.decorators import login_required
+from allauth.account.authentication import get_authentication_records
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, resolve_url
+from django.utils.cache import patch_cache_control
+from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy
 from .models import Account, Membership, User
@@ -16,13 +23,34 @@ P = ParamSpec("P")
 LAST_ACCOUNT = "last_account"
 
 
-class AccountRequest(HttpRequest):
-    """A request of a signed-in person to a page of an account they are a member of."""
+class SignedInRequest(HttpRequest):
+    """A request of a signed-in person."""
 
     user: User
+    htmx: Any
+
+
+class AccountRequest(SignedInRequest):
+    """A request of a signed-in person to a page of an account they are a member of."""
+
     account: Account
     actor: Actor
-    htmx: Any
+
+
+def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Send everybody else to sign-in and back. What a page shows to one person is kept in no shared cache."""
+
+    @wraps(view)
+    def page(request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            asked_from = request.htmx.current_url_abs_path if request.htmx else None
+            return _send_to(request, settings.LOGIN_URL, back=asked_from or request.get_full_path())
+        response = view(request, *args, **kwargs)
+        if "Cache-Control" not in response.headers:
+            patch_cache_control(response, private=True, no_cache=True)
+        return response
+
+    return page
 
 
 def account_page(
@@ -36,7 +64,7 @@ def account_page(
     """
 
     def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
-        @login_required
+        @signed_in
         @wraps(view)
         def page(request: Any, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             membership = (
@@ -47,13 +75,52 @@ def account_page(
             request.account = membership.account
             request.actor = actor_for(request, membership)
             policy.require(request.actor, permission)
-            request.session[LAST_ACCOUNT] = slug
+            if request.session.get(LAST_ACCOUNT) != slug:
+                request.session[LAST_ACCOUNT] = slug
             return view(request, *args, **kwargs)
 
         page.permission = permission  # type: ignore[attr-defined]  # the tests' matrix reads it
         return page
 
     return decorate
+
+
+def recently_authenticated(
+    view: Callable[Concatenate[AccountRequest, P], HttpResponse],
+) -> Callable[Concatenate[AccountRequest, P], HttpResponse]:
+    """Ask for the password again when it was last given more than `SUDO_MINUTES` ago, and come back.
+
+    What was typed comes back too: a form that was sent too late is on the page again, filled in.
+    """
+
+    @wraps(view)
+    def page(request: AccountRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if time.time() - authenticated_at(request) <= settings.SUDO_MINUTES * 60:
+            return view(request, *args, **kwargs)
+        typed = request.POST.copy()
+        typed.pop("csrfmiddlewaretoken", None)
+        back = f"{request.path}?{typed.urlencode()}" if typed else request.path
+        return _send_to(request, "account_reauthenticate", back=back)
+
+    return page
+
+
+def authenticated_at(request: SignedInRequest) -> float:
+    """When the person at this browser last proved who they are, the sign-in included, as Unix time.
+
+    allauth records every proof in the session. A session that was opened past its forms has none; there
+    the time of signing in counts.
+    """
+    records = get_authentication_records(request, request.user)
+    if records:
+        return max(float(record["at"]) for record in records)
+    return request.user.last_login.timestamp() if request.user.last_login else 0.0
+
+
+def _send_to(request: Any, name: str, *, back: str) -> HttpResponse:
+    """Redirect the whole page, also when only a part of it was asked for."""
+    url = f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}"
+    return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:

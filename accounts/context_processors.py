@@ -1,22 +1,52 @@
-"""What every page knows: where the reader is and where they may go."""
+"""What every page knows: where the reader is, where they may go, and which theme they chose."""
 
 from typing import Any
 
 from django.http import HttpRequest
 
+from .access import LAST_ACCOUNT
+from .forms import Theme
 from .models import Membership
-from .policy import Permission
+from .policy import GRANTS, Permission, Role
+
+#: Which entry of the navigation a page belongs to, by the beginning of its route; the first that fits.
+SECTIONS = [
+    ("accounts/<slug:slug>/settings/", "account"),
+    ("accounts/<slug:slug>/projects/", "projects"),
+    ("accounts/<slug:slug>/", "overview"),
+    ("profile/", "profile"),
+    ("auth/", "profile"),
+]
+
+
+def theme(request: HttpRequest) -> dict[str, Any]:
+    """`theme`: light or dark; empty follows the reader's system."""
+    chosen = request.COOKIES.get(Theme.COOKIE, "")
+    return {"theme": chosen if chosen in Theme.values else ""}
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """`account`, `actor` and `may` of a page inside an account; `memberships` for the switcher."""
+    """`account`, `role` and `may` of the page's account, or of the one that was open last; `memberships` for the
+    switcher; `section` for what is marked in the navigation.
+    """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {}
-    actor = getattr(request, "actor", None)
+        return theme(request)
+    memberships = list(Membership.objects.filter(user=user).select_related("account").order_by("account__name"))
+    here = _current(request, memberships)
+    allowed = GRANTS[Role(here.role)] if here else frozenset()
+    route = request.resolver_match.route if request.resolver_match else ""
     return {
-        "account": getattr(request, "account", None),
-        "actor": actor,
-        "may": {permission.name.lower(): actor.may(permission) for permission in Permission} if actor else {},
-        "memberships": Membership.objects.filter(user=user).select_related("account").order_by("account__name"),
+        **theme(request),
+        "account": here.account if here else None,
+        "role": here.get_role_display() if here else "",
+        "may": {permission.name.lower(): permission in allowed for permission in Permission},
+        "memberships": memberships,
+        "section": next((section for start, section in SECTIONS if route.startswith(start)), ""),
     }
+
+
+def _current(request: HttpRequest, memberships: list[Membership]) -> Membership | None:
+    open_now = getattr(request, "account", None)
+    slug = open_now.slug if open_now else request.session.get(LAST_ACCOUNT)
+    return next((one for one in memberships if one.account.slug == slug), memberships[0] if memberships else None)

@@ -1,4 +1,30 @@
-from django.urls import URLPattern
+from django.urls import include, path
+
+from . import (
+    ids,  # noqa: F401  # registers the converter of <id:id>
+    views,
+)
 
 app_name = "accounts"
-urlpatterns: list[URLPattern] = []
+
+projects = [
+    path("", views.projects, name="projects"),
+    path("new/", views.new_project, name="new_project"),
+    path("<id:id>/", views.project, name="project"),
+    path("<id:id>/edit/", views.edit_project, name="edit_project"),
+    path("<id:id>/delete/", views.delete_project, name="delete_project"),
+    path("<id:id>/deployments/new/", views.new_deployment, name="new_deployment"),
+]
+
+account_settings = [
+    path("", views.general, name="general"),
+    path("members/", views.members, name="members"),
+    path("audit-log/", views.audit_log, name="audit_log"),
+]
+
+urlpatterns = [
+    path("accounts/<slug:slug>/projects/", include(projects)),
+    path("accounts/<slug:slug>/settings/", include(account_settings)),
+    path("profile/", views.profile, name="profile"),
+    path("theme/", views.theme, name="theme"),
+]

@@ -1,6 +1,8 @@
 """API keys and how much they were used."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import ClassVar, Self
 
 from django.core.validators import MinLengthValidator
@@ -14,6 +16,8 @@ from accounts.audit import Target
 from accounts.models import Account, AccountOwnedQuerySet
 from accounts.policy import KeyPermission
 
+EXPIRES_SOON = timedelta(days=7)
+
 
 class State(models.TextChoices):
     ACTIVE = "active", "Active"
@@ -23,20 +27,23 @@ class State(models.TextChoices):
 
 
 class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
-    def in_state(self, state: State, *, at: datetime | None = None) -> Self:
-        """Keys in a state, by the same precedence as `APIKey.state`: revoked, expired, disabled, active."""
+    def in_state(self, *states: State, at: datetime | None = None) -> Self:
+        """Keys in any of the states, by the same precedence as `APIKey.state`: revoked, expired, disabled, active."""
         now = at or timezone.now()
         revoked = models.Q(revoked_at__isnull=False)
         expired = models.Q(expires_at__isnull=False, expires_at__lte=now) & ~revoked
         disabled = models.Q(disabled_at__isnull=False)
-        return self.filter(
-            {
-                State.REVOKED: revoked,
-                State.EXPIRED: expired,
-                State.DISABLED: disabled & ~revoked & ~expired,
-                State.ACTIVE: ~disabled & ~revoked & ~expired,
-            }[state]
-        )
+        wanted = {
+            State.REVOKED: revoked,
+            State.EXPIRED: expired,
+            State.DISABLED: disabled & ~revoked & ~expired,
+            State.ACTIVE: ~disabled & ~revoked & ~expired,
+        }
+        return self.filter(reduce(or_, (wanted[state] for state in states)))
+
+    def search(self, text: str) -> Self:
+        """Keys whose name contains the text or whose last characters it is."""
+        return self.filter(models.Q(name__icontains=text) | models.Q(mask__iendswith=text))
 
 
 class APIKey(models.Model):
@@ -93,6 +100,11 @@ class APIKey(models.Model):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def expires_soon(self) -> bool:
+        """Whether it expires within a week."""
+        return self.expires_at is not None and timezone.now() < self.expires_at <= timezone.now() + EXPIRES_SOON
 
     @property
     def state(self) -> State:

@@ -1,19 +1,21 @@
 """Pages that need both apps, and the probes."""
 
-from django.contrib.auth.decorators import login_required
 from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
-from accounts.access import LAST_ACCOUNT, AccountRequest, account_page
-from accounts.models import Account
+from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
+from accounts.models import Account, AuditEvent, Deployment, Project
 from accounts.policy import Permission
+from apikeys.models import APIKey, State
+
+LATEST = 5
 
 
-@login_required
-def home(request: HttpRequest) -> HttpResponse:
+@signed_in
+def home(request: SignedInRequest) -> HttpResponse:
     """Lead to the Overview of the account that was open last, or of the first one."""
     accounts = Account.objects.of(request.user)
     account = accounts.filter(slug=request.session.get(LAST_ACCOUNT)).first() or accounts.first()
@@ -24,7 +26,20 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_READ)
 def overview(request: AccountRequest) -> HttpResponse:
-    return render(request, "overview.html")
+    account = request.account
+    deployments = Deployment.objects.for_account(account).select_related("project")
+    keys = APIKey.objects.for_account(account)
+    may_make_keys = request.actor.may(Permission.API_KEY_CHANGE)
+    context = {
+        "active_keys": keys.in_state(State.ACTIVE).count(),
+        "projects": Project.objects.for_account(account).count(),
+        "deployments": deployments.count(),
+        "latest_deployments": deployments[:LATEST],
+        "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
+        "guide": may_make_keys and not keys.filter(last_used_at__isnull=False).exists(),
+        "api": request.build_absolute_uri("/v2"),
+    }
+    return render(request, "overview.html", context)
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
