@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from .access import LAST_ACCOUNT
@@ -19,25 +20,24 @@ SECTIONS = [
 ]
 
 
-def theme(request: HttpRequest) -> dict[str, Any]:
-    """`theme`: light or dark; empty follows the reader's system."""
-    chosen = request.COOKIES.get(Theme.COOKIE, "")
-    return {"theme": chosen if chosen in Theme.values else ""}
-
-
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """`account`, `role` and `may` of the page's account, or of the one that was open last; `memberships` for the
-    switcher; `section` for what is marked in the navigation.
+    """What the frame of a page is drawn from.
+
+    `theme` is light or dark, or empty to follow the reader's system. For who is signed in: `account`, `role`
+    and `may` of the page's account, or of the one that was open last; `memberships` for the switcher;
+    `section` for what is marked in the navigation.
     """
+    chosen = request.COOKIES.get(Theme.COOKIE, "")
+    everybody = {"theme": chosen if chosen in Theme.FIXED else "", "signup_open": settings.SIGNUP_OPEN}
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return theme(request)
+        return everybody
     memberships = list(Membership.objects.filter(user=user).select_related("account").order_by("account__name"))
     here = _current(request, memberships)
     allowed = GRANTS[Role(here.role)] if here else frozenset()
     route = request.resolver_match.route if request.resolver_match else ""
     return {
-        **theme(request),
+        **everybody,
         "account": here.account if here else None,
         "role": here.get_role_display() if here else "",
         "may": {permission.name.lower(): permission in allowed for permission in Permission},

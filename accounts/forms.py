@@ -13,7 +13,7 @@ class Theme:
     COOKIE = "theme"
     SYSTEM = "system"
     LABELS = {SYSTEM: "As my system", "light": "Light", "dark": "Dark"}
-    values = ("light", "dark")
+    FIXED = ("light", "dark")
 
 
 class SignupForm(forms.Form):

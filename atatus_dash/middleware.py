@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
-from accounts.errors import NotPermitted
+from accounts.errors import DomainError, NotPermitted
 from apikeys import networks, usage
 
 from . import api, maintenance
@@ -144,7 +144,7 @@ class ContentSecurityPolicyMiddleware:
 
 
 class ErrorPagesMiddleware:
-    """Draws what a service refuses as a page: `NotPermitted` becomes the 403 page with its sentence."""
+    """Draws what a service refuses as a page with its sentence."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -153,6 +153,7 @@ class ErrorPagesMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, NotPermitted):
-            return render(request, "403.html", {"message": exception.message}, status=403)
-        return None
+        if not isinstance(exception, DomainError):
+            return None
+        template = "403.html" if isinstance(exception, NotPermitted) else "400.html"
+        return render(request, template, {"message": exception.message}, status=exception.status)

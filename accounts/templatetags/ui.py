@@ -49,8 +49,8 @@ def until(when: datetime) -> SafeString:
 
 @register.filter
 def day(when: datetime) -> SafeString:
-    """The day of a time, the exact time in the title."""
-    return _time(when, f"{when.day} {when:%b %Y}")
+    """The day of a time, with the year unless it is this one, the exact time in the title."""
+    return _time(when, f"{when.day} {when:%b}" if when.year == timezone.now().year else f"{when.day} {when:%b %Y}")
 
 
 def _time(when: datetime, text: str) -> SafeString:
@@ -63,7 +63,8 @@ def _time(when: datetime, text: str) -> SafeString:
 def control(field: BoundField) -> SafeString:
     """The field's control, in our look. The first one that was refused gets the focus."""
     widget = field.field.widget
-    attrs: dict[str, Any] = {"placeholder": widget.attrs.get("data-example", False)}
+    # A placeholder is an example and never a second label, which allauth's forms make of it.
+    attrs: dict[str, Any] = {"placeholder": widget.attrs.get("data-example", False), "data-example": False}
     if not isinstance(widget, forms.CheckboxInput):
         attrs["class"] = "form-select" if isinstance(widget, forms.Select) else "form-control"
     attrs["autofocus"] = is_first_refused(field) or (widget.attrs.get("autofocus", False) and not field.form.errors)
