@@ -1,120 +1,232 @@
 """Strict readers of the environment.
 
-A malformed value stops every command and the server: one sentence on stderr that names the variable,
-exit status 1, no traceback. `NAME_FILE` names a file that holds the value of NAME, for secrets.
+A malformed value stops every command and the server: one sentence on stderr that names the variable, exit
+status 1, no traceback. A sentence never repeats a value that may hold a password. For what `secret` and the
+URL readers read, `NAME_FILE` may name a file that holds the value instead; it wins over `NAME`.
 """
 
+import os
 import re
+import warnings
 from collections.abc import Callable
-from ipaddress import ip_network
+from email.utils import parseaddr
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url
 
 from apikeys import networks, rates
 
 T = TypeVar("T")
 
-_env = environ.FileAwareEnv()
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 
 
 def _stop(name: str, problem: str) -> NoReturn:
     raise SystemExit(f"{name}: {problem}")
 
 
-def _read(name: str, default: str, parse: Callable[[str], T], wanted: str) -> T:
-    value = text(name, default)
+def _parse(name: str, value: str, parse: Callable[[str], T], wanted: str) -> T:
     try:
         return parse(value)
     except (ValueError, KeyError, ImproperlyConfigured):
         _stop(name, f"{wanted} is needed, not {value!r}.")
 
 
-def text(name: str, default: str = "") -> str:
-    """The value without surrounding white space; an empty one counts as not set."""
+def _parse_secret(name: str, value: str, parse: Callable[[str], T], wanted: str) -> T:
     try:
-        return str(_env(name, default="")).strip() or default
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return parse(value)
+    except (ValueError, KeyError, TypeError, ImproperlyConfigured, Warning):
+        _stop(name, f"{wanted} is needed.")
+
+
+def _content(name: str) -> str:
+    """The variable as it is, or the content of the file that NAME_FILE names without the line end it closes with."""
+    path = os.environ.get(f"{name}_FILE", "")
+    if not path:
+        return os.environ.get(name, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         _stop(f"{name}_FILE", f"the file can't be read ({error.strerror}).")
-    except UnicodeDecodeError:
+    except ValueError:
         _stop(f"{name}_FILE", "the file is not UTF-8 text.")
 
 
-def secret(name: str, default: str | None = None) -> str:
-    """A value that has to be there."""
-    value = text(name, default or "")
-    if not value:
-        _stop(name, "a value is needed; set it, or set " + name + "_FILE to the path of a file that holds it.")
-    return value
+# Plain values -----------------------------------------------------------------------------------
+
+
+def text(name: str, default: str = "") -> str:
+    """The value without surrounding white space; an empty one counts as not set."""
+    return os.environ.get(name, "").strip() or default
 
 
 def flag(name: str, default: bool = False) -> bool:
-    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    return _read(name, "1" if default else "0", lambda value: values[value.lower()], "0 or 1")
+    return _parse(name, text(name, "1" if default else "0"), lambda value: _FLAGS[value.lower()], "0 or 1")
 
 
-def whole_number(name: str, default: int, *, minimum: int = 1) -> int:
+def whole_number(name: str, default: int, *, minimum: int = 1, maximum: int = 1_000_000) -> int:
     def parse(value: str) -> int:
-        if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) is None or int(value) < minimum:
+        if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) is None or not minimum <= int(value) <= maximum:
             raise ValueError
         return int(value)
 
-    return _read(name, str(default), parse, f"a whole number, {minimum} or more,")
+    return _parse(name, text(name, str(default)), parse, f"a whole number from {minimum} to {maximum}")
 
 
 def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     def parse(value: str) -> str:
         return choices[choices.index(value)]
 
-    return _read(name, default, parse, " or ".join(choices))
+    return _parse(name, text(name, default), parse, " or ".join(choices))
 
 
-def words(name: str, default: str = "") -> list[str]:
-    return [word for word in re.split(r"[\s,]+", text(name, default)) if word]
+def rate(name: str, default: str) -> rates.Rate:
+    return _parse(name, text(name, default), rates.parse, "a rate such as 600/minute")
+
+
+def hosts(name: str, default: str) -> list[str]:
+    """Host names, without scheme or port, for ALLOWED_HOSTS."""
+
+    def parse(value: str) -> list[str]:
+        words = _words(value)
+        if not all(_HOST.fullmatch(word) for word in words):
+            raise ValueError
+        return words
+
+    return _parse(name, text(name, default), parse, "a list of host names such as keys.example.com, without https://")
 
 
 def cidrs(name: str) -> tuple[networks.Network, ...]:
     def parse(value: str) -> tuple[networks.Network, ...]:
-        return tuple(ip_network(word) for word in re.split(r"[\s,]+", value) if word)
+        words = _words(value)
+        for word in words:
+            ip_network(word)  # strict: 10.0.0.1/8 is more likely a slip than a wish
+        return tuple(networks.parse_network(word) for word in words)
 
-    return _read(name, "", parse, "a list of networks such as 10.0.0.0/8,::1/128")
+    return _parse(name, text(name), parse, "a list of networks such as 10.0.0.0/8,::1/128")
 
 
-def rate(name: str, default: str) -> rates.Rate:
-    return _read(name, default, rates.parse, "a rate such as 600/minute")
+def address(name: str, default: str) -> str:
+    """An IP address to listen on."""
+
+    def parse(value: str) -> str:
+        return "127.0.0.1" if value == "localhost" else str(ip_address(value))
+
+    return _parse(name, text(name, default), parse, "an IP address such as 0.0.0.0")
 
 
-def database(name: str, default: str, base: Path) -> dict[str, Any]:
-    """Django's settings for a `sqlite:///PATH` (relative to `base`) or `postgres://…` URL."""
+def sender(name: str, default: str) -> str:
+    """Whom mail comes from: an address, with or without a name."""
 
-    def parse(value: str) -> dict[str, Any]:
-        config = dict(_env.db_url_config(value))
-        if config["ENGINE"] == "django.db.backends.sqlite3":
-            if config["NAME"] != ":memory:":
-                config["NAME"] = str(base / config["NAME"])
-        elif config["ENGINE"] != "django.db.backends.postgresql" or not config["NAME"]:
+    def parse(value: str) -> str:
+        if re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(value)[1]) is None or not value.isprintable():
             raise ValueError
-        return config
+        return value
 
-    # The value may hold a password, so the sentence doesn't repeat it.
-    try:
-        return parse(text(name, default))
-    except (ValueError, KeyError, TypeError, ImproperlyConfigured):
-        _stop(name, "sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME is needed.")
+    return _parse(name, text(name, default), parse, "an address such as Keys <keys@example.com>")
 
 
-def redis(name: str) -> str:
-    value = text(name)
-    if value and re.match(r"(redis|rediss|unix)://.", value) is None:
-        _stop(name, "redis://HOST:PORT/NUMBER is needed.")
+def _words(value: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", value) if word]
+
+
+# Secrets ----------------------------------------------------------------------------------------
+
+
+def password(name: str) -> str:
+    """A value with every character it has, or nothing."""
+    return _content(name)
+
+
+def secret(name: str, default: str | None = None) -> str:
+    """A value that has to be there."""
+    value = _content(name).strip() or default
+    if not value:
+        _stop(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
     return value
 
 
-def email(name: str, default: str) -> dict[str, Any]:
-    """Django's EMAIL_ settings for a URL in django-environ's forms."""
+def database(name: str, default: str, base: Path) -> dict[str, Any]:
+    """Django's settings for a database, from `sqlite:///PATH` (relative to `base`) or `postgres://…`."""
+
+    def parse(value: str) -> dict[str, Any]:
+        config = dict(environ.Env.db_url_config(value))
+        options = config.setdefault("OPTIONS", {})
+        match config["ENGINE"]:
+            case "django.db.backends.sqlite3":
+                if not (urlsplit(value).path[1:] or value == "sqlite://:memory:") or options.keys() - {"timeout"}:
+                    raise ValueError
+                if config["NAME"] != ":memory:":
+                    config["NAME"] = str(base / config["NAME"])
+            case "django.db.backends.postgresql":
+                config["HOST"] = unquote(config["HOST"])
+                _require_connection_parameters(options)
+                if not config["NAME"]:
+                    raise ValueError
+            case _:
+                raise ValueError
+        return config
+
+    wanted = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME, reserved characters percent-encoded,"
+    return _parse_secret(name, _content(name).strip() or default, parse, wanted)
+
+
+def _require_connection_parameters(options: dict[str, Any]) -> None:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
     try:
-        return dict(_env.email_url_config(text(name, default)))
-    except (ValueError, ImproperlyConfigured):
-        _stop(name, "a URL such as smtp+tls://USER:PASSWORD@HOST:587 or consolemail:// is needed.")
+        make_conninfo(**options)
+    except ProgrammingError as error:
+        raise ValueError from error
+
+
+def redis(name: str) -> str:
+    """A URL for redis-py, or nothing."""
+
+    def parse(value: str) -> str:
+        if value:
+            parse_url(value)
+            if not value.startswith("unix:") and re.fullmatch(r"(/[0-9]*)?", urlsplit(value).path) is None:
+                raise ValueError
+        return value
+
+    return _parse_secret(name, _content(name).strip(), parse, "redis://HOST:PORT/NUMBER")
+
+
+def email(name: str, default: str, base: Path) -> dict[str, Any]:
+    """Django's EMAIL_ settings for a URL in django-environ's forms; a `filemail:///PATH` is relative to `base`.
+
+    Port 465 means TLS from the first byte (RFC 8314 §3.3), whatever the scheme.
+    """
+
+    def parse(value: str) -> dict[str, Any]:
+        config = dict(environ.Env.email_url_config(value))
+        if config.get("OPTIONS"):
+            raise ValueError
+        tls, ssl = (_FLAGS[str(config.get(f"EMAIL_USE_{kind}", "0")).lower()] for kind in ("TLS", "SSL"))
+        ssl = ssl or config["EMAIL_PORT"] == 465
+        path = config["EMAIL_FILE_PATH"]
+        if urlsplit(value).scheme == "filemail" and not path:
+            raise ValueError
+        return {
+            "backend": config["EMAIL_BACKEND"],
+            "host": config["EMAIL_HOST"] or "localhost",
+            "port": config["EMAIL_PORT"] or (465 if ssl else 587 if tls else 25),
+            "user": config["EMAIL_HOST_USER"] or "",
+            "password": config["EMAIL_HOST_PASSWORD"] or "",
+            "tls": tls and not ssl,
+            "ssl": ssl,
+            "directory": str(base / path) if path else None,
+        }
+
+    wanted = "a URL such as smtp+tls://USER:PASSWORD@HOST:587 or consolemail://, reserved characters percent-encoded,"
+    return _parse_secret(name, _content(name).strip() or default, parse, wanted)

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from . import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -12,7 +15,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.secret("SECRET_KEY", "insecure: only for DEBUG" if DEBUG else None)
 ALLOW_HTTP = env.flag("ALLOW_HTTP")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
 REDIS_URL = env.redis("REDIS_URL")
 SIGNUP_OPEN = env.flag("SIGNUP_OPEN")
@@ -23,20 +26,21 @@ FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT", "30/minute")
 WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", 1)
 THREADS = env.whole_number("THREADS", 8)
 USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", 1)
-PORT = env.whole_number("PORT", 8000)
-BIND = env.text("BIND", "127.0.0.1")
+PORT = env.whole_number("PORT", 8000, maximum=65535)
+BIND = env.address("BIND", "127.0.0.1")
+ACCOUNT_OWNER_PASSWORD = env.password("ACCOUNT_OWNER_PASSWORD")
 
-_email = env.email("EMAIL_URL", "consolemail://")
-EMAIL_BACKEND: str = _email["EMAIL_BACKEND"]
-EMAIL_HOST: str = _email["EMAIL_HOST"] or "localhost"
-EMAIL_PORT: int = _email["EMAIL_PORT"] or 25
-EMAIL_HOST_USER: str = _email["EMAIL_HOST_USER"] or ""
-EMAIL_HOST_PASSWORD: str = _email["EMAIL_HOST_PASSWORD"] or ""
-EMAIL_USE_TLS: bool = _email.get("EMAIL_USE_TLS", False)
-EMAIL_USE_SSL: bool = _email.get("EMAIL_USE_SSL", False)
-EMAIL_FILE_PATH: str = _email["EMAIL_FILE_PATH"]
+_email = env.email("EMAIL_URL", "consolemail://", BASE_DIR)
+EMAIL_BACKEND: str = _email["backend"]
+EMAIL_HOST: str = _email["host"]
+EMAIL_PORT: int = _email["port"]
+EMAIL_HOST_USER: str = _email["user"]
+EMAIL_HOST_PASSWORD: str = _email["password"]
+EMAIL_USE_TLS: bool = _email["tls"]
+EMAIL_USE_SSL: bool = _email["ssl"]
+EMAIL_FILE_PATH: str | None = _email["directory"]
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Atatus Dash <noreply@localhost>")
+DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", "Atatus Dash <noreply@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3", BASE_DIR)}
@@ -44,19 +48,26 @@ DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", 
 # Database ---------------------------------------------------------------------------------------
 
 # A connection lives as long as its thread: opening one costs more than the rest of a request.
-DATABASES["default"]["CONN_MAX_AGE"] = None
+DATABASES["default"].setdefault("CONN_MAX_AGE", None)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE, because a transaction that reads first and then writes fails under several writers.
-    DATABASES["default"].setdefault("OPTIONS", {}).update(
-        transaction_mode="IMMEDIATE",
-        timeout=5,
-        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
-    )
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 5,
+        **DATABASES["default"]["OPTIONS"],
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
     "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "atatus"}
+        {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "atatus",
+            # Without retries and long waits: a page that meets no Redis fails at once.
+            "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)},
+        }
         if REDIS_URL
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     )

@@ -6,7 +6,7 @@ from django.urls import include, path
 
 from apikeys.api.views import WhoAmIView
 
-from . import views
+from . import probes, views
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
 admin.site.site_header = admin.site.site_title = "Atatus Dash"
@@ -15,8 +15,8 @@ urlpatterns = [
     path("v2", WhoAmIView.as_view()),
     path("v2/", include("atatus_dash.urls_v2")),
     path("", views.home, name="home"),
-    path("healthz", views.healthz, name="healthz"),
-    path("readyz", views.readyz, name="readyz"),
+    path("healthz", probes.healthz, name="healthz"),
+    path("readyz", probes.readyz, name="readyz"),
     path("auth/", include("allauth.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),
     path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),

@@ -1,0 +1,77 @@
+# run      serve a demonstration on http://127.0.0.1:8000 (PORT=… for another port)
+# test     every test that needs no service; browser tests where a Chromium is found
+# check    formatters, linters, types, import rules, migrations, system checks
+# bench    measure the hot path against its yardsticks
+# clean    remove what the others made, but for the demonstration's database
+
+PORT ?= 8000
+VENV = .venv
+BIN = $(VENV)/bin
+
+# What the shell happens to export is not meant for these. `make run DATABASE_URL=…` is.
+unexport DEBUG SECRET_KEY SECRET_KEY_FILE ALLOW_HTTP ALLOWED_HOSTS TRUSTED_PROXIES DATABASE_URL DATABASE_URL_FILE
+unexport REDIS_URL REDIS_URL_FILE EMAIL_URL EMAIL_URL_FILE DEFAULT_FROM_EMAIL SIGNUP_OPEN SUDO_MINUTES BIND THREADS
+unexport WEB_CONCURRENCY LIMITS_WITHOUT_REDIS API_RATE_LIMIT FAILED_AUTH_LIMIT USAGE_FLUSH_SECONDS
+unexport ACCOUNT_OWNER_PASSWORD ACCOUNT_OWNER_PASSWORD_FILE
+unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+ifeq ($(origin DATABASE_URL),command line)
+DATABASE = DATABASE_URL='$(DATABASE_URL)'
+else
+DATABASE = DATABASE_URL=sqlite:///db.sqlite3
+endif
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/installed .run/secret_key
+	@umask 077; $(DATABASE) SECRET_KEY_FILE=.run/secret_key PYTHON=$(BIN)/python sh -c ' \
+	case $$DATABASE_URL in \
+	sqlite:///db.sqlite3) test -e db.sqlite3 || new=yes;; \
+	esac; \
+	$$PYTHON manage.py migrate --verbosity 0 && \
+	if test -n "$$new"; then $$PYTHON manage.py demo > .run/demo; fi'
+	@printf '\nAtatus Dash: http://127.0.0.1:$(PORT)\n\n'
+	@if test -e .run/demo; then cat .run/demo; fi
+	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto
+
+# As an installation would be set up: `check --deploy` tells what that would miss.
+check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789
+check: export ALLOWED_HOSTS = keys.example.com
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python tests/bench/run.py
+
+clean:
+	rm -rf $(VENV) .run staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The first Python that is new enough, by trying: a name may exist and yet not run.
+$(VENV)/bin/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo 'Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3' >&2; exit 1
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/installed
+
+.run/secret_key: | $(VENV)/bin/python
+	@umask 077; mkdir -p .run; $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))' > $@

@@ -1,0 +1,43 @@
+"""What a supervisor or load balancer asks: is the process alive, can it answer? Open to all, over plain HTTP too."""
+
+from collections.abc import Callable
+
+from django.core.cache import cache
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process is alive, whatever it depends on."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Database, migrations and cache are as they should be, or which of them is not (503)."""
+    probes = {"database": _database, "migrations": _migrations, "cache": _cache}
+    states = {name: _works(probe) for name, probe in probes.items()}
+    return JsonResponse(states, status=200 if all(states.values()) else 503)
+
+
+def _works(probe: Callable[[], bool]) -> bool:
+    try:
+        return probe()
+    except Exception:
+        return False
+
+
+def _database() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return True
+
+
+def _migrations() -> bool:
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+
+
+def _cache() -> bool:
+    cache.set("readyz", "1", timeout=10)
+    return bool(cache.get("readyz") == "1")
