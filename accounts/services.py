@@ -38,14 +38,14 @@ def _free_slug(name: str) -> str:
 
 
 @transaction.atomic
-def create_account(*, name: str, owner: User) -> Account:
-    """Make an account with its Owner."""
+def create_account(*, name: str, owner: User, by: str = "System") -> Account:
+    """Make an account with its Owner. `by` names in the audit log who made it: it has no actors of its own yet."""
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
     account = Account.objects.create(name=name, slug=_free_slug(name))
     membership = Membership.objects.create(account=account, user=owner, role=Role.OWNER.value)
-    actor = policy.system(account.ref)
+    actor = policy.system(account.ref, by)
     audit.record(actor=actor, event=Event.ACCOUNT_CREATED, target=account.target)
     audit.record(
         actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes={"role": (None, membership.role)}

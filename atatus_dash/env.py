@@ -194,7 +194,7 @@ def redis(name: str) -> str:
 
     def parse(value: str) -> str:
         if value:
-            parse_url(value)
+            parse_url(value)  # type: ignore[no-untyped-call]
             if not value.startswith("unix:") and re.fullmatch(r"(/[0-9]*)?", urlsplit(value).path) is None:
                 raise ValueError
         return value

@@ -1,0 +1,68 @@
+"""`manage.py create_account`: the first account of an installation, or another."""
+
+import getpass
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.validators import validate_email
+from django.db import transaction
+
+from accounts import services
+from accounts.models import Account, User
+
+
+class Command(BaseCommand):
+    help = (
+        "Make an account and, unless there is such a person already, its Owner. The Owner's password comes from "
+        "ACCOUNT_OWNER_PASSWORD or is asked for. The last word of the last line is the account's slug."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="The account's name.")
+        parser.add_argument("--owner", required=True, metavar="EMAIL", help="The Owner's e-mail address.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["name"].strip()
+        try:
+            Account._meta.get_field("name").clean(name, None)
+        except ValidationError as error:
+            raise CommandError(f"The account's name: {' '.join(error.messages)}") from None
+        email = User.objects.normalize_email(options["owner"])
+        owner = User.objects.filter(email=email).first()
+        if owner is None:
+            owner = User(email=email)
+            password = _password_for(owner)
+        elif not owner.is_active:
+            raise CommandError(f"{email} is switched off and can't own an account.")
+        with transaction.atomic():
+            if owner.pk is None:
+                owner = User.objects.create_user(email, password)
+            account = services.create_account(name=name, owner=owner, by="Command line")
+        self.stdout.write(f"{account.name} belongs to {owner.email}. Its slug is {account.slug}")
+
+
+def _password_for(owner: User) -> str:
+    """A password that the validators accept. Raises `CommandError`."""
+    try:
+        validate_email(owner.email)
+    except ValidationError:
+        raise CommandError(f"“{owner.email}” is not an e-mail address.") from None
+    password = settings.ACCOUNT_OWNER_PASSWORD or _asked_for(owner)
+    try:
+        validate_password(password, owner)
+    except ValidationError as error:
+        raise CommandError(" ".join(error.messages)) from None
+    return str(password)
+
+
+def _asked_for(owner: User) -> str:
+    if not sys.stdin.isatty():
+        raise CommandError("Set ACCOUNT_OWNER_PASSWORD, or run this in a terminal to be asked for a password.")
+    password = getpass.getpass(f"Password for {owner.email}: ")
+    if getpass.getpass("The same again: ") != password:
+        raise CommandError("The two passwords differ.")
+    return password

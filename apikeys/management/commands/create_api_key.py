@@ -1,0 +1,84 @@
+"""`manage.py create_api_key`: a key made by the operator."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from accounts import policy
+from accounts.models import Account
+from accounts.policy import KeyPermission
+from apikeys import networks, rates, services
+from apikeys.models import APIKey
+
+#: A century: more is a slip, and soon after that the calendar ends.
+MAXIMUM_DAYS = 36_500
+
+
+class Command(BaseCommand):
+    help = "Make an API key. It stands alone on the last line of what this prints, and is shown nowhere else."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--account", required=True, metavar="SLUG", help="The account that the key belongs to.")
+        parser.add_argument("--name", required=True, help="What the key is for.")
+        parser.add_argument("--permission", required=True, choices=[permission.value for permission in KeyPermission])
+        parser.add_argument("--administrator", action="store_true", help="Open items for administrators too.")
+        parser.add_argument("--expires", type=int, metavar="DAYS", help="Days until the key ends. Default: never.")
+        parser.add_argument("--rate-limit", metavar="RATE", help="Such as 100/minute. Default: API_RATE_LIMIT.")
+        parser.add_argument(
+            "--allow",
+            action="append",
+            default=[],
+            metavar="CIDR",
+            help="A network that the key may be used from; give it once for each. Default: everywhere.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        account = Account.objects.filter(slug=options["account"]).first()
+        if account is None:
+            raise CommandError(f"There is no account “{options['account']}”.")
+        issued = services.issue(
+            actor=policy.system(account.ref, "Command line"),
+            name=_name(options["name"]),
+            permission=KeyPermission(options["permission"]),
+            administrator=options["administrator"],
+            expires_at=_expiry(options["expires"]),
+            allowed_networks=_networks(options["allow"]),
+            rate_limit=_rate_limit(options["rate_limit"]),
+        )
+        self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Keep the key: it is not shown again.")
+        self.stdout.write(issued.secret)
+
+
+def _name(text: str) -> str:
+    try:
+        return str(APIKey._meta.get_field("name").clean(text.strip(), None))
+    except ValidationError as error:
+        raise CommandError(f"--name: {' '.join(error.messages)}") from None
+
+
+def _expiry(days: int | None) -> datetime | None:
+    if days is None:
+        return None
+    if not 1 <= days <= MAXIMUM_DAYS:
+        raise CommandError(f"--expires is a number of days from 1 to {MAXIMUM_DAYS}.")
+    return timezone.now() + timedelta(days=days)
+
+
+def _networks(texts: list[str]) -> list[str]:
+    try:
+        return [str(networks.parse_network(text)) for text in texts]
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+def _rate_limit(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        rates.parse(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    return text

@@ -1,0 +1,55 @@
+"""`manage.py demo`: something to look at, for `make run`."""
+
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from accounts import policy, services
+from accounts.models import Account, Membership, User
+from accounts.policy import KeyPermission, Role
+from apikeys.services import issue
+
+PEOPLE = {Role.OWNER: "Olivia Owner", Role.ADMIN: "Adam Admin", Role.USER: "Uma User"}
+PROJECTS = {
+    "Shop": [("9c1f2e7", "production", "Checkout asks for the postcode first"), ("4b80d5a", "staging", "")],
+    "Billing": [("v2.14.0", "production", "Invoices in three currencies"), ("v2.13.2", "production", "Rounding fixed")],
+    "Status page": [("e07ab11", "production", "")],
+}
+KEYS = {
+    "Deploys from CI": KeyPermission.WRITE,
+    "Nightly report": KeyPermission.READ,
+    "Chat bot": KeyPermission.READ_WRITE,
+}
+
+
+class Command(BaseCommand):
+    help = "Make a demonstration account with Owner, Admin and User, and print how to sign in."
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        if Account.objects.exists():
+            raise CommandError("There is an account already: the demonstration is for an empty database.")
+        # Drawn anew for each database: a password that everybody knows would outlive the demonstration.
+        password = secrets.token_urlsafe(9)
+        people = {
+            role: User.objects.create_user(f"{role}@example.com", password, name=name) for role, name in PEOPLE.items()
+        }
+        account = services.create_account(name="Acme", owner=people[Role.OWNER], by="Demonstration")
+        for role in (Role.ADMIN, Role.USER):
+            Membership.objects.create(account=account, user=people[role], role=role.value)
+        _fill(policy.system(account.ref, "Demonstration"))
+        for role, person in people.items():
+            self.stdout.write(f"  {role.label:<6} {person.email:<18} password {password}")
+
+
+def _fill(actor: policy.Actor) -> None:
+    for name, deployments in PROJECTS.items():
+        project = services.create_project(actor=actor, name=name)
+        for revision, stage, changes in reversed(deployments):
+            services.create_deployment(
+                actor=actor, project=project, revision=revision, release_stage=stage, changes=changes, user="ci"
+            )
+    for name, permission in KEYS.items():
+        issue(actor=actor, name=name, permission=permission)
