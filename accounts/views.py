@@ -85,7 +85,7 @@ def general(request: AccountRequest) -> HttpResponse:
     if request.method == "POST":
         policy.require(request.actor, Permission.ACCOUNT_CHANGE)
         if form.is_valid():
-            services.rename_account(actor=request.actor, **form.cleaned_data)
+            services.change_account(actor=request.actor, **form.cleaned_data)
             messages.success(request, "Account saved.")
             return redirect("accounts:general", request.account.slug)
     return render(request, "accounts/general.html", {"form": form}, status=_status(form))
