@@ -7,7 +7,9 @@ from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
 
 from allauth.account.authentication import get_authentication_records
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
@@ -15,10 +17,14 @@ from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy
+from .errors import NotPermitted
 from .models import Account, Membership, User
 from .policy import GRANTS, Actor, ActorKind, Permission, Role
 
 P = ParamSpec("P")
+
+#: Of whom an account may ask two-factor: those who can make keys.
+TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
 
 LAST_ACCOUNT = "last_account"
 
@@ -74,6 +80,8 @@ def account_page(
                 raise Http404
             request.account = membership.account
             request.actor = actor_for(request, membership)
+            if obstacle := _obstacle(request, membership):
+                return obstacle
             policy.require(request.actor, permission)
             if request.session.get(LAST_ACCOUNT) != slug:
                 request.session[LAST_ACCOUNT] = slug
@@ -83,6 +91,27 @@ def account_page(
         return page
 
     return decorate
+
+
+def _obstacle(request: Any, membership: Membership) -> HttpResponse | None:
+    """What stands between a member and every page of the account, if anything does.
+
+    A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
+    told so. An account may ask two-factor of its Owner and Admins, who are led to set it up.
+    """
+    account = membership.account
+    if account.closed_at is not None:
+        if membership.role != Role.OWNER:
+            raise Http404
+        return redirect("accounts:closed", account.slug)
+    if account.suspended_at is not None:
+        raise NotPermitted(
+            f"{account.name} is suspended. Its pages and its API keys rest until the operator resumes it."
+        )
+    if account.requires_two_factor and membership.role in TWO_FACTOR_ROLES and not is_mfa_enabled(request.user):
+        messages.info(request, f"{account.name} asks two-factor of its Owner and Admins. Set it up to go on.")
+        return _send_to(request, "mfa_index", back=request.path)
+    return None
 
 
 def recently_authenticated(

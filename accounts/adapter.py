@@ -1,6 +1,12 @@
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from . import mail
+from .models import User
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
@@ -12,3 +18,43 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""
         return str(request.META["REMOTE_ADDR"])
+
+    def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
+        """Tell a person by mail of a sign-in from a device that they haven't signed in from before."""
+        response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
+        if not _is_known_device(request, user) and not signup:
+            context = {
+                "user": user,
+                "at": timezone.now(),
+                "address": self.get_client_ip(request),
+                "agent": self.get_http_user_agent(request)[:200],
+            }
+            mail.tell([user.email], "new_device", **context)
+        _remember_device(request, response, user)
+        return response
+
+
+#: A signed cookie with the ids of the people who have signed in from this browser.
+DEVICE_COOKIE = "device"
+DEVICE_REMEMBERED = 365 * 24 * 3600  # seconds
+
+
+def _people_of_device(request: HttpRequest) -> list[str]:
+    value = request.get_signed_cookie(DEVICE_COOKIE, default="", max_age=DEVICE_REMEMBERED)
+    return str(value).split(".") if value else []
+
+
+def _is_known_device(request: HttpRequest, user: User) -> bool:
+    return str(user.pk) in _people_of_device(request)
+
+
+def _remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
+    people = [str(user.pk), *(person for person in _people_of_device(request) if person != str(user.pk))]
+    response.set_signed_cookie(
+        DEVICE_COOKIE,
+        ".".join(people[:20]),
+        max_age=DEVICE_REMEMBERED,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )

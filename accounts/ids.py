@@ -26,6 +26,10 @@ def new_membership_id() -> str:
     return new_id("mbr")
 
 
+def new_invitation_id() -> str:
+    return new_id("inv")
+
+
 def new_event_id() -> str:
     return new_id("evt")
 

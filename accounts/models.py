@@ -116,6 +116,11 @@ class Account(models.Model):
     )
     accepts_query = models.BooleanField("keys in the query string", default=True)
     accepts_body = models.BooleanField("keys in the body", default=True)
+    requires_two_factor = models.BooleanField("two-factor for Owner and Admins", default=False)
+    offered_to = models.ForeignKey(
+        "Membership", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    closed_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoke_exposed_keys = models.BooleanField("revoke keys seen over plain HTTP", default=False)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
@@ -164,6 +169,67 @@ class Membership(models.Model):
     @property
     def target(self) -> Target:
         return Target("member", self.id, self.user.email)
+
+
+class InvitationQuerySet(AccountOwnedQuerySet["Invitation"]):
+    def open(self) -> Self:
+        """Neither accepted nor withdrawn; perhaps expired, and then to be sent again."""
+        return self.filter(accepted_at=None, withdrawn_at=None)
+
+    def pending(self) -> Self:
+        """Those whose link works."""
+        return self.open().filter(expires_at__gt=timezone.now())
+
+
+class Invitation(models.Model):
+    """A link by mail that makes its reader a member. Its token is stored as a digest."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        EXPIRED = "expired", "Expired"
+        ACCEPTED = "accepted", "Accepted"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_invitation_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField("e-mail")
+    role = models.CharField(max_length=10, choices=[(role.value, role.label) for role in Role if role != Role.OWNER])
+    token_digest = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.CharField(max_length=254, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    accepted_at = models.DateTimeField(null=True, editable=False)
+    withdrawn_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar[models.Manager["Invitation"]] = InvitationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "email"],
+                condition=models.Q(accepted_at=None, withdrawn_at=None),
+                name="invitation_open_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[Role.ADMIN.value, Role.USER.value]), name="invitation_known_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} as {self.get_role_display()} of {self.account}"
+
+    @property
+    def target(self) -> Target:
+        return Target("invitation", self.id, self.email)
+
+    @property
+    def state(self) -> State:
+        if self.accepted_at is not None:
+            return self.State.ACCEPTED
+        if self.withdrawn_at is not None:
+            return self.State.WITHDRAWN
+        return self.State.PENDING if self.expires_at > timezone.now() else self.State.EXPIRED
 
 
 class Project(models.Model):
@@ -245,6 +311,10 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         if until is not None:
             found = found.filter(at__lt=until)
         return found
+
+    def forget(self) -> None:
+        """Delete the events of an account whose grace period has passed; nothing else may."""
+        self._raw_delete(self.db)
 
     def update(self, **fields: Any) -> Never:
         raise TypeError("Audit events are never changed.")

@@ -109,7 +109,7 @@ def _open(secret: str, address: str) -> KeyRecord:
     key = lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
     if key is None:
         problem = "API key is invalid!"
-    elif key.revoked is not None:
+    elif key.revoked is not None or key.account_closed is not None:
         problem = "API key has been revoked!"
     elif key.expired:
         problem = "API key has expired!"

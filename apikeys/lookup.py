@@ -35,6 +35,7 @@ class KeyRecord(NamedTuple):
     account_id: int
     account_slug: str
     account_name: str
+    account_closed: object  # when, or None
     account_suspended: object  # when, or None
     account_accepts_query: bool
     account_accepts_body: bool
@@ -88,6 +89,7 @@ def _statement(vendor: str) -> str:
             "account_id",
             "account__slug",
             "account__name",
+            "account__closed_at",
             "account__suspended_at",
             "account__accepts_query",
             "account__accepts_body",

@@ -6,7 +6,8 @@ from typing import Any
 from accounts import policy
 from accounts.models import Account, Deployment, Membership, Project, User
 from accounts.policy import KeyPermission, Role
-from accounts.services import create_account
+from accounts.services import create_account, invite
+from accounts.services.members import Sent
 from apikeys import services
 from apikeys.services import Issued
 
@@ -47,3 +48,18 @@ def make_project(account: Account, name: str = "web") -> Project:
 
 def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) -> Deployment:
     return Deployment.objects.create(project=project, revision=revision, **fields)
+
+
+def make_invitation(account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any) -> Sent:
+    """An invitation with its token. `fields` such as a past expiry are written afterwards."""
+    tokens: list[str] = []
+
+    def link(token: str) -> str:
+        tokens.append(token)
+        return f"https://testserver/invitations/{token}/"
+
+    invitation = invite(actor=policy.system(account.ref), email=email, role=role, link=link)
+    for field, value in fields.items():
+        setattr(invitation, field, value)
+    invitation.save()
+    return Sent(invitation, tokens[0])

@@ -3,7 +3,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ..models import Account, AuditEvent, Deployment, Project
+from ..models import Account, AuditEvent, Deployment, Invitation, Membership, Project
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -27,6 +27,7 @@ class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
             "accepts_query",
             "accepts_body",
             "revoke_exposed_keys",
+            "requires_two_factor",
             "created_at",
         ]
         read_only_fields = ["slug", "created_at"]
@@ -46,6 +47,30 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
         model = Deployment
         fields = ["id", "revision", "release_stage", "changes", "user", "created_at"]
         read_only_fields = ["id", "created_at"]
+
+
+class MemberSerializer(StrictSerializer, serializers.ModelSerializer[Membership]):
+    email = serializers.EmailField(source="user.email", read_only=True)
+    name = serializers.CharField(source="user.name", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ["id", "email", "name", "role", "joined_at"]
+        read_only_fields = ["id", "joined_at"]
+
+
+class InvitationSerializer(StrictSerializer, serializers.ModelSerializer[Invitation]):
+    class Meta:
+        model = Invitation
+        fields = ["id", "email", "role", "expires_at"]
+        read_only_fields = ["id", "expires_at"]
+
+
+class InvitationRoleSerializer(InvitationSerializer):
+    """An invitation that was sent: its address stays."""
+
+    class Meta(InvitationSerializer.Meta):
+        read_only_fields = ["id", "email", "expires_at"]
 
 
 class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):

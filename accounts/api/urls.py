@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views
+from . import people, views
 
 urlpatterns = [
     path("account", views.AccountView.as_view()),
@@ -8,5 +8,9 @@ urlpatterns = [
     path("projects/<id:project_id>", views.ProjectView.as_view()),
     path("projects/<id:project_id>/deployments", views.DeploymentsView.as_view()),
     path("projects/<id:project_id>/deployments/<id:deployment_id>", views.DeploymentView.as_view()),
+    path("members", people.MembersView.as_view()),
+    path("members/<id:member_id>", people.MemberView.as_view()),
+    path("invitations", people.InvitationsView.as_view()),
+    path("invitations/<id:invitation_id>", people.InvitationView.as_view()),
     path("audit-events", views.AuditEventsView.as_view()),
 ]

@@ -3,6 +3,7 @@
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from accounts.models import Membership
 from accounts.policy import KEY_GRANTS, KeyPermission, KeyRole, Permission
 from tests import factories
 from tests.conftest import Program
@@ -37,6 +38,18 @@ ROUTES = {
         "DELETE": Permission.API_KEY_CHANGE,
     },
     "v2/api-keys/<id:key_id>/rotate": {"POST": Permission.API_KEY_CHANGE},
+    "v2/members": {"GET": Permission.MEMBER_READ},
+    "v2/members/<id:member_id>": {
+        "GET": Permission.MEMBER_READ,
+        "PATCH": Permission.MEMBER_CHANGE,
+        "DELETE": Permission.MEMBER_CHANGE,
+    },
+    "v2/invitations": {"GET": Permission.MEMBER_READ, "POST": Permission.MEMBER_CHANGE},
+    "v2/invitations/<id:invitation_id>": {
+        "GET": Permission.MEMBER_READ,
+        "PATCH": Permission.MEMBER_CHANGE,
+        "DELETE": Permission.MEMBER_CHANGE,
+    },
     "v2/audit-events": {"GET": Permission.AUDIT_READ},
     "v2/usage": {"GET": Permission.USAGE_READ},
     "v2/leaked-keys": {"POST": None},
@@ -78,6 +91,8 @@ def things(cast):
         "<id:project_id>": project.id,
         "<id:deployment_id>": factories.make_deployment(project).id,
         "<id:key_id>": factories.make_key(cast.account).api_key.id,
+        "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
+        "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
     }
 
 
@@ -106,6 +121,8 @@ def test_a_key_reaches_what_its_power_covers_and_nothing_else(cast, things, rout
 WISHES = {
     "v2/projects/<id:project_id>/deployments": {"revision": "1"},
     "v2/api-keys/<id:key_id>/rotate": {"overlap": "none"},
+    "v2/members/<id:member_id>": {"role": "admin"},
+    "v2/invitations/<id:invitation_id>": {"role": "admin"},
 }
 
 

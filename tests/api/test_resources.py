@@ -31,6 +31,7 @@ def test_the_account_is_read_by_any_reading_key(program, cast):
         "accepts_query": True,
         "accepts_body": True,
         "revoke_exposed_keys": False,
+        "requires_two_factor": False,
         "created_at": cast.account.created_at.isoformat().replace("+00:00", "Z"),
     }
 

@@ -119,8 +119,6 @@ def test_a_claim_of_a_process_that_died_lapses(cast):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_processes_at_once_send_nothing_twice(cast):
-    if connection.vendor == "sqlite":
-        pytest.skip("the in-memory database has one connection")
     for _ in range(10):
         factories.make_key(cast.account)
 

@@ -7,7 +7,7 @@ from apikeys import pruning
 
 
 class Command(BaseCommand):
-    help = "Delete what is old: usage and notices after 400 days, sessions that have ended. For a timer."
+    help = "Delete old usage and notices, accounts 30 days after their closing, and sessions that have ended."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for what, number in pruning.prune().items():

@@ -1,0 +1,137 @@
+"""The account itself: making, changing, suspending, closing it."""
+
+from datetime import timedelta
+from typing import TypedDict, Unpack
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+
+from .. import audit, mail, policy
+from ..audit import Event
+from ..errors import Invalid, InvalidState
+from ..models import Account, AuditEvent, Membership, User
+from ..policy import Actor, Permission, Role
+from .changes import changed
+
+#: How long the Owner can take a closed account back, before its data goes.
+GRACE_PERIOD = timedelta(days=30)
+
+
+def _free_slug(name: str) -> str:
+    """A slug that no account has: from the name, with a number where it is taken."""
+    stem = slugify(name)[:50].strip("-") or "account"
+    slug, number = stem, 1
+    while Account.objects.filter(slug=slug).exists():
+        number += 1
+        slug = f"{stem}-{number}"
+    return slug
+
+
+@transaction.atomic
+def create_account(*, name: str, owner: User, by: str = "System") -> Account:
+    """Make an account with its Owner. `by` names in the audit log who made it: it has no actors of its own yet."""
+    name = name.strip()
+    if not name:
+        raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
+    account = Account.objects.create(name=name, slug=_free_slug(name))
+    membership = Membership.objects.create(account=account, user=owner, role=Role.OWNER.value)
+    actor = policy.system(account.ref, by)
+    audit.record(actor=actor, event=Event.ACCOUNT_CREATED, target=account.target)
+    audit.record(
+        actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes={"role": (None, membership.role)}
+    )
+    return account
+
+
+class AccountSettings(TypedDict, total=False):
+    """What may be changed of an account: its name and its key policy. Its slug, which links use, stays."""
+
+    name: str
+    max_key_lifetime_days: int | None
+    accepts_query: bool
+    accepts_body: bool
+    revoke_exposed_keys: bool
+    requires_two_factor: bool
+
+
+@transaction.atomic
+def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Account:
+    """Change settings of the actor's account. Keys that exist keep their expiry whatever the longest life becomes."""
+    policy.require(actor, Permission.ACCOUNT_CHANGE)
+    account = locked(actor)
+    if changes := changed(account, **settings):
+        account.save(update_fields=changes)
+        audit.record(actor=actor, event=Event.ACCOUNT_CHANGED, target=account.target, changes=changes)
+    return account
+
+
+@transaction.atomic
+def suspend_account(*, actor: Actor) -> Account:
+    """The operator's brake: every key of the account answers 403 until it is resumed."""
+    return _set_suspended(actor, Event.ACCOUNT_SUSPENDED)
+
+
+@transaction.atomic
+def resume_account(*, actor: Actor) -> Account:
+    """Take a suspension back."""
+    return _set_suspended(actor, Event.ACCOUNT_RESUMED)
+
+
+def _set_suspended(actor: Actor, event: Event) -> Account:
+    account = locked(actor)
+    suspend = event == Event.ACCOUNT_SUSPENDED
+    if suspend == (account.suspended_at is not None):
+        raise InvalidState(f"{account.name} is {'already' if suspend else 'not'} suspended.")
+    account.suspended_at = timezone.now() if suspend else None
+    account.save(update_fields=["suspended_at"])
+    audit.record(actor=actor, event=event, target=account.target)
+    return account
+
+
+@transaction.atomic
+def close_account(*, actor: Actor, name: str) -> Account:
+    """Close the account: its keys are refused from the next request on, its people are let out.
+
+    `name` is the account's name, typed out by who closes it; raises `Invalid` for another. The Owner can
+    take the account back for `GRACE_PERIOD`; then `prune_closed` deletes all of it.
+    """
+    policy.require(actor, Permission.ACCOUNT_CLOSE)
+    account = locked(actor)
+    if account.closed_at is not None:
+        raise InvalidState(f"{account.name} is closed already.")
+    if name.strip() != account.name:
+        raise Invalid("This is not the account's name.", errors={"name": ["Type the name as it stands above."]})
+    account.closed_at = timezone.now()
+    account.save(update_fields=["closed_at"])
+    audit.record(actor=actor, event=Event.ACCOUNT_CLOSED, target=account.target)
+    mail.tell(mail.everybody(account), "account_closed", account=account, until=account.closed_at + GRACE_PERIOD)
+    return account
+
+
+@transaction.atomic
+def reopen_account(*, actor: Actor) -> Account:
+    """Take a closed account back, with all that was in it."""
+    policy.require(actor, Permission.ACCOUNT_CLOSE)
+    account = locked(actor)
+    if account.closed_at is None:
+        raise InvalidState(f"{account.name} is not closed.")
+    account.closed_at = None
+    account.save(update_fields=["closed_at"])
+    audit.record(actor=actor, event=Event.ACCOUNT_REOPENED, target=account.target)
+    return account
+
+
+@transaction.atomic
+def prune_closed() -> int:
+    """Delete the accounts whose grace period has passed, their audit events included; return how many."""
+    gone = list(Account.objects.select_for_update().filter(closed_at__lte=timezone.now() - GRACE_PERIOD))
+    for account in gone:
+        AuditEvent.objects.for_account(account).forget()
+        account.delete()
+    return len(gone)
+
+
+def locked(actor: Actor) -> Account:
+    """The actor's account, locked: what is decided about its people and its state is decided in turn."""
+    return Account.objects.select_for_update().get(pk=actor.account.id)

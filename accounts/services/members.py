@@ -1,0 +1,304 @@
+"""The people of an account: inviting, changing roles, leaving, handing the account over.
+
+All of it happens under a lock on the account, so that there is exactly one Owner whatever happens at once.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.db import transaction
+from django.utils import timezone
+
+from .. import audit, mail, policy
+from ..audit import Event
+from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, Unavailable
+from ..models import Account, Invitation, Membership, User
+from ..policy import GRANTS, Actor, ActorKind, Permission, Role
+from .accounts import locked
+
+INVITATION_LASTS = timedelta(days=7)
+
+#: Makes the address of the page that accepts an invitation, from its token.
+Link = Callable[[str], str]
+
+
+# Invitations ------------------------------------------------------------------------------------
+
+
+class Sent(NamedTuple):
+    """An invitation and the token that accepts it, which stands in the mail and nowhere else."""
+
+    invitation: Invitation
+    token: str
+
+
+def token_digest(token: str) -> str:
+    """What is stored of a token. A fast hash will do for 256 random bits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
+    """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
+
+    Raises `AlreadyExists` for a member and for an address that is invited, `NotPermitted` for a role with
+    more power than the actor's, and `Unavailable` if the mail could not be sent; the invitation stands
+    then and can be sent again.
+    """
+    email = User.objects.normalize_email(email)
+    with transaction.atomic():
+        policy.require(actor, Permission.MEMBER_CHANGE)
+        _require_power_to_give(actor, role)
+        account = locked(actor)
+        if Membership.objects.for_account(account).filter(user__email=email).exists():
+            raise AlreadyExists(f"{email} is a member already.", errors={"email": ["This person is a member already."]})
+        if Invitation.objects.for_account(account).pending().filter(email=email).exists():
+            raise AlreadyExists(f"{email} is invited already.", errors={"email": ["This person is invited already."]})
+        Invitation.objects.for_account(account).open().filter(email=email).update(withdrawn_at=timezone.now())
+        sent = _renew(Invitation(account=account, email=email, role=role.value, invited_by=actor.label))
+        audit.record(
+            actor=actor, event=Event.MEMBER_INVITED, target=sent.invitation.target, changes={"role": (None, role.value)}
+        )
+    _mail(sent, link)
+    return sent.invitation
+
+
+def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> Invitation:
+    """Send a new link and let the old one lapse. Raises `InvalidState` once it was accepted or withdrawn."""
+    with transaction.atomic():
+        policy.require(actor, Permission.MEMBER_CHANGE)
+        _require_power_to_give(actor, Role(invitation.role))
+        locked(actor)
+        sent = _renew(_open(actor, invitation))
+        audit.record(actor=actor, event=Event.INVITATION_SENT, target=invitation.target)
+    _mail(sent, link)
+    return sent.invitation
+
+
+@transaction.atomic
+def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> Invitation:
+    """Invite to another role."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    _require_power_to_give(actor, role)
+    locked(actor)
+    invitation = _open(actor, invitation)
+    if invitation.role != role:
+        changes = {"role": (invitation.role, role.value)}
+        invitation.role = role.value
+        invitation.save(update_fields=["role"])
+        audit.record(actor=actor, event=Event.INVITATION_CHANGED, target=invitation.target, changes=changes)
+    return invitation
+
+
+@transaction.atomic
+def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    locked(actor)
+    invitation = _open(actor, invitation)
+    invitation.withdrawn_at = timezone.now()
+    invitation.save(update_fields=["withdrawn_at"])
+    audit.record(actor=actor, event=Event.INVITATION_WITHDRAWN, target=invitation.target)
+
+
+def find_invitation(token: str) -> Invitation | None:
+    """The invitation of that link, whatever became of it."""
+    return Invitation.objects.filter(token_digest=token_digest(token)).select_related("account").first()
+
+
+@transaction.atomic
+def accept_invitation(*, token: str, user: User, address: str | None, request_id: str) -> Membership:
+    """Make the person a member. Raises `NotFound`, `InvalidState` for a link that no longer works, and
+    `NotPermitted` for another person's.
+    """
+    found = find_invitation(token)
+    if found is None:
+        raise NotFound("This invitation does not exist.")
+    account = Account.objects.select_for_update().get(pk=found.account_id)
+    invitation = Invitation.objects.select_for_update().get(pk=found.pk)
+    _require_acceptable(invitation, account)
+    if user.email != invitation.email:
+        raise NotPermitted(f"This invitation is for {invitation.email}.")
+    membership, is_new = Membership.objects.get_or_create(
+        account=account, user=user, defaults={"role": invitation.role}
+    )
+    invitation.accepted_at = timezone.now()
+    invitation.save(update_fields=["accepted_at"])
+    if is_new:
+        actor = Actor(
+            ActorKind.PERSON,
+            str(user.pk),
+            user.email,
+            account.ref,
+            GRANTS[Role(membership.role)],
+            Role(membership.role),
+            address,
+            request_id,
+        )
+        changes = {"role": (None, membership.role)}
+        audit.record(actor=actor, event=Event.MEMBER_JOINED, target=membership.target, changes=changes)
+    return membership
+
+
+@transaction.atomic
+def join(*, token: str, name: str, password: str, address: str | None, request_id: str) -> User:
+    """Make a newcomer a user and a member. The link proves the address, so no second mail is needed.
+
+    Raises as `accept_invitation` does, and `AlreadyExists` if the address has a user: then signing in is due.
+    """
+    invitation = find_invitation(token)
+    if invitation is None:
+        raise NotFound("This invitation does not exist.")
+    if User.objects.filter(email=invitation.email).exists():
+        raise AlreadyExists("Sign in to accept the invitation.")
+    user = User.objects.create_user(email=invitation.email, password=password, name=name)
+    accept_invitation(token=token, user=user, address=address, request_id=request_id)
+    return user
+
+
+def _require_acceptable(invitation: Invitation, account: Account) -> None:
+    problems = {
+        Invitation.State.ACCEPTED: "This invitation was used already.",
+        Invitation.State.WITHDRAWN: "This invitation was withdrawn.",
+        Invitation.State.EXPIRED: "This invitation has expired. Ask for a new one.",
+    }
+    if problem := problems.get(invitation.state):
+        raise InvalidState(problem)
+    if account.closed_at is not None:
+        raise InvalidState("This account is closed.")
+
+
+def _open(actor: Actor, invitation: Invitation) -> Invitation:
+    found = Invitation.objects.for_account(actor.account).open().filter(pk=invitation.pk).first()
+    if found is None:
+        raise InvalidState("This invitation was accepted or withdrawn.")
+    return found
+
+
+def _renew(invitation: Invitation) -> Sent:
+    token = secrets.token_urlsafe(32)
+    invitation.token_digest = token_digest(token)
+    invitation.expires_at = timezone.now() + INVITATION_LASTS
+    invitation.save()
+    return Sent(invitation, token)
+
+
+def _mail(sent: Sent, link: Link) -> None:
+    try:
+        mail.send([sent.invitation.email], "invitation", invitation=sent.invitation, link=link(sent.token))
+    except OSError as error:
+        raise Unavailable("The mail could not be sent. Send the invitation again later.") from error
+
+
+# Members ----------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
+    """Give a member another role, from their next request on. Ownership is handed over, never given."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    account = locked(actor)
+    membership = _member(actor, membership)
+    if role == Role.OWNER:
+        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
+    if membership.role == Role.OWNER:
+        raise NotPermitted("The Owner's role changes only when the account is transferred.")
+    _require_power_to_give(actor, role)
+    if membership.role != role:
+        changes = {"role": (membership.role, role.value)}
+        membership.role = role.value
+        membership.save(update_fields=["role"])
+        audit.record(actor=actor, event=Event.MEMBER_CHANGED, target=membership.target, changes=changes)
+        mail.tell([membership.user.email], "role_changed", account=account, membership=membership)
+    return membership
+
+
+@transaction.atomic
+def remove_member(*, actor: Actor, membership: Membership) -> None:
+    """Take a member out of the account, from their next request on. What they made stays; so do their keys."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    locked(actor)
+    _part(actor, _member(actor, membership), Event.MEMBER_REMOVED)
+
+
+@transaction.atomic
+def leave(*, actor: Actor) -> None:
+    """Leave the account oneself. Raises `NotPermitted` for the Owner, who has to hand it over first."""
+    locked(actor)
+    membership = Membership.objects.for_account(actor.account).get(user_id=actor.id)
+    _part(actor, membership, Event.MEMBER_LEFT)
+
+
+def _part(actor: Actor, membership: Membership, event: Event) -> None:
+    if membership.role == Role.OWNER:
+        raise NotPermitted("The Owner can't go: transfer the account first, or close it.")
+    audit.record(actor=actor, event=event, target=membership.target, changes={"role": (membership.role, None)})
+    membership.delete()
+
+
+def _member(actor: Actor, membership: Membership) -> Membership:
+    found = Membership.objects.for_account(actor.account).select_related("user").filter(pk=membership.pk).first()
+    if found is None:
+        raise NotFound("This person is no member any more.")
+    return found
+
+
+def _require_power_to_give(actor: Actor, role: Role) -> None:
+    """Nobody raises anyone above themselves: a role is given only by who may do all that it may."""
+    if role == Role.OWNER:
+        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
+    if not GRANTS[role] <= actor.permissions:
+        raise NotPermitted(f"You can't make anyone {role.label}: that is more than you may yourself.")
+
+
+# Ownership --------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
+    """Offer the account to a member. Nothing changes until they accept; a new offer replaces the old one."""
+    policy.require(actor, Permission.ACCOUNT_TRANSFER)
+    account = locked(actor)
+    membership = _member(actor, membership)
+    if membership.role == Role.OWNER:
+        raise InvalidState(f"{membership.user.email} is the Owner.")
+    account.offered_to = membership
+    account.save(update_fields=["offered_to"])
+    audit.record(actor=actor, event=Event.OWNERSHIP_OFFERED, target=membership.target)
+    mail.tell([membership.user.email], "ownership_offered", account=account, offered_by=actor.label)
+    return account
+
+
+@transaction.atomic
+def withdraw_ownership(*, actor: Actor) -> Account:
+    """Take the offer back, or decline it: its maker and whom it was made to may."""
+    account = locked(actor)
+    offered_to = account.offered_to
+    if offered_to is None:
+        raise InvalidState("No offer stands.")
+    if str(offered_to.user_id) != actor.id:
+        policy.require(actor, Permission.ACCOUNT_TRANSFER)
+    account.offered_to = None
+    account.save(update_fields=["offered_to"])
+    audit.record(actor=actor, event=Event.OWNERSHIP_WITHDRAWN, target=offered_to.target)
+    return account
+
+
+@transaction.atomic
+def accept_ownership(*, actor: Actor) -> Account:
+    """Become the Owner by an offer. The Owner before becomes an Admin."""
+    account = locked(actor)
+    heir = account.offered_to
+    if actor.kind != ActorKind.PERSON or heir is None or str(heir.user_id) != actor.id:
+        raise NotPermitted("This account is not offered to you.")
+    owner = Membership.objects.for_account(account).get(role=Role.OWNER.value)
+    owner.role, heir.role = Role.ADMIN.value, Role.OWNER.value
+    owner.save(update_fields=["role"])
+    heir.save(update_fields=["role"])
+    account.offered_to = None
+    account.save(update_fields=["offered_to"])
+    changes = {"owner": (owner.user.email, heir.user.email)}
+    audit.record(actor=actor, event=Event.OWNERSHIP_TAKEN, target=heir.target, changes=changes)
+    mail.tell([owner.user.email, heir.user.email], "ownership_taken", account=account, owner=heir.user)
+    return account

@@ -1,0 +1,66 @@
+"""Projects and their deployments."""
+
+from django.db import transaction
+
+from .. import audit, policy
+from ..audit import Event
+from ..models import Deployment, Project
+from ..policy import Actor, Permission
+from .changes import changed
+
+
+@transaction.atomic
+def create_project(*, actor: Actor, name: str) -> Project:
+    policy.require(actor, Permission.PROJECT_CHANGE)
+    project = Project.objects.create(account_id=actor.account.id, name=name)
+    audit.record(actor=actor, event=Event.PROJECT_CREATED, target=project.target)
+    return project
+
+
+@transaction.atomic
+def change_project(*, actor: Actor, project: Project, name: str) -> Project:
+    policy.require(actor, Permission.PROJECT_CHANGE)
+    project = Project.objects.for_account(actor.account).select_for_update().get(pk=project.pk)
+    if changes := changed(project, name=name):
+        project.save(update_fields=changes)
+        audit.record(actor=actor, event=Event.PROJECT_CHANGED, target=project.target, changes=changes)
+    return project
+
+
+@transaction.atomic
+def delete_project(*, actor: Actor, project: Project) -> None:
+    """Delete a project with all its deployments."""
+    policy.require(actor, Permission.PROJECT_CHANGE)
+    audit.record(actor=actor, event=Event.PROJECT_DELETED, target=project.target)
+    project.delete()
+
+
+@transaction.atomic
+def create_deployment(
+    *,
+    actor: Actor,
+    project: Project,
+    revision: str,
+    release_stage: str = "production",
+    changes: str = "",
+    user: str = "",
+) -> Deployment:
+    """Record that a revision of a project went to a release stage."""
+    policy.require(actor, Permission.DEPLOYMENT_CHANGE)
+    deployment = Deployment.objects.create(
+        project=project,
+        revision=revision,
+        release_stage=release_stage,
+        changes=changes,
+        user=user,
+        recorded_by=actor.label,
+    )
+    audit.record(actor=actor, event=Event.DEPLOYMENT_CREATED, target=deployment.target)
+    return deployment
+
+
+@transaction.atomic
+def delete_deployment(*, actor: Actor, deployment: Deployment) -> None:
+    policy.require(actor, Permission.DEPLOYMENT_CHANGE)
+    audit.record(actor=actor, event=Event.DEPLOYMENT_DELETED, target=deployment.target)
+    deployment.delete()

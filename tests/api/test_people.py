@@ -1,0 +1,87 @@
+"""Members and invitations, for programs."""
+
+from unittest import mock
+
+import pytest
+from django.core import mail
+
+from accounts.models import Invitation, Membership
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def member_path(cast, user):
+    return f"/v2/members/{Membership.objects.get(account=cast.account, user=user).id}"
+
+
+def test_members_are_listed_with_their_roles(administrator, cast):
+    rows = administrator.get("/v2/members").json()["results"]
+    assert {(row["email"], row["role"]) for row in rows} == {
+        ("owner@example.com", "owner"),
+        ("admin@example.com", "admin"),
+        ("user@example.com", "user"),
+    }
+    assert set(rows[0]) == {"id", "email", "name", "role", "joined_at"}
+
+
+def test_a_role_is_changed_and_a_member_removed(administrator, cast):
+    path = member_path(cast, cast.user)
+    assert administrator.send("patch", path, {"role": "admin"}).json()["role"] == "admin"
+    assert administrator.get(path).json()["role"] == "admin"
+    assert administrator.delete(path).status_code == 204
+    assert administrator.get(path).status_code == 404
+
+
+def test_the_owner_is_out_of_a_keys_reach(administrator, cast):
+    path = member_path(cast, cast.owner)
+    assert administrator.send("patch", path, {"role": "user"}).status_code == 403
+    assert administrator.delete(path).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [({"role": "owner"}, "role"), ({"role": "king"}, "role"), ({"email": "x@example.com"}, "email")],
+)
+def test_what_is_no_role_or_not_the_clients_is_refused(administrator, cast, fields, named):
+    response = administrator.send("patch", member_path(cast, cast.user), fields)
+    assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
+
+
+def test_an_invitations_whole_life(administrator):
+    made = administrator.send("post", "/v2/invitations", {"email": "new@example.com", "role": "user"})
+    assert made.status_code == 201
+    assert set(made.json()) == {"id", "email", "role", "expires_at"}
+    assert "https://testserver/invitations/" in mail.outbox[-1].body
+    assert administrator.get("/v2/invitations").json()["results"] == [made.json()]
+    assert administrator.send("patch", made["Location"], {"role": "admin"}).json()["role"] == "admin"
+    assert administrator.delete(made["Location"]).status_code == 204
+    assert administrator.get(made["Location"]).status_code == 404
+    assert Invitation.objects.get().state == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"email": "nonsense", "role": "user"}, "email"),
+        ({"email": "user@example.com", "role": "user"}, "email"),
+        ({"email": "x@example.com", "role": "owner"}, "role"),
+        ({"email": "x@example.com"}, "role"),
+        ({"role": "user"}, "email"),
+        ({"email": "x@example.com", "role": "user", "token": "x"}, "token"),
+    ],
+)
+def test_an_invitation_that_can_not_be_is_refused_by_field(administrator, fields, named):
+    response = administrator.send("post", "/v2/invitations", fields)
+    assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
+
+
+def test_503_if_the_mail_can_not_be_sent(administrator):
+    with mock.patch("accounts.mail.send", side_effect=ConnectionRefusedError):
+        response = administrator.send("post", "/v2/invitations", {"email": "new@example.com", "role": "user"})
+    assert response.status_code == 503
+
+
+def test_the_token_is_in_no_answer(administrator, cast):
+    sent = factories.make_invitation(cast.account)
+    assert sent.token not in administrator.get("/v2/invitations").content.decode()
