@@ -100,6 +100,12 @@ def test_a_body_over_one_mebibyte_sent_in_chunks_is_too_large(server: Server, ke
     assert (answer.status, answer.json) == (413, {"Message": "The body is larger than 1 MiB."})
 
 
+def test_a_client_that_sends_more_than_we_read_still_gets_our_refusal(server: Server) -> None:
+    for _ in range(5):
+        answer = server.get("/v2/projects", "no key of ours", method="POST", body=b" " * 1_500_000)
+        assert (answer.status, answer.json) == (401, {"Message": "API key is invalid!"})
+
+
 def test_a_key_header_sent_twice_is_ambiguous(server: Server, key: str) -> None:
     headers = f"Host: localhost\r\nX-API-KEY: {key}\r\nX-API-KEY: {key}\r\nConnection: close\r\n\r\n"
     assert _raw(server, b"GET /v2 HTTP/1.1\r\n" + headers.encode()).startswith(b"HTTP/1.1 400")
