@@ -12,12 +12,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, resolve_url
+from django.shortcuts import redirect, render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy
-from .errors import NotPermitted
 from .models import Account, Membership, User
 from .policy import GRANTS, Actor, ActorKind, Permission, Role
 
@@ -60,13 +59,15 @@ def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 def account_page(
-    permission: Permission,
+    permission: Permission, *, of_closed: bool = False
 ) -> Callable[[Callable[Concatenate[AccountRequest, P], HttpResponse]], Callable[..., HttpResponse]]:
     """Let a page be opened only by members with the permission.
 
     Sets `request.account` and `request.actor`. A stranger gets 404, never 403: another tenant's account is
     no one's business. A member without the permission gets 403 (`NotPermitted`, which
     `ErrorPagesMiddleware` draws).
+
+    A closed account has the pages marked `of_closed`, for its Owner, and no others.
     """
 
     def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
@@ -80,7 +81,7 @@ def account_page(
                 raise Http404
             request.account = membership.account
             request.actor = actor_for(request, membership)
-            if obstacle := _obstacle(request, membership):
+            if obstacle := _obstacle(request, membership, of_closed=of_closed):
                 return obstacle
             policy.require(request.actor, permission)
             if request.session.get(LAST_ACCOUNT) != slug:
@@ -93,7 +94,7 @@ def account_page(
     return decorate
 
 
-def _obstacle(request: Any, membership: Membership) -> HttpResponse | None:
+def _obstacle(request: Any, membership: Membership, *, of_closed: bool) -> HttpResponse | None:
     """What stands between a member and every page of the account, if anything does.
 
     A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
@@ -103,11 +104,9 @@ def _obstacle(request: Any, membership: Membership) -> HttpResponse | None:
     if account.closed_at is not None:
         if membership.role != Role.OWNER:
             raise Http404
-        return redirect("accounts:closed", account.slug)
+        return None if of_closed else lead_to(request, "accounts:closed", account.slug)
     if account.suspended_at is not None:
-        raise NotPermitted(
-            f"{account.name} is suspended. Its pages and its API keys rest until the operator resumes it."
-        )
+        return render(request, "accounts/suspended.html", status=403)
     if account.requires_two_factor and membership.role in TWO_FACTOR_ROLES and not is_mfa_enabled(request.user):
         messages.info(request, f"{account.name} asks two-factor of its Owner and Admins. Set it up to go on.")
         return _send_to(request, "mfa_index", back=request.path)
@@ -124,7 +123,7 @@ def recently_authenticated(
 
     @wraps(view)
     def page(request: AccountRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if time.time() - authenticated_at(request) <= settings.SUDO_MINUTES * 60:
+        if is_fresh(request):
             return view(request, *args, **kwargs)
         typed = request.POST.copy()
         typed.pop("csrfmiddlewaretoken", None)
@@ -132,6 +131,11 @@ def recently_authenticated(
         return _send_to(request, "account_reauthenticate", back=back)
 
     return page
+
+
+def is_fresh(request: SignedInRequest) -> bool:
+    """Whether the person at this browser proved who they are in the last `SUDO_MINUTES`."""
+    return time.time() - authenticated_at(request) <= settings.SUDO_MINUTES * 60
 
 
 def authenticated_at(request: SignedInRequest) -> float:
@@ -147,9 +151,13 @@ def authenticated_at(request: SignedInRequest) -> float:
 
 
 def _send_to(request: Any, name: str, *, back: str) -> HttpResponse:
-    """Redirect the whole page, also when only a part of it was asked for."""
-    url = f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}"
-    return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
+    """Lead to a page that leads back."""
+    return lead_to(request, f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}")
+
+
+def lead_to(request: Any, to: str, *args: str) -> HttpResponse:
+    """Redirect the whole page, also when a dialog or a part of the page asked."""
+    return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:

@@ -1,11 +1,13 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import mail
+from . import access, mail
 from .models import User
 
 
@@ -24,6 +26,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""
         return str(request.META["REMOTE_ADDR"])
 
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Ask for the password again when the newest proof is old; allauth wouldn't count the sign-in as one."""
+        return super().is_reauthentication_required(app=app, **kwargs) and not access.is_fresh(self.request)
+
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Tell a person by mail of a sign-in from a device that they haven't signed in from before."""
         response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
@@ -37,6 +43,24 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
             mail.tell([user.email], "new_device", **context)
         _remember_device(request, response, user)
         return response
+
+
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
+    """What we decide for allauth's second factors."""
+
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "This code is wrong or too old.",
+        "unverified_email": "Confirm your e-mail addresses first, or remove those that you don't use.",
+        "cannot_generate_recovery_codes": "Recovery codes come with an authenticator app or a passkey: add one first.",
+    }
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        return {**super().get_public_key_credential_rp_entity(), "name": settings.MFA_TOTP_ISSUER}
 
 
 #: A signed cookie with the ids of the people who have signed in from this browser.

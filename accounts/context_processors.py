@@ -16,6 +16,7 @@ SECTIONS = [
     ("accounts/<slug:slug>/projects/", "projects"),
     ("accounts/<slug:slug>/", "overview"),
     ("profile/", "profile"),
+    ("accounts/", "accounts"),
     ("auth/", "profile"),
 ]
 
@@ -25,14 +26,14 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 
     `theme` is light or dark, or empty to follow the reader's system. For who is signed in: `account`, `role`
     and `may` of the page's account, or of the one that was open last; `memberships` for the switcher;
-    `section` for what is marked in the navigation.
+    `section` for what is marked in the navigation; `offered` if the page's account is offered to them.
     """
     chosen = request.COOKIES.get(Theme.COOKIE, "")
     everybody = {"theme": chosen if chosen in Theme.FIXED else "", "signup_open": settings.SIGNUP_OPEN}
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return everybody
-    memberships = list(Membership.objects.filter(user=user).select_related("account").order_by("account__name"))
+    memberships = list(Membership.objects.seen_by(user))
     here = _current(request, memberships)
     allowed = GRANTS[Role(here.role)] if here else frozenset()
     route = request.resolver_match.route if request.resolver_match else ""
@@ -42,6 +43,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "role": here.get_role_display() if here else "",
         "may": {permission.name.lower(): permission in allowed for permission in Permission},
         "memberships": memberships,
+        "offered": here is not None and hasattr(request, "account") and here.account.offered_to_id == here.pk,
         "section": next((section for start, section in SECTIONS if route.startswith(start)), ""),
     }
 
@@ -49,4 +51,5 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 def _current(request: HttpRequest, memberships: list[Membership]) -> Membership | None:
     open_now = getattr(request, "account", None)
     slug = open_now.slug if open_now else request.session.get(LAST_ACCOUNT)
-    return next((one for one in memberships if one.account.slug == slug), memberships[0] if memberships else None)
+    active = [one for one in memberships if one.account.closed_at is None]
+    return next((one for one in memberships if one.account.slug == slug), active[0] if active else None)

@@ -99,6 +99,10 @@ class AccountQuerySet(models.QuerySet["Account"]):
         """The accounts a person is a member of."""
         return self.filter(memberships__user=user)
 
+    def active(self) -> Self:
+        """Neither closed nor suspended: those whose pages open."""
+        return self.filter(closed_at=None, suspended_at=None)
+
 
 class Account(models.Model):
     """The tenant. `slug` names it in URLs and never changes."""
@@ -140,6 +144,26 @@ class Account(models.Model):
         return Target("account", self.slug, self.name)
 
 
+class MembershipQuerySet(AccountOwnedQuerySet["Membership"]):
+    def seen_by(self, user: User) -> Self:
+        """A person's memberships with their accounts, by name. A closed account is there for its Owner alone."""
+        open_to_them = models.Q(account__closed_at=None) | models.Q(role=Role.OWNER)
+        return self.filter(open_to_them, user=user).select_related("account").order_by("account__name", "account_id")
+
+    def with_two_factor(self) -> Self:
+        """Tells of each as `has_two_factor` whether the person signs in with a second factor."""
+        return self.annotate(has_two_factor=_second_factor())
+
+    def without_two_factor(self) -> Self:
+        return self.exclude(_second_factor())
+
+
+def _second_factor() -> models.Exists:
+    from allauth.mfa.models import Authenticator
+
+    return models.Exists(Authenticator.objects.filter(user=models.OuterRef("user")))
+
+
 class Membership(models.Model):
     """A person's role in an account. A person may hold different roles in different accounts."""
 
@@ -149,7 +173,7 @@ class Membership(models.Model):
     role = models.CharField(max_length=10, choices=[(role.value, role.label) for role in Role])
     joined_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    objects: ClassVar[models.Manager["Membership"]] = AccountOwnedQuerySet["Membership"].as_manager()
+    objects: ClassVar[models.Manager["Membership"]] = MembershipQuerySet.as_manager()
 
     class Meta:
         ordering = ["joined_at", "id"]
@@ -230,6 +254,11 @@ class Invitation(models.Model):
         if self.withdrawn_at is not None:
             return self.State.WITHDRAWN
         return self.State.PENDING if self.expires_at > timezone.now() else self.State.EXPIRED
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether its link works. Needs the account at hand."""
+        return self.state == self.State.PENDING and self.account.closed_at is None
 
 
 class Project(models.Model):

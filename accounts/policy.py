@@ -31,6 +31,30 @@ class Permission(StrEnum):
     def reads(self) -> bool:
         return self.value.endswith(":read")
 
+    @property
+    def words(self) -> str:
+        """What it allows, for people."""
+        return _PERMISSION_WORDS[self]
+
+
+_PERMISSION_WORDS = {
+    Permission.ACCOUNT_READ: "See the account and its settings",
+    Permission.PROJECT_READ: "See projects",
+    Permission.DEPLOYMENT_READ: "See deployments",
+    Permission.USAGE_READ: "See how much the API is used",
+    Permission.MEMBER_READ: "See members",
+    Permission.PROJECT_CHANGE: "Make, change and delete projects",
+    Permission.DEPLOYMENT_CHANGE: "Record deployments",
+    Permission.API_KEY_READ: "See API keys",
+    Permission.API_KEY_CHANGE: "Make, change, rotate and revoke API keys",
+    Permission.MEMBER_CHANGE: "Invite people, change their roles, remove them",
+    Permission.AUDIT_READ: "See and export the audit log",
+    Permission.ACCOUNT_CHANGE: "Change the account's settings",
+    Permission.API_KEY_IMPORT: "Import API keys made elsewhere",
+    Permission.ACCOUNT_TRANSFER: "Hand the account over to another Owner",
+    Permission.ACCOUNT_CLOSE: "Close the account and take it back",
+}
+
 
 class Role(StrEnum):
     """What a person is in an account."""
@@ -93,6 +117,11 @@ GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
     KeyRole.KEY: _LOOK | _WORK,
     KeyRole.ADMINISTRATOR: _LOOK | _WORK | _ADMINISTER,
 }
+
+
+def role_table() -> list[tuple[str, list[bool]]]:
+    """What each role of a person may do, in words: a row for each permission, a column for each `Role`."""
+    return [(words, [permission in GRANTS[role] for role in Role]) for permission, words in _PERMISSION_WORDS.items()]
 
 
 def _only(permissions: Iterable[Permission], allowed: KeyPermission) -> frozenset[Permission]:

@@ -1,30 +1,51 @@
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from . import (
     ids,  # noqa: F401  # registers the converter of <id:id>
-    views,
 )
+from .views import account, invitations, members, ownership, person
 
 app_name = "accounts"
 
-projects = [
-    path("", views.projects, name="projects"),
-    path("new/", views.new_project, name="new_project"),
-    path("<id:id>/", views.project, name="project"),
-    path("<id:id>/edit/", views.edit_project, name="edit_project"),
-    path("<id:id>/delete/", views.delete_project, name="delete_project"),
-    path("<id:id>/deployments/new/", views.new_deployment, name="new_deployment"),
+projects: list[URLPattern] = [
+    path("", account.projects, name="projects"),
+    path("new/", account.new_project, name="new_project"),
+    path("<id:id>/", account.project, name="project"),
+    path("<id:id>/edit/", account.edit_project, name="edit_project"),
+    path("<id:id>/delete/", account.delete_project, name="delete_project"),
+    path("<id:id>/deployments/new/", account.new_deployment, name="new_deployment"),
 ]
 
-account_settings = [
-    path("", views.general, name="general"),
-    path("members/", views.members, name="members"),
-    path("audit-log/", views.audit_log, name="audit_log"),
+people: list[URLPattern] = [
+    path("", members.members, name="members"),
+    path("invite/", members.invite, name="invite"),
+    path("leave/", members.leave, name="leave"),
+    path("invitations/<id:id>/role/", members.change_invitation, name="change_invitation"),
+    path("invitations/<id:id>/resend/", members.resend_invitation, name="resend_invitation"),
+    path("invitations/<id:id>/withdraw/", members.withdraw_invitation, name="withdraw_invitation"),
+    path("<id:id>/role/", members.change_role, name="change_role"),
+    path("<id:id>/remove/", members.remove_member, name="remove_member"),
+]
+
+account_settings: list[URLPattern | URLResolver] = [
+    path("", account.general, name="general"),
+    path("members/", include(people)),
+    path("audit-log/", account.audit_log, name="audit_log"),
+    path("two-factor/", ownership.two_factor, name="two_factor"),
+    path("transfer/", ownership.transfer, name="transfer"),
+    path("transfer/accept/", ownership.accept_transfer, name="accept_transfer"),
+    path("transfer/withdraw/", ownership.withdraw_transfer, name="withdraw_transfer"),
+    path("close/", ownership.close, name="close"),
 ]
 
 urlpatterns = [
+    path("accounts/", person.accounts, name="accounts"),
+    path("accounts/new/", person.new_account, name="new_account"),
     path("accounts/<slug:slug>/projects/", include(projects)),
     path("accounts/<slug:slug>/settings/", include(account_settings)),
-    path("profile/", views.profile, name="profile"),
-    path("theme/", views.theme, name="theme"),
+    path("accounts/<slug:slug>/closed/", ownership.closed, name="closed"),
+    path("accounts/<slug:slug>/reopen/", ownership.reopen, name="reopen"),
+    path("invitations/<str:token>/", invitations.invitation, name="invitation"),
+    path("profile/", person.profile, name="profile"),
+    path("theme/", person.theme, name="theme"),
 ]

@@ -18,8 +18,8 @@ urlpatterns = [
     path("healthz", probes.healthz, name="healthz"),
     path("readyz", probes.readyz, name="readyz"),
     path("auth/", include("allauth.urls")),
+    path("", include("accounts.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),
     path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),
-    path("", include("accounts.urls")),
     path("admin/", admin.site.urls),
 ]

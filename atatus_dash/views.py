@@ -4,7 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
-from accounts.models import Account, AuditEvent, Deployment, Project
+from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
 from apikeys.models import APIKey, State
 
@@ -13,12 +13,14 @@ LATEST = 5
 
 @signed_in
 def home(request: SignedInRequest) -> HttpResponse:
-    """Lead to the Overview of the account that was open last, or of the first one."""
-    accounts = Account.objects.of(request.user)
+    """Lead to the Overview of the account that was open last, or of the first one that opens."""
+    accounts = Account.objects.of(request.user).active()
     account = accounts.filter(slug=request.session.get(LAST_ACCOUNT)).first() or accounts.first()
-    if account is None:
-        return render(request, "no_account.html")
-    return redirect("overview", slug=account.slug)
+    if account is not None:
+        return redirect("overview", slug=account.slug)
+    if Membership.objects.seen_by(request.user).exists():
+        return redirect("accounts:accounts")
+    return render(request, "no_account.html")
 
 
 @account_page(Permission.ACCOUNT_READ)

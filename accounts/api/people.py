@@ -1,11 +1,9 @@
 """Members and invitations, for programs with administrator access."""
 
-from django.http import HttpRequest
-from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import services
+from .. import links, services
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
 from .base import APIView, item_or_404
@@ -60,7 +58,7 @@ class InvitationsView(APIView):
             actor=self.actor,
             email=fields["email"],
             role=Role(fields["role"]),
-            link=lambda token: invitation_link(request._request, token),
+            link=links.invitations(request._request),
         )
         return self.created(InvitationSerializer(invitation).data)
 
@@ -88,8 +86,3 @@ class InvitationView(APIView):
 
     def _invitation(self, invitation_id: str) -> Invitation:
         return item_or_404(Invitation.objects.for_account(self.actor.account).open(), pk=invitation_id)
-
-
-def invitation_link(request: HttpRequest, token: str) -> str:
-    """The address of the page that accepts an invitation, on the host that was asked."""
-    return request.build_absolute_uri(reverse("accounts:invitation", args=[token]))

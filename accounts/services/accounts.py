@@ -17,12 +17,15 @@ from .changes import changed
 #: How long the Owner can take a closed account back, before its data goes.
 GRACE_PERIOD = timedelta(days=30)
 
+#: What stands where a slug does in the addresses of pages: `/accounts/new/`.
+RESERVED_SLUGS = frozenset({"new"})
+
 
 def _free_slug(name: str) -> str:
     """A slug that no account has: from the name, with a number where it is taken."""
     stem = slugify(name)[:50].strip("-") or "account"
     slug, number = stem, 1
-    while Account.objects.filter(slug=slug).exists():
+    while slug in RESERVED_SLUGS or Account.objects.filter(slug=slug).exists():
         number += 1
         slug = f"{stem}-{number}"
     return slug

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
+from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.utils import timezone
 
@@ -107,6 +108,16 @@ def find_invitation(token: str) -> Invitation | None:
     return Invitation.objects.filter(token_digest=token_digest(token)).select_related("account").first()
 
 
+def has_address(user: User, email: str) -> bool:
+    """Whether the address is the person's: the one they sign in with, or another that they have confirmed."""
+    return user.email == email or EmailAddress.objects.filter(user=user, email=email, verified=True).exists()
+
+
+def is_known(email: str) -> bool:
+    """Whether the address is somebody's already."""
+    return User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email=email, verified=True).exists()
+
+
 @transaction.atomic
 def accept_invitation(*, token: str, user: User, address: str | None, request_id: str) -> Membership:
     """Make the person a member. Raises `NotFound`, `InvalidState` for a link that no longer works, and
@@ -118,7 +129,7 @@ def accept_invitation(*, token: str, user: User, address: str | None, request_id
     account = Account.objects.select_for_update().get(pk=found.account_id)
     invitation = Invitation.objects.select_for_update().get(pk=found.pk)
     _require_acceptable(invitation, account)
-    if user.email != invitation.email:
+    if not has_address(user, invitation.email):
         raise NotPermitted(f"This invitation is for {invitation.email}.")
     membership, is_new = Membership.objects.get_or_create(
         account=account, user=user, defaults={"role": invitation.role}
@@ -150,7 +161,7 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
-    if User.objects.filter(email=invitation.email).exists():
+    if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
     user = User.objects.create_user(email=invitation.email, password=password, name=name)
     accept_invitation(token=token, user=user, address=address, request_id=request_id)

@@ -1,22 +1,18 @@
-"""Pages of an account and of the person: projects, settings, profile."""
+"""Pages of an account: its projects, its settings, its audit log."""
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Subquery
-from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST
 
-from . import policy, services
-from .access import AccountRequest, SignedInRequest, account_page, signed_in
-from .forms import AccountForm, DeploymentForm, ProfileForm, ProjectForm, Theme, ThemeForm
-from .models import AuditEvent, Deployment, Membership, Project
-from .policy import Permission
+from .. import policy, services
+from ..access import AccountRequest, account_page
+from ..forms import AccountForm, DeploymentForm, ProjectForm, status_of
+from ..models import AuditEvent, Deployment, Project
+from ..policy import Permission
 
 PAGE_SIZE = 25
-A_YEAR = 365 * 24 * 3600
 
 
 @account_page(Permission.PROJECT_READ)
@@ -37,7 +33,7 @@ def new_project(request: AccountRequest) -> HttpResponse:
         project = services.create_project(actor=request.actor, **form.cleaned_data)
         messages.success(request, f"Project {project.name} is made.")
         return redirect("accounts:project", request.account.slug, project.id)
-    return render(request, "accounts/project_form.html", {"form": form}, status=_status(form))
+    return render(request, "accounts/project_form.html", {"form": form}, status=status_of(form))
 
 
 @account_page(Permission.PROJECT_READ)
@@ -56,7 +52,7 @@ def edit_project(request: AccountRequest, id: str) -> HttpResponse:
         services.change_project(actor=request.actor, project=project, **form.cleaned_data)
         messages.success(request, "Project saved.")
         return redirect("accounts:project", request.account.slug, project.id)
-    return render(request, "accounts/project_form.html", {"form": form, "project": project}, status=_status(form))
+    return render(request, "accounts/project_form.html", {"form": form, "project": project}, status=status_of(form))
 
 
 @account_page(Permission.PROJECT_CHANGE)
@@ -78,7 +74,7 @@ def new_deployment(request: AccountRequest, id: str) -> HttpResponse:
         deployment = services.create_deployment(actor=request.actor, project=project, **form.cleaned_data)
         messages.success(request, f"Deployment of {deployment.revision} is recorded.")
         return redirect("accounts:project", request.account.slug, project.id)
-    return render(request, "accounts/deployment_form.html", {"form": form, "project": project}, status=_status(form))
+    return render(request, "accounts/deployment_form.html", {"form": form, "project": project}, status=status_of(form))
 
 
 @account_page(Permission.ACCOUNT_READ)
@@ -90,14 +86,7 @@ def general(request: AccountRequest) -> HttpResponse:
             services.change_account(actor=request.actor, **form.cleaned_data)
             messages.success(request, "Account saved.")
             return redirect("accounts:general", request.account.slug)
-    return render(request, "accounts/general.html", {"form": form}, status=_status(form))
-
-
-@account_page(Permission.MEMBER_READ)
-def members(request: AccountRequest) -> HttpResponse:
-    rows = Membership.objects.for_account(request.account).select_related("user")
-    page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
-    return render(request, "accounts/members.html", {"page": page})
+    return render(request, "accounts/general.html", {"form": form}, status=status_of(form))
 
 
 @account_page(Permission.AUDIT_READ)
@@ -107,38 +96,5 @@ def audit_log(request: AccountRequest) -> HttpResponse:
     return render(request, "accounts/audit_log.html", {"page": page})
 
 
-@signed_in
-def profile(request: SignedInRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, initial={"name": request.user.name})
-    if request.method == "POST" and form.is_valid():
-        request.user.name = form.cleaned_data["name"]
-        request.user.save(update_fields=["name"])
-        messages.success(request, "Profile saved.")
-        return redirect("accounts:profile")
-    theme = ThemeForm(initial={"theme": request.COOKIES.get(Theme.COOKIE, Theme.SYSTEM)})
-    return render(request, "accounts/profile.html", {"form": form, "theme_form": theme}, status=_status(form))
-
-
-@require_POST
-def theme(request: HttpRequest) -> HttpResponse:
-    form = ThemeForm(request.POST)
-    response = redirect("accounts:profile")
-    if form.is_valid():
-        response.set_cookie(
-            Theme.COOKIE,
-            form.cleaned_data["theme"],
-            max_age=A_YEAR,
-            secure=settings.SESSION_COOKIE_SECURE,
-            httponly=True,
-            samesite="Lax",
-        )
-    return response
-
-
 def _project(request: AccountRequest, id: str) -> Project:
     return get_object_or_404(Project.objects.for_account(request.account), pk=id)
-
-
-def _status(form: BaseForm) -> int:
-    """A form that was refused is no success: 422, and htmx swaps it in all the same."""
-    return 422 if form.errors else 200

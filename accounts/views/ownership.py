@@ -1,0 +1,105 @@
+"""What weighs most: two-factor for all who rule, handing the account over, closing it and taking it back."""
+
+from allauth.mfa.utils import is_mfa_enabled
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+from django.views.decorators.vary import vary_on_headers
+
+from .. import services
+from ..access import TWO_FACTOR_ROLES, AccountRequest, account_page, lead_to, recently_authenticated
+from ..errors import DomainError
+from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
+from ..models import Membership
+from ..policy import Permission
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.ACCOUNT_CHANGE)
+@recently_authenticated
+def two_factor(request: AccountRequest) -> HttpResponse:
+    """Ask two-factor of Owner and Admins, or no longer."""
+    form = TwoFactorForm(request.POST)
+    if request.method == "POST" and form.is_valid():
+        required = form.cleaned_data["requires_two_factor"]
+        services.change_account(actor=request.actor, requires_two_factor=required)
+        whose = "required of Owner and Admins" if required else "everybody's own choice"
+        messages.success(request, f"Two-factor is {whose} now.")
+        return lead_to(request, "accounts:general", request.account.slug)
+    asked = Membership.objects.for_account(request.account).filter(role__in=TWO_FACTOR_ROLES).select_related("user")
+    context = {
+        "without": asked.without_two_factor(),
+        "has_two_factor": is_mfa_enabled(request.user),
+    }
+    return render(request, "accounts/two_factor.html", context)
+
+
+# Handing over -----------------------------------------------------------------------------------
+
+
+@account_page(Permission.ACCOUNT_TRANSFER)
+@recently_authenticated
+def transfer(request: AccountRequest) -> HttpResponse:
+    """Offer the account to a member, who becomes its Owner on accepting."""
+    others = Membership.objects.for_account(request.account).exclude(user=request.user).select_related("user")
+    form = OfferForm(request.POST or None, initial=request.GET.dict(), members=others, account=request.account)
+    if request.method == "POST" and form.is_valid():
+        membership = form.cleaned_data["member"]
+        services.offer_ownership(actor=request.actor, membership=membership)
+        messages.success(request, f"{request.account.name} is offered to {membership.user.get_short_name()}.")
+        return redirect("accounts:members", request.account.slug)
+    return render(request, "accounts/transfer.html", {"form": form, "others": others}, status=status_of(form))
+
+
+@account_page(Permission.ACCOUNT_READ)
+@require_POST
+def accept_transfer(request: AccountRequest) -> HttpResponse:
+    services.accept_ownership(actor=request.actor)
+    messages.success(request, f"You are the Owner of {request.account.name} now.")
+    return redirect("accounts:general", request.account.slug)
+
+
+@account_page(Permission.ACCOUNT_READ)
+@require_POST
+def withdraw_transfer(request: AccountRequest) -> HttpResponse:
+    """The Owner takes the offer back, or whom it was made to declines."""
+    services.withdraw_ownership(actor=request.actor)
+    may_offer = request.actor.may(Permission.ACCOUNT_TRANSFER)
+    messages.success(request, "The offer is withdrawn." if may_offer else "You have declined. Nothing has changed.")
+    return redirect("accounts:members", request.account.slug)
+
+
+# Closing ----------------------------------------------------------------------------------------
+
+
+@account_page(Permission.ACCOUNT_CLOSE)
+@recently_authenticated
+def close(request: AccountRequest) -> HttpResponse:
+    form = CloseForm(request.POST or None, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.close_account(actor=request.actor, name=form.cleaned_data["name"])
+        except DomainError as error:
+            refuse(form, error)
+        else:
+            return redirect("accounts:closed", request.account.slug)
+    context = {"form": form, "until": timezone.now() + services.GRACE_PERIOD}
+    return render(request, "accounts/close.html", context, status=status_of(form))
+
+
+@account_page(Permission.ACCOUNT_CLOSE, of_closed=True)
+def closed(request: AccountRequest) -> HttpResponse:
+    """What there is of a closed account, for its Owner."""
+    if request.account.closed_at is None:
+        return redirect("overview", request.account.slug)
+    return render(request, "accounts/closed.html", {"until": request.account.closed_at + services.GRACE_PERIOD})
+
+
+@account_page(Permission.ACCOUNT_CLOSE, of_closed=True)
+@require_POST
+def reopen(request: AccountRequest) -> HttpResponse:
+    services.reopen_account(actor=request.actor)
+    messages.success(request, f"{request.account.name} is open again.")
+    return redirect("overview", request.account.slug)
