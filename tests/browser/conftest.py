@@ -11,6 +11,7 @@ from django.core.cache import cache
 from django.test import override_settings
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
+from pytest_django.plugin import DjangoDbBlocker
 
 from tests.conftest import Cast
 from tests.factories import PASSWORD
@@ -42,7 +43,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
+    """One for all tests: Chromium keeps connections open, whose threads would outlive a server of one test.
+
+    It is never stopped in full, because that would take the database from those threads.
+    """
+    with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
+        server = LiveServer("127.0.0.1")
+    yield server
+    server.thread.terminate()
+
+
+@pytest.fixture(scope="session")
+def chromium(server: LiveServer) -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         if os.environ.get("REQUIRE_BROWSER") == "1":
@@ -55,13 +68,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def site(transactional_db: None) -> Iterator[str]:
+def site(server: LiveServer, transactional_db: None) -> Iterator[str]:
     """The address of a server that serves the pages and the API."""
     cache.clear()
     with override_settings(**OVER_HTTP):
-        server = LiveServer("127.0.0.1")
         yield server.url
-        server.stop()
     cache.clear()
 
 
