@@ -136,10 +136,10 @@ class TwoFactorForm(forms.Form):
     requires_two_factor = forms.BooleanField(required=False)
 
 
-class MemberChoiceField(forms.ModelChoiceField[Membership]):
-    def label_from_instance(self, membership: Membership) -> str:
-        user = membership.user
-        return f"{f'{user.name}, ' if user.name else ''}{user.email} ({membership.get_role_display()})"
+class MemberChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not subscriptable at run time
+    def label_from_instance(self, obj: Any) -> str:
+        user = obj.user
+        return f"{f'{user.name}, ' if user.name else ''}{user.email} ({obj.get_role_display()})"
 
 
 class OfferForm(forms.Form):

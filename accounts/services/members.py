@@ -206,6 +206,20 @@ def _mail(sent: Sent, link: Link) -> None:
 
 
 @transaction.atomic
+def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
+    """Make a person a member without asking them: the operator's way. Raises `AlreadyExists` for a member."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    _require_power_to_give(actor, role)
+    account = locked(actor)
+    if Membership.objects.for_account(account).filter(user=user).exists():
+        raise AlreadyExists(f"{user.email} is a member already.")
+    membership = Membership.objects.create(account=account, user=user, role=role.value)
+    changes = {"role": (None, membership.role)}
+    audit.record(actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes=changes)
+    return membership
+
+
+@transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
     """Give a member another role, from their next request on. Ownership is handed over, never given."""
     policy.require(actor, Permission.MEMBER_CHANGE)
