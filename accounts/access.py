@@ -84,7 +84,7 @@ def account_page(
             if obstacle := _obstacle(request, membership, of_closed=of_closed):
                 return obstacle
             policy.require(request.actor, permission)
-            if request.session.get(LAST_ACCOUNT) != slug:
+            if request.session.get(LAST_ACCOUNT) != slug and not of_closed:
                 request.session[LAST_ACCOUNT] = slug
             return view(request, *args, **kwargs)
 

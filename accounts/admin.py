@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from . import services
 from .audit import Event
 from .errors import DomainError
-from .models import Account, AuditEvent, Deployment, Membership, Project, User
+from .models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
 from .policy import Actor, ActorKind, Permission, Role
 
 
@@ -193,10 +193,10 @@ class AddAccountForm(forms.ModelForm):
 
 @admin.register(Account)
 class AccountAdmin(ServiceAdmin):
-    list_display = ["name", "slug", "owner", "members", "suspended_at", "created_at"]
+    list_display = ["name", "slug", "owner", "members", "suspended_at", "closed_at", "created_at"]
     list_filter = [SuspendedFilter]
     search_fields = ["name", "slug", "memberships__user__email"]
-    readonly_fields = ["slug", "owner", "suspended_at", "created_at"]
+    readonly_fields = ["slug", "owner", "suspended_at", "closed_at", "created_at"]
     actions = ["suspend", "resume"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
@@ -218,7 +218,7 @@ class AccountAdmin(ServiceAdmin):
         return super().get_form(request, obj, change, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
-        return ["name", "owner"] if obj is None else ["name", "slug", "owner", "suspended_at", "created_at"]
+        return ["name", "owner"] if obj is None else ["name", *self.readonly_fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
         return [] if obj is None else self.readonly_fields
@@ -288,6 +288,34 @@ class MembershipAdmin(ServiceAdmin):
 
 def _is_owner(membership: Membership | None) -> bool:
     return membership is not None and membership.role == Role.OWNER
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ViewOnlyAdmin):
+    """Sent by the account's people, whose link it carries. Here it is withdrawn."""
+
+    list_display = ["email", "account", "role", "state", "invited_by", "created_at", "expires_at"]
+    list_select_related = ["account"]
+    list_filter = ["role"]
+    search_fields = ["email", "account__name", "account__slug"]
+    fields = ["account", "email", "role", "state", "invited_by", "created_at", "expires_at"]
+    date_hierarchy = "created_at"
+    actions = ["withdraw"]
+
+    @admin.display
+    def state(self, invitation: Invitation) -> str:
+        return str(invitation.state.label)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Who may use the action: nothing else about an invitation can be changed here."""
+        return request.user.has_perm("accounts.change_invitation")  # type: ignore[union-attr]  # nobody else gets in
+
+    @admin.action(description="Withdraw", permissions=["end"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
+        def act(invitation: Invitation) -> object:
+            return services.withdraw_invitation(actor=operator(request, invitation.account), invitation=invitation)
+
+        self.for_each(request, queryset.select_related("account"), act, "withdrawn")
 
 
 # What accounts own ------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 
 def _current(request: HttpRequest, memberships: list[Membership]) -> Membership | None:
     open_now = getattr(request, "account", None)
-    slug = open_now.slug if open_now else request.session.get(LAST_ACCOUNT)
-    active = [one for one in memberships if one.account.closed_at is None]
-    return next((one for one in memberships if one.account.slug == slug), active[0] if active else None)
+    if open_now:
+        return next((one for one in memberships if one.account_id == open_now.pk), None)
+    last = request.session.get(LAST_ACCOUNT)
+    active = [one for one in memberships if one.account.closed_at is None and one.account.suspended_at is None]
+    return next((one for one in active if one.account.slug == last), active[0] if active else None)

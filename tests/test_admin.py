@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
 from django.urls import reverse
 
 from accounts.audit import Event
-from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
+from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
 from accounts.policy import Role
 from apikeys.models import APIKey, KeyUsage, State
 from atatus_dash.models import Maintenance
@@ -17,8 +18,8 @@ from atatus_dash.models import Maintenance
 from . import factories
 from .conftest import Browser, Cast, Program
 
-TABLES = [User, Account, Membership, Project, Deployment, AuditEvent, APIKey, KeyUsage, Maintenance]
-READ_ONLY = [AuditEvent, KeyUsage, APIKey]
+TABLES = [User, Account, Membership, Invitation, Project, Deployment, AuditEvent, APIKey, KeyUsage, Maintenance]
+READ_ONLY = [AuditEvent, KeyUsage, APIKey, Invitation]
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def _fill(cast: Cast, number: int) -> None:
         owner = factories.make_user()
         account = factories.make_account(f"Account {owner.pk}", owner)
         factories.make_deployment(factories.make_project(account))
+        factories.make_invitation(account)
         api_key = factories.make_key(account).api_key
         KeyUsage.objects.create(api_key=api_key, day="2026-11-24", requests=1)
     Maintenance.objects.get_or_create(pk=1)
@@ -350,3 +352,35 @@ def test_maintenance_is_never_deleted(desk: Browser) -> None:
 def test_a_wait_of_nothing_is_refused(desk: Browser) -> None:
     answer = desk.post(_url(Maintenance, "add"), {"on": "on", "message": "Back at noon.", "retry_after": "0"})
     assert "retry_after" in answer.context["adminform"].form.errors
+
+
+# Invitations and signing in ---------------------------------------------------------------------
+
+
+def test_an_invitation_is_withdrawn(desk: Browser, cast: Cast) -> None:
+    invitation = factories.make_invitation(cast.account).invitation
+    assert _told(_act(desk, "withdraw", invitation)) == ["1 withdrawn."]
+    assert Invitation.objects.get().state == Invitation.State.WITHDRAWN
+    assert _told(_act(desk, "withdraw", invitation)) == ["This invitation was accepted or withdrawn."]
+
+
+def test_the_token_of_an_invitation_is_not_shown(desk: Browser, cast: Cast) -> None:
+    sent = factories.make_invitation(cast.account)
+    page = desk.get(_url(sent.invitation, "change")).content.decode()
+    assert sent.token not in page
+    assert sent.invitation.token_digest not in page
+
+
+def test_an_operator_with_two_factor_has_to_use_it(browser: Browser, operator: User) -> None:
+    TOTP.activate(operator, generate_totp_secret())
+    form = {"username": operator.email, "password": factories.PASSWORD, "next": "/admin/"}
+    admin_login = browser.post("/admin/login/", form)
+    assert admin_login.headers["Location"].startswith(reverse("account_login"))
+    sign_in = {"login": operator.email, "password": factories.PASSWORD, "next": "/admin/"}
+    assert browser.post(reverse("account_login"), sign_in).headers["Location"] == reverse("mfa_authenticate")
+    assert browser.get("/admin/").status_code == 302
+
+
+def test_admin_is_shut_to_who_is_no_operator(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner)
+    assert browser.get("/admin/", follow=True).status_code == 403

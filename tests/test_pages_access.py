@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from accounts import policy, services
 from accounts.access import account_page
-from accounts.models import User
+from accounts.models import AuditEvent, Membership, User
 from tests import factories
 from tests.conftest import Browser, Cast
 
 LOOK = {"owner": 200, "admin": 200, "user": 200}
 ADMINISTER = {"owner": 200, "admin": 200, "user": 403}
+OWN = {"owner": 200, "admin": 403, "user": 403}
+POST_ONLY = {"owner": 405, "admin": 405, "user": 405}
 
 #: What a GET answers to each role, by the name of the page.
 PAGES_OF_AN_ACCOUNT = {
@@ -24,14 +27,47 @@ PAGES_OF_AN_ACCOUNT = {
     "accounts:delete_project": ADMINISTER,
     "accounts:new_deployment": ADMINISTER,
     "accounts:general": LOOK,
+    "accounts:two_factor": ADMINISTER,
+    "accounts:transfer": OWN,
+    "accounts:accept_transfer": POST_ONLY,
+    "accounts:withdraw_transfer": POST_ONLY,
+    "accounts:close": OWN,
+    "accounts:closed": {**OWN, "owner": 302},
+    "accounts:reopen": {**OWN, "owner": 405},
     "accounts:members": LOOK,
+    "accounts:invite": ADMINISTER,
+    "accounts:leave": {**LOOK, "owner": 403},
+    "accounts:change_role": ADMINISTER,
+    "accounts:remove_member": ADMINISTER,
+    "accounts:resend_invitation": {"owner": 405, "admin": 405, "user": 403},
+    "accounts:change_invitation": ADMINISTER,
+    "accounts:withdraw_invitation": ADMINISTER,
     "accounts:audit_log": ADMINISTER,
     "apikeys:keys": ADMINISTER,
     "apikeys:new_key": ADMINISTER,
     "apikeys:revoke_key": ADMINISTER,
 }
-PAGES_OF_A_PERSON = {"home", "accounts:profile"}
-OPEN_TO_ALL = {"accounts:theme", "healthz", "readyz"}
+PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:accounts", "accounts:new_account"}
+OPEN_TO_ALL = {"accounts:theme", "accounts:invitation", "healthz", "readyz"}
+
+DONE = {"owner": 302, "admin": 302, "user": 403}
+DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}
+
+#: What a POST does for each role, by the name of the page: the fields that are sent, and the answers.
+DEEDS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
+    "accounts:invite": ({"email": "guest@example.com", "role": "admin"}, DONE),
+    "accounts:leave": ({}, {"owner": 403, "admin": 302, "user": 302}),
+    "accounts:change_role": ({"role": "admin"}, DONE),
+    "accounts:remove_member": ({}, DONE),
+    "accounts:resend_invitation": ({}, DONE),
+    "accounts:change_invitation": ({"role": "admin"}, DONE),
+    "accounts:withdraw_invitation": ({}, DONE),
+    "accounts:two_factor": ({"requires_two_factor": "1"}, DONE),
+    "accounts:transfer": ({"name": "Acme"}, DONE_BY_OWNER),
+    "accounts:accept_transfer": ({}, {"owner": 403, "admin": 302, "user": 403}),
+    "accounts:withdraw_transfer": ({}, DONE),
+    "accounts:close": ({"name": "Acme"}, DONE_BY_OWNER),
+}
 
 
 def _routes(resolver: URLResolver, prefix: str = "", names: str = "") -> Iterator[tuple[str, str, Any]]:
@@ -53,12 +89,18 @@ ROUTES = {name: (route, view) for name, route, view in _routes(get_resolver())}
 def address(cast: Cast) -> Any:
     """Gives the address of a page of the account, with ids of things that exist."""
     project = factories.make_project(cast.account)
-    api_key = factories.make_key(cast.account).api_key
+    ids = {
+        "api-keys/": factories.make_key(cast.account).api_key.id,
+        "projects/": project.id,
+        "invitations/": factories.make_invitation(cast.account).invitation.id,
+        "members/": Membership.objects.get(account=cast.account, user=cast.user).id,
+    }
 
     def of(name: str) -> str:
         given = {"slug": cast.account.slug}
-        if "<id:id>" in ROUTES[name][0]:
-            given["id"] = api_key.id if name.startswith("apikeys:") else project.id
+        before, takes_id, _ = ROUTES[name][0].partition("<id:id>")
+        if takes_id:
+            given["id"] = next(id for end, id in ids.items() if before.endswith(end))
         return reverse(name, kwargs=given)
 
     return of
@@ -82,7 +124,32 @@ def test_a_page_opens_to_whom_the_policy_lets_in(
 ) -> None:
     person: User = getattr(cast, role)
 
-    assert browser.as_(person).get(address(name)).status_code == PAGES_OF_AN_ACCOUNT[name][role]
+    browser.as_(person)
+
+    assert browser.get(address(name)).status_code == PAGES_OF_AN_ACCOUNT[name][role]
+    if PAGES_OF_AN_ACCOUNT[name][role] != 302:
+        in_part = browser.get(address(name), headers={"HX-Request": "true"})
+        assert in_part.status_code == PAGES_OF_AN_ACCOUNT[name][role]
+
+
+@pytest.mark.parametrize("htmx", [False, True])
+@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_deed_is_done_by_whom_the_policy_lets_and_by_nobody_else(
+    name: str, role: str, htmx: bool, cast: Cast, browser: Browser, address: Any
+) -> None:
+    heir = Membership.objects.get(account=cast.account, user=cast.admin)
+    cast.account.offered_to = heir
+    cast.account.save()
+    fields, answers = DEEDS[name]
+    before = AuditEvent.objects.count()
+    headers = {"HX-Request": "true"} if htmx else {}
+
+    response = browser.as_(getattr(cast, role)).post(address(name), {"member": heir.id, **fields}, headers=headers)
+
+    led_on = response.status_code == 302 or "HX-Redirect" in response.headers
+    assert led_on if answers[role] == 302 else response.status_code == answers[role]
+    assert (AuditEvent.objects.count() > before) == (answers[role] == 302)
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -97,7 +164,10 @@ def test_another_accounts_things_are_not_found_under_ones_own(
 ) -> None:
     own = address(name).replace(f"/{cast.account.slug}/", f"/{cast.elsewhere.slug}/")
 
-    assert browser.as_(cast.stranger).get(own).status_code == 404
+    ask = browser.post if 405 in PAGES_OF_AN_ACCOUNT[name].values() else browser.get
+    browser.as_(cast.stranger)
+
+    assert ask(own).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -119,7 +189,7 @@ def test_a_user_is_told_who_may(name: str, cast: Cast, browser: Browser, address
     page = browser.as_(cast.user).get(address(name)).content.decode()
 
     assert "You may not open this" in page
-    assert "This item is for administrators only." in page
+    assert "This item is for" in page
     assert "Traceback" not in page
 
 
@@ -151,3 +221,17 @@ def test_pages_of_a_person_stay_out_of_shared_caches(cast: Cast, browser: Browse
     response = browser.as_(cast.owner).get(reverse("overview", args=[cast.account.slug]))
 
     assert "private" in response.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("name", sorted(set(PAGES_OF_AN_ACCOUNT) - {"accounts:closed", "accounts:reopen"}))
+def test_a_closed_account_has_one_page_and_only_for_its_owner(
+    name: str, method: str, cast: Cast, browser: Browser, address: Any
+) -> None:
+    services.close_account(actor=policy.system(cast.account.ref), name="Acme")
+    closed, before = reverse("accounts:closed", args=[cast.account.slug]), AuditEvent.objects.count()
+
+    assert getattr(browser.as_(cast.owner), method)(address(name)).headers["Location"] == closed
+    assert getattr(Browser().as_(cast.admin), method)(address(name)).status_code == 404
+    assert getattr(Browser().as_(cast.user), method)(address(name)).status_code == 404
+    assert AuditEvent.objects.count() == before

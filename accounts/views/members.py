@@ -89,14 +89,14 @@ def invite(request: AccountRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         email, role = form.cleaned_data["email"], Role(form.cleaned_data["role"])
         try:
-            services.invite(actor=request.actor, email=email, role=role, link=links.invitations(request))
+            sent = services.invite(actor=request.actor, email=email, role=role, link=links.invitations(request))
         except Unavailable as error:
             messages.error(request, error.message)
             return _back(request)
         except DomainError as error:
             refuse(form, error)
         else:
-            messages.success(request, f"{email} is invited.")
+            messages.success(request, f"{sent.email} is invited.")
             return _back(request)
     return render(request, "accounts/invite.html", {"form": form}, status=status_of(form))
 

@@ -85,6 +85,47 @@ if (dialog) {
   });
 }
 
+/* Passkeys: the browser makes or proves one, and a form carries its answer -------- */
+
+async function passkey(form) {
+  if (form.dataset.options) {
+    const response = await fetch(form.dataset.options, { headers: { Accept: "application/json" } });
+    if (!response.ok) throw new Error(`Options: ${response.status}`);
+    return prove((await response.json()).request_options.publicKey);
+  }
+  const data = JSON.parse(document.getElementById("passkey-options").textContent);
+  return data.creation_options ? make(data.creation_options.publicKey, form.elements.passwordless.checked) : prove(data.request_options.publicKey);
+}
+
+function prove(options) {
+  return navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+}
+
+function make(options, alone) {
+  Object.assign(options.authenticatorSelection, { residentKey: alone ? "required" : "discouraged", requireResidentKey: alone });
+  if (alone) options.authenticatorSelection.userVerification = "required";
+  return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
+}
+
+if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
+  for (const form of document.querySelectorAll("[data-passkey]")) form.hidden = false;
+  for (const text of document.querySelectorAll("[data-no-passkey]")) text.hidden = true;
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!("passkey" in form.dataset)) return;
+  event.preventDefault();
+  try {
+    form.elements.credential.value = JSON.stringify(await passkey(form));
+  } catch (error) {
+    const known = error.name === "InvalidStateError" ? "This device is added already." : "No passkey was given. Try again.";
+    tell(known, "error");
+    return;
+  }
+  form.submit();
+});
+
 /* What htmx could not do ----------------------------------------------------- */
 
 document.addEventListener("htmx:responseError", (event) => {

@@ -1,6 +1,7 @@
-"""Where people are signed in, and when they were last seen there."""
+"""What signing in needs of every request: when a session was last seen, and no secret in a cache."""
 
 import time
+from collections.abc import Callable
 
 from allauth.usersessions.middleware import UserSessionsMiddleware
 from django.http import HttpRequest, HttpResponse
@@ -19,3 +20,18 @@ class ActivityMiddleware(UserSessionsMiddleware):  # type: ignore[misc]  # allau
                 request.session[SEEN] = now
                 return super().__call__(request)  # type: ignore[no-any-return]
         return self.get_response(request)  # type: ignore[no-any-return]
+
+
+class NoStoreMiddleware:
+    """Keeps allauth's pages, some of which show codes and secrets, out of every cache."""
+
+    PAGES = "/auth/"
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.path_info.startswith(self.PAGES):
+            response.headers.setdefault("Cache-Control", "private, no-store")
+        return response

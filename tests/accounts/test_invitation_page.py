@@ -1,0 +1,262 @@
+"""/invitations/TOKEN/: every state of an invitation, for everybody who may open it."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Account, Invitation, Membership, User
+from accounts.policy import Role
+from tests import factories
+from tests.conftest import Browser, Cast
+from tests.factories import PASSWORD
+
+FORM = {"name": "Nina New", "password": "a horse of quite another colour"}
+
+
+def link(sent: Any) -> str:
+    return reverse("accounts:invitation", args=[sent.token])
+
+
+def heading(response: Any) -> str:
+    found = re.search(r"<h1>(.*?)</h1>", response.content.decode(), re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def newcomers(cast: Cast) -> Any:
+    """An invitation of somebody who is not here yet."""
+    sent = factories.make_invitation(cast.account, role=Role.ADMIN)
+    mail.outbox.clear()
+    return sent
+
+
+@pytest.fixture
+def guests(cast: Cast) -> Any:
+    """An invitation of a person who is here, in another account."""
+    return factories.make_invitation(cast.account, "stranger@example.com")
+
+
+# The newcomer -----------------------------------------------------------------------------------
+
+
+def test_the_page_names_the_account_the_role_and_who_invites(newcomers: Any, browser: Browser) -> None:
+    page = browser.get(link(newcomers)).content.decode()
+
+    assert "Join Acme" in page
+    assert "<b>Admin</b>" in page
+    assert newcomers.invitation.invited_by in page
+    assert ">Accept<" in page
+
+
+def test_a_newcomer_is_in_at_once_without_another_mail(
+    newcomers: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        response = browser.post(link(newcomers), FORM, follow=True)
+    user = User.objects.get(email="new@example.com")
+
+    assert response.redirect_chain[-1][0] == reverse("overview", args=[cast.account.slug])
+    assert response.status_code == 200
+    assert (user.name, user.check_password(FORM["password"])) == ("Nina New", True)
+    assert Membership.objects.get(account=cast.account, user=user).role == Role.ADMIN
+    assert mail.outbox == []
+
+
+def test_a_newcomer_has_just_given_a_password_and_is_not_asked_again(
+    newcomers: Any, cast: Cast, browser: Browser
+) -> None:
+    browser.post(link(newcomers), FORM)
+
+    assert browser.get(reverse("apikeys:new_key", args=[cast.account.slug])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("password", "problem"),
+    [("short", "at least 10 characters"), ("password123", "too common"), ("new@example.com", "too similar"), ("", "")],
+)
+def test_a_weak_password_is_refused_at_its_field(password: str, problem: str, newcomers: Any, browser: Browser) -> None:
+    refused = browser.post(link(newcomers), {**FORM, "password": password})
+
+    assert refused.status_code == 422
+    assert problem in refused.content.decode()
+    assert 'aria-invalid="true"' in refused.content.decode()
+    assert not User.objects.filter(email="new@example.com").exists()
+    assert Invitation.objects.get().state == Invitation.State.PENDING
+
+
+def test_nobody_is_made_by_looking(newcomers: Any, browser: Browser) -> None:
+    browser.get(link(newcomers))
+
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+# The person who is here -------------------------------------------------------------------------
+
+
+def test_who_is_signed_in_accepts_with_a_button(guests: Any, cast: Cast, browser: Browser) -> None:
+    asked = browser.as_(cast.stranger).get(link(guests))
+    before = Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
+    done = browser.post(link(guests))
+
+    assert (asked.status_code, heading(asked), before) == (200, "Join Acme", False)
+    assert done.headers["Location"] == reverse("overview", args=[cast.account.slug])
+    assert Membership.objects.get(account=cast.account, user=cast.stranger).role == Role.USER
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_is_signed_out_signs_in_and_comes_back(method: str, guests: Any, cast: Cast, browser: Browser) -> None:
+    asked = getattr(browser, method)(link(guests), {**FORM})
+    back = f"{reverse('account_login')}?next={link(guests).replace('/', '%2F')}"
+    if method == "get":
+        assert f'href="{back}"' in asked.content.decode()
+        assert "password" not in asked.content.decode().lower().replace("password manager", "")
+    else:
+        assert asked.headers["Location"] == back
+
+    signed_in = browser.post(
+        reverse("account_login"), {"login": cast.stranger.email, "password": PASSWORD, "next": link(guests)}
+    )
+    assert signed_in.headers["Location"] == link(guests)
+    assert not Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_wrong_person_is_told_and_can_sign_out_and_come_back(
+    method: str, newcomers: Any, cast: Cast, browser: Browser
+) -> None:
+    page = getattr(browser.as_(cast.user), method)(link(newcomers))
+    signed_out = browser.post(reverse("account_logout"), {"next": link(newcomers)})
+
+    assert page.status_code == 403
+    assert "for somebody else" in page.content.decode()
+    assert f'name="next" value="{link(newcomers)}"' in page.content.decode()
+    assert signed_out.headers["Location"] == link(newcomers)
+    assert browser.get(link(newcomers)).status_code == 200
+
+
+def test_a_second_address_that_is_confirmed_is_the_persons_too(newcomers: Any, cast: Cast, browser: Browser) -> None:
+    EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=True)
+    signed_out = browser.get(link(newcomers)).content.decode()
+    browser.as_(cast.stranger).post(link(newcomers))
+
+    assert 'name="password"' not in signed_out
+    assert Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
+
+
+def test_a_second_address_that_is_not_confirmed_is_not(newcomers: Any, cast: Cast, browser: Browser) -> None:
+    EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=False)
+
+    assert browser.as_(cast.stranger).post(link(newcomers)).status_code == 403
+    assert Browser().post(link(newcomers), FORM).status_code == 302
+    assert User.objects.filter(email="new@example.com").exists()
+
+
+# Links that open nothing ------------------------------------------------------------------------
+
+
+ENDS = {
+    "used": ({"accepted_at": timezone.now()}, "This invitation was used"),
+    "withdrawn": ({"withdrawn_at": timezone.now()}, "This invitation was withdrawn"),
+    "expired": ({"expires_at": timezone.now() - timedelta(seconds=1)}, "This invitation has expired"),
+}
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger", "owner"])
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_link_that_ended_says_so_and_what_to_do(
+    end: str, method: str, who: str, cast: Cast, browser: Browser
+) -> None:
+    fields, told = ENDS[end]
+    sent = factories.make_invitation(cast.account, **fields)
+    if who != "nobody":
+        browser.as_(getattr(cast, who))
+    page = getattr(browser, method)(link(sent), FORM)
+
+    assert (page.status_code, heading(page)) == (410, told)
+    assert "btn" in page.content.decode()
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_nobody_joins_a_closed_account(method: str, newcomers: Any, cast: Cast, browser: Browser) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(closed_at=timezone.now())
+    page = getattr(browser, method)(link(newcomers), FORM)
+
+    assert (page.status_code, heading(page)) == (410, "Acme is closed")
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_link_that_nobody_made_is_not_there(method: str, cast: Cast, browser: Browser) -> None:
+    page = getattr(browser, method)(reverse("accounts:invitation", args=["x" * 43]), FORM)
+
+    assert (page.status_code, heading(page)) == (404, "There is no such invitation")
+
+
+def test_a_link_works_once(newcomers: Any, browser: Browser) -> None:
+    browser.post(link(newcomers), FORM)
+
+    again = browser.get(link(newcomers))
+    assert again.status_code == 410
+    assert "You are a member of Acme." in again.content.decode()
+    assert Browser().post(link(newcomers), FORM).status_code == 410
+
+
+def test_a_link_that_ends_between_the_look_and_the_click_says_so(
+    newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Invitation, "is_acceptable", True)
+    newcomers.invitation.withdrawn_at = timezone.now()
+    newcomers.invitation.save()
+
+    assert browser.post(link(newcomers), FORM).headers["Location"] == link(newcomers)
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+# What nobody else gets --------------------------------------------------------------------------
+
+
+def test_the_token_stays_out_of_caches_and_referrers(newcomers: Any, cast: Cast, browser: Browser) -> None:
+    pages = [
+        browser.get(link(newcomers)),
+        browser.post(link(newcomers), {"name": ""}),
+        browser.get(reverse("accounts:invitation", args=["unknown"])),
+        Browser().as_(cast.user).get(link(newcomers)),
+        browser.post(link(newcomers), FORM),
+        browser.get(link(newcomers)),
+    ]
+
+    assert [page.status_code for page in pages] == [200, 422, 404, 403, 302, 410]
+    for page in pages:
+        assert "no-store" in page.headers["Cache-Control"]
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_inviting_tells_nobody_who_is_registered(cast: Cast, browser: Browser) -> None:
+    invite = reverse("accounts:invite", args=[cast.account.slug])
+    browser.as_(cast.owner)
+    told = []
+    for email in ("stranger@example.com", "nobody@example.com"):
+        answer = browser.post(invite, {"email": email, "role": "user"}, follow=True)
+        told.append([str(message).replace(email, "") for message in answer.context["messages"]])
+
+    assert told == [[" is invited."], [" is invited."]]
+    assert mail.outbox[0].subject == mail.outbox[1].subject
+
+
+def test_a_member_already_loses_no_role_by_accepting(cast: Cast, browser: Browser) -> None:
+    sent = factories.make_invitation(cast.account, "late@example.com", Role.USER)
+    late = factories.make_member(cast.account, Role.ADMIN, "late@example.com")
+    browser.as_(late).post(link(sent))
+
+    assert Membership.objects.get(account=cast.account, user=late).role == Role.ADMIN
+    assert services.find_invitation(sent.token).state == Invitation.State.ACCEPTED  # type: ignore[union-attr]

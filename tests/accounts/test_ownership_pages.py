@@ -1,0 +1,228 @@
+"""Handing the account over, closing it and taking it back; suspended and several accounts."""
+
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import policy, services
+from accounts.models import Account, AuditEvent, Membership, User
+from accounts.policy import Role
+from tests import factories
+from tests.conftest import Browser, Cast
+
+
+def page(cast: Cast, name: str) -> str:
+    return reverse(f"accounts:{name}", args=[cast.account.slug])
+
+
+def member(cast: Cast, user: User) -> Membership:
+    return Membership.objects.get(account=cast.account, user=user)
+
+
+def offer(cast: Cast, user: User) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(offered_to=member(cast, user))
+
+
+def html(browser: Browser, path: str) -> str:
+    return browser.get(path).content.decode()
+
+
+# Ownership --------------------------------------------------------------------------------------
+
+
+def test_the_account_is_offered_and_taken(
+    cast: Cast, browser: Browser, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        offered = browser.as_(cast.owner).post(
+            page(cast, "transfer"), {"member": member(cast, cast.admin).id, "name": "Acme"}, follow=True
+        )
+        theirs = Browser().as_(cast.admin)
+        banner = html(theirs, reverse("overview", args=[cast.account.slug]))
+        taken = theirs.post(page(cast, "accept_transfer"), follow=True)
+
+    assert "Acme is offered to admin@example.com." in offered.content.decode()
+    assert "Acme is offered to you." in banner
+    assert "You are the Owner of Acme now." in taken.content.decode()
+    assert (member(cast, cast.admin).role, member(cast, cast.owner).role) == (Role.OWNER, Role.ADMIN)
+    assert [message.subject for message in mail.outbox] == ["Acme is offered to you", *["Acme has a new Owner"] * 2]
+    assert "is offered to you" not in html(theirs, page(cast, "members"))
+
+
+def test_an_offer_is_declined(cast: Cast, browser: Browser) -> None:
+    offer(cast, cast.admin)
+    told = browser.as_(cast.admin).post(page(cast, "withdraw_transfer"), follow=True)
+
+    assert "You have declined." in told.content.decode()
+    assert member(cast, cast.owner).role == Role.OWNER
+
+
+def test_the_owner_sees_an_offer_and_withdraws_it(cast: Cast, browser: Browser) -> None:
+    offer(cast, cast.admin)
+    listed = html(browser.as_(cast.owner), page(cast, "members"))
+    told = browser.post(page(cast, "withdraw_transfer"), follow=True)
+
+    assert "Offered the account" in listed
+    assert "Withdraw the offer" in listed
+    assert "The offer is withdrawn." in told.content.decode()
+
+
+def test_the_banner_is_for_whom_it_is_about_on_pages_of_that_account(cast: Cast, browser: Browser) -> None:
+    offer(cast, cast.admin)
+
+    assert "is offered to you" not in html(Browser().as_(cast.user), page(cast, "members"))
+    assert "is offered to you" not in html(Browser().as_(cast.owner), page(cast, "members"))
+    assert "is offered to you" in html(browser.as_(cast.admin), page(cast, "members"))
+    assert "is offered to you" not in html(browser, reverse("accounts:profile"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"name": "acme"}, "Type the name as it stands above."),
+        ({"name": ""}, "This field is required."),
+        ({"member": ""}, "This field is required."),
+        ({"member": "owner"}, "not one of the available choices"),
+        ({"member": "stranger"}, "not one of the available choices"),
+    ],
+)
+def test_an_offer_that_can_not_be_is_refused(
+    fields: dict[str, str], problem: str, cast: Cast, browser: Browser
+) -> None:
+    people = {
+        "owner": member(cast, cast.owner).id,
+        "stranger": Membership.objects.get(user=cast.stranger).id,
+    }
+    sent = {"member": member(cast, cast.admin).id, "name": "Acme", **fields}
+    sent["member"] = people.get(sent["member"], sent["member"])
+    refused = browser.as_(cast.owner).post(page(cast, "transfer"), sent)
+
+    assert refused.status_code == 422
+    assert problem in refused.content.decode()
+    assert Account.objects.get(pk=cast.account.pk).offered_to is None
+
+
+def test_who_is_alone_is_told_to_invite_first(cast: Cast, browser: Browser) -> None:
+    alone = reverse("accounts:transfer", args=[cast.elsewhere.slug])
+
+    assert "Invite who shall own it first." in html(browser.as_(cast.stranger), alone)
+
+
+# Closing ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shut(cast: Cast) -> Account:
+    return services.close_account(actor=policy.system(cast.account.ref), name="Acme")
+
+
+def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(cast: Cast, browser: Browser, program: Any) -> None:
+    browser.as_(cast.owner)
+    asked = html(browser, page(cast, "close"))
+    closed = browser.post(page(cast, "close"), {"name": "Acme"}, follow=True)
+    dead = program.get("/v2").status_code
+    back = browser.post(page(cast, "reopen"), follow=True)
+
+    until = timezone.now() + services.GRACE_PERIOD
+    assert f"{until.day} {until:%B %Y}" in asked
+    assert "Acme is closed" in closed.content.decode()
+    assert f"{until.day} {until:%B %Y}" in closed.content.decode()
+    assert dead == 401
+    assert "Acme is open again." in back.content.decode()
+    assert program.get("/v2").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["acme", "", "Elsewhere"])
+def test_closing_needs_the_name_as_it_stands(name: str, cast: Cast, browser: Browser) -> None:
+    refused = browser.as_(cast.owner).post(page(cast, "close"), {"name": name})
+
+    assert refused.status_code == 422
+    assert 'aria-invalid="true"' in refused.content.decode()
+    assert Account.objects.get(pk=cast.account.pk).closed_at is None
+
+
+@pytest.mark.parametrize("who", ["admin", "user", "stranger"])
+def test_nobody_else_takes_a_closed_account_back(who: str, cast: Cast, browser: Browser, shut: Account) -> None:
+    browser.as_(getattr(cast, who))
+
+    assert browser.get(page(cast, "closed")).status_code == 404
+    assert browser.post(page(cast, "reopen")).status_code == 404
+    assert Account.objects.get(pk=cast.account.pk).closed_at is not None
+
+
+def test_a_closed_account_is_in_its_owners_switcher_alone(cast: Cast, shut: Account) -> None:
+    for person in (cast.owner, cast.admin):
+        factories.make_account("Another", person)
+    owners, admins = Browser().as_(cast.owner), Browser().as_(cast.admin)
+
+    assert page(cast, "closed") in html(owners, reverse("accounts:profile"))
+    assert ">Closed<" in html(owners, reverse("accounts:profile"))
+    assert "Acme" not in html(admins, reverse("accounts:profile"))
+    assert "Acme" not in html(admins, reverse("accounts:accounts"))
+
+
+def test_home_leads_past_closed_and_suspended_accounts(cast: Cast, browser: Browser, shut: Account) -> None:
+    browser.as_(cast.owner).get(page(cast, "closed"))
+    only_closed = browser.get(reverse("home")).headers["Location"]
+    services.suspend_account(actor=policy.system(factories.make_account("Acme Frozen", cast.owner).ref))
+    another = factories.make_account("Zebra", cast.owner)
+
+    assert only_closed == reverse("accounts:accounts")
+    assert browser.get(reverse("home")).headers["Location"] == reverse("overview", args=[another.slug])
+    assert "No account yet" in Browser().as_(cast.user).get(reverse("home")).content.decode()
+
+
+# Suspended --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["owner", "admin", "user"])
+def test_the_people_of_a_suspended_account_are_told(who: str, cast: Cast, browser: Browser) -> None:
+    services.suspend_account(actor=policy.system(cast.account.ref))
+    told = browser.as_(getattr(cast, who)).get(page(cast, "members"))
+
+    assert told.status_code == 403
+    assert "Acme is suspended" in told.content.decode()
+    assert reverse("accounts:accounts") in told.content.decode()
+
+
+def test_a_suspended_account_stays_a_strangers_secret(cast: Cast, browser: Browser) -> None:
+    services.suspend_account(actor=policy.system(cast.account.ref))
+
+    assert browser.as_(cast.stranger).get(page(cast, "members")).status_code == 404
+
+
+# Several accounts -------------------------------------------------------------------------------
+
+
+def test_one_makes_another_account_and_owns_it(cast: Cast, browser: Browser) -> None:
+    made = browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": "Uma & Co"}, follow=True)
+    account = Account.objects.get(name="Uma & Co")
+
+    assert made.redirect_chain[-1][0] == reverse("overview", args=[account.slug])
+    assert Membership.objects.get(account=account).user == cast.user
+    assert AuditEvent.objects.get(account=account, event="account.created").actor_label == "user@example.com"
+
+
+def test_an_account_needs_a_name(cast: Cast, browser: Browser) -> None:
+    assert browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": " "}).status_code == 422
+
+
+def test_one_sees_in_which_account_one_is_what(cast: Cast, browser: Browser) -> None:
+    Membership.objects.create(account=cast.elsewhere, user=cast.owner, role=Role.USER)
+    listed = html(browser.as_(cast.owner), reverse("accounts:accounts"))
+
+    assert listed.index("Acme</a>") < listed.index(">Owner<", listed.index("Acme</a>")) < listed.index("Elsewhere</a>")
+    assert listed.index("Elsewhere</a>") < listed.index(">User<", listed.index("Elsewhere</a>"))
+    assert reverse("accounts:leave", args=[cast.elsewhere.slug]) in listed
+    assert page(cast, "leave") not in listed
+
+
+@pytest.mark.parametrize("name", ["New", "new", " NEW "])
+def test_no_account_takes_the_address_of_the_page_that_makes_one(name: str, cast: Cast, browser: Browser) -> None:
+    account = factories.make_account(name, cast.user)
+
+    assert account.slug == "new-2"
+    assert browser.as_(cast.user).get(reverse("overview", args=["new-2"])).status_code == 200

@@ -1,0 +1,311 @@
+"""Two-factor, sessions, and an account that asks for the first."""
+
+import re
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import (
+    TOTP,
+    format_hotp_value,
+    generate_totp_secret,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
+from allauth.usersessions.models import UserSession
+from django.core import mail
+from django.core.cache import cache
+from django.urls import reverse
+
+from accounts.middleware import SEEN
+from accounts.models import Account, User
+from accounts.templatetags.people import device
+from tests.conftest import Browser, Cast
+from tests.factories import PASSWORD
+
+ACTIVATE = reverse("mfa_activate_totp")
+PAGES = [
+    "mfa_index",
+    "mfa_activate_totp",
+    "mfa_list_webauthn",
+    "mfa_add_webauthn",
+    "usersessions_list",
+]
+PAGES_WITH_AN_APP = [
+    "mfa_index",
+    "mfa_deactivate_totp",
+    "mfa_view_recovery_codes",
+    "mfa_generate_recovery_codes",
+    "mfa_reauthenticate",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts_from_before() -> None:
+    cache.clear()
+
+
+def code(secret: str) -> str:
+    return format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))
+
+
+def page(cast: Cast, name: str = "two_factor") -> str:
+    return reverse(f"accounts:{name}", args=[cast.account.slug])
+
+
+def sign_in(browser: Browser, user: User) -> Any:
+    return browser.post(reverse("account_login"), {"login": user.email, "password": PASSWORD})
+
+
+def set_up(browser: Browser) -> str:
+    """Set up an authenticator app as a person would; return its secret."""
+    shown = browser.get(ACTIVATE).content.decode()
+    found = re.search(r'<code id="secret">(\w+)</code>', shown)
+    assert found
+    assert browser.post(ACTIVATE, {"code": code(found[1])}).headers["Location"] == reverse("mfa_view_recovery_codes")
+    cache.clear()
+    return found[1]
+
+
+# Setting up and signing in ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_has_one_heading_a_title_and_no_inline_code(name: str, cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).get(reverse(name))
+    check(response)
+
+
+@pytest.mark.parametrize("name", PAGES_WITH_AN_APP)
+def test_so_has_every_page_of_who_has_an_app(name: str, cast: Cast, browser: Browser) -> None:
+    set_up(browser.as_(cast.owner))
+    check(browser.get(reverse(name)))
+
+
+def check(response: Any) -> None:
+    shown = response.content.decode()
+    assert response.status_code == 200
+    assert shown.count("<h1>") == 1
+    assert not re.search(r"<h1>\s*</h1>|<title>\s*·", shown)
+    assert not re.search(r"<style|<script(?![^>]*(?:src=|application/json))| style=| on[a-z]+=", shown)
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+def test_an_app_is_set_up_and_asked_for_at_the_next_sign_in(cast: Cast, browser: Browser) -> None:
+    sign_in(browser, cast.owner)
+    secret = set_up(browser)
+    codes = browser.get(reverse("mfa_view_recovery_codes")).content.decode()
+
+    again = Browser()
+    first = sign_in(again, cast.owner)
+    wrong = again.post(reverse("mfa_authenticate"), {"code": "000000"})
+    still_out = again.get(reverse("accounts:profile")).status_code
+    again.post(reverse("mfa_authenticate"), {"code": code(secret)})
+
+    assert len(re.findall(r"\b\d{8}\b", codes)) == 10
+    assert first.headers["Location"] == reverse("mfa_authenticate")
+    assert "This code is wrong or too old." in wrong.content.decode()
+    assert still_out == 302
+    assert again.get(reverse("accounts:profile")).status_code == 200
+
+
+def test_a_recovery_code_signs_in_once(cast: Cast, browser: Browser) -> None:
+    sign_in(browser, cast.owner)
+    set_up(browser)
+    download = browser.get(reverse("mfa_download_recovery_codes"))
+    recovery = download.content.decode().split()[0]
+
+    def try_it() -> int:
+        other = Browser()
+        sign_in(other, cast.owner)
+        return int(other.post(reverse("mfa_authenticate"), {"code": recovery}).status_code)
+
+    assert "attachment" in download.headers["Content-Disposition"]
+    assert "no-store" in download.headers["Cache-Control"]
+    assert [try_it(), try_it()] == [302, 200]
+
+
+def test_what_changes_is_told_by_mail_without_any_secret(
+    cast: Cast, browser: Browser, django_capture_on_commit_callbacks: Any
+) -> None:
+    sign_in(browser, cast.owner)
+    mail.outbox.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        secret = set_up(browser)
+    recovery = browser.get(reverse("mfa_download_recovery_codes")).content.decode().split()
+    browser.post(reverse("mfa_generate_recovery_codes"))
+    browser.post(reverse("mfa_deactivate_totp"))
+    said = "\n".join(f"{message.subject}\n{message.body}" for message in mail.outbox)
+
+    assert [message.subject for message in mail.outbox] == [
+        "Your authenticator app is on",
+        "You have new recovery codes",
+        "Your authenticator app is off",
+    ]
+    assert "reset your password at once" in said
+    assert not any(hidden in said for hidden in [secret, *recovery])
+
+
+def test_a_fresh_sign_in_counts_and_an_old_one_is_asked_for_the_password(
+    cast: Cast, browser: Browser, settings: Any
+) -> None:
+    sign_in(browser, cast.owner)
+    fresh = browser.get(ACTIVATE).status_code
+    settings.SUDO_MINUTES = 0
+    settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0
+
+    assert fresh == 200
+    for name in ("mfa_activate_totp", "mfa_add_webauthn"):
+        assert browser.get(reverse(name)).headers["Location"].startswith(reverse("account_reauthenticate"))
+    added = browser.post(reverse("account_email"), {"email": "work@example.com", "action_add": ""})
+    assert added.headers["Location"].startswith(reverse("account_reauthenticate"))
+
+
+def test_the_profile_leads_to_it_all(cast: Cast, browser: Browser) -> None:
+    shown = browser.as_(cast.user).get(reverse("accounts:profile")).content.decode()
+
+    for name in ("account_email", "account_change_password", "mfa_index", "usersessions_list"):
+        assert f'href="{reverse(name)}"' in shown
+
+
+# Passkeys ---------------------------------------------------------------------------------------
+
+
+def test_the_sign_in_page_offers_passkeys_to_browsers_that_can(cast: Cast, browser: Browser) -> None:
+    shown = browser.get(reverse("account_login")).content.decode()
+
+    assert re.search(r"<form[^>]*data-passkey[^>]* hidden>", shown)
+    assert "Use a passkey" in shown
+
+
+def test_the_options_of_a_passkey_tell_nobody_who_has_one(cast: Cast, browser: Browser) -> None:
+    options = browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"}).json()
+
+    assert not options["request_options"]["publicKey"].get("allowCredentials")
+
+
+@pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}'])
+def test_a_passkey_that_is_none_signs_nobody_in(credential: str, cast: Cast, browser: Browser) -> None:
+    browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"})
+    answer = browser.post(reverse("mfa_login_webauthn"), {"credential": credential})
+
+    assert answer.headers["Location"] == reverse("account_login")
+    assert browser.get(reverse("accounts:profile")).status_code == 302
+
+
+# An account that asks for it --------------------------------------------------------------------
+
+
+def require(cast: Cast) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
+
+
+@pytest.mark.parametrize("who", ["owner", "admin"])
+def test_who_makes_keys_is_led_to_set_it_up(who: str, cast: Cast, browser: Browser) -> None:
+    require(cast)
+    browser.as_(getattr(cast, who))
+    led = browser.get(page(cast, "members"), follow=True)
+    in_part = browser.get(page(cast, "invite"), headers={"HX-Request": "true"})
+    acted = browser.post(page(cast, "general"), {"name": "Mine"})
+
+    assert led.redirect_chain[0][0].startswith(reverse("mfa_index"))
+    assert "Acme asks two-factor of its Owner and Admins." in led.content.decode()
+    assert in_part.headers["HX-Redirect"].startswith(reverse("mfa_index"))
+    assert acted.headers["Location"].startswith(reverse("mfa_index"))
+    assert Account.objects.get(pk=cast.account.pk).name == "Acme"
+
+    set_up(browser)
+    assert browser.get(page(cast, "members")).status_code == 200
+
+
+def test_a_user_is_not_asked(cast: Cast, browser: Browser) -> None:
+    require(cast)
+
+    assert browser.as_(cast.user).get(page(cast, "members")).status_code == 200
+
+
+def test_it_is_required_with_a_warning_and_no_longer(cast: Cast, browser: Browser) -> None:
+    asked = browser.as_(cast.admin).get(page(cast)).content.decode()
+    set_up(browser)
+    once_more = browser.get(page(cast)).content.decode()
+    told = browser.post(page(cast), {"requires_two_factor": "1"}, follow=True)
+    required = Account.objects.get(pk=cast.account.pk).requires_two_factor
+    browser.post(page(cast), {})
+
+    assert "You have none yourself" in asked
+    assert "You have none yourself" not in once_more
+    assert asked.count("admin@example.com</span>") > once_more.count("admin@example.com</span>")
+    assert "Two-factor is required of Owner and Admins now." in told.content.decode()
+    assert required
+    assert not Account.objects.get(pk=cast.account.pk).requires_two_factor
+
+
+def test_who_may_change_members_sees_who_has_it(cast: Cast, browser: Browser) -> None:
+    TOTP.activate(cast.user, generate_totp_secret())
+    rows = re.findall(r"<tr>.*?</tr>", browser.as_(cast.owner).get(page(cast, "members")).content.decode(), re.DOTALL)
+
+    assert [">On<" in row for row in rows if "@example.com" in row] == [False, False, True]
+    assert "Two-factor" not in Browser().as_(cast.user).get(page(cast, "members")).content.decode()
+
+
+# Sessions ---------------------------------------------------------------------------------------
+
+
+def test_one_signs_out_everywhere_else(cast: Cast, browser: Browser) -> None:
+    lost = Browser(headers={"User-Agent": "Mozilla/5.0 (iPhone) Safari/604"})
+    sign_in(lost, cast.owner)
+    sign_in(browser, cast.owner)
+    listed = browser.get(reverse("usersessions_list")).content.decode()
+    told = browser.post(reverse("usersessions_list"), follow=True)
+
+    assert listed.count("This one") == 1
+    assert "Safari on iPhone" in listed
+    assert "You are signed out everywhere else." in told.content.decode()
+    assert lost.get(reverse("accounts:profile")).status_code == 302
+    assert browser.get(reverse("accounts:profile")).status_code == 200
+
+
+def test_one_sees_no_sessions_of_others(cast: Cast, browser: Browser) -> None:
+    sign_in(Browser(headers={"User-Agent": "Mozilla/5.0 (iPhone) Safari/604"}), cast.admin)
+    sign_in(browser, cast.owner)
+
+    assert "iPhone" not in browser.get(reverse("usersessions_list")).content.decode()
+
+
+def test_when_one_was_last_seen_is_noted_now_and_then(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner).get(reverse("accounts:profile"))
+    first = UserSession.objects.get().last_seen_at
+    browser.get(reverse("accounts:profile"))
+    soon = UserSession.objects.get().last_seen_at
+    session = browser.session
+    session[SEEN] -= 301
+    session.save()
+    browser.get(reverse("accounts:profile"))
+
+    assert first == soon < UserSession.objects.get().last_seen_at
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on macOS"),
+        ("something (Android 15)", "A browser on Android"),
+        ("curl/8.5.0", "curl"),
+        ("", "Unknown device"),
+    ],
+)
+def test_a_browser_is_named_as_people_do(agent: str, name: str) -> None:
+    assert device(agent) == name
+
+
+def test_two_factor_gone_means_the_codes_are_gone(cast: Cast, browser: Browser) -> None:
+    sign_in(browser, cast.owner)
+    set_up(browser)
+    browser.post(reverse("mfa_deactivate_totp"))
+
+    assert not Authenticator.objects.filter(user=cast.owner).exists()

@@ -1,0 +1,352 @@
+"""People come in and sign in, in a real Chromium: invitations, two-factor, passkeys, ownership."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.core.cache import cache
+from playwright.sync_api import Page, expect
+
+from accounts.models import Account, Membership, User
+from accounts.policy import Role
+from tests import factories
+from tests.conftest import Cast
+from tests.factories import PASSWORD
+
+from .conftest import Visitor
+from .test_look import check
+
+Visit = Callable[..., Visitor]
+
+WITH_AND_WITHOUT = pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no-javascript"])
+THEMES_AND_SIZES = pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": theme, "viewport": {"width": width, "height": 800}}
+        for theme in ("light", "dark")
+        for width in (360, 1280)
+    ],
+    ids=lambda options: f"{options['color_scheme']}-{options['viewport']['width']}",
+)
+
+
+def code(secret: str) -> str:
+    return format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time())))
+
+
+def by_name(visitor: Visitor) -> Visitor:
+    """Over a name, because a passkey is bound to one and never to an address."""
+    visitor.site = visitor.site.replace("127.0.0.1", "localhost")
+    return visitor
+
+
+def with_authenticator(page: Page) -> None:
+    """Plug in a virtual device that makes passkeys and always says yes."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
+def sign_out(page: Page) -> None:
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url("**/auth/login/**")
+
+
+# Invitations ------------------------------------------------------------------------------------
+
+
+@WITH_AND_WITHOUT
+def test_a_newcomer_is_invited_and_comes_in(javascript: bool, visit: Visit, cast: Cast, mailoutbox: Any) -> None:
+    owner = visit(java_script_enabled=javascript).sign_in("owner@example.com").page
+    owner.goto(f"{owner.url}settings/members/")
+    owner.get_by_role("link", name="Invite", exact=True).click()
+    owner.get_by_label("E-mail", exact=True).fill("new@example.com")
+    owner.get_by_role("radio", name="Admin", exact=True).check()
+    owner.get_by_role("button", name="Send invitation", exact=True).click()
+    expect(owner.get_by_role("status")).to_contain_text("new@example.com is invited.")
+    link = re.search(r"http\S+/invitations/\S+/", mailoutbox[-1].body)
+    assert link
+
+    newcomer = visit(java_script_enabled=javascript)
+    page = newcomer.page
+    page.goto(link[0])
+    expect(page.get_by_role("heading", name="Join Acme")).to_be_visible()
+    page.get_by_label("Password", exact=True).fill("short")
+    page.get_by_role("button", name="Accept", exact=True).click()
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    newcomer.forgive(422)
+    page.get_by_label("Your name").fill("Nina")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Accept", exact=True).click()
+    page.wait_for_url("**/accounts/acme/")
+    assert Membership.objects.get(account=cast.account, user__email="new@example.com").role == Role.ADMIN
+
+    page.goto(link[0])
+    expect(page.get_by_role("heading", name="This invitation was used")).to_be_visible()
+    newcomer.forgive(410)
+
+
+@WITH_AND_WITHOUT
+def test_the_wrong_person_signs_out_and_the_right_one_accepts(javascript: bool, visit: Visit, cast: Cast) -> None:
+    sent = factories.make_invitation(cast.account, "stranger@example.com")
+    visitor = visit(java_script_enabled=javascript).sign_in("user@example.com")
+    page = visitor.page
+    visitor.goto(f"/invitations/{sent.token}/")
+    page.get_by_role("button", name="Sign out and come back").click()
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("E-mail").fill("stranger@example.com")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Accept", exact=True).click()
+    page.wait_for_url("**/accounts/acme/")
+    visitor.forgive(403)
+    assert Membership.objects.get(account=cast.account, user=cast.stranger).role == Role.USER
+
+
+# Members and ownership --------------------------------------------------------------------------
+
+
+@WITH_AND_WITHOUT
+def test_a_role_is_changed_and_a_member_removed(javascript: bool, visit: Visit, cast: Cast) -> None:
+    visitor = visit(java_script_enabled=javascript).sign_in("admin@example.com")
+    page = visitor.page
+    visitor.goto("/accounts/acme/settings/members/")
+    page.get_by_role("link", name="Change role of user@example.com").click()
+    page.get_by_role("radio", name="Admin", exact=True).check()
+    page.get_by_role("button", name="Change role", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("user@example.com is Admin now.")
+    page.get_by_role("link", name="Remove user@example.com").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("user@example.com is no member any more.")
+    assert not Membership.objects.filter(account=cast.account, user=cast.user).exists()
+
+
+@WITH_AND_WITHOUT
+def test_the_account_is_handed_over_then_closed_and_taken_back(javascript: bool, visit: Visit, cast: Cast) -> None:
+    owner = visit(java_script_enabled=javascript).sign_in("owner@example.com")
+    owner.goto("/accounts/acme/settings/")
+    owner.page.get_by_role("link", name="Transfer", exact=True).click()
+    owner.page.get_by_label("New Owner").select_option(label="admin@example.com (Admin)")
+    owner.page.get_by_label("Account name").fill("Acme")
+    owner.page.get_by_role("button", name="Offer the account").click()
+    expect(owner.page.get_by_role("status")).to_contain_text("Acme is offered to admin@example.com.")
+
+    heir = visit(java_script_enabled=javascript).sign_in("admin@example.com")
+    page = heir.page
+    page.get_by_role("button", name="Accept", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("You are the Owner of Acme now.")
+    page.get_by_role("link", name="Close", exact=True).click()
+    page.get_by_label("Account name").fill("Acme")
+    page.get_by_role("button", name="Close the account").click()
+    page.wait_for_url("**/accounts/acme/closed/")
+    page.get_by_role("button", name="Take it back").click()
+    page.wait_for_url("**/accounts/acme/")
+    assert Account.objects.get(pk=cast.account.pk).closed_at is None
+
+
+# Two-factor -------------------------------------------------------------------------------------
+
+
+@WITH_AND_WITHOUT
+def test_an_authenticator_app_is_set_up_from_the_secret_shown_and_signs_in(javascript: bool, visit: Visit) -> None:
+    visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto("/profile/")
+    page.get_by_role("link", name="Set up two-factor").click()
+    page.get_by_role("link", name="Set up an authenticator app").click()
+    assert page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0") if javascript else True
+    secret = page.locator("#secret").inner_text()
+    page.get_by_label("Code").fill(code(secret))
+    page.get_by_role("button", name="Switch on").click()
+    recovery = page.locator("#codes").inner_text().split()
+    assert len(recovery) == 10
+    sign_out(page)
+    cache.clear()
+
+    for answer in (code(secret), recovery[0]):
+        page.get_by_label("E-mail").fill("owner@example.com")
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_label("Code").fill(answer)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/accounts/acme/")
+        sign_out(page)
+
+
+def test_a_passkey_is_made_and_signs_in_alone_and_as_the_second_step(visit: Visit) -> None:
+    visitor = by_name(visit()).sign_in("owner@example.com")
+    page = visitor.page
+    with_authenticator(page)
+    visitor.goto("/auth/2fa/")
+    page.get_by_role("link", name="Add a passkey").click()
+    page.get_by_label("Name, to tell it from others").fill("Laptop")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.wait_for_url("**/recovery-codes/**")
+    visitor.goto("/auth/2fa/webauthn/")
+    expect(page.locator("main b")).to_have_text(["Laptop"])
+    expect(page.get_by_text("Second step only")).to_have_count(0)
+
+    sign_out(page)
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url("**/accounts/acme/")
+
+    sign_out(page)
+    page.get_by_label("E-mail").fill("owner@example.com")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/2fa/authenticate/")
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url("**/accounts/acme/")
+
+
+def test_a_passkey_that_is_not_given_is_told(visit: Visit) -> None:
+    visitor = by_name(visit())
+    visitor.goto("/auth/login/")
+    refuse = "navigator.credentials.get = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    visitor.page.evaluate(f"() => {{ {refuse} }}")
+    visitor.page.get_by_role("button", name="Use a passkey").click()
+
+    expect(visitor.page.get_by_role("status")).to_contain_text("No passkey was given.")
+
+
+def test_without_javascript_no_passkey_is_offered(visit: Visit) -> None:
+    visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
+    visitor.goto("/auth/2fa/webauthn/add/")
+    expect(visitor.page.get_by_text("Passkeys need JavaScript")).to_be_visible()
+    expect(visitor.page.get_by_role("button", name="Add", exact=True)).to_be_hidden()
+    sign_out(visitor.page)
+    expect(visitor.page.get_by_role("button", name="Use a passkey")).to_be_hidden()
+
+
+def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast: Cast) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
+    visitor = visit()
+    page = visitor.page
+    visitor.goto("/auth/login/?next=/accounts/acme/settings/members/")
+    page.get_by_label("E-mail").fill("admin@example.com")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_contain_text("Acme asks two-factor of its Owner and Admins.")
+    page.get_by_role("link", name="Set up an authenticator app").click()
+    page.get_by_label("Code").fill(code(page.locator("#secret").inner_text()))
+    page.get_by_role("button", name="Switch on").click()
+    page.get_by_role("link", name="Done").click()
+    page.get_by_role("link", name="To Acme").click()
+    page.wait_for_url("**/accounts/acme/")
+
+
+# What the pages owe their readers ---------------------------------------------------------------
+
+
+@THEMES_AND_SIZES
+def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast) -> None:
+    member = Membership.objects.get(account=cast.account, user=cast.user).id
+    guest = factories.make_invitation(cast.account, "a.guest.with.a.long.name@subsidiary.example.com").invitation.id
+    Account.objects.filter(pk=cast.account.pk).update(offered_to=member)
+    visitor = visit(**options).sign_in("owner@example.com")
+    settings = "/accounts/acme/settings/"
+    for path in [
+        "/accounts/",
+        "/accounts/new/",
+        "/profile/",
+        settings,
+        *(
+            f"{settings}members/{page}/"
+            for page in (
+                "invite",
+                f"{member}/role",
+                f"{member}/remove",
+                f"invitations/{guest}/role",
+                f"invitations/{guest}/withdraw",
+            )
+        ),
+        f"{settings}two-factor/",
+        f"{settings}transfer/",
+        f"{settings}close/",
+        "/auth/2fa/",
+        "/auth/2fa/totp/activate/",
+        "/auth/2fa/webauthn/",
+        "/auth/2fa/webauthn/add/",
+        "/auth/sessions/",
+    ]:
+        visitor.goto(path)
+        check(visitor.page)
+    visitor.goto(f"{settings}members/")
+    visitor.page.get_by_text("What each role may do").first.click()
+    check(visitor.page)
+    visitor.page.get_by_role("link", name="Invite", exact=True).click()
+    expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    visitor.page.get_by_role("button", name="Send invitation").click()
+    expect(visitor.page.locator("[aria-invalid=true]")).not_to_have_count(0)
+    check(visitor.page)
+    visitor.forgive(422)
+
+
+@THEMES_AND_SIZES
+def test_pages_of_who_has_two_factor(options: dict[str, Any], visit: Visit) -> None:
+    visitor = visit(**options).sign_in("user@example.com")
+    page = visitor.page
+    visitor.goto("/auth/2fa/totp/activate/")
+    page.get_by_label("Code").fill("1")
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.get_by_text("This code is wrong or too old.")).to_be_visible()
+    check(page)
+    secret = page.locator("#secret").inner_text()
+    page.get_by_label("Code").fill(code(secret))
+    page.get_by_role("button", name="Switch on").click()
+    page.wait_for_url("**/recovery-codes/")
+    check(page)
+    for path in ("", "totp/deactivate/", "recovery-codes/generate/", "reauthenticate/"):
+        visitor.goto(f"/auth/2fa/{path}")
+        check(page)
+    visitor.goto("/accounts/acme/settings/members/leave/")
+    check(page)
+    other = visit(**options)
+    other.goto("/auth/login/")
+    other.page.get_by_label("E-mail").fill("user@example.com")
+    other.page.get_by_label("Password", exact=True).fill(PASSWORD)
+    other.page.get_by_role("button", name="Sign in").click()
+    other.page.wait_for_url("**/2fa/authenticate/")
+    check(other.page)
+
+
+@THEMES_AND_SIZES
+def test_every_state_of_an_invitation_and_of_an_account(options: dict[str, Any], visit: Visit, cast: Cast) -> None:
+    pending = factories.make_invitation(cast.account, "new@example.com")
+    known = factories.make_invitation(cast.account, "stranger@example.com")
+    withdrawn = factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=cast.account.created_at)
+    visitor = visit(**options)
+    for sent in (pending, known, withdrawn):
+        visitor.goto(f"/invitations/{sent.token}/")
+        check(visitor.page)
+    visitor.goto("/invitations/nothing/")
+    check(visitor.page)
+    visitor.sign_in("admin@example.com")
+    visitor.goto(f"/invitations/{pending.token}/")
+    check(visitor.page)
+    Account.objects.filter(pk=cast.account.pk).update(suspended_at=cast.account.created_at)
+    visitor.goto("/accounts/acme/")
+    check(visitor.page)
+    Account.objects.filter(pk=cast.account.pk).update(
+        suspended_at=None, closed_at=cast.account.created_at, offered_to=None
+    )
+    owner = visit(**options)
+    owner.goto("/auth/login/?next=/accounts/acme/closed/")
+    owner.page.get_by_label("E-mail").fill("owner@example.com")
+    owner.page.get_by_label("Password", exact=True).fill(PASSWORD)
+    owner.page.get_by_role("button", name="Sign in").click()
+    owner.page.wait_for_url("**/closed/")
+    check(owner.page)
+    for status in (403, 404, 410):
+        visitor.forgive(status)
+    assert User.objects.count() == 4
