@@ -1,8 +1,8 @@
 """The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs.
 
-    make bench
-    BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
-    BENCH_MILLION=1 make bench                                              1,000,000 keys too (takes minutes)
+make bench
+BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
+BENCH_MILLION=1 make bench                                              1,000,000 keys too (takes minutes)
 """
 
 import os
