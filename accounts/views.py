@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Max
+from django.db.models import Count, OuterRef, Subquery
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from . import policy, services
 from .access import AccountRequest, SignedInRequest, account_page, signed_in
 from .forms import AccountForm, DeploymentForm, ProfileForm, ProjectForm, Theme, ThemeForm
-from .models import AuditEvent, Membership, Project
+from .models import AuditEvent, Deployment, Membership, Project
 from .policy import Permission
 
 PAGE_SIZE = 25
@@ -21,8 +21,10 @@ A_YEAR = 365 * 24 * 3600
 
 @account_page(Permission.PROJECT_READ)
 def projects(request: AccountRequest) -> HttpResponse:
+    deployments = Deployment.objects.filter(project=OuterRef("pk"))
     rows = Project.objects.for_account(request.account).annotate(
-        deployment_count=Count("deployments"), deployed_at=Max("deployments__created_at")
+        deployment_count=Subquery(deployments.order_by().values("project").annotate(n=Count("pk")).values("n")),
+        deployed_at=Subquery(deployments.values("created_at")[:1]),
     )
     page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
     return render(request, "accounts/projects.html", {"page": page})

@@ -1,9 +1,32 @@
 """The environment of the tests, loaded before the settings are. CI sets DATABASE_URL and REDIS_URL to real services."""
 
 import os
+import re
 
+SERVICES = ("DATABASE_URL", "REDIS_URL")
+OTHERS = (
+    "ACCOUNT_OWNER_PASSWORD",
+    "API_RATE_LIMIT",
+    "BIND",
+    "DEFAULT_FROM_EMAIL",
+    "FAILED_AUTH_LIMIT",
+    "LIMITS_WITHOUT_REDIS",
+    "PORT",
+    "SIGNUP_OPEN",
+    "SUDO_MINUTES",
+    "THREADS",
+    "TRUSTED_PROXIES",
+    "USAGE_FLUSH_SECONDS",
+    "WEB_CONCURRENCY",
+)
+
+for name in OTHERS:
+    os.environ.pop(name, None)
+for name in (*SERVICES, *OTHERS, "SECRET_KEY", "EMAIL_URL"):
+    os.environ.pop(f"{name}_FILE", None)
 os.environ.update(
     {
+        "DJANGO_SETTINGS_MODULE": "atatus_dash.settings",
         "SECRET_KEY": "only-for-tests-" + "0123456789" * 4,
         "DEBUG": "0",
         "ALLOW_HTTP": "0",
@@ -11,14 +34,10 @@ os.environ.update(
         "EMAIL_URL": "memorymail://",
     }
 )
-for name in (
-    "TRUSTED_PROXIES",
-    "SIGNUP_OPEN",
-    "API_RATE_LIMIT",
-    "FAILED_AUTH_LIMIT",
-    "WEB_CONCURRENCY",
-    "PORT",
-    "BIND",
-):
-    os.environ.pop(name, None)
 os.environ.setdefault("DATABASE_URL", "sqlite:///:memory:")
+
+# pytest-django gives every worker a database of its own. So must Redis: tests clear their limits and caches.
+if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "")):
+    url = os.environ.get("REDIS_URL", "")
+    if base := re.fullmatch(r"(rediss?://[^/]+)/([0-9]+)", url):
+        os.environ["REDIS_URL"] = f"{base[1]}/{int(base[2]) + int(worker[1])}"

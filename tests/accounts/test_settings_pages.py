@@ -1,0 +1,149 @@
+"""Settings: General, Members, Audit Log, Profile."""
+
+import re
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from accounts.models import AuditEvent, User
+from accounts.policy import Role
+from tests import factories
+from tests.conftest import Browser, Cast
+
+PROFILE = reverse("accounts:profile")
+THEME = reverse("accounts:theme")
+
+
+def tab(cast: Cast, name: str) -> str:
+    return reverse(f"accounts:{name}", args=[cast.account.slug])
+
+
+def links(page: str) -> list[str]:
+    """The names of a page's links."""
+    return [re.sub(r"<[^>]+>", "", text).strip() for text in re.findall(r"<a [^>]*>(.*?)</a>", page, re.DOTALL)]
+
+
+@pytest.mark.parametrize("role", ["owner", "admin"])
+def test_who_may_sees_all_four_tabs(role: str, cast: Cast, browser: Browser) -> None:
+    names = links(browser.as_(getattr(cast, role)).get(tab(cast, "general")).content.decode())
+
+    assert [names.count(name) for name in ("General", "Members", "API Keys", "Audit Log")] == [1, 1, 1, 1]
+
+
+def test_a_user_sees_no_link_to_keys_or_the_audit_log(cast: Cast, browser: Browser) -> None:
+    names = links(browser.as_(cast.user).get(tab(cast, "general")).content.decode())
+
+    assert "Members" in names
+    assert "API Keys" not in names
+    assert "Audit Log" not in names
+
+
+@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+def test_the_walk_has_one_link_of_each_name(role: str, cast: Cast, browser: Browser) -> None:
+    browser.as_(getattr(cast, role))
+    overview = links(browser.get(reverse("overview", args=[cast.account.slug])).content.decode())
+    settings = links(browser.get(tab(cast, "general")).content.decode())
+
+    assert overview.count("Settings") == 1
+    assert "Account Settings" not in overview
+    assert settings.count("Account Settings") == 1
+
+
+def test_the_account_is_renamed_and_its_address_stays(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.admin).post(tab(cast, "general"), {"name": "Acme Ltd"}, follow=True)
+
+    cast.account.refresh_from_db()
+    assert (cast.account.name, cast.account.slug) == ("Acme Ltd", "acme")
+    assert "Account saved." in response.content.decode()
+    assert AuditEvent.objects.for_account(cast.account).filter(event="account.changed").count() == 1
+
+
+def test_an_empty_account_name_is_refused(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).post(tab(cast, "general"), {"name": " "})
+
+    cast.account.refresh_from_db()
+    assert response.status_code == 422
+    assert cast.account.name == "Acme"
+
+
+def test_a_user_reads_the_account_and_finds_no_form(cast: Cast, browser: Browser) -> None:
+    page = browser.as_(cast.user).get(tab(cast, "general")).content.decode()
+
+    assert "Acme" in page
+    assert 'name="name"' not in page
+
+
+def test_members_are_listed_with_their_roles(cast: Cast, browser: Browser) -> None:
+    page = browser.as_(cast.user).get(tab(cast, "members")).content.decode()
+
+    assert [page.count(f"{name}@example.com") > 0 for name in ("owner", "admin", "user", "stranger")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert page.count(">You<") == 1
+
+
+@pytest.mark.parametrize("name", ["members", "audit_log"])
+def test_a_list_costs_the_same_however_long_it_is(
+    name: str, cast: Cast, browser: Browser, django_assert_num_queries: Any
+) -> None:
+    browser.as_(cast.owner).get(tab(cast, name))
+    for number in range(30):
+        factories.make_member(cast.account, Role.USER, f"more{number}@example.com")
+        factories.make_key(cast.account, f"key {number}")
+
+    # Session, person, membership; how many, the page; the switcher.
+    with django_assert_num_queries(6):
+        response = browser.get(tab(cast, name))
+
+    assert len(response.context["page"]) == 25
+
+
+def test_the_audit_log_reads_as_sentences(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner).post(tab(cast, "general"), {"name": "Acme Ltd"})
+    page = re.sub(r"<[^>]+>", "", browser.get(tab(cast, "audit_log")).content.decode())
+
+    assert "owner@example.com changed account Acme Ltd" in page
+    assert re.search(r"Name:\s+Acme → Acme Ltd", page)
+
+
+def test_a_name_is_saved_on_the_profile(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.user).post(PROFILE, {"name": "Uma"}, follow=True)
+
+    assert User.objects.get(pk=cast.user.pk).name == "Uma"
+    assert "Profile saved." in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("choice", "attribute"), [("dark", 'data-bs-theme="dark"'), ("light", 'data-bs-theme="light"')]
+)
+def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
+    choice: str, attribute: str, cast: Cast, browser: Browser
+) -> None:
+    browser.as_(cast.owner).post(THEME, {"theme": choice})
+
+    assert attribute in browser.get(PROFILE).content.decode()
+    assert browser.cookies["theme"]["httponly"]
+    assert browser.cookies["theme"]["secure"]
+
+
+def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, browser: Browser) -> None:
+    before = browser.as_(cast.owner).get(PROFILE).content.decode()
+    browser.post(THEME, {"theme": "dark"})
+    browser.post(THEME, {"theme": "system"})
+
+    assert "data-bs-theme" not in before
+    assert "data-bs-theme" not in browser.get(PROFILE).content.decode()
+
+
+def test_a_theme_that_is_none_is_ignored(cast: Cast, browser: Browser) -> None:
+    browser.cookies["theme"] = '"><script>'
+
+    assert "data-bs-theme" not in browser.as_(cast.owner).get(PROFILE).content.decode()
+
+
+def test_reading_changes_no_theme(cast: Cast, browser: Browser) -> None:
+    assert browser.as_(cast.owner).get(THEME, {"theme": "dark"}).status_code == 405

@@ -1,0 +1,153 @@
+"""Every role against every page, taken from the URLconf: a new page fails here until it is listed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from accounts.access import account_page
+from accounts.models import User
+from tests import factories
+from tests.conftest import Browser, Cast
+
+LOOK = {"owner": 200, "admin": 200, "user": 200}
+ADMINISTER = {"owner": 200, "admin": 200, "user": 403}
+
+#: What a GET answers to each role, by the name of the page.
+PAGES_OF_AN_ACCOUNT = {
+    "overview": LOOK,
+    "accounts:projects": LOOK,
+    "accounts:project": LOOK,
+    "accounts:new_project": ADMINISTER,
+    "accounts:edit_project": ADMINISTER,
+    "accounts:delete_project": ADMINISTER,
+    "accounts:new_deployment": ADMINISTER,
+    "accounts:general": LOOK,
+    "accounts:members": LOOK,
+    "accounts:audit_log": ADMINISTER,
+    "apikeys:keys": ADMINISTER,
+    "apikeys:new_key": ADMINISTER,
+    "apikeys:revoke_key": ADMINISTER,
+}
+PAGES_OF_A_PERSON = {"home", "accounts:profile"}
+OPEN_TO_ALL = {"accounts:theme", "healthz", "readyz"}
+
+
+def _routes(resolver: URLResolver, prefix: str = "", names: str = "") -> Iterator[tuple[str, str, Any]]:
+    """The name, route and view of every page; the API, admin and allauth are others' pages."""
+    for entry in resolver.url_patterns:
+        route = prefix + str(entry.pattern)
+        if route.startswith(("v2", "admin/", "auth/")):
+            continue
+        if isinstance(entry, URLResolver):
+            yield from _routes(entry, route, names + (f"{entry.namespace}:" if entry.namespace else ""))
+        elif isinstance(entry, URLPattern):
+            yield f"{names}{entry.name}", route, entry.callback
+
+
+ROUTES = {name: (route, view) for name, route, view in _routes(get_resolver())}
+
+
+@pytest.fixture
+def address(cast: Cast) -> Any:
+    """Gives the address of a page of the account, with ids of things that exist."""
+    project = factories.make_project(cast.account)
+    api_key = factories.make_key(cast.account).api_key
+
+    def of(name: str) -> str:
+        given = {"slug": cast.account.slug}
+        if "<id:id>" in ROUTES[name][0]:
+            given["id"] = api_key.id if name.startswith("apikeys:") else project.id
+        return reverse(name, kwargs=given)
+
+    return of
+
+
+def test_every_page_is_listed() -> None:
+    assert set(ROUTES) == set(PAGES_OF_AN_ACCOUNT) | PAGES_OF_A_PERSON | OPEN_TO_ALL
+
+
+@pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
+def test_every_page_of_an_account_stands_behind_the_same_door(name: str) -> None:
+    view = ROUTES[name][1]
+
+    assert view.permission, f"{name} needs {account_page.__name__}"
+
+
+@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+@pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
+def test_a_page_opens_to_whom_the_policy_lets_in(
+    name: str, role: str, cast: Cast, browser: Browser, address: Any
+) -> None:
+    person: User = getattr(cast, role)
+
+    assert browser.as_(person).get(address(name)).status_code == PAGES_OF_AN_ACCOUNT[name][role]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
+def test_a_stranger_finds_nothing_there(name: str, method: str, cast: Cast, browser: Browser, address: Any) -> None:
+    assert getattr(browser.as_(cast.stranger), method)(address(name)).status_code == 404
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES_OF_AN_ACCOUNT if "<id:id>" in ROUTES[name][0]])
+def test_another_accounts_things_are_not_found_under_ones_own(
+    name: str, cast: Cast, browser: Browser, address: Any
+) -> None:
+    own = address(name).replace(f"/{cast.account.slug}/", f"/{cast.elsewhere.slug}/")
+
+    assert browser.as_(cast.stranger).get(own).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
+def test_who_is_signed_out_is_sent_to_sign_in_and_back(name: str, method: str, browser: Browser, address: Any) -> None:
+    response = getattr(browser, method)(address(name))
+
+    assert response.status_code == 302
+    assert response.headers["Location"] == f"{reverse('account_login')}?next={address(name).replace('/', '%2F')}"
+
+
+@pytest.mark.parametrize("name", sorted(PAGES_OF_A_PERSON))
+def test_a_persons_page_asks_for_sign_in(name: str, browser: Browser) -> None:
+    assert browser.get(reverse(name)).headers["Location"].startswith(reverse("account_login"))
+
+
+@pytest.mark.parametrize("name", [name for name, roles in PAGES_OF_AN_ACCOUNT.items() if roles["user"] == 403])
+def test_a_user_is_told_who_may(name: str, cast: Cast, browser: Browser, address: Any) -> None:
+    page = browser.as_(cast.user).get(address(name)).content.decode()
+
+    assert "You may not open this" in page
+    assert "This item is for administrators only." in page
+    assert "Traceback" not in page
+
+
+def test_a_post_by_a_user_to_a_page_they_may_only_see_changes_nothing(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.user).post(reverse("accounts:general", args=[cast.account.slug]), {"name": "Mine"})
+
+    cast.account.refresh_from_db()
+    assert response.status_code == 403
+    assert cast.account.name == "Acme"
+
+
+def test_an_htmx_request_of_a_session_that_ended_sends_the_whole_page_to_sign_in_and_back_to_itself(
+    cast: Cast, browser: Browser
+) -> None:
+    keys = reverse("apikeys:keys", args=[cast.account.slug])
+
+    response = browser.get(
+        reverse("apikeys:new_key", args=[cast.account.slug]),
+        headers={"HX-Request": "true", "HX-Current-URL": f"https://testserver{keys}?state=active"},
+    )
+
+    assert response.status_code == 200
+    assert response.headers["HX-Redirect"] == (
+        f"{reverse('account_login')}?next={keys.replace('/', '%2F')}%3Fstate%3Dactive"
+    )
+
+
+def test_pages_of_a_person_stay_out_of_shared_caches(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).get(reverse("overview", args=[cast.account.slug]))
+
+    assert "private" in response.headers["Cache-Control"]
