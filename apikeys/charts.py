@@ -1,0 +1,203 @@
+"""How much keys were used, as bars: numbers that a template draws with SVG attributes alone.
+
+Widths are percentages and heights pixels, so that a chart fits any screen with its labels readable.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import pairwise
+from math import floor, log10
+from typing import NamedTuple
+
+from django.db.models import Sum
+from django.utils import timezone
+
+from .models import APIKey, KeyUsage, KeyUsageQuerySet
+from .usage import COUNTS
+
+MONTH = 30
+
+#: The plot's height, the room above it, and the number of its lines.
+HEIGHT, TOP, LINES = 150, 10, 4
+SPARK_HEIGHT, SPARK_STEP, SPARK_BAR = 22, 4, 2.75
+
+#: Parts of a bar from its foot up: failures first, because they are what one looks for.
+PARTS = ("server_errors", "client_errors", "throttled", "succeeded")
+
+
+@dataclass
+class Use:
+    """Requests by class of status and by way of sending."""
+
+    requests: int = 0
+    succeeded: int = 0
+    client_errors: int = 0
+    throttled: int = 0
+    server_errors: int = 0
+    in_header: int = 0
+    in_query: int = 0
+    in_body: int = 0
+
+    @classmethod
+    def total(cls, uses: Iterable["Use"]) -> "Use":
+        total = cls()
+        for use in uses:
+            for count in COUNTS:
+                setattr(total, count, getattr(total, count) + getattr(use, count))
+        return total
+
+    @property
+    def failed(self) -> int:
+        return self.requests - self.succeeded
+
+    @property
+    def failed_percent(self) -> float:
+        return 100 * self.failed / self.requests if self.requests else 0.0
+
+
+def by_day(usage: KeyUsageQuerySet, days: int) -> dict[date, Use]:
+    """Every day of the last so many, today included, oldest first. One query."""
+    today = timezone.now().date()
+    every = {today - timedelta(days=ago): Use() for ago in reversed(range(days))}
+    rows = usage.matching(since=min(every), until=today).order_by("day").values("day")
+    for day, *counts in rows.annotate(*map(Sum, COUNTS)).values_list("day", *(f"{count}__sum" for count in COUNTS)):
+        every[day] = Use(*counts)
+    return every
+
+
+# A chart ----------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A piece of a bar, all of one class of status."""
+
+    name: str
+    y: float
+    height: float
+
+
+class Bar(NamedTuple):
+    """A day, or the days of a week. `x` and `width` are percentages."""
+
+    label: str
+    use: Use
+    x: float
+    width: float
+    parts: list[Part]
+
+
+class Line(NamedTuple):
+    """A line across the plot and what it stands for."""
+
+    y: float
+    value: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars with their lines, and what they add up to."""
+
+    bars: list[Bar]
+    lines: list[Line]
+    total: Use
+    unit: str
+    foot: int = field(default=TOP + HEIGHT, init=False)
+
+    @property
+    def height(self) -> int:
+        return self.foot + 24
+
+    @property
+    def first(self) -> str:
+        return self.bars[0].label
+
+    @property
+    def middle(self) -> str:
+        return self.bars[len(self.bars) // 2].label
+
+    @property
+    def last(self) -> str:
+        return self.bars[-1].label
+
+
+def chart(days: Mapping[date, Use], *, days_a_bar: int = 1) -> Chart:
+    """The days as bars, the last bar ending today."""
+    every = list(days)
+    starts = list(range(len(every) % days_a_bar, len(every), days_a_bar))
+    edges = [*([0] if starts[0] else []), *starts, len(every)]
+    uses = [(every[start], Use.total(days[day] for day in every[start:end])) for start, end in pairwise(edges)]
+    step = _step(max(use.requests for _, use in uses))
+    scale = HEIGHT / (step * LINES)
+    width = 100 / len(uses)
+    return Chart(
+        bars=[
+            Bar(f"{start.day} {start:%b}", use, round(number * width, 3), round(width, 3), _parts(use, scale))
+            for number, (start, use) in enumerate(uses)
+        ],
+        lines=[Line(TOP + HEIGHT - number * step * scale, number * step) for number in range(LINES + 1)],
+        total=Use.total(days.values()),
+        unit="day" if days_a_bar == 1 else "week",
+    )
+
+
+def _step(highest: int) -> int:
+    """The distance of lines, such that they stand at round numbers and the highest bar fits below the last."""
+    least = max(highest, LINES) / LINES
+    power: int = 10 ** floor(log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+
+
+def _parts(use: Use, scale: float) -> list[Part]:
+    parts, y = [], float(TOP + HEIGHT)
+    for name in PARTS:
+        if count := getattr(use, name):
+            # A single failure among thousands has to be seen too.
+            height = max(count * scale, 1.5)
+            y -= height
+            parts.append(Part(name, round(y, 2), round(height, 2)))
+    return parts
+
+
+# Sparklines -------------------------------------------------------------------------------------
+
+
+class Stroke(NamedTuple):
+    """A day of a sparkline: all its requests, and the failed ones at the foot."""
+
+    x: int
+    y: float
+    height: float
+    failed_y: float
+    failed_height: float
+
+
+class Spark(NamedTuple):
+    """30 days of one key, each key to its own scale."""
+
+    strokes: list[Stroke]
+    requests: int
+    failed: int
+
+
+def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
+    """A sparkline for every key, by its id. One query for all of them."""
+    first = timezone.now().date() - timedelta(days=MONTH - 1)
+    days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+    rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__gte=first)
+    for key, day, requests, succeeded in rows.values_list("api_key_id", "day", "requests", "succeeded"):
+        days[key][(day - first).days] = (requests, requests - succeeded)
+    return {key.pk: _spark(days[key.pk]) for key in keys}
+
+
+def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:
+    highest = max((requests for requests, _ in days.values()), default=0)
+    strokes = []
+    for number, (requests, failed) in sorted(days.items()):
+        if requests:
+            height = max(requests / highest * SPARK_HEIGHT, 1.5)
+            failed_height = max(failed / highest * SPARK_HEIGHT, 1.5) if failed else 0.0
+            ys = (round(SPARK_HEIGHT - height, 2), round(SPARK_HEIGHT - failed_height, 2))
+            strokes.append(Stroke(number * SPARK_STEP, ys[0], round(height, 2), ys[1], round(failed_height, 2)))
+    return Spark(strokes, sum(count for count, _ in days.values()), sum(failed for _, failed in days.values()))
