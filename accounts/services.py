@@ -11,7 +11,7 @@ from django.utils.text import slugify
 
 from . import audit, policy
 from .audit import Event
-from .errors import Invalid, InvalidState
+from .errors import AlreadyExists, Invalid, InvalidState
 from .models import Account, Deployment, Membership, Project, User
 from .policy import Actor, Permission, Role
 
@@ -95,6 +95,55 @@ def _set_suspended(actor: Actor, event: Event) -> Account:
     account.save(update_fields=["suspended_at"])
     audit.record(actor=actor, event=event, target=account.target)
     return account
+
+
+@transaction.atomic
+def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
+    """Make a person an Admin or a User of the actor's account. Raises `AlreadyExists` for a member."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    _refuse_owner(role)
+    Account.objects.select_for_update().get(pk=actor.account.id)
+    if Membership.objects.for_account(actor.account).filter(user=user).exists():
+        raise AlreadyExists(f"{user.email} is a member already.")
+    membership = Membership.objects.create(account_id=actor.account.id, user=user, role=role.value)
+    audit.record(
+        actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes={"role": (None, membership.role)}
+    )
+    return membership
+
+
+@transaction.atomic
+def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
+    """Give a member another role. The Owner's is changed by handing ownership over, and so is who becomes Owner."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    membership = _locked_member(actor, membership)
+    _refuse_owner(Role(membership.role))
+    _refuse_owner(role)
+    if changes := changed(membership, role=role.value):
+        membership.save(update_fields=changes)
+        audit.record(actor=actor, event=Event.MEMBER_CHANGED, target=membership.target, changes=changes)
+    return membership
+
+
+@transaction.atomic
+def remove_member(*, actor: Actor, membership: Membership) -> None:
+    """Take a person out of the actor's account. Their keys stay: those are the account's."""
+    policy.require(actor, Permission.MEMBER_CHANGE)
+    membership = _locked_member(actor, membership)
+    _refuse_owner(Role(membership.role))
+    audit.record(
+        actor=actor, event=Event.MEMBER_REMOVED, target=membership.target, changes={"role": (membership.role, None)}
+    )
+    membership.delete()
+
+
+def _locked_member(actor: Actor, membership: Membership) -> Membership:
+    return Membership.objects.for_account(actor.account).select_for_update().get(pk=membership.pk)
+
+
+def _refuse_owner(role: Role) -> None:
+    if role == Role.OWNER:
+        raise InvalidState("An account has exactly one Owner, who changes only by handing ownership over.")
 
 
 @transaction.atomic

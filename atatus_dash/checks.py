@@ -1,9 +1,11 @@
-"""Mistakes of an installation, as system checks: errors stop every command, warnings show in `check --deploy`."""
+"""Mistakes of an installation, as system checks: errors stop `serve`, the rest shows in `check --deploy`."""
 
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 
 @register(Tags.security)
@@ -23,8 +25,8 @@ def exact_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security, deploy=True)
 def hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Whoever can choose the Host header can choose where links lead."""
-    if not settings.ALLOWED_HOSTS:
-        return [Warning("ALLOWED_HOSTS is empty: every page answers 400.", id="atatus_dash.W001")]
+    if LOOPBACK.issuperset(settings.ALLOWED_HOSTS):
+        return [Warning("ALLOWED_HOSTS names no host but this machine: all others get 400.", id="atatus_dash.W001")]
     if "*" in settings.ALLOWED_HOSTS:
         return [Warning("ALLOWED_HOSTS=* lets a request choose where links lead.", id="atatus_dash.W002")]
     return []
@@ -48,4 +50,12 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="atatus_dash.W004",
             )
         ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Mail carries links that set passwords."""
+    if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend":
+        return [Info("EMAIL_URL=consolemail:// sends no mail: links go to the log.", id="atatus_dash.I001")]
     return []

@@ -7,9 +7,10 @@ lost. It waits on the main thread instead, and when that ends it flushes once mo
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from apikeys import exposure, notices, usage
 
@@ -35,35 +36,50 @@ def start() -> None:
 
 def _run() -> None:
     main = threading.main_thread()
+    beats = Beats()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
     while main.is_alive():
-        _safely(maintenance.refresh)
+        beats.beat(maintenance.refresh)
         if time.monotonic() >= next_flush:
-            _safely(usage.flush)
-            _safely(exposure.examine)
+            beats.beat(usage.flush)
+            beats.beat(exposure.examine)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
         close_old_connections()
         main.join(INTERVAL)
-    _safely(usage.flush)
+    beats.beat(usage.flush)
     connection.close()
 
 
 def _send_mail() -> None:
     """Send notices soon after they are committed. Its own thread, because a mail server may be slow."""
     main = threading.main_thread()
+    beats = Beats()
     next_look = 0.0
     while main.is_alive():
         if notices.pending.is_set() or time.monotonic() >= next_look:
-            _safely(notices.deliver)
+            beats.beat(notices.deliver)
             next_look = time.monotonic() + MAIL_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
     connection.close()
 
 
-def _safely(task: object) -> None:
-    """The heart goes on beating whatever one beat meets."""
-    try:
-        task()  # type: ignore[operator]
-    except Exception:
-        logger.exception("A heartbeat failed.")
+class Beats:
+    """Runs tasks whatever they met the last time. A database out of reach is told once, not twice a second."""
+
+    def __init__(self) -> None:
+        self._failing: set[Callable[[], object]] = set()
+
+    def beat(self, task: Callable[[], object]) -> None:
+        try:
+            task()
+        except Error as error:
+            if task not in self._failing:
+                logger.warning("%s.%s fails and is tried again: %s", task.__module__, task.__name__, error)
+            self._failing.add(task)
+        except Exception:
+            logger.exception("%s.%s failed.", task.__module__, task.__name__)
+        else:
+            if task in self._failing:
+                logger.info("%s.%s works again.", task.__module__, task.__name__)
+            self._failing.discard(task)

@@ -1,14 +1,10 @@
 """Maintenance mode as every process sees it: read by the heartbeat, never by a request."""
 
-import logging
 from typing import NamedTuple
 
-from django.db import DatabaseError
 from django.utils import timezone
 
 from .models import Maintenance
-
-logger = logging.getLogger(__name__)
 
 
 class Status(NamedTuple):
@@ -27,13 +23,9 @@ def current() -> Status:
 
 
 def refresh() -> None:
-    """Read the state from the database. With that out of reach, what was known stays."""
+    """Read the state from the database. While that is out of reach, which raises, what was known stays."""
     global _current
-    try:
-        row = Maintenance.objects.filter(on=True).first()
-    except DatabaseError as error:
-        logger.warning("The maintenance state can't be read: %s", error)
-        return
+    row = Maintenance.objects.filter(on=True).first()
     _current = Status(True, row.message, row.retry_after) if row else _OFF
 
 

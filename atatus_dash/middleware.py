@@ -49,7 +49,8 @@ class TrustedProxiesMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        peer = request.META.get("REMOTE_ADDR", "")
+        # A link-local address names its interface behind a %, which is nobody's business but this host's.
+        peer = request.META["REMOTE_ADDR"] = request.META.get("REMOTE_ADDR", "").partition("%")[0]
         request.from_trusted_proxy = bool(settings.TRUSTED_PROXIES) and _is_trusted(peer)  # type: ignore[attr-defined]
         if request.from_trusted_proxy:  # type: ignore[attr-defined]
             request.META["REMOTE_ADDR"] = _client_address(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""))
@@ -69,7 +70,7 @@ def _is_trusted(address: str) -> bool:
 def _client_address(peer: str, forwarded_for: str) -> str:
     client = peer
     for hop in reversed(forwarded_for.split(",")):
-        hop = hop.strip()
+        hop = hop.strip().partition("%")[0]
         try:
             ip_address(hop)
         except ValueError:

@@ -40,12 +40,17 @@ class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
-    """Ignores unknown fields, for the sake of clients in the field."""
+    """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given."""
 
     class Meta:
         model = Deployment
         fields = ["id", "revision", "release_stage", "changes", "user", "created_at"]
         read_only_fields = ["id", "created_at"]
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            data = {name: value for name, value in data.items() if value not in (None, "")}
+        return super().to_internal_value(data)
 
 
 class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):

@@ -19,7 +19,7 @@ IDLE_SECONDS = 600
 #: A request line and all its headers together; each alone may have the 8 KiB that nginx lets through.
 HEAD_BYTES = 64 * 1024
 #: How long a worker may take to finish its requests before it is killed.
-STOP_SECONDS = 30
+STOP_SECONDS = 10
 
 
 class Command(BaseCommand):
@@ -27,6 +27,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Replace this process with the server's, so that signals reach it. Doesn't return."""
+        if settings.DATABASES["default"]["NAME"] == ":memory:":
+            raise CommandError("DATABASE_URL names a database in memory: every thread would have another one.")
         _require_free_port()
         if not settings.DEBUG:
             collect_static_files()

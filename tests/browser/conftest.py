@@ -1,0 +1,123 @@
+"""A real Chromium against a real server, over plain HTTP on this machine."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import override_settings
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+from pytest_django.plugin import DjangoDbBlocker
+
+from tests.conftest import Cast
+from tests.factories import PASSWORD
+
+# Playwright's loop runs in the thread of the tests, which the ORM would otherwise refuse to work in.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+OVER_HTTP = {
+    "ALLOW_HTTP": True,
+    "SECURE_SSL_REDIRECT": False,
+    "SESSION_COOKIE_SECURE": False,
+    "CSRF_COOKIE_SECURE": False,
+    "SECURE_HSTS_SECONDS": 0,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
+    """One for all tests: Chromium keeps connections open, whose threads would outlive a server of one test.
+
+    It is never stopped in full, because that would take the database from those threads.
+    """
+    with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
+        server = LiveServer("127.0.0.1")
+    yield server
+    server.thread.terminate()
+
+
+@pytest.fixture(scope="session")
+def chromium(server: LiveServer) -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail("REQUIRE_BROWSER is set, and there is no Chromium.")
+        pytest.skip("no Chromium here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(server: LiveServer, transactional_db: None) -> Iterator[str]:
+    """The address of a server that serves the pages and the API."""
+    cache.clear()
+    with override_settings(**OVER_HTTP):
+        yield server.url
+    cache.clear()
+
+
+class Visitor:
+    """A person at a browser. What the console says, and what breaks, is remembered in `complaints`."""
+
+    def __init__(self, context: BrowserContext, site: str) -> None:
+        self.site = site
+        self.complaints: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def goto(self, path: str) -> Any:
+        return self.page.goto(self.site + path)
+
+    def sign_in(self, email: str) -> "Visitor":
+        self.goto("/auth/login/")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Password", exact=True).fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/accounts/**")
+        return self
+
+    def forgive(self, status: int) -> None:
+        """Forget what Chromium says about an answer that the test asked for."""
+        said = f"Failed to load resource: the server responded with a status of {status}"
+        self.complaints = [text for text in self.complaints if not text.startswith(said)]
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: str, cast: Cast) -> Iterator[Callable[..., Visitor]]:
+    """Opens a browser window. At the end of the test none of them may have complained."""
+    contexts: list[BrowserContext] = []
+    visitors: list[Visitor] = []
+
+    def visit(**options: Any) -> Visitor:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        visitors.append(Visitor(context, site))
+        return visitors[-1]
+
+    yield visit
+    complaints = [text for visitor in visitors for text in visitor.complaints]
+    for context in contexts:
+        context.close()
+    assert complaints == []

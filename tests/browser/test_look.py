@@ -1,0 +1,235 @@
+"""What every page owes its readers: accessible, in both themes, on narrow screens, without a word on the console."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from accounts.models import Account
+from tests import factories
+from tests.conftest import Cast
+
+from .conftest import Visitor
+
+Visit = Callable[..., Visitor]
+
+AXE = (Path(__file__).parent / "vendor/axe-core@4.14.1/axe.min.js").read_text()
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+SIGNED_OUT = [
+    "/auth/login/",
+    "/auth/signup/",
+    "/auth/password/reset/",
+    "/auth/password/reset/done/",
+    "/auth/password/reset/key/1-none/",
+    "/auth/password/reset/key/done/",
+    "/auth/confirm-email/",
+    "/auth/confirm-email/none/",
+    "/auth/inactive/",
+]
+OF_A_PERSON = [
+    "/profile/",
+    "/auth/email/",
+    "/auth/password/change/",
+    "/auth/reauthenticate/",
+    "/auth/logout/",
+]
+OF_AN_ACCOUNT = [
+    "",
+    "projects/",
+    "projects/new/",
+    "settings/",
+    "settings/members/",
+    "settings/api-keys/",
+    "settings/api-keys/new/",
+    "settings/audit-log/",
+]
+SIZES = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "height": 800}}
+
+
+@pytest.fixture
+def furnished(cast: Cast) -> Account:
+    """An account with something of everything; the stranger's stays empty."""
+    now = timezone.now()
+    soon = now + timezone.timedelta(days=3)
+    for name, fields in {
+        "Active": {"administrator": True},
+        "Soon": {"expires_at": soon},
+        "Disabled": {"disabled_at": now},
+        "Revoked": {"revoked_at": now},
+    }.items():
+        factories.make_key(cast.account, name, **fields)
+    project = factories.make_project(cast.account, "a-project-with-a-rather-long-name-that-has-no-spaces-to-break-at")
+    factories.make_deployment(project, "4f2a91c" * 6, user="ci", changes="Faster.", recorded_by="owner@example.com")
+    return cast.account
+
+
+def pages_of(account: Account) -> Iterator[str]:
+    start = f"/accounts/{account.slug}/"
+    yield from (start + path for path in OF_AN_ACCOUNT)
+    if project := account.projects.first():
+        for path in ("", "edit/", "delete/", "deployments/new/"):
+            yield f"{start}projects/{project.id}/{path}"
+    if api_key := account.api_keys.filter(revoked_at=None).first():
+        yield f"{start}settings/api-keys/{api_key.id}/revoke/"
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate(AXE)
+    found = page.evaluate("rules => axe.run({runOnly: rules})", RULES)["violations"]
+    return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+
+def check(page: Page) -> None:
+    """Accessible, one heading, no sideways scroll."""
+    assert violations(page) == [], page.url
+    assert page.locator("h1").count() == 1, page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> dict[str, int]:
+    return SIZES[request.param]
+
+
+def test_pages_for_who_is_signed_out(theme: str, size: dict[str, int], visit: Visit) -> None:
+    visitor = visit(color_scheme=theme, viewport=size)
+    for path in SIGNED_OUT:
+        visitor.goto(path)
+        check(visitor.page)
+    visitor.goto("/nothing/")
+    check(visitor.page)
+    visitor.forgive(404)
+
+
+def test_pages_of_a_furnished_account(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("owner@example.com")
+    for path in [*pages_of(furnished), *OF_A_PERSON]:
+        visitor.goto(path)
+        check(visitor.page)
+    visitor.goto(f"/accounts/{furnished.slug}/settings/api-keys/?q=nothing")
+    check(visitor.page)
+
+
+def test_pages_of_an_empty_account(theme: str, size: dict[str, int], visit: Visit, cast: Cast) -> None:
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("stranger@example.com")
+    for path in pages_of(cast.elsewhere):
+        visitor.goto(path)
+        check(visitor.page)
+
+
+def test_what_a_user_sees(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("user@example.com")
+    for path in pages_of(furnished):
+        visitor.goto(path)
+        check(visitor.page)
+    visitor.forgive(403)
+
+
+def test_the_dialogs_their_errors_and_the_reveal(
+    theme: str, size: dict[str, int], visit: Visit, furnished: Account
+) -> None:
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{furnished.slug}/settings/api-keys/")
+    page.get_by_role("button", name="New API Key", exact=True).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    check(page)
+    page.get_by_text("More options").click()
+    page.get_by_label("Allowed networks").fill("home")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("[aria-invalid=true]")).not_to_have_count(0)
+    check(page)
+    visitor.forgive(422)
+    page.get_by_label("API Key Name", exact=True).fill("A name")
+    page.get_by_label("Write", exact=True).check()
+    page.get_by_label("Allowed networks").fill("")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("code")).to_be_visible()
+    check(page)
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+    page.get_by_role("link", name="Revoke A name").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    check(page)
+
+
+def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("owner@example.com")
+    page = visitor.page
+    project = furnished.projects.get()
+    start = f"/accounts/{furnished.slug}"
+    for path, field, button in [
+        (f"{start}/projects/new/", "Project name", "Make project"),
+        (f"{start}/projects/{project.id}/deployments/new/", "Revision", "Record deployment"),
+        (f"{start}/settings/", "Account name", "Save"),
+        ("/auth/password/change/", "New Password", "Change password"),
+    ]:
+        visitor.goto(path)
+        page.get_by_label(field, exact=True).fill("")
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.locator("[aria-invalid=true]").first).to_be_focused()
+        check(page)
+    visitor.forgive(422)
+
+
+def test_nothing_scrolls_sideways_at_320_pixels(visit: Visit, furnished: Account) -> None:
+    visitor = visit(viewport={"width": 320, "height": 640}).sign_in("owner@example.com")
+    for path in [*pages_of(furnished), *OF_A_PERSON]:
+        visitor.goto(path)
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320, path
+
+
+def test_the_menu_of_a_narrow_screen_needs_no_javascript(visit: Visit) -> None:
+    visitor = visit(viewport=SIZES["narrow"], java_script_enabled=False).sign_in("owner@example.com")
+    settings = visitor.page.get_by_role("link", name="Settings", exact=True)
+    expect(settings).to_have_count(0)
+    visitor.page.get_by_role("button", name="Menu").click()
+    settings.click()
+
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Account Settings")
+
+
+def test_the_accounts_switcher_needs_no_javascript(visit: Visit, cast: Cast) -> None:
+    factories.make_account("Second", cast.owner)
+    visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
+    visitor.page.locator("summary", has_text="Acme").click()
+    visitor.page.get_by_role("link", name="Second").click()
+
+    expect(visitor.page.locator("summary")).to_contain_text("Second")
+
+
+@pytest.mark.parametrize(
+    ("system", "choice", "background"),
+    [
+        ("light", "As my system", "rgb(255, 255, 255)"),
+        ("dark", "As my system", "rgb(15, 17, 22)"),
+        ("light", "Dark", "rgb(15, 17, 22)"),
+        ("dark", "Light", "rgb(255, 255, 255)"),
+    ],
+)
+def test_the_theme_is_the_systems_or_the_chosen_one_without_javascript(
+    system: str, choice: str, background: str, visit: Visit
+) -> None:
+    visitor = visit(color_scheme=system, java_script_enabled=False).sign_in("owner@example.com")
+    visitor.goto("/profile/")
+    visitor.page.get_by_label(choice, exact=True).check()
+    visitor.page.get_by_role("button", name="Save look").click()
+
+    expect(visitor.page.locator("body")).to_have_css("background-color", background)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_chosen_theme_is_as_readable_as_the_systems(theme: str, visit: Visit, furnished: Account) -> None:
+    visitor = visit(color_scheme="dark" if theme == "light" else "light").sign_in("owner@example.com")
+    visitor.page.context.add_cookies([{"name": "theme", "value": theme, "url": visitor.site}])
+    for path in pages_of(furnished):
+        visitor.goto(path)
+        check(visitor.page)

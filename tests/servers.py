@@ -1,0 +1,158 @@
+"""Real servers for tests: `manage.py` and what it serves, on a database and a port of their own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct horse battery staple"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Any, what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Installation:
+    """A database in a directory of its own, and `manage.py` with an environment to match."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "db.sqlite3"
+
+    def environ(self, **overrides: str | None) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        ours = {"SECRET_KEY": "for-tests-" + "x" * 50, "DATABASE_URL": f"sqlite:///{self.database}"}
+        merged = {**inherited, **ours, **self.environment, **overrides}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def manage(self, *arguments: str, stdin: str = "", **overrides: str | None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environ(**overrides),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def key(self, name: str = "Server", permission: str = "read_write", *options: str) -> str:
+        made = self.manage("create_api_key", "--account", "acme", "--name", name, "--permission", permission, *options)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.splitlines()[-1]
+
+    def requests_counted(self, name: str) -> int:
+        """How many requests of the key with that name are written down."""
+        query = """
+            SELECT COALESCE(SUM(requests), 0) FROM apikeys_keyusage
+            JOIN apikeys_apikey ON apikeys_apikey.id = api_key_id WHERE name = ?
+        """
+        with closing(sqlite3.connect(self.database)) as connection:
+            return int(connection.execute(query, (name,)).fetchone()[0])
+
+
+def install(directory: Path, **environment: str) -> Installation:
+    """Migrate an empty database and make the account Acme."""
+    installation = Installation(directory, environment)
+    for command in (["migrate", "--verbosity", "0"], ["create_account", "Acme", "--owner", "owner@example.com"]):
+        done = installation.manage(*command, ACCOUNT_OWNER_PASSWORD=PASSWORD)
+        assert done.returncode == 0, done.stderr
+    return installation
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str, key: str | None = None, method: str = "GET", body: Any = None, **headers: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with closing(connection):
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body=body, headers={**({"X-API-KEY": key} if key else {}), **sent})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.get("/healthz").status == 200
+        except OSError:
+            return False
+
+    def workers(self) -> list[int]:
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in re.findall(r"\d+", found.stdout)]
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Send the signal, wait for the end, and tell how many seconds it took."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(timeout=20)
+        return time.monotonic() - started
+
+
+@contextmanager
+def serving(installation: Installation, **overrides: str | None) -> Iterator[Server]:
+    """`manage.py serve`, ready for requests."""
+    port = free_port()
+    log = installation.directory / f"serve-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve"],
+            cwd=ROOT,
+            env=installation.environ(PORT=str(port), **overrides),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        server = Server(process, port, log)
+        try:
+            wait_for(server.is_up, "the server", 40)
+            yield server
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)

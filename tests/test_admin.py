@@ -1,0 +1,352 @@
+"""Django admin: every table, changed through the services or not at all."""
+
+import re
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.contrib import admin
+from django.urls import reverse
+
+from accounts.audit import Event
+from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
+from accounts.policy import Role
+from apikeys.models import APIKey, KeyUsage, State
+from atatus_dash.models import Maintenance
+
+from . import factories
+from .conftest import Browser, Cast, Program
+
+TABLES = [User, Account, Membership, Project, Deployment, AuditEvent, APIKey, KeyUsage, Maintenance]
+READ_ONLY = [AuditEvent, KeyUsage, APIKey]
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return User.objects.create_superuser("operator@example.com", factories.PASSWORD)
+
+
+@pytest.fixture
+def desk(browser: Browser, operator: User) -> Browser:
+    """The operator's browser."""
+    return browser.as_(operator)
+
+
+@pytest.fixture
+def key(cast: Cast) -> factories.Issued:
+    return factories.make_key(cast.account)
+
+
+def _url(item: Any, page: str) -> str:
+    options = item._meta
+    arguments = [item.pk] if page in ("change", "delete", "history") else []
+    return reverse(f"admin:{options.app_label}_{options.model_name}_{page}", args=arguments)
+
+
+def _act(desk: Browser, action: str, *items: Any, **confirmed: str) -> Any:
+    sent = {"action": action, "_selected_action": [item.pk for item in items], **confirmed}
+    return desk.post(_url(items[0], "changelist"), sent, follow=True)
+
+
+def _told(answer: Any) -> list[str]:
+    return [str(message) for message in answer.context["messages"]]
+
+
+def _fill(cast: Cast, number: int) -> None:
+    """So many rows in every table."""
+    for _ in range(number):
+        owner = factories.make_user()
+        account = factories.make_account(f"Account {owner.pk}", owner)
+        factories.make_deployment(factories.make_project(account))
+        api_key = factories.make_key(account).api_key
+        KeyUsage.objects.create(api_key=api_key, day="2026-11-24", requests=1)
+    Maintenance.objects.get_or_create(pk=1)
+
+
+# All tables -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_every_table_is_there_and_is_listed_and_searched(desk: Browser, cast: Cast, model: Any) -> None:
+    _fill(cast, 1)
+    listed = desk.get(_url(model, "changelist"))
+    assert listed.status_code == 200
+    assert listed.context["cl"].result_count >= 1
+    assert desk.get(_url(model, "changelist"), {"q": "nothing like it"}).status_code == 200
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_a_longer_list_asks_the_database_no_more_often(
+    desk: Browser, cast: Cast, model: Any, django_assert_max_num_queries: Any
+) -> None:
+    _fill(cast, 1)
+    with django_assert_max_num_queries(30) as few:
+        desk.get(_url(model, "changelist"))
+    _fill(cast, 5)
+    with django_assert_max_num_queries(len(few)):
+        desk.get(_url(model, "changelist"))
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_every_item_has_a_page(desk: Browser, cast: Cast, model: Any) -> None:
+    _fill(cast, 1)
+    assert desk.get(_url(model.objects.first(), "change")).status_code == 200
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_every_filter_of_a_list_works(desk: Browser, cast: Cast, model: Any) -> None:
+    _fill(cast, 1)
+    listed = desk.get(_url(model, "changelist"))
+    for spec in listed.context["cl"].filter_specs:
+        for choice in spec.choices(listed.context["cl"]):
+            assert desk.get(_url(model, "changelist") + choice["query_string"]).status_code == 200
+
+
+@pytest.mark.parametrize("model", READ_ONLY)
+def test_some_tables_are_only_looked_at(desk: Browser, cast: Cast, model: Any) -> None:
+    _fill(cast, 1)
+    item = model.objects.first()
+    assert desk.get(_url(model, "add")).status_code == 403
+    assert desk.post(_url(item, "change"), {"name": "Other"}).status_code == 403
+    assert desk.post(_url(item, "delete"), {"post": "yes"}).status_code == 403
+    assert "delete_selected" not in desk.get(_url(model, "changelist")).content.decode()
+    _act(desk, "delete_selected", item, post="yes")
+    assert model.objects.filter(pk=item.pk).exists()
+
+
+def test_all_our_tables_are_registered() -> None:
+    ours = {model for model in admin.site._registry if model._meta.app_label in ("accounts", "apikeys", "atatus_dash")}
+    assert ours == set(TABLES)
+
+
+@pytest.mark.parametrize("person", ["owner", "admin", "user", "stranger"])
+def test_no_role_in_an_account_opens_admin(cast: Cast, browser: Browser, person: str) -> None:
+    assert browser.as_(getattr(cast, person)).get("/admin/", follow=True).status_code == 403
+
+
+def test_who_is_signed_out_signs_in_at_the_front_door(browser: Browser, db: None) -> None:
+    answer = browser.get("/admin/", follow=True)
+    assert answer.redirect_chain[-1][0].startswith("/auth/login/?next=")
+
+
+# People -----------------------------------------------------------------------------------------
+
+
+def test_a_person_added_by_the_operator_can_sign_in(desk: Browser, browser: Browser) -> None:
+    password = "a fine long password"
+    sent = {"email": "New@Example.com", "name": "Nina", "password1": password, "password2": password}
+    assert desk.post(_url(User, "add"), sent).status_code == 302
+    desk.logout()
+    assert desk.post("/auth/login/", {"login": "new@example.com", "password": password})["Location"] == "/"
+
+
+@pytest.mark.parametrize("email", ["owner@example.com", "OWNER@example.com", "second@example.com"])
+def test_an_address_that_is_taken_is_refused_at_the_field(desk: Browser, cast: Cast, email: str) -> None:
+    EmailAddress.objects.create(user=cast.owner, email="second@example.com", verified=True)
+    password = "a fine long password"
+    answer = desk.post(_url(User, "add"), {"email": email, "password1": password, "password2": password})
+    assert answer.context["adminform"].form.errors == {"email": ["A person with this address exists."]}
+
+
+def test_a_persons_password_is_changed_by_a_form_of_its_own(desk: Browser, cast: Cast) -> None:
+    url = reverse("admin:auth_user_password_change", args=[cast.user.pk])
+    password = "another fine password"
+    assert desk.post(url, {"password1": password, "password2": password, "usable_password": "true"}).status_code == 302
+    cast.user.refresh_from_db()
+    assert cast.user.check_password(password)
+
+
+def test_a_changed_address_takes_the_place_of_the_old_one(desk: Browser, cast: Cast) -> None:
+    desk.post(_url(cast.user, "change"), {"email": "moved@example.com", "name": "", "is_active": "on"})
+    addresses = EmailAddress.objects.filter(user=cast.user).values_list("email", "verified", "primary")
+    assert list(addresses) == [("moved@example.com", True, True)]
+
+
+def test_who_owns_an_account_is_not_deleted(desk: Browser, cast: Cast) -> None:
+    answer = desk.post(_url(cast.owner, "delete"), {"post": "yes"})
+    assert answer.status_code == 200
+    assert "Owner of Acme" in answer.content.decode()
+    _act(desk, "delete_selected", cast.owner, cast.user, post="yes")
+    assert User.objects.filter(pk__in=[cast.owner.pk, cast.user.pk]).count() == 2
+
+
+def test_a_deleted_person_leaves_their_accounts_on_record(desk: Browser, cast: Cast) -> None:
+    assert desk.post(_url(cast.user, "delete"), {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=cast.user.pk).exists()
+    event = AuditEvent.objects.get(event=Event.MEMBER_REMOVED)
+    assert (event.target_label, event.actor_label) == ("user@example.com", "operator@example.com")
+
+
+# Accounts and members ---------------------------------------------------------------------------
+
+
+def test_an_account_is_added_with_its_owner(desk: Browser, cast: Cast) -> None:
+    assert desk.post(_url(Account, "add"), {"name": "Second", "owner": cast.user.pk}).status_code == 302
+    membership = Membership.objects.get(account__slug="second")
+    assert (membership.user, membership.role) == (cast.user, Role.OWNER)
+    event = AuditEvent.objects.get(account=membership.account, event=Event.ACCOUNT_CREATED)
+    assert event.actor_label == "operator@example.com"
+
+
+def test_an_account_without_an_owner_is_not_added(desk: Browser, cast: Cast) -> None:
+    assert "owner" in desk.post(_url(Account, "add"), {"name": "Second"}).context["adminform"].form.errors
+
+
+def test_a_renamed_account_keeps_its_slug_and_records_it(desk: Browser, cast: Cast) -> None:
+    desk.post(_url(cast.account, "change"), {"name": "Acme Ltd", "slug": "other"})
+    cast.account.refresh_from_db()
+    assert (cast.account.name, cast.account.slug) == ("Acme Ltd", "acme")
+    assert AuditEvent.objects.get(event=Event.ACCOUNT_CHANGED).changes == {"name": ["Acme", "Acme Ltd"]}
+
+
+def test_no_account_is_deleted(desk: Browser, cast: Cast) -> None:
+    assert desk.post(_url(cast.account, "delete"), {"post": "yes"}).status_code == 403
+    _act(desk, "delete_selected", cast.account, post="yes")
+    assert Account.objects.filter(pk=cast.account.pk).exists()
+
+
+def test_an_account_is_suspended_and_resumed(desk: Browser, cast: Cast, program: Program) -> None:
+    assert _told(_act(desk, "suspend", cast.account)) == ["1 suspended."]
+    assert program.get("/v2").json() == {"Message": "This account is suspended."}
+    assert _told(_act(desk, "suspend", cast.account)) == ["Acme is already suspended."]
+    assert _told(_act(desk, "resume", cast.account)) == ["1 resumed."]
+    assert program.get("/v2").status_code == 200
+
+
+def _member(cast: Cast, person: User) -> Membership:
+    return Membership.objects.get(account=cast.account, user=person)
+
+
+def test_a_member_is_added_and_recorded(desk: Browser, cast: Cast) -> None:
+    sent = {"account": cast.account.pk, "user": cast.stranger.pk, "role": "admin"}
+    assert desk.post(_url(Membership, "add"), sent).status_code == 302
+    assert _member(cast, cast.stranger).role == Role.ADMIN
+    event = AuditEvent.objects.filter(event=Event.MEMBER_ADDED, account=cast.account).first()
+    assert event
+    assert (event.target_label, event.actor_label) == ("stranger@example.com", "operator@example.com")
+
+
+def test_a_person_is_a_member_once(desk: Browser, cast: Cast) -> None:
+    sent = {"account": cast.account.pk, "user": cast.user.pk, "role": "admin"}
+    assert desk.post(_url(Membership, "add"), sent).context["adminform"].form.non_field_errors()
+
+
+def test_there_is_no_second_owner(desk: Browser, cast: Cast) -> None:
+    sent = {"account": cast.account.pk, "user": cast.stranger.pk, "role": "owner"}
+    assert "role" in desk.post(_url(Membership, "add"), sent).context["adminform"].form.errors
+    promoted = desk.post(_url(_member(cast, cast.admin), "change"), {"role": "owner"})
+    assert "role" in promoted.context["adminform"].form.errors
+    assert Membership.objects.filter(account=cast.account, role=Role.OWNER).count() == 1
+
+
+def test_a_role_is_changed_and_recorded(desk: Browser, cast: Cast) -> None:
+    assert desk.post(_url(_member(cast, cast.user), "change"), {"role": "admin"}).status_code == 302
+    assert _member(cast, cast.user).role == Role.ADMIN
+    assert AuditEvent.objects.get(event=Event.MEMBER_CHANGED).changes == {"role": ["user", "admin"]}
+
+
+def test_the_owner_is_neither_demoted_nor_removed(desk: Browser, cast: Cast) -> None:
+    owner = _member(cast, cast.owner)
+    assert desk.post(_url(owner, "change"), {"role": "user"}).status_code == 403
+    assert desk.post(_url(owner, "delete"), {"post": "yes"}).status_code == 403
+    refused = _act(desk, "delete_selected", owner, _member(cast, cast.user), post="yes")
+    assert "Cannot delete members" in refused.content.decode()
+    assert Membership.objects.filter(account=cast.account).count() == 3
+
+
+def test_a_removed_member_is_recorded(desk: Browser, cast: Cast) -> None:
+    _act(desk, "delete_selected", _member(cast, cast.user), _member(cast, cast.admin), post="yes")
+    assert list(Membership.objects.filter(account=cast.account).values_list("user", flat=True)) == [cast.owner.pk]
+    assert AuditEvent.objects.filter(event=Event.MEMBER_REMOVED, actor_label="operator@example.com").count() == 2
+
+
+# What accounts own ------------------------------------------------------------------------------
+
+
+def test_a_project_is_added_renamed_and_deleted_on_record(desk: Browser, cast: Cast) -> None:
+    desk.post(_url(Project, "add"), {"account": cast.account.pk, "name": "web"})
+    project = Project.objects.get()
+    desk.post(_url(project, "change"), {"name": "site"})
+    project.refresh_from_db()
+    assert project.name == "site"
+    desk.post(_url(project, "delete"), {"post": "yes"})
+    assert not Project.objects.exists()
+    recorded = AuditEvent.objects.filter(event__startswith="project.", actor_label="operator@example.com")
+    assert {event.event for event in recorded} == {"project.created", "project.changed", "project.deleted"}
+
+
+def test_a_deployment_is_deleted_on_record_and_never_rewritten(desk: Browser, cast: Cast) -> None:
+    deployment = factories.make_deployment(factories.make_project(cast.account))
+    assert desk.post(_url(deployment, "change"), {"revision": "other"}).status_code == 403
+    _act(desk, "delete_selected", deployment, post="yes")
+    assert not Deployment.objects.exists()
+    assert AuditEvent.objects.get(event=Event.DEPLOYMENT_DELETED).actor_label == "operator@example.com"
+
+
+# Keys -------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: factories.Issued) -> None:
+    for page in (_url(key.api_key, "changelist"), _url(key.api_key, "change")):
+        text = desk.get(page).content.decode()
+        assert key.api_key.mask in text
+        assert key.secret not in text
+        assert key.api_key.digest not in text
+
+
+def test_nothing_of_a_key_can_be_typed(desk: Browser, key: factories.Issued) -> None:
+    page = desk.get(_url(key.api_key, "change")).content.decode()
+    form = page[page.index('id="apikey_form"') :]
+    assert not re.findall(r'<(?:input|textarea|select)[^>]*name="(?!csrfmiddlewaretoken)[^"]+"', form)
+
+
+def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, key: factories.Issued) -> None:
+    program = Program(key.secret)
+    assert _told(_act(desk, "disable", key.api_key)) == ["1 disabled."]
+    assert program.get("/v2").json() == {"Message": "API key is disabled!"}
+    assert _told(_act(desk, "enable", key.api_key)) == ["1 enabled."]
+    assert program.get("/v2").status_code == 200
+    assert _told(_act(desk, "revoke", key.api_key)) == ["1 revoked."]
+    assert program.get("/v2").json() == {"Message": "API key has been revoked!"}
+    events = AuditEvent.objects.filter(target_id=key.api_key.id, actor_label="operator@example.com")
+    assert {event.event for event in events} == {"api_key.disabled", "api_key.enabled", "api_key.revoked"}
+    assert {(event.actor_kind, event.address) for event in events} == {("person", "127.0.0.1")}
+
+
+def test_what_a_key_is_not_fit_for_is_told(desk: Browser, key: factories.Issued) -> None:
+    assert _told(_act(desk, "enable", key.api_key)) == ["Deploys is active."]
+
+
+def test_who_may_only_look_has_no_actions(desk: Browser, operator: User, key: factories.Issued) -> None:
+    from django.contrib.auth.models import Permission
+
+    operator.is_superuser = False
+    operator.save()
+    operator.user_permissions.set(Permission.objects.filter(codename="view_apikey"))
+    listed = desk.get(_url(key.api_key, "changelist"))
+    assert listed.status_code == 200
+    assert "Revoke for good" not in listed.content.decode()
+    _act(desk, "revoke", key.api_key)
+    assert APIKey.objects.get().state == State.ACTIVE
+
+
+# Maintenance ------------------------------------------------------------------------------------
+
+
+def test_maintenance_is_one_row(desk: Browser) -> None:
+    sent = {"on": "on", "message": "Back at noon.", "retry_after": "60"}
+    assert desk.post(_url(Maintenance, "add"), sent).status_code == 302
+    assert Maintenance.objects.get().on
+    assert desk.get(_url(Maintenance, "add")).status_code == 403
+    desk.post(_url(Maintenance.objects.get(), "change"), {"message": "Back at noon.", "retry_after": "60"})
+    assert not Maintenance.objects.get().on
+
+
+def test_maintenance_is_never_deleted(desk: Browser) -> None:
+    state = Maintenance.objects.create()
+    assert desk.post(_url(state, "delete"), {"post": "yes"}).status_code == 403
+
+
+def test_a_wait_of_nothing_is_refused(desk: Browser) -> None:
+    answer = desk.post(_url(Maintenance, "add"), {"on": "on", "message": "Back at noon.", "retry_after": "0"})
+    assert "retry_after" in answer.context["adminform"].form.errors

@@ -1,0 +1,267 @@
+"""The environment: each variable's forms, and one sentence for what is none of them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apikeys.rates import Rate
+from atatus_dash import env
+
+from .servers import ROOT, Installation
+
+BASE = Path("/srv/base")
+
+
+def _database(name: str) -> dict[str, Any]:
+    return env.database(name, "sqlite:///db.sqlite3", BASE)
+
+
+def _email(name: str) -> dict[str, Any]:
+    return env.email(name, "consolemail://", BASE)
+
+
+@pytest.fixture
+def variable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda value: monkeypatch.setenv("NAME", value)
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (env.flag, "2"),
+        (env.flag, "maybe"),
+        (lambda name: env.whole_number(name, 1), "0"),
+        (lambda name: env.whole_number(name, 1), "-1"),
+        (lambda name: env.whole_number(name, 1), "1.5"),
+        (lambda name: env.whole_number(name, 1), "١"),
+        (lambda name: env.whole_number(name, 8000, maximum=65535), "65536"),
+        (lambda name: env.choice(name, "refuse", ("refuse", "allow")), "Allow"),
+        (lambda name: env.rate(name, "600/minute"), "600/min"),
+        (lambda name: env.rate(name, "600/minute"), "0/minute"),
+        (lambda name: env.hosts(name, ""), "https://keys.example.com"),
+        (lambda name: env.hosts(name, ""), "keys.example.com:443"),
+        (env.cidrs, "10.0.0.1/8"),
+        (env.cidrs, "10.0.0.0/8;::1"),
+        (lambda name: env.address(name, "127.0.0.1"), "everywhere"),
+        (lambda name: env.sender(name, "keys@example.com"), "Keys"),
+        (env.redis, "localhost:6379"),
+        (env.redis, "http://localhost"),
+        (env.redis, "redis://localhost:port"),
+        (env.redis, "redis://localhost/first"),
+        (_database, "db.sqlite3"),
+        (_database, "sqlite://db.sqlite3"),
+        (_database, "sqlite:///"),
+        (_database, "sqlite:///db.sqlite3?colour=red"),
+        (_database, "mysql://root@localhost/keys"),
+        (_database, "postgres://localhost"),
+        (_database, "postgres://localhost:port/keys"),
+        (_database, "postgres://localhost/keys?colour=red"),
+        (_database, "postgres://[::1/keys"),
+        (_email, "mail.example.com"),
+        (_email, "ftp://mail.example.com"),
+        (_email, "smtp://mail.example.com:port"),
+        (_email, "smtp://mail.example.com?colour=red"),
+        (_email, "filemail://"),
+    ],
+)
+def test_a_malformed_value_stops_with_a_sentence_that_names_it(
+    variable: Callable[[str], None], read: Callable[[str], object], value: str
+) -> None:
+    variable(value)
+    with pytest.raises(SystemExit) as stop:
+        read("NAME")
+    sentence = str(stop.value)
+    assert sentence.startswith("NAME: ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (_database, "postgres://keys:hunter2@localhost:port/keys"),
+        (_database, "mysql://keys:hunter2@localhost/keys"),
+        (_email, "ftp://keys:hunter2@localhost"),
+        (env.redis, "redis://:hunter2@localhost/first"),
+    ],
+)
+def test_no_sentence_repeats_a_password(
+    variable: Callable[[str], None], read: Callable[[str], object], value: str
+) -> None:
+    variable(value)
+    with pytest.raises(SystemExit) as stop:
+        read("NAME")
+    assert "hunter2" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "expected"),
+    [
+        (env.flag, "yes", True),
+        (env.flag, "OFF", False),
+        (env.flag, " ", False),
+        (lambda name: env.whole_number(name, 1), " 8 ", 8),
+        (lambda name: env.rate(name, "600/minute"), "5/second", Rate(5, 1)),
+        (
+            lambda name: env.hosts(name, ""),
+            "keys.example.com, .example.org *",
+            ["keys.example.com", ".example.org", "*"],
+        ),
+        (env.cidrs, "10.0.0.0/8, ::1", (IPv4Network("10.0.0.0/8"), IPv6Network("::1/128"))),
+        (env.cidrs, "::ffff:10.0.0.0/104", (IPv4Network("10.0.0.0/8"),)),
+        (lambda name: env.address(name, "127.0.0.1"), "::", "::"),
+        (lambda name: env.address(name, "127.0.0.1"), "localhost", "127.0.0.1"),
+        (lambda name: env.sender(name, "keys@example.com"), "Keys <keys@example.com>", "Keys <keys@example.com>"),
+        (env.redis, "redis://:p%40ss@localhost:6379/1", "redis://:p%40ss@localhost:6379/1"),
+        (env.redis, "rediss://cache.example.com", "rediss://cache.example.com"),
+        (env.redis, "unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
+        (env.redis, "", ""),
+    ],
+)
+def test_a_value_is_read(
+    variable: Callable[[str], None], read: Callable[[str], object], value: str, expected: object
+) -> None:
+    variable(value)
+    assert read("NAME") == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:///db.sqlite3", "/srv/base/db.sqlite3"),
+        ("sqlite:////var/lib/keys/db.sqlite3", "/var/lib/keys/db.sqlite3"),
+        ("sqlite:////var/lib/our%20keys/db.sqlite3", "/var/lib/our keys/db.sqlite3"),
+        ("sqlite:///:memory:", ":memory:"),
+        ("sqlite://:memory:", ":memory:"),
+        ("sqlite:///db.sqlite3?timeout=20", "/srv/base/db.sqlite3"),
+    ],
+)
+def test_sqlite_is_named_by_a_path(variable: Callable[[str], None], url: str, name: str) -> None:
+    variable(url)
+    assert _database("NAME")["NAME"] == name
+
+
+def test_postgresql_is_named_with_everything_its_connection_needs(variable: Callable[[str], None]) -> None:
+    variable("postgres://us%40er:p%40%3A%2F%23+w@db.example.com:5433/keys?sslmode=require&connect_timeout=3")
+    config = _database("NAME")
+    assert config["ENGINE"] == "django.db.backends.postgresql"
+    assert (config["USER"], config["PASSWORD"]) == ("us@er", "p@:/#+w")
+    assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example.com", 5433, "keys")
+    assert config["OPTIONS"] == {"sslmode": "require", "connect_timeout": 3}
+
+
+def test_postgresql_is_reached_through_a_socket_too(variable: Callable[[str], None]) -> None:
+    variable("postgres://%2Fvar%2Frun%2Fpostgresql/keys")
+    assert (_database("NAME")["HOST"], _database("NAME")["NAME"]) == ("/var/run/postgresql", "keys")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example.com", {"host": "mail.example.com", "port": 25, "tls": False, "ssl": False}),
+        ("smtp+tls://u%40x:p%2Fw@mail.example.com:587", {"user": "u@x", "password": "p/w", "port": 587, "tls": True}),
+        ("smtp+tls://mail.example.com", {"port": 587, "tls": True, "ssl": False}),
+        ("smtp+ssl://mail.example.com", {"port": 465, "tls": False, "ssl": True}),
+        ("smtps://mail.example.com:465", {"port": 465, "tls": False, "ssl": True}),
+        ("smtp://mail.example.com?EMAIL_USE_TLS=True", {"tls": True}),
+        ("consolemail://", {"backend": "django.core.mail.backends.console.EmailBackend"}),
+        ("memorymail://", {"backend": "django.core.mail.backends.locmem.EmailBackend"}),
+        ("dummymail://", {"backend": "django.core.mail.backends.dummy.EmailBackend"}),
+        ("filemail:////var/mail/keys", {"directory": "/var/mail/keys"}),
+        ("filemail:///mail", {"directory": "/srv/base/mail"}),
+    ],
+)
+def test_mail_goes_where_its_url_says(variable: Callable[[str], None], url: str, expected: dict[str, object]) -> None:
+    variable(url)
+    assert _email("NAME").items() >= expected.items()
+
+
+def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from the file\n")
+    monkeypatch.setenv("NAME", "from the variable")
+    monkeypatch.setenv("NAME_FILE", str(tmp_path / "secret"))
+    assert env.secret("NAME") == "from the file"
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [
+        (_database, "postgres://localhost/keys"),
+        (env.redis, "redis://localhost"),
+        (_email, "memorymail://"),
+        (env.password, " kept as it is "),
+    ],
+)
+def test_so_does_everything_that_may_hold_a_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[str], object], content: str
+) -> None:
+    monkeypatch.setenv("DIRECT", content)
+    (tmp_path / "content").write_text(content + "\n")
+    monkeypatch.setenv("NAME_FILE", str(tmp_path / "content"))
+    assert read("NAME") == read("DIRECT")
+
+
+def test_a_file_that_is_not_there_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME_FILE", "/nowhere/at/all")
+    with pytest.raises(SystemExit, match=r"^NAME_FILE: the file can't be read \(No such file or directory\)\.$"):
+        env.secret("NAME")
+
+
+def test_a_file_that_is_not_text_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("NAME_FILE", str(tmp_path / "secret"))
+    with pytest.raises(SystemExit, match=r"^NAME_FILE: the file is not UTF-8 text\.$"):
+        env.secret("NAME")
+
+
+def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAME", raising=False)
+    with pytest.raises(SystemExit, match=r"^NAME: a value is needed"):
+        env.secret("NAME")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", ""),
+        ("DEBUG", "perhaps"),
+        ("ALLOWED_HOSTS", "https://keys.example.com"),
+        ("DATABASE_URL", "oracle://localhost/keys"),
+        ("REDIS_URL", "memcached://localhost"),
+        ("ALLOW_HTTP", "perhaps"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("EMAIL_URL", "pigeon://loft"),
+        ("DEFAULT_FROM_EMAIL", "nobody"),
+        ("SIGNUP_OPEN", "perhaps"),
+        ("SUDO_MINUTES", "half"),
+        ("LIMITS_WITHOUT_REDIS", "perhaps"),
+        ("API_RATE_LIMIT", "fast"),
+        ("FAILED_AUTH_LIMIT", "fast"),
+        ("WEB_CONCURRENCY", "many"),
+        ("THREADS", "many"),
+        ("USAGE_FLUSH_SECONDS", "0"),
+        ("PORT", "70000"),
+        ("BIND", "everywhere"),
+    ],
+)
+def test_the_settings_read_every_variable(name: str, value: str, tmp_path: Path) -> None:
+    environment = Installation(tmp_path).environ(**{name: value})
+    stopped = subprocess.run(
+        [sys.executable, "-c", "import atatus_dash.settings"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith(f"{name}: ")
+    assert stopped.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "check", "create_account"])
+def test_a_malformed_value_stops_every_command(command: str, tmp_path: Path) -> None:
+    stopped = Installation(tmp_path).manage(command, THREADS="many")
+    assert stopped.returncode == 1
+    assert stopped.stderr == "THREADS: a whole number from 1 to 1000000 is needed, not 'many'.\n"
+    assert stopped.stdout == ""

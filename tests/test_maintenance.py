@@ -1,0 +1,78 @@
+"""Maintenance mode as processes see it, and the thread that tells them."""
+
+import logging
+
+import pytest
+from django.db import OperationalError
+
+from atatus_dash import heartbeat, maintenance
+from atatus_dash.models import Maintenance
+
+from .conftest import Browser, Cast
+
+
+@pytest.fixture(autouse=True)
+def _online_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "_current", maintenance.current())
+
+
+def test_switching_on_is_seen_at_the_next_look(db: None) -> None:
+    maintenance.switch(on=True, message="Back at noon.", retry_after=60)
+    assert not maintenance.current().on
+    maintenance.refresh()
+    assert maintenance.current() == (True, "Back at noon.", 60)
+
+
+def test_switching_off_forgets_what_was_said(db: None) -> None:
+    maintenance.switch(on=True, message="Back at noon.", retry_after=60)
+    maintenance.switch(on=False)
+    maintenance.refresh()
+    assert not maintenance.current().on
+    assert Maintenance.objects.get().message == Maintenance.MESSAGE
+
+
+def test_what_was_known_stays_while_the_database_is_out_of_reach(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    maintenance.switch(on=True)
+    maintenance.refresh()
+
+    def unreachable(**lookup: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(Maintenance.objects, "filter", unreachable)
+    with pytest.raises(OperationalError):
+        maintenance.refresh()
+    assert maintenance.current().on
+
+
+def test_pages_are_offline_but_signing_in_admin_and_the_probes_are_not(cast: Cast, browser: Browser) -> None:
+    maintenance.switch(on=True, message="Back at noon.", retry_after=60)
+    maintenance.refresh()
+    page = browser.get("/accounts/acme/")
+    assert (page.status_code, page["Retry-After"]) == (503, "60")
+    assert "Back at noon." in page.content.decode()
+    assert browser.get("/auth/login/").status_code == 200
+    assert browser.get("/healthz").status_code == 200
+    assert browser.get("/admin/").status_code == 302
+
+
+def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    outcomes = iter([OperationalError("gone"), OperationalError("gone"), None, None])
+
+    def task() -> None:
+        if error := next(outcomes):
+            raise error
+
+    beats = heartbeat.Beats()
+    with caplog.at_level(logging.INFO):
+        for _ in range(4):
+            beats.beat(task)
+    said = [record.getMessage() for record in caplog.records]
+    assert [sentence.split(".task ")[1] for sentence in said] == ["fails and is tried again: gone", "works again."]
+
+
+def test_a_beat_survives_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+    def task() -> None:
+        raise ZeroDivisionError
+
+    heartbeat.Beats().beat(task)
+    assert caplog.records[0].exc_info

@@ -1,0 +1,199 @@
+"""`manage.py serve` as a real process: how it starts, what it takes, how it stops and survives."""
+
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from .servers import Installation, Server, install, serving, wait_for
+
+pytestmark = pytest.mark.xdist_group("serve")
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return install(tmp_path_factory.mktemp("serve"), ALLOW_HTTP="1")
+
+
+@pytest.fixture(scope="module")
+def key(installation: Installation) -> str:
+    return installation.key("Server", "read_write", "--rate-limit", "1000000/minute")
+
+
+@pytest.fixture(scope="module")
+def server(installation: Installation) -> Iterator[Server]:
+    with serving(installation) as server:
+        yield server
+
+
+def _raw(server: Server, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+        return answer
+
+
+def test_a_server_answers_programs(server: Server, key: str) -> None:
+    answer = server.get("/v2", key)
+    assert answer.status == 200
+    assert answer.json["account"] == {"slug": "acme", "name": "Acme"}
+
+
+def test_the_server_takes_the_place_of_the_command(server: Server) -> None:
+    assert b"granian" in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+
+
+def test_pages_come_with_their_styles_after_nothing_but_migrate(server: Server) -> None:
+    page = server.get("/auth/login/").body.decode()
+    sheets = re.findall(r'<link[^>]+href="(/static/[^"]+\.css)"', page)
+    assert sheets
+    assert {server.get(sheet).status for sheet in sheets} == {200}
+
+
+def test_a_query_of_seven_kibibytes_and_a_header_of_nearly_eight_pass(server: Server, key: str) -> None:
+    assert server.get("/v2?filler=" + "a" * 7 * 1024, key).status == 200
+    assert server.get("/v2", key, X_Filler="a" * 7680).status == 200
+
+
+def test_a_request_line_and_a_header_of_eight_kibibytes_pass(server: Server, key: str) -> None:
+    line = b"GET /v2?filler=" + b"a" * (8192 - len("GET /v2?filler= HTTP/1.1")) + b" HTTP/1.1\r\n"
+    header = b"X-Filler: " + b"a" * (8192 - len("X-Filler: ")) + b"\r\n"
+    rest = f"Host: localhost\r\nX-API-KEY: {key}\r\nConnection: close\r\n\r\n".encode()
+    assert _raw(server, line + header + rest).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /v2?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX-Filler: " + b"a" * 600_000 + b"\r\n\r\n",
+    ],
+    ids=["line", "header"],
+)
+def test_far_more_than_that_is_refused_and_the_connection_closed(server: Server, request_head: bytes) -> None:
+    assert re.match(rb"HTTP/1.1 4(14|31) ", _raw(server, request_head))
+
+
+def test_a_body_sent_in_chunks_is_read(server: Server, key: str) -> None:
+    body = iter([b'{"na', b'me": "Chunks"}'])
+    answer = server.get("/v2/projects", key, method="POST", body=body, Content_Type="application/json")
+    assert (answer.status, answer.json["name"]) == (201, "Chunks")
+
+
+def test_a_key_in_a_body_sent_in_chunks_is_found(server: Server, key: str) -> None:
+    body = iter([b"api_key=", key.encode(), b"&name=Form"])
+    answer = server.get("/v2/projects", method="POST", body=body, Content_Type="application/x-www-form-urlencoded")
+    assert answer.status == 201
+
+
+def test_a_body_over_one_mebibyte_sent_in_chunks_is_too_large(server: Server, key: str) -> None:
+    body = iter([b" " * 65536] * 17)
+    answer = server.get("/v2/projects", key, method="POST", body=body, Content_Type="application/json")
+    assert (answer.status, answer.json) == (413, {"Message": "The body is larger than 1 MiB."})
+
+
+def test_a_client_that_sends_more_than_we_read_still_gets_our_refusal(server: Server) -> None:
+    for _ in range(5):
+        answer = server.get("/v2/projects", "no key of ours", method="POST", body=b" " * 1_500_000)
+        assert (answer.status, answer.json) == (401, {"Message": "API key is invalid!"})
+
+
+def test_a_key_header_sent_twice_is_ambiguous(server: Server, key: str) -> None:
+    headers = f"Host: localhost\r\nX-API-KEY: {key}\r\nX-API-KEY: {key}\r\nConnection: close\r\n\r\n"
+    assert _raw(server, b"GET /v2 HTTP/1.1\r\n" + headers.encode()).startswith(b"HTTP/1.1 400")
+
+
+def test_no_key_appears_in_what_the_server_prints(server: Server, key: str) -> None:
+    server.get(f"/v2?api_key={key}")
+    server.get(f"/nowhere?api_key={key}", key)
+    assert "atk_" not in server.log.read_text()
+
+
+def test_a_running_server_obeys_maintenance_within_a_second(
+    installation: Installation, server: Server, key: str
+) -> None:
+    installation.manage("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60")
+    time.sleep(1)
+    offline = server.get("/v2", key)
+    installation.manage("maintenance", "off")
+    assert (offline.status, offline.json, offline.headers["retry-after"]) == (503, {"Message": "Back at noon."}, "60")
+    wait_for(lambda: server.get("/v2", key).status == 200, "the end of maintenance", 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_clean_stop_is_prompt_and_loses_no_count(installation: Installation, number: int) -> None:
+    key = installation.key(f"Stopped by {number}")
+    with serving(installation, USAGE_FLUSH_SECONDS="60") as server:
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: server.get("/v2", key).status, range(200)))
+        took = server.stop(number)
+    assert set(statuses) == {200}
+    assert installation.requests_counted(f"Stopped by {number}") == 200
+    assert took < 3
+    assert server.process.returncode == 0
+
+
+def test_a_stop_during_requests_answers_what_it_counts(installation: Installation) -> None:
+    key = installation.key("Stopped midway")
+    with serving(installation, USAGE_FLUSH_SECONDS="60") as server:
+
+        def ask(_: int) -> int:
+            try:
+                return server.get("/v2", key).status
+            except OSError:
+                return 0
+
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, number) for number in range(400)]
+            wait_for(lambda: sum(future.done() for future in asked) > 50, "some answers")
+            server.stop()
+            answered = sum(future.result() == 200 for future in asked)
+    assert 50 < answered <= installation.requests_counted("Stopped midway") <= answered + 8
+
+
+def test_a_killed_worker_is_replaced(installation: Installation, key: str) -> None:
+    with serving(installation) as server:
+        os.kill(server.workers()[0], signal.SIGKILL)
+        wait_for(server.is_up, "another worker")
+        assert server.get("/v2", key).status == 200
+
+
+def test_a_port_that_is_taken_is_said_so(installation: Installation, server: Server) -> None:
+    second = installation.manage("serve", PORT=str(server.port))
+    assert second.returncode == 1
+    assert second.stderr == f"CommandError: 127.0.0.1:{server.port} can't be served on: Address already in use.\n"
+
+
+def test_several_processes_without_redis_do_not_start(installation: Installation) -> None:
+    refused = installation.manage("serve", WEB_CONCURRENCY="2", REDIS_URL=None)
+    assert refused.returncode == 1
+    assert "WEB_CONCURRENCY=2 needs REDIS_URL" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_database_in_memory_is_not_served(installation: Installation) -> None:
+    refused = installation.manage("serve", DATABASE_URL="sqlite:///:memory:")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("CommandError: ")
+
+
+@pytest.mark.services
+@pytest.mark.skipif(
+    "REDIS_URL" not in os.environ and "REQUIRE_SERVICES" not in os.environ, reason="REDIS_URL names no Redis"
+)
+def test_two_processes_on_one_redis_let_exactly_the_limit_pass(installation: Installation) -> None:
+    limited = installation.key("Limited", "read", "--rate-limit", "100/hour")
+    with serving(installation, WEB_CONCURRENCY="2", REDIS_URL=os.environ["REDIS_URL"]) as server:
+        with ThreadPoolExecutor(16) as pool:
+            statuses = list(pool.map(lambda _: server.get("/v2", limited).status, range(300)))
+        assert len(server.workers()) >= 2
+    assert (statuses.count(200), statuses.count(429)) == (100, 200)
+    assert installation.requests_counted("Limited") == 300
