@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import NamedTuple
 
 from django.db.models import Sum
@@ -19,8 +19,8 @@ from .usage import COUNTS
 
 MONTH = 30
 
-#: The plot's height, the room above it, and the number of its lines.
-HEIGHT, TOP, LINES = 150, 10, 4
+#: The plot's height, the room above it, and the most lines across it.
+HEIGHT, TOP, LINES = 150, 10, 5
 SPARK_HEIGHT, SPARK_STEP, SPARK_BAR = 22, 4, 2.75
 
 #: Parts of a bar from its foot up: failures first, because they are what one looks for.
@@ -128,22 +128,24 @@ def chart(days: Mapping[date, Use], *, days_a_bar: int = 1) -> Chart:
     starts = list(range(len(every) % days_a_bar, len(every), days_a_bar))
     edges = [*([0] if starts[0] else []), *starts, len(every)]
     uses = [(every[start], Use.total(days[day] for day in every[start:end])) for start, end in pairwise(edges)]
-    step = _step(max(use.requests for _, use in uses))
-    scale = HEIGHT / (step * LINES)
+    highest = max(1, *(use.requests for _, use in uses))
+    step = _step(highest)
+    lines = ceil(highest / step)
+    scale = HEIGHT / (step * lines)
     width = 100 / len(uses)
     return Chart(
         bars=[
             Bar(f"{start.day} {start:%b}", use, round(number * width, 3), round(width, 3), _parts(use, scale))
             for number, (start, use) in enumerate(uses)
         ],
-        lines=[Line(TOP + HEIGHT - number * step * scale, number * step) for number in range(LINES + 1)],
+        lines=[Line(TOP + HEIGHT - number * step * scale, number * step) for number in range(lines + 1)],
         total=Use.total(days.values()),
         unit="day" if days_a_bar == 1 else "week",
     )
 
 
 def _step(highest: int) -> int:
-    """The distance of lines, such that they stand at round numbers and the highest bar fits below the last."""
+    """The distance of lines, such that they are few and stand at round numbers."""
     least = max(highest, LINES) / LINES
     power: int = 10 ** floor(log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)

@@ -96,7 +96,7 @@ class KeySettingsForm(RefusableForm):
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
 
     @classmethod
-    def reopened(cls, typed: QueryDict, initial: dict[str, Any], *, account: Account) -> Self:
+    def reopened(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
         """The form as it stands at first, or as it was typed before the password was asked for again.
 
         A box that was not ticked is in no address, so a form that was sent says so of all of them.
@@ -106,7 +106,7 @@ class KeySettingsForm(RefusableForm):
             initial = {**initial, **typed.dict(), **{name: name in typed for name in boxes}}
         else:
             initial = {**initial, **typed.dict()}
-        return cls(initial=initial, account=account)
+        return cls(initial=initial, **about)
 
     def first_choices(self) -> list[tuple[str, str]]:
         """What stands above the lifetimes."""
@@ -192,8 +192,14 @@ class APIKeyForm(KeySettingsForm):
 class EditKeyForm(KeySettingsForm):
     """Settings of a key that is there. Its expiry stays as it is unless another is chosen."""
 
+    def __init__(self, *args: Any, api_key: APIKey, **kwargs: Any) -> None:
+        self.api_key = api_key
+        super().__init__(*args, **kwargs)
+
     def first_choices(self) -> list[tuple[str, str]]:
-        return [(KEEP, "Keep as it is"), *([] if self.longest else [("never", "Never")])]
+        at = self.api_key.expires_at
+        kept = f"As now: {at.day} {at:%b %Y, %H:%M} UTC" if at else "As now: never"
+        return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
 
     @staticmethod
     def settings_of(api_key: APIKey) -> dict[str, Any]:

@@ -146,9 +146,11 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
     if api_key.revoked_at is not None:
         raise InvalidState("A revoked key can't be changed.")
     if request.method != "POST":
-        form = EditKeyForm.reopened(request.GET, EditKeyForm.settings_of(api_key), account=request.account)
+        form = EditKeyForm.reopened(
+            request.GET, EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
+        )
         return _edit_form(request, api_key, form)
-    form = EditKeyForm(request.POST, account=request.account)
+    form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
     if not form.is_valid():
         return _edit_form(request, api_key, form)
     widened = services.widens(api_key, **form.settings)

@@ -15,7 +15,7 @@ LATEST = 5
 MOST_ATTENTION = 8
 
 #: The spans of the chart, with its bars: days, or the weeks of a year.
-SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "a year")}
+SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
 DEFAULT_SPAN = "30"
 
 

@@ -21,7 +21,7 @@ register = template.Library()
 SPRITE = "vendor/tabler-icons@3.51.0/sprite.svg"
 
 #: Verbs of events that read better in other words.
-VERBS = {"widened": "gave more power to", "exposed": "saw in the clear"}
+VERBS = {"widened": "gave more power to"}
 #: What stands in an event for something with a name of its own.
 LABELS = {
     **{permission.value: permission.label for permission in KeyPermission},
