@@ -139,6 +139,11 @@ def test_a_password_is_changed_by_who_knows_it(cast: Cast, browser: Browser) -> 
 
     assert "aria-invalid" in refused.content.decode()
     assert User.objects.get(pk=cast.owner.pk).check_password(ANOTHER)
+    assert [(message.to, message.subject) for message in mail.outbox] == [
+        (["owner@example.com"], "Your password was changed")
+    ]
+    assert "From: 127.0.0.1" in mail.outbox[0].body
+    assert "testserver" in mail.outbox[0].body
 
 
 def test_signing_up_is_closed_unless_opened(db: None, browser: Browser) -> None:
