@@ -22,6 +22,7 @@ DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
 .PHONY: run test check bench clean
+.DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
 	@umask 077; $(DATABASE) SECRET_KEY_FILE=.run/secret_key PYTHON=$(BIN)/python sh -c ' \
