@@ -162,7 +162,7 @@ def test_a_row_tells_the_use_of_30_days(cast: Cast, owner: Browser) -> None:
 def test_the_list_tells_how_to_find_and_end_a_key_that_leaked(cast: Cast, owner: Browser) -> None:
     html = owner.get(page(cast)).content.decode()
 
-    assert f'<code id="pattern">{tokens.SCANNER_PATTERN}</code>' in html
+    assert f'<pre class="snippet" id="pattern">{tokens.SCANNER_PATTERN}</pre>' in html
     assert "https://testserver/v2/leaked-keys" in html
 
 
