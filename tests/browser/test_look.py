@@ -52,7 +52,7 @@ OF_AN_ACCOUNT = [
     "settings/api-keys/revoke/",
     "settings/audit-log/",
     "settings/audit-log/?event=api_key.created",
-    "settings/audit-log/?since=yesterday",
+    "settings/audit-log/?event=nonsense",
     "?days=365",
 ]
 SIZES = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "height": 800}}
