@@ -54,7 +54,7 @@ class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in it
         help_texts = {
             "max_key_lifetime_days": "Left empty, keys may live for ever. Keys that are there keep their expiry.",
             "accepts_query": "Addresses end up in histories and in other people's logs. Off, such a key gets 403.",
-            "accepts_body": "Off, a key in the body gets 403, as older clients may send it.",
+            "accepts_body": "Older clients send it there. Off, such a key gets 403.",
             "revoke_exposed_keys": "Otherwise they are pointed out here and by mail.",
         }
 

@@ -59,7 +59,12 @@ function closeMenus(but) {
   }
 }
 
-document.addEventListener("click", (event) => closeMenus(event.target.closest("details")));
+document.addEventListener("click", (event) => {
+  const item = event.target.closest(".menu-x a");
+  // A dialog gives the focus back to what had it: the menu, and not an item that is hidden again.
+  if (item) item.closest("details").querySelector("summary").focus();
+  closeMenus(item ? null : event.target.closest("details"));
+});
 
 document.addEventListener("keydown", (event) => {
   const menu = event.key === "Escape" && event.target.closest("details.menu-x[open], details.switch[open]");

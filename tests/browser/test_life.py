@@ -153,6 +153,20 @@ def test_a_menu_closes_by_escape_and_by_a_click_elsewhere(visit: Visit, cast: Ca
     expect(item).to_be_hidden()
 
 
+def test_a_dialog_that_a_menu_opened_gives_the_focus_back_to_the_menu(visit: Visit, cast: Cast) -> None:
+    factories.make_key(cast.account, "Deploys")
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(keys(cast))
+    act(page, "Disable", "Deploys")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_label("Actions for Deploys")).to_be_focused()
+    expect(page.get_by_role("link", name="Disable Deploys")).to_be_hidden()
+
+
 @WITH_AND_WITHOUT
 def test_the_list_is_sorted_by_its_headings(javascript: bool, visit: Visit, cast: Cast) -> None:
     for name in ("beta", "alpha", "gamma"):
