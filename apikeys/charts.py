@@ -21,7 +21,7 @@ MONTH = 30
 
 #: The plot's height, the room above it, and the most lines across it.
 HEIGHT, TOP, LINES = 150, 10, 5
-SPARK_HEIGHT, SPARK_STEP, SPARK_BAR = 22, 4, 2.75
+SPARK_HEIGHT, SPARK_STEP = 22, 4
 
 #: Parts of a bar from its foot up: failures first, because they are what one looks for.
 PARTS = ("server_errors", "client_errors", "throttled", "succeeded")
@@ -165,29 +165,24 @@ def _parts(use: Use, scale: float) -> list[Part]:
 # Sparklines -------------------------------------------------------------------------------------
 
 
-class Stroke(NamedTuple):
-    """A day of a sparkline: all its requests, and the failed ones at the foot."""
-
-    x: int
-    y: float
-    height: float
-    failed_y: float
-    failed_height: float
-
-
 class Spark(NamedTuple):
-    """30 days of one key, each key to its own scale."""
+    """30 days of one key, each key to its own scale, as SVG paths: a stroke up from the foot for every day.
 
-    strokes: list[Stroke]
+    Two paths instead of an element a stroke, because a list has many.
+    """
+
+    path: str
+    failed_path: str
     requests: int
     failed: int
 
 
 def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
     """A sparkline for every key, by its id. One query for all of them."""
-    first = timezone.now().date() - timedelta(days=MONTH - 1)
+    today = timezone.now().date()
+    first = today - timedelta(days=MONTH - 1)
     days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
-    rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__gte=first)
+    rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__range=(first, today))
     for key, day, requests, succeeded in rows.values_list("api_key_id", "day", "requests", "succeeded"):
         days[key][(day - first).days] = (requests, requests - succeeded)
     return {key.pk: _spark(days[key.pk]) for key in keys}
@@ -195,11 +190,15 @@ def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
 
 def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:
     highest = max((requests for requests, _ in days.values()), default=0)
-    strokes = []
-    for number, (requests, failed) in sorted(days.items()):
-        if requests:
-            height = max(requests / highest * SPARK_HEIGHT, 1.5)
-            failed_height = max(failed / highest * SPARK_HEIGHT, 1.5) if failed else 0.0
-            ys = (round(SPARK_HEIGHT - height, 2), round(SPARK_HEIGHT - failed_height, 2))
-            strokes.append(Stroke(number * SPARK_STEP, ys[0], round(height, 2), ys[1], round(failed_height, 2)))
-    return Spark(strokes, sum(count for count, _ in days.values()), sum(failed for _, failed in days.values()))
+    every = sorted(days.items())
+    return Spark(
+        path="".join(_stroke(day, requests / highest) for day, (requests, _) in every if requests),
+        failed_path="".join(_stroke(day, failed / highest) for day, (_, failed) in every if failed),
+        requests=sum(requests for requests, _ in days.values()),
+        failed=sum(failed for _, failed in days.values()),
+    )
+
+
+def _stroke(day: int, share: float) -> str:
+    """Up from the foot, and never too short to be seen."""
+    return f"M{(day + 0.5) * SPARK_STEP:g} {SPARK_HEIGHT}v{-max(share * SPARK_HEIGHT, 1.5):.3g}"

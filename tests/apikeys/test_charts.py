@@ -76,10 +76,12 @@ def test_days_that_make_no_whole_week_are_not_lost(cast):
 def test_every_key_gets_a_sparkline_for_one_query(cast, django_assert_num_queries):
     keys = [factories.make_key(cast.account).api_key for _ in range(5)]
     use(keys[0], 0, succeeded=9, client_errors=1)
+    use(keys[0], 29, succeeded=5)
     use(keys[0], 31, succeeded=100)
     with django_assert_num_queries(1):
         sparks = charts.sparks(keys)
 
-    assert (sparks[keys[0].pk].requests, sparks[keys[0].pk].failed) == (10, 1)
-    assert [stroke.height for stroke in sparks[keys[0].pk].strokes] == [charts.SPARK_HEIGHT]
-    assert sparks[keys[1].pk].strokes == []
+    assert (sparks[keys[0].pk].requests, sparks[keys[0].pk].failed) == (15, 1)
+    assert sparks[keys[0].pk].path == "M2 22v-11M118 22v-22"
+    assert sparks[keys[0].pk].failed_path == "M118 22v-2.2"
+    assert sparks[keys[1].pk].path == ""

@@ -155,7 +155,8 @@ def test_a_row_tells_the_use_of_30_days(cast: Cast, owner: Browser) -> None:
     html = owner.get(page(cast)).content.decode()
 
     assert "1,000 requests" in html
-    assert html.count("<rect") == 4
+    assert '<path d="M2 22v-22M118 22v-22"/>' in html
+    assert '<path class="failed"' in html
     assert "style=" not in html
 
 
