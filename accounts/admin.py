@@ -232,7 +232,7 @@ class AccountAdmin(ServiceAdmin):
         return services.create_account(name=fields["name"], owner=fields["owner"], by=by)
 
     def change(self, request: HttpRequest, item: Account) -> object:
-        return services.rename_account(actor=operator(request, item), name=item.name)
+        return services.change_account(actor=operator(request, item), name=item.name)
 
     @admin.action(description="Suspend: every key answers 403", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:

@@ -32,9 +32,16 @@ class Event(StrEnum):
     DEPLOYMENT_CREATED = "deployment.created"
     DEPLOYMENT_DELETED = "deployment.deleted"
     API_KEY_CREATED = "api_key.created"
+    API_KEY_IMPORTED = "api_key.imported"
+    API_KEY_CHANGED = "api_key.changed"
+    API_KEY_WIDENED = "api_key.widened"
+    API_KEY_ROTATED = "api_key.rotated"
     API_KEY_DISABLED = "api_key.disabled"
     API_KEY_ENABLED = "api_key.enabled"
     API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_EXPIRED = "api_key.expired"
+    API_KEY_EXPOSED = "api_key.exposed"
+    API_KEY_REPORTED = "api_key.reported"
 
 
 class Target(NamedTuple):

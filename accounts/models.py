@@ -1,9 +1,12 @@
 """People, accounts and what an account owns, but for its keys."""
 
+from datetime import datetime
 from typing import Any, ClassVar, Never, Protocol, Self, TypeVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -104,6 +107,16 @@ class Account(models.Model):
     slug = models.SlugField(max_length=60, unique=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
+    max_key_lifetime_days = models.PositiveSmallIntegerField(
+        "longest life of a key",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text="Days. Empty lets keys live for ever.",
+    )
+    accepts_query = models.BooleanField("keys in the query string", default=True)
+    accepts_body = models.BooleanField("keys in the body", default=True)
+    revoke_exposed_keys = models.BooleanField("revoke keys seen over plain HTTP", default=False)
 
     objects: ClassVar[models.Manager["Account"]] = AccountQuerySet.as_manager()
 
@@ -210,6 +223,29 @@ class Deployment(models.Model):
 
 
 class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
+    def matching(
+        self,
+        *,
+        actor: str = "",
+        event: str = "",
+        target: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Self:
+        """Events by id or label of actor and target, by name (`api_key` finds every `api_key.…`), and by time."""
+        found = self
+        if actor:
+            found = found.filter(models.Q(actor_id=actor) | models.Q(actor_label__iexact=actor))
+        if event:
+            found = found.filter(models.Q(event=event) | models.Q(event__startswith=f"{event}."))
+        if target:
+            found = found.filter(models.Q(target_id=target) | models.Q(target_label__iexact=target))
+        if since is not None:
+            found = found.filter(at__gte=since)
+        if until is not None:
+            found = found.filter(at__lt=until)
+        return found
+
     def update(self, **fields: Any) -> Never:
         raise TypeError("Audit events are never changed.")
 
@@ -235,7 +271,7 @@ class AuditEvent(models.Model):
     target_label = models.CharField(max_length=254)
     address = models.GenericIPAddressField(null=True)
     request_id = models.CharField(max_length=128, blank=True)
-    changes = models.JSONField(default=dict)
+    changes = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
 
     objects: ClassVar[models.Manager["AuditEvent"]] = AuditEventQuerySet.as_manager()
 

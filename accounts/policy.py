@@ -24,6 +24,7 @@ class Permission(StrEnum):
     MEMBER_CHANGE = "member:change"
     API_KEY_READ = "api_key:read"
     API_KEY_CHANGE = "api_key:change"
+    API_KEY_IMPORT = "api_key:import"
     AUDIT_READ = "audit:read"
 
     @property
@@ -139,9 +140,9 @@ class Actor:
         return permission in self.permissions
 
 
-def system(account: AccountRef, label: str = "System") -> Actor:
-    """The operator at the command line or in Django admin, and what runs by itself."""
-    return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission))
+def system(account: AccountRef, label: str = "System", *, address: str | None = None, request_id: str = "") -> Actor:
+    """The operator at the command line, and what happens by itself."""
+    return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission), address=address, request_id=request_id)
 
 
 def require(actor: Actor, permission: Permission) -> None:
@@ -151,4 +152,6 @@ def require(actor: Actor, permission: Permission) -> None:
     if actor.kind == ActorKind.KEY and actor.role is not None and permission in GRANTS[actor.role]:
         missing = KeyPermission.READ if permission.reads else KeyPermission.WRITE
         raise NotPermitted(f"This API key does not have the {missing.label} permission.")
+    if permission not in GRANTS[Role.ADMIN]:
+        raise NotPermitted("This item is for the Owner only.")
     raise NotPermitted("This item is for administrators only.")

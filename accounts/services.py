@@ -3,7 +3,7 @@
 A service takes an actor, checks that it may, checks the state, changes and records, in one transaction.
 """
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,7 +16,7 @@ from .models import Account, Deployment, Membership, Project, User
 from .policy import Actor, Permission, Role
 
 
-def _changed(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
+def changed(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
     """Set the fields on the instance and tell which really changed, as before and after."""
     changes = {}
     for field, value in fields.items():
@@ -53,12 +53,22 @@ def create_account(*, name: str, owner: User, by: str = "System") -> Account:
     return account
 
 
+class AccountSettings(TypedDict, total=False):
+    """What may be changed of an account: its name and its key policy. Its slug, which links use, stays."""
+
+    name: str
+    max_key_lifetime_days: int | None
+    accepts_query: bool
+    accepts_body: bool
+    revoke_exposed_keys: bool
+
+
 @transaction.atomic
-def rename_account(*, actor: Actor, name: str) -> Account:
-    """Give the actor's account another name; its slug, which links use, stays."""
+def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Account:
+    """Change settings of the actor's account. Keys that exist keep their expiry whatever the longest life becomes."""
     policy.require(actor, Permission.ACCOUNT_CHANGE)
     account = Account.objects.select_for_update().get(pk=actor.account.id)
-    if changes := _changed(account, name=name):
+    if changes := changed(account, **settings):
         account.save(update_fields=changes)
         audit.record(actor=actor, event=Event.ACCOUNT_CHANGED, target=account.target, changes=changes)
     return account
@@ -109,7 +119,7 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
     membership = _locked_member(actor, membership)
     _refuse_owner(Role(membership.role))
     _refuse_owner(role)
-    if changes := _changed(membership, role=role.value):
+    if changes := changed(membership, role=role.value):
         membership.save(update_fields=changes)
         audit.record(actor=actor, event=Event.MEMBER_CHANGED, target=membership.target, changes=changes)
     return membership
@@ -148,7 +158,7 @@ def create_project(*, actor: Actor, name: str) -> Project:
 def change_project(*, actor: Actor, project: Project, name: str) -> Project:
     policy.require(actor, Permission.PROJECT_CHANGE)
     project = Project.objects.for_account(actor.account).select_for_update().get(pk=project.pk)
-    if changes := _changed(project, name=name):
+    if changes := changed(project, name=name):
         project.save(update_fields=changes)
         audit.record(actor=actor, event=Event.PROJECT_CHANGED, target=project.target, changes=changes)
     return project

@@ -18,8 +18,11 @@ projects = [
 
 account_settings = [
     path("", views.general, name="general"),
+    path("key-policy/", views.key_policy, name="key_policy"),
     path("members/", views.members, name="members"),
     path("audit-log/", views.audit_log, name="audit_log"),
+    path("audit-log/export.csv", views.export_audit_log, {"kind": "csv"}, name="audit_log_csv"),
+    path("audit-log/export.json", views.export_audit_log, {"kind": "json"}, name="audit_log_json"),
 ]
 
 urlpatterns = [

@@ -4,6 +4,7 @@ A key in two places, or twice in one, is refused (RFC 6750 §2). The body is rea
 neither header nor query has one.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from django.conf import settings
@@ -12,12 +13,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
-from accounts.errors import Invalid, NotAuthenticated, NotPermitted, TooManyRequests
+from accounts.errors import Invalid, NotAuthenticated, NotPermitted
 from accounts.policy import KEY_GRANTS, AccountRef, Actor, ActorKind, KeyRole
 
 from . import lookup, networks, tokens
 from .lookup import KeyRecord
-from .throttling import limiter
+from .throttling import require_not_too_often
 
 FIELD = "api_key"
 SCHEMES = ("bearer", "token")
@@ -36,8 +37,8 @@ class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
     Raises `NotAuthenticated` (401), `TooManyRequests` (429) after too many failures from one address,
-    `NotPermitted` (403) for a key of a suspended account or from a network it may not be used from, and
-    `Invalid` (400) for a key in more than one place.
+    `NotPermitted` (403) for a key of a suspended account, in a place that was switched off or from a
+    network it may not be used from, and `Invalid` (400) for a key in more than one place.
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
@@ -46,6 +47,7 @@ class APIKeyAuthentication(BaseAuthentication):
         key = _open(secret, address)
         if key.account_suspended is not None:
             raise NotPermitted("This account is suspended.")
+        _require_place(key, place)
         if key.allowed_networks != "[]" and not networks.is_within(address, key.networks):
             raise NotPermitted("This API key may not be used from this address.")
         return _actor(request, key, address), Credential(key, place)
@@ -56,9 +58,9 @@ class APIKeyAuthentication(BaseAuthentication):
 
 def find(request: Request) -> tuple[str, Place]:
     """The key as it was sent, and where. Raises `NotAuthenticated` without one, `Invalid` for several."""
-    found = _in_headers(request)
+    found = in_headers(request.META)
     place: Place = "header"
-    if in_query := _in_query(request):
+    if in_query := in_query_string(request.META):
         found, place = [*found, *in_query], "query"
     if not found:
         found, place = _in_body(request), "body"
@@ -69,10 +71,9 @@ def find(request: Request) -> tuple[str, Place]:
     return found[0], place
 
 
-def _in_headers(request: Request) -> list[str]:
+def in_headers(meta: Mapping[str, str]) -> list[str]:
     """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2)."""
     values = []
-    meta = request.META
     if sent := meta.get("HTTP_X_API_KEY"):
         values = [value for part in sent.split(",") if (value := part.strip())]
     if sent := meta.get("HTTP_AUTHORIZATION"):
@@ -85,10 +86,9 @@ def _in_headers(request: Request) -> list[str]:
     return values
 
 
-def _in_query(request: Request) -> list[str]:
-    if not request.META.get("QUERY_STRING"):
-        return []
-    return [value for value in request.query_params.getlist(FIELD) if value]
+def in_query_string(meta: Mapping[str, str]) -> list[str]:
+    sent = meta.get("QUERY_STRING")
+    return [value for value in QueryDict(sent).getlist(FIELD) if value] if sent else []
 
 
 def _in_body(request: Request) -> list[str]:
@@ -106,7 +106,7 @@ def _in_body(request: Request) -> list[str]:
 
 def _open(secret: str, address: str) -> KeyRecord:
     """The key of that secret. Raises `NotAuthenticated` if it opens nothing, and counts that against the address."""
-    key = lookup.by_digest(tokens.digest(secret)) if tokens.is_well_formed(secret) else None
+    key = lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
     if key is None:
         problem = "API key is invalid!"
     elif key.revoked is not None:
@@ -117,10 +117,16 @@ def _open(secret: str, address: str) -> KeyRecord:
         problem = "API key is disabled!"
     else:
         return key
-    outcome = limiter.hit("failed:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
-    if outcome is not None and not outcome.allowed:
-        raise TooManyRequests("Too many failed attempts. Please slow down.", retry_after=max(1, outcome.reset))
+    require_not_too_often("failed:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
     raise NotAuthenticated(problem)
+
+
+def _require_place(key: KeyRecord, place: Place) -> None:
+    """Refuse a key in a place that its account or its own settings switched off (OWASP ASVS 5.0, 14.2.1)."""
+    if place == "query" and not (key.accepts_query and key.account_accepts_query):
+        raise NotPermitted("This API key may not be sent in the query string.")
+    if place == "body" and not (key.accepts_body and key.account_accepts_body):
+        raise NotPermitted("This API key may not be sent in the body.")
 
 
 def _actor(request: Request, key: KeyRecord, address: str) -> Actor:

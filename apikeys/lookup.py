@@ -26,6 +26,9 @@ class KeyRecord(NamedTuple):
     revoked: object  # when, or None
     expired: object  # true, or false or None
     disabled: object  # when, or None
+    rotated_at: datetime | None
+    accepts_query: bool
+    accepts_body: bool
     expires_at: datetime | None
     allowed_networks: str  # a JSON list
     rate_limit: str | None
@@ -33,6 +36,8 @@ class KeyRecord(NamedTuple):
     account_slug: str
     account_name: str
     account_suspended: object  # when, or None
+    account_accepts_query: bool
+    account_accepts_body: bool
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -40,12 +45,18 @@ class KeyRecord(NamedTuple):
 
     @property
     def expiry(self) -> datetime | None:
-        """`expires_at` in UTC: SQLite hands it over without a zone."""
-        return self.expires_at and self.expires_at.replace(tzinfo=UTC) if self._is_naive else self.expires_at
+        return _in_utc(self.expires_at)
 
     @property
-    def _is_naive(self) -> bool:
-        return self.expires_at is not None and self.expires_at.tzinfo is None
+    def rotation(self) -> datetime | None:
+        return _in_utc(self.rotated_at)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """SQLite hands moments over in UTC without saying so."""
+    if moment is not None and moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment
 
 
 @lru_cache(maxsize=4096)
@@ -68,6 +79,9 @@ def _statement(vendor: str) -> str:
             "revoked_at",
             "expired",
             "disabled_at",
+            "rotated_at",
+            "accepts_query",
+            "accepts_body",
             "expires_at",
             "allowed_networks",
             "rate_limit",
@@ -75,6 +89,8 @@ def _statement(vendor: str) -> str:
             "account__slug",
             "account__name",
             "account__suspended_at",
+            "account__accepts_query",
+            "account__accepts_body",
         )
     )
     sql, parameters = queryset.order_by().query.sql_with_params()

@@ -1,6 +1,6 @@
 """API keys and how much they were used."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import ClassVar, Self
@@ -13,10 +13,14 @@ from django.utils import timezone
 
 from accounts import ids
 from accounts.audit import Target
-from accounts.models import Account, AccountOwnedQuerySet
+from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
 
 EXPIRES_SOON = timedelta(days=7)
+UNUSED_AFTER = timedelta(days=90)
+
+#: A rotated key that nothing has used for so long can go: the programs have its successor.
+QUIET_AFTER = timedelta(days=1)
 
 
 class State(models.TextChoices):
@@ -40,6 +44,29 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
             State.ACTIVE: ~disabled & ~revoked & ~expired,
         }
         return self.filter(reduce(or_, (wanted[state] for state in states)))
+
+    def expiring(self) -> Self:
+        """Active keys that expire within a week."""
+        return self.in_state(State.ACTIVE).filter(expires_at__lte=timezone.now() + EXPIRES_SOON)
+
+    def needing_attention(self) -> Self:
+        """Active keys that were exposed, expire within a week, are long unused, or are still used though rotated.
+
+        A rotated key that is quiet needs nobody: it ends by itself. The worst comes first.
+        """
+        now = timezone.now()
+        exposed = models.Q(exposed_at__isnull=False)
+        expiring = models.Q(expires_at__lte=now + EXPIRES_SOON)
+        unused = models.Q(last_used_at__lte=now - UNUSED_AFTER) | models.Q(
+            last_used_at__isnull=True, created_at__lte=now - UNUSED_AFTER
+        )
+        rotated = models.Q(rotated_at__isnull=False)
+        still_used = models.Q(last_used_at__gt=now - QUIET_AFTER)
+        return (
+            self.in_state(State.ACTIVE)
+            .filter(exposed | (rotated & still_used) | (~rotated & (expiring | unused)))
+            .order_by(models.F("exposed_at").desc(nulls_last=True), models.F("expires_at").asc(nulls_last=True), "pk")
+        )
 
     def search(self, text: str) -> Self:
         """Keys whose name contains the text or whose last characters it is."""
@@ -65,11 +92,15 @@ class APIKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     allowed_networks = models.JSONField(default=list, blank=True, help_text="CIDRs; empty means everywhere.")
     rate_limit = models.CharField(max_length=20, null=True, blank=True, help_text="Such as 100/minute.")
+    accepts_query = models.BooleanField("in the query string", default=True)
+    accepts_body = models.BooleanField("in the body", default=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     rotated_from = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="successors"
     )
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    exposed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.CharField(max_length=254, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -107,6 +138,16 @@ class APIKey(models.Model):
         return self.expires_at is not None and timezone.now() < self.expires_at <= timezone.now() + EXPIRES_SOON
 
     @property
+    def is_unused(self) -> bool:
+        """Whether it could be used and hasn't been for 90 days."""
+        return self.state == State.ACTIVE and (self.last_used_at or self.created_at) <= timezone.now() - UNUSED_AFTER
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has used it for a day."""
+        return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
+
+    @property
     def state(self) -> State:
         if self.revoked_at is not None:
             return State.REVOKED
@@ -117,6 +158,22 @@ class APIKey(models.Model):
     @property
     def disabled(self) -> bool:
         return self.disabled_at is not None
+
+
+class KeyUsageQuerySet(models.QuerySet["KeyUsage"]):
+    def for_account(self, account: HasAccountId) -> Self:
+        return self.filter(api_key__account_id=account.id)
+
+    def matching(self, *, key: str = "", since: date | None = None, until: date | None = None) -> Self:
+        """Usage of one key, and of the days from `since` to `until`, both included."""
+        found = self
+        if key:
+            found = found.filter(api_key_id=key)
+        if since is not None:
+            found = found.filter(day__gte=since)
+        if until is not None:
+            found = found.filter(day__lte=until)
+        return found
 
 
 class KeyUsage(models.Model):
@@ -133,11 +190,45 @@ class KeyUsage(models.Model):
     in_query = models.PositiveBigIntegerField(default=0)
     in_body = models.PositiveBigIntegerField(default=0)
 
+    objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
+
     class Meta:
         verbose_name = "usage of a key"
         verbose_name_plural = "usage of keys"
-        ordering = ["-day", "api_key_id"]
+        ordering = ["-day", "-id"]
         constraints = [models.UniqueConstraint("api_key", "day", name="key_usage_once_a_day")]
 
     def __str__(self) -> str:
         return f"{self.api_key_id} on {self.day}: {self.requests}"
+
+
+class Notice(models.Model):
+    """A mail to the Owner and the Admins about a key: written with what it tells, sent soon afterwards, once.
+
+    `about` tells notices of one kind apart, such as the expiry that a warning is about.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "created", "was made"
+        EXPIRING_WEEK = "expiring_week", "expires within 7 days"
+        EXPIRING_DAY = "expiring_day", "expires within a day"
+        EXPIRED = "expired", "has expired"
+        EXPOSED = "exposed", "was sent over plain HTTP"
+        REPORTED = "reported", "was reported as leaked"
+
+    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=20, choices=Kind)
+    about = models.CharField(max_length=40, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    claimed_at = models.DateTimeField(null=True, editable=False)
+    sent_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar[models.Manager["Notice"]] = models.Manager()
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [models.UniqueConstraint("api_key", "kind", "about", name="notice_once")]
+        indexes = [models.Index(fields=["created_at"], condition=models.Q(sent_at__isnull=True), name="notice_pending")]
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} {self.get_kind_display()}"

@@ -1,8 +1,9 @@
-"""Making, disabling and ending keys: the pages, the API, the commands and admin all come here."""
+"""Everything that happens to a key: the pages, the API, the commands and admin all come here."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -10,10 +11,16 @@ from django.utils import timezone
 from accounts import audit, ids, policy
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotPermitted
-from accounts.policy import Actor, ActorKind, KeyPermission, KeyRole, Permission
+from accounts.models import Account
+from accounts.policy import Actor, ActorKind, KeyPermission, Permission
+from accounts.services import changed
 
-from . import networks, tokens
-from .models import APIKey, State
+from . import notices, tokens
+from .models import APIKey, Notice, State
+from .power import Power
+
+#: A key that is seen over plain HTTP again within this time is no news.
+EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
 
 
 class Issued(NamedTuple):
@@ -23,72 +30,272 @@ class Issued(NamedTuple):
     secret: str
 
 
+class Options(TypedDict, total=False):
+    """What a key may have beside its name and its permission."""
+
+    description: str
+    administrator: bool
+    expires_at: datetime | None
+    allowed_networks: Sequence[str]
+    rate_limit: str | None
+    accepts_query: bool
+    accepts_body: bool
+
+
+class Settings(Options, total=False):
+    """What may be changed of a key."""
+
+    name: str
+    permission: str
+
+
+class Overlap(StrEnum):
+    """How long a rotated key goes on beside its successor."""
+
+    NONE = "none"
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+
+    @property
+    def length(self) -> timedelta:
+        return _OVERLAPS[self]
+
+
+_OVERLAPS = {
+    Overlap.NONE: timedelta(0),
+    Overlap.HOUR: timedelta(hours=1),
+    Overlap.DAY: timedelta(days=1),
+    Overlap.WEEK: timedelta(days=7),
+}
+
+
+# Making -----------------------------------------------------------------------------------------
+
+
 def issue(
     *,
     actor: Actor,
     name: str,
     permission: KeyPermission,
-    administrator: bool = False,
-    expires_at: datetime | None = None,
-    allowed_networks: Sequence[str] = (),
-    rate_limit: str | None = None,
-    description: str = "",
+    disabled: bool = False,
     id: str | None = None,
+    **options: Unpack[Options],
 ) -> Issued:
     """Make a key in the actor's account.
 
     `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
-    for an expiry that has passed and `NotPermitted` where the actor may not, or where a key would make a
-    key beyond its own power.
+    for an expiry that has passed or lies beyond the account's longest life, and `NotPermitted` where the
+    actor may not, or where a key would make a key beyond its own power.
     """
     policy.require(actor, Permission.API_KEY_CHANGE)
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Invalid("The key would have expired already.", errors={"expires_at": ["This is in the past."]})
-    _require_own_power(actor, permission, administrator, expires_at, allowed_networks)
-    secret = tokens.generate()
+    api_key = APIKey(
+        id=id or ids.new_key_id(),
+        account_id=actor.account.id,
+        name=name,
+        permission=permission.value,
+        disabled_at=timezone.now() if disabled else None,
+        **options,
+    )
+    _require_expiry_ahead(api_key.expires_at)
+    _require_lifetime(actor, api_key.expires_at)
+    _require_own_power(actor, Power.of(api_key))
     try:
         with transaction.atomic():
-            api_key = APIKey.objects.create(
-                id=id or ids.new_key_id(),
-                account_id=actor.account.id,
-                name=name,
-                description=description,
-                permission=permission.value,
-                administrator=administrator,
-                digest=tokens.digest(secret),
-                mask=tokens.mask(secret),
-                expires_at=expires_at,
-                allowed_networks=list(allowed_networks),
-                rate_limit=rate_limit,
-                created_by=actor.label,
-            )
-            audit.record(
-                actor=actor,
-                event=Event.API_KEY_CREATED,
-                target=api_key.target,
-                changes={"permission": (None, api_key.permission), "administrator": (None, administrator)},
-            )
+            return _create(actor, api_key, Event.API_KEY_CREATED)
     except IntegrityError:
         if id is None or not APIKey.objects.filter(pk=id).exists():
             raise
         raise AlreadyExists("This key was made already.") from None
+
+
+def _create(actor: Actor, api_key: APIKey, event: Event) -> Issued:
+    secret = tokens.generate()
+    api_key.digest, api_key.mask = tokens.digest(secret), tokens.mask(secret)
+    api_key.created_by = actor.label
+    api_key.save(force_insert=True)
+    power = Power.of(api_key)._asdict()
+    audit.record(
+        actor=actor,
+        event=event,
+        target=api_key.target,
+        changes={name: (None, value) for name, value in power.items() if value},
+    )
+    notices.add(api_key, Notice.Kind.CREATED)
     return Issued(api_key, secret)
 
 
+class ImportedKey(NamedTuple):
+    """A key that was made elsewhere: its SHA-256 digest stands for a secret that we never see."""
+
+    name: str
+    permission: KeyPermission
+    digest: str
+    mask: str
+    expires_at: datetime | None
+
+
+@transaction.atomic
+def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
+    """Take over keys by their digests, all or none. Raises `Invalid` for a digest that is in use already."""
+    policy.require(actor, Permission.API_KEY_IMPORT)
+    known = set(APIKey.objects.filter(digest__in=[row.digest for row in rows]).values_list("digest", flat=True))
+    if errors := {
+        f"line {number}": ["This key is here already."] for number, row in enumerate(rows, 2) if row.digest in known
+    }:
+        raise Invalid("Some of these keys are here already.", errors=errors)
+    api_keys = []
+    for row in rows:
+        _require_lifetime(actor, row.expires_at)
+        api_key = APIKey(
+            account_id=actor.account.id,
+            name=row.name,
+            permission=row.permission.value,
+            digest=row.digest,
+            mask=row.mask,
+            expires_at=row.expires_at,
+            created_by=actor.label,
+        )
+        api_key.save(force_insert=True)
+        audit.record(actor=actor, event=Event.API_KEY_IMPORTED, target=api_key.target)
+        api_keys.append(api_key)
+    return api_keys
+
+
+# Changing ---------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **settings: Unpack[Settings]) -> APIKey:
+    """Change settings of a key, from the next request on.
+
+    Giving it more power (Read to Read & Write, administrator access, a longer life, a wider network) is
+    recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for a longer life of a key
+    that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would widen a key beyond its
+    own power.
+    """
+    api_key = _locked(actor, api_key)
+    _require_not_revoked(api_key, "changed")
+    before = Power.of(api_key)
+    changes = changed(api_key, **settings)
+    after = Power.of(api_key)
+    if "expires_at" in changes:
+        _require_expiry_ahead(api_key.expires_at)
+        _require_lifetime(actor, api_key.expires_at)
+    if before.exceeded_by(after):
+        _require_own_power(actor, after)
+        if api_key.rotated_at is not None:
+            raise InvalidState("This key was rotated: give its successor more power instead.")
+    if changes:
+        api_key.save(update_fields=changes)
+        event = Event.API_KEY_WIDENED if before.exceeded_by(after) else Event.API_KEY_CHANGED
+        audit.record(actor=actor, event=event, target=api_key.target, changes=changes)
+    if disabled is not None and disabled != api_key.disabled:
+        _switch(actor, api_key, disabled=disabled)
+    return api_key
+
+
+def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
+    """Whether these settings would give the key more power than it has."""
+    wanted = APIKey(
+        permission=settings.get("permission", api_key.permission),
+        administrator=settings.get("administrator", api_key.administrator),
+        expires_at=settings.get("expires_at", api_key.expires_at),
+        allowed_networks=list(settings.get("allowed_networks", api_key.allowed_networks)),
+    )
+    return Power.of(api_key).exceeded_by(Power.of(wanted)) is not None
+
+
+@transaction.atomic
 def disable(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Refuse the key until it is enabled again. Raises `InvalidState` unless it is active."""
-    return _set_state(actor, api_key, State.ACTIVE, Event.API_KEY_DISABLED, disabled_at=timezone.now())
+    api_key = _locked(actor, api_key)
+    if api_key.state != State.ACTIVE:
+        raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
+    return _switch(actor, api_key, disabled=True)
 
 
+@transaction.atomic
 def enable(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Let a disabled key work again. Raises `InvalidState` unless it is disabled."""
-    return _set_state(actor, api_key, State.DISABLED, Event.API_KEY_ENABLED, disabled_at=None)
+    api_key = _locked(actor, api_key)
+    if api_key.state != State.DISABLED:
+        raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
+    return _switch(actor, api_key, disabled=False)
+
+
+def _switch(actor: Actor, api_key: APIKey, *, disabled: bool) -> APIKey:
+    if not disabled:
+        _require_own_power(actor, Power.of(api_key))
+    api_key.disabled_at = timezone.now() if disabled else None
+    api_key.save(update_fields=["disabled_at"])
+    event = Event.API_KEY_DISABLED if disabled else Event.API_KEY_ENABLED
+    audit.record(actor=actor, event=event, target=api_key.target)
+    return api_key
+
+
+@transaction.atomic
+def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = None) -> Issued:
+    """Make a successor with the same settings and let the old key go on for the overlap.
+
+    The successor never outlives the key's original expiry. Without an overlap the old key is revoked at
+    once. Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an
+    `id` that was used, and `NotPermitted` where a key would get hold of more power than its own.
+    """
+    if id is not None and APIKey.objects.filter(pk=id).exists():
+        raise AlreadyExists("This key was rotated already.")
+    old = _locked(actor, api_key)
+    _require_not_revoked(old, "rotated")
+    if old.state != State.ACTIVE:
+        raise InvalidState(f"{old.name} is {old.state.label.lower()}; only an active key is rotated.")
+    if old.rotated_at is not None:
+        raise InvalidState("This key was rotated already.")
+    _require_own_power(actor, Power.of(old))
+    now = timezone.now()
+    successor = APIKey(
+        id=id or ids.new_key_id(),
+        account_id=old.account_id,
+        name=old.name,
+        description=old.description,
+        permission=old.permission,
+        administrator=old.administrator,
+        expires_at=_earliest(old.expires_at, _latest_expiry(actor)),
+        allowed_networks=old.allowed_networks,
+        rate_limit=old.rate_limit,
+        accepts_query=old.accepts_query,
+        accepts_body=old.accepts_body,
+        rotated_from=old,
+    )
+    issued = _create(actor, successor, Event.API_KEY_CREATED)
+    changes = {"successor": (None, successor.id)}
+    old.rotated_at = now
+    if overlap == Overlap.NONE:
+        old.revoked_at = now
+    else:
+        changes |= changed(old, expires_at=_earliest(old.expires_at, now + overlap.length))
+    old.save(update_fields=["rotated_at", "revoked_at", "expires_at"])
+    audit.record(actor=actor, event=Event.API_KEY_ROTATED, target=old.target, changes=changes)
+    if old.revoked_at is not None:
+        audit.record(actor=actor, event=Event.API_KEY_REVOKED, target=old.target)
+    return issued
+
+
+# Ending -----------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def revoke(*, actor: Actor, api_key: APIKey) -> APIKey:
     """End the key for good, from the next request on. Revoking it again changes nothing."""
-    api_key = _locked(actor, api_key)
+    return _revoke(actor, _locked(actor, api_key))
+
+
+@transaction.atomic
+def revoke_all(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
+    """End several keys together, or none."""
+    return [_revoke(actor, _locked(actor, api_key)) for api_key in sorted(api_keys, key=lambda key: key.pk)]
+
+
+def _revoke(actor: Actor, api_key: APIKey) -> APIKey:
     if api_key.revoked_at is None:
         api_key.revoked_at = timezone.now()
         api_key.save(update_fields=["revoked_at"])
@@ -96,40 +303,84 @@ def revoke(*, actor: Actor, api_key: APIKey) -> APIKey:
     return api_key
 
 
+@transaction.atomic
+def expose(*, api_key: APIKey, address: str) -> None:
+    """Note that a good key was seen in the clear, and revoke it if the account wants that."""
+    account = Account.objects.get(pk=api_key.account_id)
+    actor = policy.system(account.ref, "Plain HTTP", address=address)
+    api_key = _locked(actor, api_key)
+    now = timezone.now()
+    if api_key.state != State.ACTIVE:
+        return
+    if api_key.exposed_at is None or api_key.exposed_at <= now - EXPOSURE_IS_NEWS_AFTER:
+        api_key.exposed_at = now
+        api_key.save(update_fields=["exposed_at"])
+        audit.record(actor=actor, event=Event.API_KEY_EXPOSED, target=api_key.target)
+        notices.add(api_key, Notice.Kind.EXPOSED, about=now.isoformat())
+    if account.revoke_exposed_keys:
+        _revoke(actor, api_key)
+
+
+def report(*, secrets: Iterable[str], address: str, request_id: str) -> None:
+    """End every key whose secret somebody holds out to us, whoever it is: a leaked key is nobody's."""
+    digests = {tokens.digest(secret) for secret in secrets}
+    for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
+        actor = policy.system(api_key.account.ref, "Leak report", address=address, request_id=request_id)
+        with transaction.atomic():
+            locked = _locked(actor, api_key)
+            if locked.revoked_at is None:
+                audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target)
+                _revoke(actor, locked)
+                notices.add(locked, Notice.Kind.REPORTED)
+
+
+def expire(*, api_key: APIKey) -> None:
+    """Note once that a key has ended by time. The key is refused from that moment on, noted or not."""
+    with transaction.atomic():
+        if notices.add(api_key, Notice.Kind.EXPIRED, about=str(api_key.expires_at)):
+            actor = policy.system(api_key.account.ref)
+            audit.record(actor=actor, event=Event.API_KEY_EXPIRED, target=api_key.target)
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
 def _locked(actor: Actor, api_key: APIKey) -> APIKey:
     policy.require(actor, Permission.API_KEY_CHANGE)
     return APIKey.objects.for_account(actor.account).select_for_update().get(pk=api_key.pk)
 
 
-@transaction.atomic
-def _set_state(actor: Actor, api_key: APIKey, expected: State, event: Event, *, disabled_at: datetime | None) -> APIKey:
-    api_key = _locked(actor, api_key)
-    if api_key.state != expected:
-        raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
-    api_key.disabled_at = disabled_at
-    api_key.save(update_fields=["disabled_at"])
-    audit.record(actor=actor, event=event, target=api_key.target)
-    return api_key
+def _require_not_revoked(api_key: APIKey, done: str) -> None:
+    if api_key.revoked_at is not None:
+        raise InvalidState(f"A revoked key can't be {done}.")
 
 
-def _require_own_power(
-    actor: Actor,
-    permission: KeyPermission,
-    administrator: bool,
-    expires_at: datetime | None,
-    allowed_networks: Sequence[str],
-) -> None:
-    """A key never makes a key that can do more than itself, from more places or for longer.
+def _require_expiry_ahead(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise Invalid("The key would have expired already.", errors={"expires_at": ["This is in the past."]})
 
-    How fast it may go is no such power: two slow keys are as fast as one.
-    """
+
+def _latest_expiry(actor: Actor) -> datetime | None:
+    """When a key of the account that is made now has to end at the latest."""
+    days = Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id)
+    return timezone.now() + timedelta(days=days) if days else None
+
+
+def _require_lifetime(actor: Actor, expires_at: datetime | None) -> None:
+    latest = _latest_expiry(actor)
+    if latest is not None and (expires_at is None or expires_at > latest):
+        sentence = f"Keys of this account end on {latest:%-d %B %Y} at the latest."
+        raise Invalid("The key would live too long.", errors={"expires_at": [sentence]})
+
+
+def _require_own_power(actor: Actor, wanted: Power) -> None:
+    """A key never makes or widens a key beyond its own power, nor gets hold of one."""
     if actor.kind != ActorKind.KEY:
         return
-    own = APIKey.objects.for_account(actor.account).get(pk=actor.id)
-    role = KeyRole.ADMINISTRATOR if administrator else KeyRole.KEY
-    if not policy.KEY_GRANTS[role, permission.value] <= actor.permissions:
-        raise NotPermitted("A key can't make a key with more power than its own.")
-    if own.expires_at is not None and (expires_at is None or expires_at > own.expires_at):
-        raise NotPermitted("A key can't make a key that outlives it.")
-    if not networks.covers(own.allowed_networks, allowed_networks):
-        raise NotPermitted("A key can't make a key that works from more networks than it does.")
+    own = Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
+    if excess := own.exceeded_by(wanted):
+        raise NotPermitted(f"A key can't make a key {excess}.")
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -133,6 +133,13 @@ class RedisLimiter:
 limiter: Limiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else MemoryLimiter()
 
 
+def require_not_too_often(bucket: str, rate: Rate) -> None:
+    """Count one attempt. Raises `TooManyRequests` past the rate."""
+    outcome = limiter.hit(bucket, rate)
+    if outcome is not None and not outcome.allowed:
+        raise TooManyRequests("Too many attempts. Please slow down.", retry_after=max(1, outcome.reset))
+
+
 class KeyThrottle(BaseThrottle):
     """Counts a request against its key. Leaves the outcome on the request, for the RateLimit headers.
 

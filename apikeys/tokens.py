@@ -23,6 +23,9 @@ LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
 #: For secret scanners: matches every key in a text.
 SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"
 
+#: How long a key may be that was made elsewhere and imported by its digest.
+FOREIGN_MINIMUM, FOREIGN_MAXIMUM = 16, 512
+
 _WHOLE = re.compile(r"atk_[0-9A-Za-z]{36}", re.ASCII)
 
 
@@ -35,6 +38,16 @@ def generate() -> str:
 def is_well_formed(key: str) -> bool:
     """Whether this could be one of our keys: a typo or a cut-off paste fails here, without the database."""
     return _WHOLE.fullmatch(key) is not None and _checksum(key[:-CHECKSUM_LENGTH]) == key[-CHECKSUM_LENGTH:]
+
+
+def may_be_a_key(text: str) -> bool:
+    """Whether it is worth asking the database.
+
+    Keys that were imported have a form of their own, of visible ASCII characters and without our prefix.
+    """
+    if text.startswith(PREFIX):
+        return is_well_formed(text)
+    return FOREIGN_MINIMUM <= len(text) <= FOREIGN_MAXIMUM and text.isascii() and text.isprintable()
 
 
 def digest(key: str) -> str:

@@ -31,7 +31,7 @@ from rest_framework.utils.mediatypes import media_type_matches
 from rest_framework.utils.urls import remove_query_param
 
 from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
-from apikeys import tokens
+from apikeys import exposure, tokens
 
 from . import maintenance
 
@@ -49,6 +49,7 @@ def answer(request: HttpRequest) -> HttpResponse:
     """Take a request under /v2 through the gates that come before its key, then to its view."""
     try:
         if not settings.ALLOW_HTTP and not request.is_secure():
+            exposure.note(request.META)
             raise NotPermitted("HTTPS is required.")
         request.get_host()  # raises DisallowedHost: links lead where this says
         state = maintenance.current()
@@ -156,7 +157,6 @@ def _plain(value: Any) -> Any:
 class Pagination(CursorPagination):
     """`{"results": […], "next": URL|null}` and a `Link` header (RFC 8288). `limit` is 1 to 100."""
 
-    ordering = ("-created_at", "-id")
     page_size = 50
     max_page_size = 100
     page_size_query_param = "limit"
@@ -166,6 +166,10 @@ class Pagination(CursorPagination):
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= self.max_page_size):
             raise Invalid("The limit is out of range.", errors={"limit": ["Choose a whole number from 1 to 100."]})
         return int(text)
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
+        """Every model says itself what is newest first."""
+        return tuple(queryset.model._meta.ordering)
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         page: list[Any] | None = super().paginate_queryset(queryset, request, view)

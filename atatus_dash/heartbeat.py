@@ -1,6 +1,6 @@
-"""One thread per process for what must not happen on a request: reading maintenance, writing usage.
+"""Threads for what must not happen on a request: reading maintenance, writing usage, sending mail.
 
-It is no daemon and has no `atexit`: some servers never run those, and what was counted last would be
+The heartbeat is no daemon and has no `atexit`: some servers never run those, and what was counted last would be
 lost. It waits on the main thread instead, and when that ends it flushes once more.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from apikeys import usage
+from apikeys import exposure, notices, usage
 
 from . import maintenance
 
@@ -21,13 +21,17 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at the maintenance state: every process obeys within a second.
 INTERVAL = 0.5
 
+#: Seconds between two looks for notices of other processes, such as a command's.
+MAIL_INTERVAL = 60
+
 _started = threading.Lock()
 
 
 def start() -> None:
-    """Start the thread, once per process."""
+    """Start the threads, once per process."""
     if _started.acquire(blocking=False):
         threading.Thread(target=_run, name="heartbeat").start()
+        threading.Thread(target=_send_mail, name="mail").start()
 
 
 def _run() -> None:
@@ -38,6 +42,7 @@ def _run() -> None:
         beats.beat(maintenance.refresh)
         if time.monotonic() >= next_flush:
             beats.beat(usage.flush)
+            beats.beat(exposure.examine)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
         close_old_connections()
         main.join(INTERVAL)
@@ -45,13 +50,27 @@ def _run() -> None:
     connection.close()
 
 
+def _send_mail() -> None:
+    """Send notices soon after they are committed. Its own thread, because a mail server may be slow."""
+    main = threading.main_thread()
+    beats = Beats()
+    next_look = 0.0
+    while main.is_alive():
+        if notices.pending.is_set() or time.monotonic() >= next_look:
+            beats.beat(notices.deliver)
+            next_look = time.monotonic() + MAIL_INTERVAL
+        close_old_connections()
+        main.join(INTERVAL)
+    connection.close()
+
+
 class Beats:
     """Runs tasks whatever they met the last time. A database out of reach is told once, not twice a second."""
 
     def __init__(self) -> None:
-        self._failing: set[Callable[[], None]] = set()
+        self._failing: set[Callable[[], object]] = set()
 
-    def beat(self, task: Callable[[], None]) -> None:
+    def beat(self, task: Callable[[], object]) -> None:
         try:
             task()
         except Error as error:

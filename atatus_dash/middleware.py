@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from accounts.errors import DomainError, NotPermitted
-from apikeys import networks, usage
+from apikeys import networks, sunset, usage
 
 from . import api, maintenance
 from .logs import request_id
@@ -106,6 +106,8 @@ class ApiMiddleware:
             if outcome is not None:
                 response.headers["RateLimit-Policy"] = outcome.policy_header
                 response.headers["RateLimit"] = outcome.header
+            for name, value in sunset.headers(credential.key).items():
+                response.headers[name] = value
             usage.count(request, credential, response.status_code)
         return response
 

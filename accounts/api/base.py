@@ -61,7 +61,7 @@ class APIView(DRFAPIView):
     def body(self) -> Any:
         """The body, without the key if that is where it stood: it is no field of the item."""
         fields: Any = self.request.data
-        if self.credential.place == "body":
+        if self.credential is not None and self.credential.place == "body":
             fields = fields.copy()
             fields.pop("api_key", None)
         return fields
@@ -78,15 +78,22 @@ class APIView(DRFAPIView):
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
+    def filters(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+        """The query string's filters that are set, or `ValidationError`."""
+        serializer = serializer_class(data=self.request.query_params.dict())
+        serializer.is_valid(raise_exception=True)
+        return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
+
     def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[Any]]) -> Response:
         """One page of a list, newest first."""
         paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
         return paginator.get_paginated_response(serializer_class(instance=rows, many=True).data)
 
-    def created(self, data: Mapping[str, Any]) -> Response:
-        """201 with the new item and, in `Location`, where it is."""
-        location = self.request.build_absolute_uri(f"{self.request.path.rstrip('/')}/{data['id']}")
+    def created(self, data: Mapping[str, Any], collection: str | None = None) -> Response:
+        """201 with the new item and, in `Location`, where it is: in its collection, by default this path."""
+        collection = collection or self.request.path.rstrip("/")
+        location = self.request.build_absolute_uri(f"{collection}/{data['id']}")
         return Response(data, status=201, headers={"Location": location})
 
 

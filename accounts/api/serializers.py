@@ -3,7 +3,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from ..models import Account, Deployment, Project
+from ..models import Account, AuditEvent, Deployment, Project
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -20,7 +20,15 @@ class StrictSerializer(serializers.Serializer[Any]):
 class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
     class Meta:
         model = Account
-        fields = ["slug", "name", "created_at"]
+        fields = [
+            "slug",
+            "name",
+            "max_key_lifetime_days",
+            "accepts_query",
+            "accepts_body",
+            "revoke_exposed_keys",
+            "created_at",
+        ]
         read_only_fields = ["slug", "created_at"]
 
 
@@ -43,3 +51,28 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
         if isinstance(data, Mapping):
             data = {name: value for name, value in data.items() if value not in (None, "")}
         return super().to_internal_value(data)
+
+
+class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
+    actor = serializers.SerializerMethodField()
+    target = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AuditEvent
+        fields = ["id", "at", "event", "actor", "target", "address", "request_id", "changes"]
+
+    def get_actor(self, event: AuditEvent) -> dict[str, str]:
+        return {"kind": event.actor_kind, "id": event.actor_id, "label": event.actor_label}
+
+    def get_target(self, event: AuditEvent) -> dict[str, str]:
+        return {"kind": event.target_kind, "id": event.target_id, "label": event.target_label}
+
+
+class AuditFilterSerializer(serializers.Serializer[Any]):
+    """`since` is included, `until` is not."""
+
+    actor = serializers.CharField(required=False, allow_blank=True)
+    event = serializers.CharField(required=False, allow_blank=True)
+    target = serializers.CharField(required=False, allow_blank=True)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)

@@ -8,4 +8,5 @@ urlpatterns = [
     path("projects/<id:project_id>", views.ProjectView.as_view()),
     path("projects/<id:project_id>/deployments", views.DeploymentsView.as_view()),
     path("projects/<id:project_id>/deployments/<id:deployment_id>", views.DeploymentView.as_view()),
+    path("audit-events", views.AuditEventsView.as_view()),
 ]

@@ -1,14 +1,23 @@
-"""The account, its projects and their deployments, for programs."""
+"""The account, its projects and their deployments, and its audit log, for programs."""
+
+from typing import cast
 
 from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import services
-from ..models import Account, Deployment, Project
+from ..models import Account, AuditEvent, Deployment, Project
 from ..policy import Permission
+from ..services import AccountSettings
 from .base import APIView, item_or_404
-from .serializers import AccountSerializer, DeploymentSerializer, ProjectSerializer
+from .serializers import (
+    AccountSerializer,
+    AuditEventSerializer,
+    AuditFilterSerializer,
+    DeploymentSerializer,
+    ProjectSerializer,
+)
 
 
 class AccountView(APIView):
@@ -18,9 +27,8 @@ class AccountView(APIView):
         return Response(AccountSerializer(Account.objects.get(pk=self.actor.account.id)).data)
 
     def patch(self, request: Request) -> Response:
-        fields = self.validated(AccountSerializer, partial=True)
-        account = services.rename_account(actor=self.actor, name=fields.get("name", self.actor.account.name))
-        return Response(AccountSerializer(account).data)
+        fields = cast(AccountSettings, self.validated(AccountSerializer, partial=True))
+        return Response(AccountSerializer(services.change_account(actor=self.actor, **fields)).data)
 
 
 class ProjectsView(APIView):
@@ -101,3 +109,11 @@ class DeploymentView(APIView):
 
     def _deployments(self, project_id: str) -> QuerySet[Deployment]:
         return Deployment.objects.for_account(self.actor.account).filter(project_id=project_id)
+
+
+class AuditEventsView(APIView):
+    permissions = {"GET": Permission.AUDIT_READ}
+
+    def get(self, request: Request) -> Response:
+        events = AuditEvent.objects.for_account(self.actor.account)
+        return self.page(events.matching(**self.filters(AuditFilterSerializer)), AuditEventSerializer)

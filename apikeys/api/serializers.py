@@ -1,12 +1,12 @@
 from typing import Any
 
-from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.api.serializers import StrictSerializer
 
 from .. import networks, rates
-from ..models import APIKey
+from ..models import APIKey, KeyUsage
+from ..services import Overlap
 
 
 class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
@@ -14,7 +14,7 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
 
     allowed_networks = serializers.ListField(child=serializers.CharField(max_length=50), max_length=50, required=False)
     state = serializers.CharField(read_only=True)
-    disabled = serializers.BooleanField(read_only=True)
+    disabled = serializers.BooleanField(required=False)
 
     class Meta:
         model = APIKey
@@ -30,6 +30,8 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
             "expires_at",
             "allowed_networks",
             "rate_limit",
+            "accepts_query",
+            "accepts_body",
             "created_at",
             "created_by",
             "last_used_at",
@@ -46,11 +48,6 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
             "rotated_from",
         ]
 
-    def validate_expires_at(self, value: Any) -> Any:
-        if value is not None and value <= timezone.now():
-            raise serializers.ValidationError("This is in the past.")
-        return value
-
     def validate_allowed_networks(self, value: list[str]) -> list[str]:
         try:
             return [str(networks.parse_network(text)) for text in value]
@@ -65,3 +62,30 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
         return value
+
+
+class RotateSerializer(StrictSerializer):
+    overlap = serializers.ChoiceField(choices=[overlap.value for overlap in Overlap], default=Overlap.DAY.value)
+
+
+class UsageSerializer(serializers.ModelSerializer[KeyUsage]):
+    api_key = serializers.SerializerMethodField()
+
+    class Meta:
+        model = KeyUsage
+        fields = ["day", "api_key", "requests", "succeeded", "client_errors", "throttled", "server_errors"]
+
+    def get_api_key(self, usage: KeyUsage) -> dict[str, str]:
+        return {"id": usage.api_key.id, "name": usage.api_key.name}
+
+
+class UsageFilterSerializer(serializers.Serializer[Any]):
+    """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential."""
+
+    key = serializers.CharField(required=False, allow_blank=True)
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+
+
+class LeakedKeysSerializer(StrictSerializer):
+    credentials = serializers.ListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=1000)

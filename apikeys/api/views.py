@@ -1,17 +1,26 @@
-"""Who am I, and the account's keys, for programs."""
+"""Who am I, the account's keys and their use, and leaked keys, for programs."""
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.base import APIView, item_or_404
 from accounts.policy import KeyPermission, Permission
 
-from .. import services
+from .. import networks, services
 from ..lookup import KeyRecord
-from ..models import APIKey
-from .serializers import APIKeySerializer
+from ..models import APIKey, KeyUsage
+from ..services import Overlap
+from ..throttling import require_not_too_often
+from .serializers import (
+    APIKeySerializer,
+    LeakedKeysSerializer,
+    RotateSerializer,
+    UsageFilterSerializer,
+    UsageSerializer,
+)
 
 
 class WhoAmIView(APIView):
@@ -52,14 +61,60 @@ class APIKeysView(APIView):
 
 
 class APIKeyView(APIView):
-    permissions = {"GET": Permission.API_KEY_READ, "DELETE": Permission.API_KEY_CHANGE}
+    permissions = {
+        "GET": Permission.API_KEY_READ,
+        "PATCH": Permission.API_KEY_CHANGE,
+        "DELETE": Permission.API_KEY_CHANGE,
+    }
 
     def get(self, request: Request, key_id: str) -> Response:
-        return Response(APIKeySerializer(self._api_key(key_id)).data)
+        return Response(APIKeySerializer(_api_key(self, key_id)).data)
+
+    def patch(self, request: Request, key_id: str) -> Response:
+        api_key = _api_key(self, key_id)
+        fields = self.validated(APIKeySerializer, partial=True)
+        return Response(APIKeySerializer(services.change(actor=self.actor, api_key=api_key, **fields)).data)
 
     def delete(self, request: Request, key_id: str) -> Response:
-        services.revoke(actor=self.actor, api_key=self._api_key(key_id))
+        services.revoke(actor=self.actor, api_key=_api_key(self, key_id))
         return Response(status=204)
 
-    def _api_key(self, key_id: str) -> APIKey:
-        return item_or_404(APIKey.objects.for_account(self.actor.account), pk=key_id)
+
+class RotateView(APIView):
+    permissions = {"POST": Permission.API_KEY_CHANGE}
+
+    def post(self, request: Request, key_id: str) -> Response:
+        api_key = _api_key(self, key_id)
+        overlap = Overlap(self.validated(RotateSerializer)["overlap"])
+        issued = services.rotate(actor=self.actor, api_key=api_key, overlap=overlap)
+        return self.created({**APIKeySerializer(issued.api_key).data, "key": issued.secret}, "/v2/api-keys")
+
+
+class UsageView(APIView):
+    """Per day and key, newest day first. Counts are at most a flush old."""
+
+    permissions = {"GET": Permission.USAGE_READ}
+
+    def get(self, request: Request) -> Response:
+        usage = KeyUsage.objects.for_account(self.actor.account).select_related("api_key")
+        return self.page(usage.matching(**self.filters(UsageFilterSerializer)), UsageSerializer)
+
+
+class LeakedKeysView(APIView):
+    """Whoever holds a key may end it. The answer tells nothing about the keys; one address may ask only so often."""
+
+    authentication_classes = ()
+    throttle_classes = ()
+    permission_classes = ()
+    permissions = {"POST": None}
+
+    def post(self, request: Request) -> Response:
+        address = request.META["REMOTE_ADDR"]
+        require_not_too_often("reported:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
+        secrets = self.validated(LeakedKeysSerializer)["credentials"]
+        services.report(secrets=secrets, address=address, request_id=request._request.request_id)  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)
+
+
+def _api_key(view: APIView, key_id: str) -> APIKey:
+    return item_or_404(APIKey.objects.for_account(view.actor.account), pk=key_id)

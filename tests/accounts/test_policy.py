@@ -15,7 +15,7 @@ ADMINISTER = {
     Permission.AUDIT_READ,
     Permission.ACCOUNT_CHANGE,
 }
-OWN = {Permission.ACCOUNT_TRANSFER, Permission.ACCOUNT_CLOSE}
+OWN = {Permission.ACCOUNT_TRANSFER, Permission.ACCOUNT_CLOSE, Permission.API_KEY_IMPORT}
 MEMBERS = {Permission.MEMBER_READ}
 
 # The table of who may do what, as it is documented, row by row.

@@ -94,7 +94,7 @@ def test_an_event_tells_who_did_what_from_where(cast, rf):
 
 
 def test_a_change_that_changes_nothing_is_no_event(cast, rf):
-    services.rename_account(actor=actor_of(cast.owner, cast.account, rf), name="Acme")
+    services.change_account(actor=actor_of(cast.owner, cast.account, rf), name="Acme")
     assert not AuditEvent.objects.filter(event=Event.ACCOUNT_CHANGED).exists()
 
 
@@ -136,7 +136,7 @@ def test_services_refuse_whoever_may_not_whatever_door_they_come_through(cast, r
     actor = actor_of(getattr(cast, role), cast.account, rf)
     project = factories.make_project(cast.account)
     calls = [
-        lambda: services.rename_account(actor=actor, name="Other"),
+        lambda: services.change_account(actor=actor, name="Other"),
         lambda: services.create_project(actor=actor, name="web"),
         lambda: services.change_project(actor=actor, project=project, name="site"),
         lambda: services.create_deployment(actor=actor, project=project, revision="1"),

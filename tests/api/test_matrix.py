@@ -31,7 +31,15 @@ ROUTES = {
         "DELETE": Permission.DEPLOYMENT_CHANGE,
     },
     "v2/api-keys": {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE},
-    "v2/api-keys/<id:key_id>": {"GET": Permission.API_KEY_READ, "DELETE": Permission.API_KEY_CHANGE},
+    "v2/api-keys/<id:key_id>": {
+        "GET": Permission.API_KEY_READ,
+        "PATCH": Permission.API_KEY_CHANGE,
+        "DELETE": Permission.API_KEY_CHANGE,
+    },
+    "v2/api-keys/<id:key_id>/rotate": {"POST": Permission.API_KEY_CHANGE},
+    "v2/audit-events": {"GET": Permission.AUDIT_READ},
+    "v2/usage": {"GET": Permission.USAGE_READ},
+    "v2/leaked-keys": {"POST": None},
 }
 
 
@@ -89,9 +97,16 @@ def test_a_key_reaches_what_its_power_covers_and_nothing_else(cast, things, rout
     if method not in ROUTES[route]:
         assert status == 405
     elif ROUTES[route][method] is None or ROUTES[route][method] in KEY_GRANTS[role, permission.value]:
-        assert status in (200, 201, 204, 400)
+        beyond_its_power = route.endswith("/rotate") and permission == KeyPermission.WRITE
+        assert status == 403 if beyond_its_power else status in (200, 201, 204, 400)
     else:
         assert status == 403
+
+
+WISHES = {
+    "v2/projects/<id:project_id>/deployments": {"revision": "1"},
+    "v2/api-keys/<id:key_id>/rotate": {"overlap": "none"},
+}
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
@@ -107,6 +122,8 @@ def test_another_accounts_items_are_not_there(cast, things, route, method):
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
 def test_lists_hold_nothing_of_another_account(cast, things, route):
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
-    text = stranger.get("/" + route).content.decode()
+    response = stranger.get("/" + route)
+    text = response.content.decode()
+    assert response.status_code == 200
     assert not any(value in text for value in things.values())
     assert "Acme" not in text

@@ -27,6 +27,10 @@ def test_the_account_is_read_by_any_reading_key(program, cast):
     assert program.get("/v2/account").json() == {
         "slug": "acme",
         "name": "Acme",
+        "max_key_lifetime_days": None,
+        "accepts_query": True,
+        "accepts_body": True,
+        "revoke_exposed_keys": False,
         "created_at": cast.account.created_at.isoformat().replace("+00:00", "Z"),
     }
 
@@ -215,6 +219,8 @@ def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator, cast)
         "expires_at": None,
         "allowed_networks": [],
         "rate_limit": None,
+        "accepts_query": True,
+        "accepts_body": True,
         "created_at": body["created_at"],
         "created_by": "Root",
         "last_used_at": None,

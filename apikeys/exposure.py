@@ -1,0 +1,45 @@
+"""Keys that were seen in the clear. A request over plain HTTP is refused unread; what it carried is looked at later.
+
+So the answer, and the time it takes, tell nothing about the key.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+
+from django.core.exceptions import SuspiciousOperation
+from django.db import DatabaseError
+
+from . import services, tokens
+from .authentication import in_headers, in_query_string
+from .models import APIKey
+
+logger = logging.getLogger(__name__)
+
+_FIELDS = ("HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR")
+
+# A flood of plain requests pushes the oldest out rather than filling the memory.
+_seen: deque[dict[str, str]] = deque(maxlen=256)
+
+
+def note(meta: Mapping[str, str]) -> None:
+    """Keep what a refused request carried, for `examine`."""
+    _seen.append({field: meta.get(field, "") for field in _FIELDS})
+
+
+def examine() -> None:
+    """Flag the good keys among what was kept."""
+    while _seen:
+        carried = _seen.popleft()
+        try:
+            _flag(carried)
+        except (DatabaseError, SuspiciousOperation) as error:
+            logger.warning("A request over plain HTTP could not be examined: %s", error)
+
+
+def _flag(carried: Mapping[str, str]) -> None:
+    secrets = {*in_headers(carried), *in_query_string(carried)}
+    digests = [tokens.digest(secret) for secret in secrets if tokens.may_be_a_key(secret)]
+    if digests:
+        for api_key in APIKey.objects.filter(digest__in=digests):
+            services.expose(api_key=api_key, address=carried["REMOTE_ADDR"])

@@ -1,0 +1,89 @@
+"""Reading keys that were made elsewhere: CSV with the columns name, permission, digest, mask and expiry."""
+
+import csv
+import io
+import re
+from datetime import UTC, datetime
+
+from django.utils import timezone
+
+from accounts.errors import Invalid
+from accounts.policy import KeyPermission
+
+from .services import ImportedKey
+
+COLUMNS = ("name", "permission", "digest", "mask", "expiry")
+MAXIMUM_ROWS = 10_000
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def read(text: str) -> list[ImportedKey]:
+    """The keys of a CSV file. Raises `Invalid`, with the sentences of each wrong line.
+
+    The first line names the columns; mask and expiry (ISO 8601, empty for never) may be missing.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    given = [name.strip().lower() for name in reader.fieldnames or ()]
+    if missing := [name for name in COLUMNS[:3] if name not in given]:
+        raise Invalid(f"The first line has to name the columns; missing: {', '.join(missing)}.")
+    if unknown := [name for name in given if name not in COLUMNS]:
+        raise Invalid(f"These columns are unknown: {', '.join(unknown)}.")
+    reader.fieldnames = given
+    keys: list[ImportedKey] = []
+    errors: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for row in reader:
+        values = {name: (row.get(name) or "").strip() for name in COLUMNS}
+        sentences = _problems(values, seen)
+        if sentences:
+            errors[f"line {reader.line_num}"] = sentences
+        else:
+            keys.append(_key(values))
+        seen.add(values["digest"].lower())
+    if errors:
+        raise Invalid("Some lines can't be read.", errors=errors)
+    if not keys:
+        raise Invalid("The file holds no keys.")
+    if len(keys) > MAXIMUM_ROWS:
+        raise Invalid(f"Import at most {MAXIMUM_ROWS:,} keys at a time.")
+    return keys
+
+
+def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
+    sentences = []
+    if not 1 <= len(values["name"]) <= 100:
+        sentences.append("The name needs 1 to 100 characters.")
+    if values["permission"] not in set(KeyPermission):
+        sentences.append(f"The permission is one of {', '.join(KeyPermission)}.")
+    if _DIGEST.fullmatch(values["digest"].lower()) is None:
+        sentences.append("The digest is a SHA-256 of 64 hexadecimal digits.")
+    elif values["digest"].lower() in seen:
+        sentences.append("This digest stands in the file twice.")
+    if len(values["mask"]) > 20:
+        sentences.append("The mask has at most 20 characters: it is shown to people and must not hold the key.")
+    try:
+        expires_at = _expiry(values["expiry"])
+    except ValueError:
+        sentences.append("The expiry is a time such as 2027-01-31T12:00:00Z, or empty.")
+    else:
+        if expires_at is not None and expires_at <= timezone.now():
+            sentences.append("The expiry is in the past.")
+    return sentences
+
+
+def _expiry(text: str) -> datetime | None:
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _key(values: dict[str, str]) -> ImportedKey:
+    return ImportedKey(
+        name=values["name"],
+        permission=KeyPermission(values["permission"]),
+        digest=values["digest"].lower(),
+        mask=values["mask"] or f"sha256:{values['digest'][:8].lower()}…",
+        expires_at=_expiry(values["expiry"]),
+    )

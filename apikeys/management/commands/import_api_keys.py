@@ -1,0 +1,34 @@
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts import policy
+from accounts.errors import Invalid
+from accounts.models import Account
+from apikeys import imports, services
+
+
+class Command(BaseCommand):
+    help = "Import keys that were made elsewhere from CSV with the columns name, permission, digest, mask and expiry."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", help="the CSV file, or - for standard input")
+        parser.add_argument("--account", required=True, metavar="SLUG")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        account = Account.objects.filter(slug=options["account"]).first()
+        if account is None:
+            raise CommandError(f"There is no account {options['account']}.")
+        try:
+            text = sys.stdin.read() if options["file"] == "-" else Path(options["file"]).read_text(encoding="utf-8")
+            rows = imports.read(text)
+            imported = services.import_keys(actor=policy.system(account.ref, "Command line"), rows=rows)
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"The file can't be read: {error}") from error
+        except Invalid as error:
+            lines = [f"{line}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
+            raise CommandError("\n".join([error.message, *lines])) from None
+        self.stdout.write(f"{len(imported)} keys imported")

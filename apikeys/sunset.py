@@ -1,0 +1,22 @@
+"""Telling a program that its key is about to end: `Deprecation` (RFC 9745) and `Sunset` (RFC 8594)."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.utils.http import http_date
+
+from .lookup import KeyRecord
+
+WARNED_BEFORE = timedelta(days=7)
+
+
+def headers(key: KeyRecord) -> dict[str, str]:
+    """The headers of an answer to this key: none unless it was rotated or ends within 7 days.
+
+    It counts as deprecated since its rotation, or since 7 days before its end.
+    """
+    if key.expiry is None:
+        return {}
+    since = key.rotation or key.expiry - WARNED_BEFORE
+    if since > datetime.now(UTC):
+        return {}
+    return {"Deprecation": f"@{int(since.timestamp())}", "Sunset": http_date(key.expiry.timestamp())}

@@ -1,0 +1,93 @@
+import hashlib
+import io
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from accounts import policy
+from accounts.errors import Invalid, NotPermitted
+from accounts.policy import GRANTS, Actor, ActorKind, Role
+from apikeys import imports, services
+from apikeys.models import APIKey
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+SECRET = "sk_live_0123456789abcdef"
+DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
+
+
+def csv_of(*lines, header="name,permission,digest,mask,expiry"):
+    return "\n".join([header, *lines])
+
+
+def test_an_imported_key_opens_the_api_though_it_has_a_form_of_its_own(cast):
+    rows = imports.read(csv_of(f"Legacy,read_write,{DIGEST},sk_live_…cdef,"))
+    services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Legacy"
+    assert Program().get("/v2", {"api_key": SECRET}).status_code == 200
+    assert Program(SECRET + "x").get("/v2").json() == {"Message": "API key is invalid!"}
+
+
+def test_only_the_owner_imports(cast):
+    admin = Actor(ActorKind.PERSON, "1", "admin@example.com", cast.account.ref, GRANTS[Role.ADMIN], Role.ADMIN)
+    with pytest.raises(NotPermitted):
+        services.import_keys(actor=admin, rows=imports.read(csv_of(f"a,read,{DIGEST},,")))
+
+
+def test_mask_and_expiry_may_be_missing():
+    key = imports.read(csv_of(f"a,read,{DIGEST.upper()}", header="Name, Permission, Digest"))[0]
+    assert (key.digest, key.mask, key.expires_at) == (DIGEST, f"sha256:{DIGEST[:8]}…", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f",read,{DIGEST},,", "name"),
+        (f"{'x' * 101},read,{DIGEST},,", "name"),
+        (f"a,admin,{DIGEST},,", "permission"),
+        ("a,read,abc,,", "digest"),
+        (f"a,read,{SECRET},,", "digest"),
+        (f"a,read,{DIGEST},{SECRET},", "mask"),
+        (f"a,read,{DIGEST},,soon", "expiry"),
+        (f"a,read,{DIGEST},,2020-01-01", "past"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_problem(line, problem):
+    with pytest.raises(Invalid) as refused:
+        imports.read(csv_of(line))
+    assert problem in " ".join(refused.value.errors["line 2"]).lower()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "name,permission", "name,permission,digest", "name,permission,digest,secret\na,read,x,y"]
+)
+def test_a_file_without_the_columns_or_without_keys_is_refused(text):
+    with pytest.raises(Invalid):
+        imports.read(text)
+
+
+def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
+    with pytest.raises(Invalid):
+        imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{DIGEST},,"))
+    rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
+    services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    other = imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
+    with pytest.raises(Invalid) as refused:
+        services.import_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
+    assert list(refused.value.errors) == ["line 3"]
+    assert APIKey.objects.count() == 1
+
+
+def test_the_command_imports_a_file(cast, tmp_path):
+    file, out = tmp_path / "keys.csv", io.StringIO()
+    file.write_text(csv_of(f"a,read,{DIGEST},,"))
+    call_command("import_api_keys", str(file), "--account", "acme", stdout=out)
+    assert out.getvalue() == "1 keys imported\n"
+    with pytest.raises(CommandError, match="line 2: This key is here already"):
+        call_command("import_api_keys", str(file), "--account", "acme")
+    with pytest.raises(CommandError, match="no account nowhere"):
+        call_command("import_api_keys", str(file), "--account", "nowhere")
+    with pytest.raises(CommandError, match="can't be read"):
+        call_command("import_api_keys", str(tmp_path / "none.csv"), "--account", "acme")

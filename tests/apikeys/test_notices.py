@@ -1,0 +1,147 @@
+import io
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.core import mail
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from accounts import policy
+from accounts.models import AuditEvent
+from apikeys import notices, services
+from apikeys.models import APIKey, KeyUsage, Notice
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def send():
+    call_command("send_notices", stdout=io.StringIO())
+
+
+def subjects():
+    return sorted({message.subject for message in mail.outbox})
+
+
+def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast):
+    issued = factories.make_key(cast.account, name="Deploys")
+    send()
+    assert sorted(message.to[0] for message in mail.outbox) == ["admin@example.com", "owner@example.com"]
+    assert subjects() == ["Acme: the API key Deploys was made"]
+    message = mail.outbox[0]
+    html = message.alternatives[0][0]
+    assert issued.api_key.mask in message.body
+    assert issued.api_key.mask in html
+    assert issued.secret not in message.message().as_string()
+
+
+def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
+    factories.make_key(cast.account, name="<b>a</b>\nBcc: x@example.com")
+    send()
+    assert mail.outbox[0].subject == "Acme: the API key <b>a</b> Bcc: x@example.com was made"
+    assert "&lt;b&gt;" in mail.outbox[0].alternatives[0][0]
+    assert "<b>a</b>" in mail.outbox[0].body
+
+
+@pytest.mark.parametrize(
+    ("left", "tells"),
+    [
+        (timedelta(days=8), None),
+        (timedelta(days=6), "expires within 7 days"),
+        (timedelta(hours=20), "expires within a day"),
+        (timedelta(seconds=-5), "has expired"),
+    ],
+)
+def test_a_key_that_ends_is_told_in_time_and_once(cast, left, tells):
+    factories.make_key(cast.account, name="Deploys", expires_at=timezone.now() + left)
+    send()
+    mail.outbox.clear()
+    Notice.objects.filter(kind=Notice.Kind.CREATED).delete()
+    Notice.objects.all().delete()
+    send()
+    assert subjects() == ([f"Acme: the API key Deploys {tells}"] if tells else [])
+    mail.outbox.clear()
+    send()
+    assert mail.outbox == []
+
+
+def test_an_expired_key_is_one_audit_event(cast):
+    factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=1))
+    send()
+    send()
+    assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
+
+
+def test_a_new_expiry_is_warned_of_anew(cast):
+    key = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=5)).api_key
+    send()
+    services.change(actor=policy.system(cast.account.ref), api_key=key, expires_at=timezone.now() + timedelta(days=6))
+    mail.outbox.clear()
+    send()
+    assert len(mail.outbox) == 2
+
+
+def test_a_revoked_key_is_not_warned_of(cast):
+    factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1), revoked_at=timezone.now())
+    notices.find_due()
+    assert not Notice.objects.exclude(kind=Notice.Kind.CREATED).exists()
+
+
+def test_exposed_and_reported_keys_are_told(cast):
+    exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
+    services.expose(api_key=exposed.api_key, address="203.0.113.7")
+    services.expose(api_key=exposed.api_key, address="203.0.113.7")
+    services.report(secrets=[reported.secret], address="203.0.113.7", request_id="req-1")
+    send()
+    assert [subject for subject in subjects() if "made" not in subject] == [
+        "Acme: the API key A was sent over plain HTTP",
+        "Acme: the API key B was reported as leaked",
+    ]
+
+
+def test_a_mail_server_that_is_away_loses_nothing(cast):
+    factories.make_key(cast.account)
+    with mock.patch("apikeys.notices._send", side_effect=ConnectionRefusedError):
+        assert notices.deliver() == 0
+    assert notices.deliver() == 1
+
+
+def test_a_claim_of_a_process_that_died_lapses(cast):
+    factories.make_key(cast.account)
+    Notice.objects.update(claimed_at=timezone.now())
+    assert notices.deliver() == 0
+    Notice.objects.update(claimed_at=timezone.now() - timedelta(minutes=11))
+    assert notices.deliver() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_processes_at_once_send_nothing_twice(cast):
+    if connection.vendor == "sqlite":
+        pytest.skip("the in-memory database has one connection")
+    for _ in range(10):
+        factories.make_key(cast.account)
+
+    def deliver(_):
+        try:
+            return notices.deliver()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(deliver, range(4))) == 10
+
+
+def test_prune_lets_old_usage_and_notices_go(cast):
+    key = factories.make_key(cast.account).api_key
+    today = timezone.now().date()
+    for days in (0, 399, 401):
+        KeyUsage.objects.create(api_key=key, day=today - timedelta(days=days))
+    Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
+    call_command("prune", stdout=io.StringIO())
+    call_command("prune", stdout=io.StringIO())
+    assert KeyUsage.objects.count() == 2
+    assert not Notice.objects.exists()
+    assert APIKey.objects.count() == 1
