@@ -22,6 +22,7 @@ DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
 .PHONY: run test check bench clean
+.DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
 	@umask 077; $(DATABASE) SECRET_KEY_FILE=.run/secret_key PYTHON=$(BIN)/python sh -c ' \
@@ -35,7 +36,7 @@ run: $(VENV)/installed .run/secret_key
 	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # As an installation would be set up: `check --deploy` tells what that would miss.
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789

@@ -11,7 +11,7 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
@@ -26,6 +26,9 @@ P = ParamSpec("P")
 TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
 
 LAST_ACCOUNT = "last_account"
+
+#: What was typed comes back in an address, and a server takes only so long a one.
+LONGEST_TYPED = 4_000
 
 
 class SignedInRequest(HttpRequest):
@@ -42,11 +45,11 @@ class AccountRequest(SignedInRequest):
     actor: Actor
 
 
-def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Send everybody else to sign-in and back. What a page shows to one person is kept in no shared cache."""
 
     @wraps(view)
-    def page(request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+    def page(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             asked_from = request.htmx.current_url_abs_path if request.htmx else None
             return _send_to(request, settings.LOGIN_URL, back=asked_from or request.get_full_path())
@@ -60,7 +63,7 @@ def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 def account_page(
     permission: Permission, *, of_closed: bool = False
-) -> Callable[[Callable[Concatenate[AccountRequest, P], HttpResponse]], Callable[..., HttpResponse]]:
+) -> Callable[[Callable[Concatenate[AccountRequest, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Let a page be opened only by members with the permission.
 
     Sets `request.account` and `request.actor`. A stranger gets 404, never 403: another tenant's account is
@@ -70,10 +73,10 @@ def account_page(
     A closed account has the pages marked `of_closed`, for its Owner, and no others.
     """
 
-    def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
+    def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @signed_in
         @wraps(view)
-        def page(request: Any, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def page(request: Any, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             membership = (
                 Membership.objects.filter(user=request.user, account__slug=slug).select_related("account").first()
             )
@@ -118,7 +121,8 @@ def recently_authenticated(
 ) -> Callable[Concatenate[AccountRequest, P], HttpResponse]:
     """Ask for the password again when it was last given more than `SUDO_MINUTES` ago, and come back.
 
-    What was typed comes back too: a form that was sent too late is on the page again, filled in.
+    What was typed comes back too, unless it is very long: a form that was sent too late is on the page
+    again, filled in.
     """
 
     @wraps(view)
@@ -127,7 +131,8 @@ def recently_authenticated(
             return view(request, *args, **kwargs)
         typed = request.POST.copy()
         typed.pop("csrfmiddlewaretoken", None)
-        back = f"{request.path}?{typed.urlencode()}" if typed else request.path
+        query = typed.urlencode()
+        back = f"{request.path}?{query}" if query and len(query) <= LONGEST_TYPED else request.get_full_path()
         return _send_to(request, "account_reauthenticate", back=back)
 
     return page

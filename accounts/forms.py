@@ -1,5 +1,6 @@
 """What people type."""
 
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -8,8 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from . import services
+from .audit import Event
 from .errors import DomainError
-from .models import Account, Membership, User
+from .models import Account, AuditEventQuerySet, Membership, User
 from .policy import Role
 
 
@@ -60,6 +62,76 @@ class AccountForm(forms.Form):
         max_length=100,
         help_text="Everybody in the account sees it. Addresses of pages stay as they are.",
     )
+
+
+class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs alone
+    """What holds for every key of the account."""
+
+    class Meta:
+        model = Account
+        fields = ("max_key_lifetime_days", "accepts_query", "accepts_body", "revoke_exposed_keys")
+        labels = {
+            "max_key_lifetime_days": "Longest life of a key, in days",
+            "accepts_query": "Accept keys in the query string",
+            "accepts_body": "Accept keys in the body",
+            "revoke_exposed_keys": "Revoke keys seen over plain HTTP",
+        }
+        help_texts = {
+            "max_key_lifetime_days": "Left empty, keys may live for ever. Keys that are there keep their expiry.",
+            "accepts_query": "Addresses end up in histories and in other people's logs. Off, such a key gets 403.",
+            "accepts_body": "Older clients send it there. Off, such a key gets 403.",
+            "revoke_exposed_keys": "Otherwise they are pointed out here and by mail.",
+        }
+
+
+class AuditFilter(forms.Form):
+    """The filters of the audit log, as they stand in its address. Days are in UTC, both included."""
+
+    SUBJECTS = {
+        "account": "Account",
+        "member": "Members",
+        "project": "Projects",
+        "deployment": "Deployments",
+        "api_key": "API keys",
+    }
+
+    actor = forms.CharField(
+        label="Who", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name, e-mail or id"})
+    )
+    event = forms.ChoiceField(label="What", required=False)
+    target = forms.CharField(
+        label="To what", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name or id"})
+    )
+    since = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["event"].choices = [("", "Anything"), *self._events()]  # type: ignore[attr-defined]  # a ChoiceField
+
+    def _events(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for event in Event:
+            subject, _, verb = event.partition(".")
+            label = self.SUBJECTS.get(subject, subject.replace("_", " ").capitalize())
+            group = groups.setdefault(label, [(subject, f"{label}: anything")])
+            group.append((event.value, f"{label}: {verb.replace('_', ' ')}"))
+        return list(groups.items())
+
+    def apply(self, events: AuditEventQuerySet) -> AuditEventQuerySet:
+        """The events that match. A filter that can't be read is told on the page and matches nothing."""
+        if not self.is_valid():
+            return events.none()
+        since, until = self.cleaned_data.pop("since"), self.cleaned_data.pop("until")
+        return events.matching(
+            **self.cleaned_data,
+            since=since and datetime.combine(since, time.min, UTC),
+            until=until and datetime.combine(until, time.min, UTC) + timedelta(days=1),
+        )
+
+    @property
+    def is_set(self) -> bool:
+        return any(field.value() for field in self)
 
 
 class ProjectForm(forms.Form):

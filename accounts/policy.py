@@ -181,4 +181,6 @@ def require(actor: Actor, permission: Permission) -> None:
     if actor.kind == ActorKind.KEY and actor.role is not None and permission in GRANTS[actor.role]:
         missing = KeyPermission.READ if permission.reads else KeyPermission.WRITE
         raise NotPermitted(f"This API key does not have the {missing.label} permission.")
+    if permission not in GRANTS[Role.ADMIN]:
+        raise NotPermitted("This item is for the Owner only.")
     raise NotPermitted("This item is for administrators only.")

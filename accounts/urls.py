@@ -29,8 +29,11 @@ people: list[URLPattern] = [
 
 account_settings: list[URLPattern | URLResolver] = [
     path("", account.general, name="general"),
+    path("key-policy/", account.key_policy, name="key_policy"),
     path("members/", include(people)),
     path("audit-log/", account.audit_log, name="audit_log"),
+    path("audit-log/export.csv", account.export_audit_log, {"kind": "csv"}, name="audit_log_csv"),
+    path("audit-log/export.json", account.export_audit_log, {"kind": "json"}, name="audit_log_json"),
     path("two-factor/", ownership.two_factor, name="two_factor"),
     path("transfer/", ownership.transfer, name="transfer"),
     path("transfer/accept/", ownership.accept_transfer, name="accept_transfer"),

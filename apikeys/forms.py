@@ -1,28 +1,47 @@
 """What people type about keys."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
 
 from django import forms
+from django.db.models import F, OrderBy
+from django.http import QueryDict
 from django.utils import timezone
 
 from accounts import ids
+from accounts.errors import DomainError, Invalid
+from accounts.models import Account
 from accounts.policy import KeyPermission
 
-from . import networks, rates
-from .models import APIKeyQuerySet, State
+from . import imports, networks, rates
+from .models import APIKey, APIKeyQuerySet, State
+from .services import ImportedKey, Overlap
 
-AT = "at"
+AT, KEEP, NEVER = "at", "keep", ""
+LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}
+
+#: More lines of a file than this are not told to be wrong one by one.
+ERRORS_SHOWN = 20
 
 
-class APIKeyForm(forms.Form):
-    """A new key. It carries the key's id from the start, so that sending it twice makes one key."""
+class RefusableForm(forms.Form):
+    """A form that can tell what a service refused about it."""
 
-    id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
+    def refuse(self, error: DomainError) -> None:
+        """Show the error at the fields it is about, or at the whole form."""
+        for name, sentences in (error.errors or {}).items():
+            self.add_error(name if name in self.fields else None, list(sentences))
+        if not error.errors:
+            self.add_error(None, error.message)
+
+
+class KeySettingsForm(RefusableForm):
+    """What may be said about a key. `account` has the last word on how long it lives."""
+
     name = forms.CharField(
         label="API Key Name",
         max_length=100,
-        widget=forms.TextInput({"autofocus": True, "autocomplete": "off"}),
+        widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Say who or what will use it, so that you recognise it in a year.",
     )
     permission = forms.ChoiceField(
@@ -32,11 +51,7 @@ class APIKeyForm(forms.Form):
         error_messages={"required": "Choose what the key may do."},
     )
     description = forms.CharField(required=False, max_length=1000, widget=forms.Textarea({"rows": 2}))
-    expiry = forms.ChoiceField(
-        label="Expires",
-        required=False,
-        choices=[("", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year"), (AT, "On a date")],
-    )
+    expiry = forms.ChoiceField(label="Expires", required=False)
     expires_at = forms.DateTimeField(
         label="Expires on",
         required=False,
@@ -54,6 +69,13 @@ class APIKeyForm(forms.Form):
         widget=forms.TextInput({"data-example": "100/minute", "autocomplete": "off"}),
         help_text="Requests per second, minute, hour or day. Left empty, the server's limit holds.",
     )
+    accepts_query = forms.BooleanField(
+        label="Accept it in the query string",
+        required=False,
+        initial=True,
+        help_text="Addresses end up in histories and in other people's logs.",
+    )
+    accepts_body = forms.BooleanField(label="Accept it in the body", required=False, initial=True)
     administrator = forms.BooleanField(
         label="Administrator access",
         required=False,
@@ -61,21 +83,51 @@ class APIKeyForm(forms.Form):
     )
 
     #: What stands under "More options".
-    OPTIONS = ("description", "expiry", "expires_at", "allowed_networks", "rate_limit", "administrator")
+    OPTIONS = (
+        *("description", "expiry", "expires_at", "allowed_networks", "rate_limit"),
+        *("accepts_query", "accepts_body", "administrator"),
+    )
+
+    def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.longest = account.max_key_lifetime_days
+        self.fields["expiry"].choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]  # type: ignore[attr-defined]  # a ChoiceField
+        if self.longest:
+            self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
+
+    @classmethod
+    def reopened(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
+        """The form as it stands at first, or as it was typed before the password was asked for again.
+
+        A box that was not ticked is in no address, so a form that was sent says so of all of them.
+        """
+        if "expiry" in typed:
+            boxes = [name for name, field in cls.base_fields.items() if isinstance(field, forms.BooleanField)]
+            initial = {**initial, **typed.dict(), **{name: name in typed for name in boxes}}
+        else:
+            initial = {**initial, **typed.dict()}
+        return cls(initial=initial, **about)
+
+    def first_choices(self) -> list[tuple[str, str]]:
+        """What stands above the lifetimes."""
+        return [] if self.longest else [(NEVER, "Never")]
+
+    def _lifetimes(self) -> list[tuple[str, str]]:
+        offered = {days: label for days, label in LIFETIMES.items() if self.longest is None or days <= self.longest}
+        if self.longest and self.longest not in offered:
+            offered[self.longest] = f"In {_days(self.longest)}"
+        return [(str(days), label) for days, label in offered.items()]
 
     @property
     def has_options(self) -> bool:
         """Whether anything under "More options" is set or refused, and has to be seen."""
-        return any(self[name].value() or self[name].errors for name in self.OPTIONS)
+        return bool(self.longest) or any(
+            self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
+            for name in self.OPTIONS
+        )
 
-    @property
-    def terms(self) -> dict[str, Any]:
-        """What `services.issue` is told."""
-        terms = {name: value for name, value in self.cleaned_data.items() if name != "expiry"}
-        return {**terms, "permission": KeyPermission(terms["permission"])}
-
-    def clean_id(self) -> str:
-        return self.cleaned_data["id"] or ids.new_key_id()
+    def clean_description(self) -> str:
+        return str(self.cleaned_data["description"]).replace("\r\n", "\n")
 
     def clean_allowed_networks(self) -> list[str]:
         lines = [line for line in self.cleaned_data["allowed_networks"].split() if line]
@@ -97,9 +149,13 @@ class APIKeyForm(forms.Form):
         expiry = self.cleaned_data.get("expiry")
         if expiry == AT:
             self._check_expires_at()
-        else:
-            days = int(expiry) if expiry else None
-            self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=days) if days else None
+        elif expiry is not None and expiry != KEEP:
+            self._check_lifetime(int(expiry) if expiry else None)
+
+    def _check_lifetime(self, days: int | None) -> None:
+        if days is None and self.longest:
+            self.add_error("expiry", "Say when the key expires.")
+        self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=days) if days else None
 
     def _check_expires_at(self) -> None:
         if "expires_at" in self.errors:
@@ -109,25 +165,204 @@ class APIKeyForm(forms.Form):
             self.add_error("expires_at", "Say when the key expires.")
         elif when <= timezone.now():
             self.add_error("expires_at", "This is in the past.")
+        elif self.longest and when > (latest := timezone.now() + timedelta(days=self.longest)):
+            self.add_error("expires_at", f"This is too late: {latest.day} {latest:%B %Y} is the latest.")
+
+
+class APIKeyForm(KeySettingsForm):
+    """A new key. It carries the key's id from the start, so that sending it twice makes one key."""
+
+    id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].widget.attrs["autofocus"] = True
+        self.fields["expiry"].initial = str(self.longest) if self.longest else NEVER
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What `services.issue` is told."""
+        terms = {name: value for name, value in self.cleaned_data.items() if name != "expiry"}
+        return {**terms, "permission": KeyPermission(terms["permission"])}
+
+    def clean_id(self) -> str:
+        return self.cleaned_data["id"] or ids.new_key_id()
+
+
+class EditKeyForm(KeySettingsForm):
+    """Settings of a key that is there. Its expiry stays as it is unless another is chosen."""
+
+    def __init__(self, *args: Any, api_key: APIKey, **kwargs: Any) -> None:
+        self.api_key = api_key
+        super().__init__(*args, **kwargs)
+
+    def first_choices(self) -> list[tuple[str, str]]:
+        at = self.api_key.expires_at
+        kept = f"As now: {at.day} {at:%b %Y, %H:%M} UTC" if at else "As now: never"
+        return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
+
+    @staticmethod
+    def settings_of(api_key: APIKey) -> dict[str, Any]:
+        """The form's initial values."""
+        same = ("name", "permission", "description", "accepts_query", "accepts_body", "administrator")
+        return {
+            **{name: getattr(api_key, name) for name in same},
+            "expiry": KEEP,
+            "allowed_networks": "\n".join(api_key.allowed_networks),
+            "rate_limit": api_key.rate_limit or "",
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `services.change` is told."""
+        kept = self.cleaned_data["expiry"] == KEEP
+        left_out = {"expiry", "expires_at"} if kept else {"expiry"}
+        return {name: value for name, value in self.cleaned_data.items() if name not in left_out}
+
+    def clean_expiry(self) -> str:
+        chosen = str(self.cleaned_data["expiry"])
+        return {"never": NEVER, "": KEEP}.get(chosen, chosen)
+
+
+class RotateForm(forms.Form):
+    """How long the old key goes on. It carries the successor's id, so that sending it twice makes one key."""
+
+    id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
+    overlap = forms.ChoiceField(
+        choices=[
+            (Overlap.NONE.value, "Not at all"),
+            (Overlap.HOUR.value, "For 1 hour"),
+            (Overlap.DAY.value, "For 24 hours"),
+            (Overlap.WEEK.value, "For 7 days"),
+        ],
+        initial=Overlap.DAY.value,
+        widget=forms.RadioSelect,
+        error_messages={"required": "Choose how long the old key goes on."},
+    )
+
+    def clean_id(self) -> str:
+        return self.cleaned_data["id"] or ids.new_key_id()
+
+    def ends(self, api_key: APIKey) -> dict[str, datetime | None]:
+        """When the old key would end, for every choice; None is at once."""
+        now = timezone.now()
+        ends: dict[str, datetime | None] = {Overlap.NONE.value: None}
+        for overlap in (Overlap.HOUR, Overlap.DAY, Overlap.WEEK):
+            end = now + overlap.length
+            ends[overlap.value] = min(end, api_key.expires_at) if api_key.expires_at else end
+        return ends
+
+
+class ImportForm(RefusableForm):
+    """Keys that were made elsewhere, as a file or pasted."""
+
+    file = forms.FileField(
+        label="CSV file", required=False, widget=forms.ClearableFileInput({"accept": ".csv,text/csv,text/plain"})
+    )
+    text = forms.CharField(
+        label="Or paste it here",
+        required=False,
+        widget=forms.Textarea({"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
+    )
+
+    MAXIMUM_BYTES = 4 * 1024 * 1024
+
+    rows: list[ImportedKey]
+
+    def clean(self) -> None:
+        file, text = self.cleaned_data.get("file"), self.cleaned_data.get("text")
+        if self.errors:
+            return
+        if bool(file) == bool(text):
+            self.add_error("file", "Choose a file or paste its lines, one of both.")
+            return
+        try:
+            self.rows = imports.read(self._content(file) if file else str(text))
+        except Invalid as error:
+            self.refuse(error)
+
+    def refuse(self, error: DomainError) -> None:
+        lines = [f"{line.capitalize()}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
+        if len(lines) > ERRORS_SHOWN:
+            lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} lines more."]
+        self.add_error("file" if self.cleaned_data.get("file") else "text", [error.message, *lines])
+
+    def _content(self, file: Any) -> str:
+        if file.size > self.MAXIMUM_BYTES:
+            raise Invalid("The file is larger than 4 MiB.")
+        try:
+            return str(file.read().decode("utf-8"))
+        except UnicodeDecodeError:
+            raise Invalid("The file is not UTF-8 text.") from None
+
+
+class Order(NamedTuple):
+    """A column's heading: what a click on it sorts by, and how the list is sorted by it now, for `aria-sort`."""
+
+    next: str
+    direction: str
 
 
 class KeyFilter(forms.Form):
-    """The search and the filter of the list, as they stand in its address. What can't be read filters nothing."""
+    """Search, filter and order of the list, as they stand in its address. What can't be read changes nothing."""
 
     STATES = {
-        "": ("All", ()),
-        "active": ("Active", (State.ACTIVE,)),
-        "disabled": ("Disabled", (State.DISABLED,)),
-        "ended": ("Ended", (State.REVOKED, State.EXPIRED)),
+        "": "All",
+        "active": "Active",
+        "expiring": "Expiring",
+        "disabled": "Disabled",
+        "ended": "Ended",
     }
+    #: What each order sorts by, and whether its first click starts at the far end: the newest, the last used.
+    ORDERS = {
+        "name": ("name", False),
+        "created": ("created_at", True),
+        "used": ("last_used_at", True),
+        "expires": ("expires_at", False),
+    }
+    NEWEST = "-created"
 
     q = forms.CharField(required=False, max_length=100)
-    state = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in STATES.items()])
+    state = forms.ChoiceField(required=False, choices=list(STATES.items()))
+    sort = forms.ChoiceField(required=False, choices=[(sign + name, name) for name in ORDERS for sign in ("", "-")])
 
     def apply(self, keys: APIKeyQuerySet) -> APIKeyQuerySet:
         self.is_valid()
         if text := self.cleaned_data.get("q"):
             keys = keys.search(text)
-        if states := self.STATES[self.cleaned_data.get("state", "")][1]:
-            keys = keys.in_state(*states)
-        return keys
+        match self.cleaned_data.get("state"):
+            case "active":
+                keys = keys.in_state(State.ACTIVE)
+            case "expiring":
+                keys = keys.expiring()
+            case "disabled":
+                keys = keys.in_state(State.DISABLED)
+            case "ended":
+                keys = keys.in_state(State.REVOKED, State.EXPIRED)
+        return keys.order_by(self._order(), self._tie())
+
+    @property
+    def sorted_by(self) -> str:
+        return self.cleaned_data.get("sort") or self.NEWEST
+
+    @property
+    def orders(self) -> dict[str, Order]:
+        """The heading of every column one can sort by."""
+        headings = {}
+        for name, (_, far_end_first) in self.ORDERS.items():
+            ascending, descending = name, f"-{name}"
+            direction = {ascending: "ascending", descending: "descending"}.get(self.sorted_by, "")
+            first, second = (descending, ascending) if far_end_first else (ascending, descending)
+            headings[name] = Order(second if self.sorted_by == first else first, direction)
+        return headings
+
+    def _order(self) -> OrderBy:
+        column = F(self.ORDERS[self.sorted_by.removeprefix("-")][0])
+        return column.desc(nulls_last=True) if self.sorted_by.startswith("-") else column.asc(nulls_last=True)
+
+    def _tie(self) -> str:
+        return "-id" if self.sorted_by.startswith("-") else "id"
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number:,} days"

@@ -17,6 +17,10 @@ from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
 
 EXPIRES_SOON = timedelta(days=7)
+UNUSED_AFTER = timedelta(days=90)
+
+#: A rotated key that nothing has used for so long can go: the programs have its successor.
+QUIET_AFTER = timedelta(days=1)
 
 
 class State(models.TextChoices):
@@ -40,6 +44,29 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
             State.ACTIVE: ~disabled & ~revoked & ~expired,
         }
         return self.filter(reduce(or_, (wanted[state] for state in states)))
+
+    def expiring(self) -> Self:
+        """Active keys that expire within a week."""
+        return self.in_state(State.ACTIVE).filter(expires_at__lte=timezone.now() + EXPIRES_SOON)
+
+    def needing_attention(self) -> Self:
+        """Active keys that were exposed, expire within a week, are long unused, or are still used though rotated.
+
+        A rotated key that is quiet needs nobody: it ends by itself. The worst comes first.
+        """
+        now = timezone.now()
+        exposed = models.Q(exposed_at__isnull=False)
+        expiring = models.Q(expires_at__lte=now + EXPIRES_SOON)
+        unused = models.Q(last_used_at__lte=now - UNUSED_AFTER) | models.Q(
+            last_used_at__isnull=True, created_at__lte=now - UNUSED_AFTER
+        )
+        rotated = models.Q(rotated_at__isnull=False)
+        still_used = models.Q(last_used_at__gt=now - QUIET_AFTER)
+        return (
+            self.in_state(State.ACTIVE)
+            .filter(exposed | (rotated & still_used) | (~rotated & (expiring | unused)))
+            .order_by(models.F("exposed_at").desc(nulls_last=True), models.F("expires_at").asc(nulls_last=True), "pk")
+        )
 
     def search(self, text: str) -> Self:
         """Keys whose name contains the text or whose last characters it is."""
@@ -109,6 +136,16 @@ class APIKey(models.Model):
     def expires_soon(self) -> bool:
         """Whether it expires within a week."""
         return self.expires_at is not None and timezone.now() < self.expires_at <= timezone.now() + EXPIRES_SOON
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it could be used and hasn't been for 90 days."""
+        return self.state == State.ACTIVE and (self.last_used_at or self.created_at) <= timezone.now() - UNUSED_AFTER
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has used it for a day."""
+        return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
 
     @property
     def state(self) -> State:

@@ -1,31 +1,72 @@
 """Settings » Account Settings » API Keys."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from accounts.access import AccountRequest, account_page, recently_authenticated
-from accounts.errors import AlreadyExists
+from accounts.audit import Event
+from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
+from accounts.models import AuditEvent
 from accounts.policy import Permission
 
-from . import services
-from .forms import APIKeyForm, KeyFilter
-from .models import APIKey
+from . import charts, services, tokens
+from .forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from .models import APIKey, KeyUsage, State
+from .services import Issued, Overlap
 
 PAGE_SIZE = 25
+LATEST_EVENTS = 10
+
+
+# Looking ----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
 @account_page(Permission.API_KEY_READ)
 def keys(request: AccountRequest) -> HttpResponse:
-    """The list. htmx asks for its lower part alone while one searches and filters."""
+    """The list. htmx asks for its lower part alone while one searches, filters and sorts."""
     every = APIKey.objects.for_account(request.account)
     filters = KeyFilter(request.GET)
     page = Paginator(filters.apply(every), PAGE_SIZE).get_page(request.GET.get("page"))
-    context = {"page": page, "filters": filters, "any": page.paginator.count > 0 or every.exists()}
+    shown = list(page)
+    sparks = charts.sparks(shown) if shown else {}
+    context = {
+        "page": page,
+        "rows": [(api_key, sparks[api_key.pk]) for api_key in shown],
+        "filters": filters,
+        "any": page.paginator.count > 0 or every.exists(),
+        "scanner_pattern": tokens.SCANNER_PATTERN,
+        "api": request.build_absolute_uri("/v2"),
+    }
     return render(request, "apikeys/_keys.html" if request.htmx else "apikeys/keys.html", context)
+
+
+@account_page(Permission.API_KEY_READ)
+def key(request: AccountRequest, id: str) -> HttpResponse:
+    """Everything about one key: its settings, its use, its history, and what to do about it."""
+    keys = APIKey.objects.for_account(request.account).select_related("rotated_from")
+    api_key = get_object_or_404(keys, pk=id)
+    days = charts.by_day(KeyUsage.objects.filter(api_key=api_key), charts.MONTH)
+    events = AuditEvent.objects.for_account(request.account).matching(target=api_key.id)
+    context = {
+        "api_key": api_key,
+        "successor": api_key.successors.first() if api_key.rotated_at else None,
+        "chart": charts.chart(days),
+        "today": list(days.values())[-1],
+        "events": events[:LATEST_EVENTS],
+        "exposure": events.filter(event=Event.API_KEY_EXPOSED).first() if api_key.exposed_at else None,
+        "revocation": events.filter(event=Event.API_KEY_REVOKED).first() if api_key.revoked_at else None,
+    }
+    return render(request, "apikeys/key.html", context)
+
+
+# Making -----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
@@ -34,27 +75,151 @@ def keys(request: AccountRequest) -> HttpResponse:
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        return render(request, "apikeys/new_key.html", {"form": APIKeyForm(initial=request.GET.dict())})
-    form = APIKeyForm(request.POST)
-    if not form.is_valid():
-        return render(request, "apikeys/new_key.html", {"form": form}, status=422)
-    try:
-        issued = services.issue(actor=request.actor, **form.terms)
-    except AlreadyExists:
-        made = APIKey.objects.for_account(request.account).filter(pk=form.terms["id"]).first()
-        return render(request, "apikeys/made_already.html", {"api_key": made})
-    response = render(request, "apikeys/reveal.html", {"issued": issued, "api": request.build_absolute_uri("/v2")})
+        form = APIKeyForm.reopened(request.GET, {}, account=request.account)
+        return render(request, "apikeys/new_key.html", {"form": form})
+    form = APIKeyForm(request.POST, account=request.account)
+    if form.is_valid():
+        try:
+            return _reveal(request, services.issue(actor=request.actor, **form.terms))
+        except AlreadyExists:
+            return _made_already(request, form.terms["id"])
+        except Invalid as error:
+            form.refuse(error)
+    return render(request, "apikeys/new_key.html", {"form": form}, status=422)
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.API_KEY_CHANGE)
+@recently_authenticated
+def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
+    """Ask how long the old key goes on; answer with its successor, once, as `new_key` does."""
+    api_key = _api_key(request, id)
+    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=request.GET.dict())
+    if form.is_bound and form.is_valid():
+        overlap = Overlap(form.cleaned_data["overlap"])
+        try:
+            issued = services.rotate(actor=request.actor, api_key=api_key, overlap=overlap, id=form.cleaned_data["id"])
+        except AlreadyExists:
+            return _made_already(request, form.cleaned_data["id"])
+        api_key.refresh_from_db()
+        return _reveal(request, issued, predecessor=api_key)
+    context = {"api_key": api_key, "form": form, "ends": form.ends(api_key)}
+    return render(request, "apikeys/rotate_key.html", context, status=422 if form.errors else 200)
+
+
+@account_page(Permission.API_KEY_IMPORT)
+@recently_authenticated
+def import_keys(request: AccountRequest) -> HttpResponse:
+    """Take over keys that were made elsewhere, by their digests."""
+    form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
+    if form.is_bound and form.is_valid():
+        try:
+            imported = services.import_keys(actor=request.actor, rows=form.rows)
+        except Invalid as error:
+            form.refuse(error)
+        else:
+            number = len(imported)
+            messages.success(request, "1 key is imported." if number == 1 else f"{number:,} keys are imported.")
+            return redirect("apikeys:keys", request.account.slug)
+    return render(request, "apikeys/import_keys.html", {"form": form}, status=422 if form.errors else 200)
+
+
+def _reveal(request: AccountRequest, issued: Issued, *, predecessor: APIKey | None = None) -> HttpResponse:
+    context = {"issued": issued, "predecessor": predecessor, "api": request.build_absolute_uri("/v2")}
+    response = render(request, "apikeys/reveal.html", context)
     response.headers["Cache-Control"] = "private, no-store"
     return response
+
+
+def _made_already(request: AccountRequest, id: str) -> HttpResponse:
+    made = APIKey.objects.for_account(request.account).filter(pk=id).first()
+    return render(request, "apikeys/made_already.html", {"api_key": made})
+
+
+# Changing ---------------------------------------------------------------------------------------
+
+
+@account_page(Permission.API_KEY_CHANGE)
+def edit_key(request: AccountRequest, id: str) -> HttpResponse:
+    """Change settings. The password is asked for again only where the key gets more power."""
+    api_key = _api_key(request, id)
+    if api_key.revoked_at is not None:
+        raise InvalidState("A revoked key can't be changed.")
+    if request.method != "POST":
+        form = EditKeyForm.reopened(
+            request.GET, EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
+        )
+        return _edit_form(request, api_key, form)
+    form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
+    if not form.is_valid():
+        return _edit_form(request, api_key, form)
+    widened = services.widens(api_key, **form.settings)
+    return recently_authenticated(_change)(request, api_key, form) if widened else _change(request, api_key, form)
+
+
+def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
+    try:
+        services.change(actor=request.actor, api_key=api_key, **form.settings)
+    except DomainError as error:
+        form.refuse(error)
+        return _edit_form(request, api_key, form)
+    messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
+    return redirect("apikeys:key", request.account.slug, api_key.pk)
+
+
+def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
+    context: dict[str, Any] = {"api_key": api_key, "form": form}
+    return render(request, "apikeys/edit_key.html", context, status=422 if form.errors else 200)
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.API_KEY_CHANGE)
+def disable_key(request: AccountRequest, id: str) -> HttpResponse:
+    api_key = _api_key(request, id)
+    if request.method == "POST":
+        services.disable(actor=request.actor, api_key=api_key)
+        messages.success(request, f"{api_key.name} is disabled: programs that use it get 401.")
+        return redirect("apikeys:key", request.account.slug, api_key.pk)
+    return render(request, "apikeys/disable_key.html", {"api_key": api_key})
+
+
+@account_page(Permission.API_KEY_CHANGE)
+@require_POST
+def enable_key(request: AccountRequest, id: str) -> HttpResponse:
+    api_key = services.enable(actor=request.actor, api_key=_api_key(request, id))
+    messages.success(request, f"{api_key.name} works again.")
+    return redirect("apikeys:key", request.account.slug, api_key.pk)
+
+
+# Ending -----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
-    api_key = get_object_or_404(APIKey.objects.for_account(request.account), pk=id)
+    api_key = _api_key(request, id)
     if request.method == "POST":
         services.revoke(actor=request.actor, api_key=api_key)
         messages.success(request, f"{api_key.name} is revoked. It opens nothing any more.")
         return redirect("apikeys:keys", request.account.slug)
     return render(request, "apikeys/revoke_key.html", {"api_key": api_key})
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.API_KEY_CHANGE)
+@recently_authenticated
+def revoke_keys(request: AccountRequest) -> HttpResponse:
+    """End the keys that were ticked in the list, together. The address, or the form, names them."""
+    ticked = request.POST if request.method == "POST" else request.GET
+    alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
+    api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=ticked.getlist("id"))
+    if request.method == "POST":
+        number = len(services.revoke_all(actor=request.actor, api_keys=api_keys))
+        messages.success(request, "1 key is revoked." if number == 1 else f"{number} keys are revoked.")
+        return redirect("apikeys:keys", request.account.slug)
+    return render(request, "apikeys/revoke_keys.html", {"api_keys": api_keys.order_by("name", "pk")})
+
+
+def _api_key(request: AccountRequest, id: str) -> APIKey:
+    return get_object_or_404(APIKey.objects.for_account(request.account), pk=id)

@@ -1,14 +1,22 @@
 """Pages that need both apps."""
 
+from typing import Any
+
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
-from apikeys.models import APIKey, State
+from apikeys import charts
+from apikeys.models import APIKey, KeyUsage, State
 
 LATEST = 5
+MOST_ATTENTION = 8
+
+#: The spans of the chart, with its bars: days, or the weeks of a year.
+SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
+DEFAULT_SPAN = "30"
 
 
 @signed_in
@@ -25,17 +33,38 @@ def home(request: SignedInRequest) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_READ)
 def overview(request: AccountRequest) -> HttpResponse:
+    """What happens in the account: its requests, what needs attention, and what was done lately."""
     account = request.account
     deployments = Deployment.objects.for_account(account).select_related("project")
     keys = APIKey.objects.for_account(account)
     may_make_keys = request.actor.may(Permission.API_KEY_CHANGE)
     context = {
+        **_use(request),
         "active_keys": keys.in_state(State.ACTIVE).count(),
+        "expiring_keys": keys.expiring().count(),
         "projects": Project.objects.for_account(account).count(),
         "deployments": deployments.count(),
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
+        "attention": keys.needing_attention()[:MOST_ATTENTION] if request.actor.may(Permission.API_KEY_READ) else [],
         "guide": may_make_keys and not keys.filter(last_used_at__isnull=False).exists(),
         "api": request.build_absolute_uri("/v2"),
     }
     return render(request, "overview.html", context)
+
+
+def _use(request: AccountRequest) -> dict[str, Any]:
+    """The chart of the span that the address names, and how it compares with the span before. One query."""
+    span = request.GET.get("days", DEFAULT_SPAN)
+    days, days_a_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])
+    every = list(charts.by_day(KeyUsage.objects.for_account(request.account), 2 * days).items())
+    before = charts.Use.total(use for _, use in every[:days])
+    chart = charts.chart(dict(every[days:]), days_a_bar=days_a_bar)
+    growth = round(100 * (chart.total.requests / before.requests - 1)) if before.requests else None
+    return {
+        "chart": chart,
+        "growth": growth,
+        "span": span if span in SPANS else DEFAULT_SPAN,
+        "span_words": words,
+        "spans": [(name, label) for name, (_, _, label) in SPANS.items()],
+    }

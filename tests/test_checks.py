@@ -14,7 +14,8 @@ def _ids(deploy: bool = True) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def _as_an_installation_should_be(settings: Any) -> None:
+def _as_an_installation_should_be(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)  # the browser's tests set it
     settings.ALLOWED_HOSTS = ["keys.example.com"]
     settings.SECRET_KEY = "".join(map(chr, range(33, 100)))
 

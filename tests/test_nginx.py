@@ -288,7 +288,8 @@ def test_no_key_reaches_a_log(front: Front, key: str) -> None:
     front.ask(f"/v2?api_key={key}", plain_http=True, Referer=f"https://localhost/v2?api_key={key}")
     front.ask(f"/v2?api_key={key}&filler=" + "a" * 20_000)
     wait_for(lambda: marker in front.logs(), "the access log")
-    assert "atk_" not in front.logs()
+    # Mail goes to the console by default, and names keys by their masks, which end after four characters.
+    assert not re.search("atk_[0-9A-Za-z]{5}", front.logs())
 
 
 def test_without_the_application_the_api_is_503_in_json_and_no_key_is_logged(

@@ -15,7 +15,9 @@ from tests.conftest import Browser, Cast
 LOOK = {"owner": 200, "admin": 200, "user": 200}
 ADMINISTER = {"owner": 200, "admin": 200, "user": 403}
 OWN = {"owner": 200, "admin": 403, "user": 403}
+#: Changes at once, so it takes POST alone.
 POST_ONLY = {"owner": 405, "admin": 405, "user": 405}
+POST_ALONE = {"owner": 405, "admin": 405, "user": 403}
 
 #: What a GET answers to each role, by the name of the page.
 PAGES_OF_AN_ACCOUNT = {
@@ -27,6 +29,7 @@ PAGES_OF_AN_ACCOUNT = {
     "accounts:delete_project": ADMINISTER,
     "accounts:new_deployment": ADMINISTER,
     "accounts:general": LOOK,
+    "accounts:key_policy": ADMINISTER,
     "accounts:two_factor": ADMINISTER,
     "accounts:transfer": OWN,
     "accounts:accept_transfer": POST_ONLY,
@@ -43,8 +46,17 @@ PAGES_OF_AN_ACCOUNT = {
     "accounts:change_invitation": ADMINISTER,
     "accounts:withdraw_invitation": ADMINISTER,
     "accounts:audit_log": ADMINISTER,
+    "accounts:audit_log_csv": ADMINISTER,
+    "accounts:audit_log_json": ADMINISTER,
     "apikeys:keys": ADMINISTER,
     "apikeys:new_key": ADMINISTER,
+    "apikeys:import_keys": OWN,
+    "apikeys:revoke_keys": ADMINISTER,
+    "apikeys:key": ADMINISTER,
+    "apikeys:edit_key": ADMINISTER,
+    "apikeys:rotate_key": ADMINISTER,
+    "apikeys:disable_key": ADMINISTER,
+    "apikeys:enable_key": POST_ALONE,
     "apikeys:revoke_key": ADMINISTER,
 }
 PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:accounts", "accounts:new_account"}

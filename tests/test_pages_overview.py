@@ -1,5 +1,7 @@
 """Home, Overview, and the pages that tell what went wrong."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,9 +9,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import policy
 from accounts.models import Membership
 from accounts.policy import Role
-from apikeys.models import APIKey
+from apikeys import services
+from apikeys.models import APIKey, KeyUsage
+from apikeys.services import Overlap
 from atatus_dash import maintenance
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -87,9 +92,59 @@ def test_the_overview_costs_the_same_however_much_there_is(
         factories.make_key(cast.account, f"key {number}")
         factories.make_deployment(factories.make_project(cast.account, f"p{number}"))
 
-    # Session, person, membership; three counts; was a key used; deployments, events; the switcher.
-    with django_assert_num_queries(10):
+    # Session, person, membership; use; four counts; was a key used; deployments, attention, events; the switcher.
+    with django_assert_num_queries(13):
         browser.get(overview(cast))
+
+
+def use(api_key: APIKey, days_ago: int, **counts: int) -> None:
+    day = timezone.now().date() - timedelta(days=days_ago)
+    KeyUsage.objects.create(api_key=api_key, day=day, requests=sum(counts.values()), **counts)
+
+
+def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: Browser) -> None:
+    api_key = factories.make_key(cast.account).api_key
+    use(api_key, 1, succeeded=1400, client_errors=50, throttled=50)
+    use(api_key, 31, succeeded=1000)
+    use(factories.make_key(cast.elsewhere).api_key, 1, succeeded=7777)
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", browser.as_(cast.user).get(overview(cast)).content.decode()))
+
+    assert "Requests, 30 days 1,500 +50 % on the 30 days before" in page
+    assert "Failed 6.7 % 50 refused, 50 over a limit" in page
+    assert "7777" not in page.replace(",", "")
+
+
+@pytest.mark.parametrize(("days", "bars"), [("", 30), ("7", 7), ("30", 30), ("365", 52), ("nonsense", 30)])
+def test_the_span_stands_in_the_address(days: str, bars: int, cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).get(overview(cast), {"days": days})
+
+    assert len(response.context["chart"].bars) == bars
+    assert re.findall(r'<a href="\?days=(\d+)"[^>]* aria-current="true"', response.content.decode()) == [
+        days if days.isdigit() else "30"
+    ]
+
+
+def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser: Browser) -> None:
+    now = timezone.now()
+    operator = policy.system(cast.account.ref)
+    keys = {name: factories.make_key(cast.account, name).api_key for name in ("fine", "unused", "soon", "exposed")}
+    keys |= {name: factories.make_key(cast.account, name).api_key for name in ("quiet", "busy")}
+    APIKey.objects.filter(pk=keys["unused"].pk).update(created_at=now - timedelta(days=91))
+    APIKey.objects.filter(pk=keys["soon"].pk).update(expires_at=now + timedelta(days=6))
+    services.expose(api_key=keys["exposed"], address="203.0.113.9")
+    for name in ("quiet", "busy"):
+        services.rotate(actor=operator, api_key=keys[name], overlap=Overlap.DAY)
+    APIKey.objects.filter(pk=keys["busy"].pk).update(last_used_at=now)
+    response = browser.as_(cast.admin).get(overview(cast))
+
+    assert [key.name for key in response.context["attention"]] == ["exposed", "busy", "soon", "unused"]
+    assert "was rotated and is still used" in response.content.decode()
+
+
+def test_keys_that_need_attention_are_for_those_who_may_see_keys(cast: Cast, browser: Browser) -> None:
+    factories.make_key(cast.account, "soon", expires_at=timezone.now() + timedelta(days=1))
+
+    assert "Needs attention" not in browser.as_(cast.user).get(overview(cast)).content.decode()
 
 
 def test_every_page_has_a_skip_link_landmarks_one_heading_and_a_status_region(cast: Cast, browser: Browser) -> None:

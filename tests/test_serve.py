@@ -172,6 +172,12 @@ def test_a_port_that_is_taken_is_said_so(installation: Installation, server: Ser
     assert second.stderr == f"CommandError: 127.0.0.1:{server.port} can't be served on: Address already in use.\n"
 
 
+def test_missing_migrations_are_told_and_no_reason_to_stay_down(tmp_path: Path) -> None:
+    with serving(Installation(tmp_path, {"ALLOW_HTTP": "1"})) as server:
+        assert server.get("/readyz").status == 503
+        assert "unapplied migration(s)" in server.log.read_text()
+
+
 def test_several_processes_without_redis_do_not_start(installation: Installation) -> None:
     refused = installation.manage("serve", WEB_CONCURRENCY="2", REDIS_URL=None)
     assert refused.returncode == 1

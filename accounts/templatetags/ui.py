@@ -1,5 +1,7 @@
 """What templates say again and again: an icon, a time, a form control."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,12 +10,26 @@ from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from ..policy import KeyPermission, Role
 
 register = template.Library()
 
 SPRITE = "vendor/tabler-icons@3.51.0/sprite.svg"
+
+#: Verbs of events that read better in other words.
+VERBS = {"widened": "gave more power to"}
+#: What stands in an event for something with a name of its own.
+LABELS = {
+    **{permission.value: permission.label for permission in KeyPermission},
+    **{role.value: role.label for role in Role},
+}
+LABELLED = ("permission", "role")
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
 @register.simple_tag
@@ -91,7 +107,7 @@ def initials(name: str) -> str:
 def deed(event: str) -> str:
     """An event's name as words between actor and target: `api_key.created` reads "created API key"."""
     subject, _, verb = event.partition(".")
-    return f"{verb} {subject.replace('_', ' ')}".replace("api key", "API key")
+    return f"{VERBS.get(verb, verb)} {subject.replace('_', ' ')}".replace("api key", "API key")
 
 
 @register.filter
@@ -101,8 +117,23 @@ def label(field: str) -> str:
 
 
 @register.filter
-def plain(value: Any) -> str:
-    """A value of an audit event's changes, for people."""
-    if value is None or value == "":
+def in_words(changes: Mapping[str, list[Any]]) -> list[tuple[str, str, str]]:
+    """An audit event's changes for people: field, before (empty for what is new) and after."""
+    return [
+        (label(field), "" if before is None else _plain(field, before), _plain(field, after))
+        for field, (before, after) in changes.items()
+    ]
+
+
+def _plain(field: str, value: Any) -> str:
+    if value is None or value in ("", []):
         return "nothing"
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if field in LABELLED:
+        return LABELS.get(value, str(value))
+    if isinstance(value, str) and _MOMENT.match(value) and (moment := parse_datetime(value)):
+        return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+    return str(value)

@@ -3,15 +3,18 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Subquery
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.vary import vary_on_headers
 
-from .. import policy, services
+from .. import exports, policy, services
 from ..access import AccountRequest, account_page
-from ..forms import AccountForm, DeploymentForm, ProjectForm, status_of
+from ..forms import AccountForm, AuditFilter, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
 from ..policy import Permission
 
+EXPORTS = {"csv": (exports.as_csv, "text/csv; charset=utf-8"), "json": (exports.as_json, "application/json")}
 PAGE_SIZE = 25
 
 
@@ -86,14 +89,46 @@ def general(request: AccountRequest) -> HttpResponse:
             services.change_account(actor=request.actor, **form.cleaned_data)
             messages.success(request, "Account saved.")
             return redirect("accounts:general", request.account.slug)
-    return render(request, "accounts/general.html", {"form": form}, status=status_of(form))
+    return _general(request, form, KeyPolicyForm(instance=request.account))
+
+
+@account_page(Permission.ACCOUNT_CHANGE)
+def key_policy(request: AccountRequest) -> HttpResponse:
+    """What holds for every key of the account; the form stands on the General tab."""
+    form = KeyPolicyForm(request.POST if request.method == "POST" else None, instance=request.account)
+    if form.is_bound and form.is_valid():
+        services.change_account(actor=request.actor, **form.cleaned_data)
+        messages.success(request, "Key policy saved.")
+        return redirect("accounts:general", request.account.slug)
+    return _general(request, AccountForm(initial={"name": request.account.name}), form)
+
+
+def _general(request: AccountRequest, form: AccountForm, policy_form: KeyPolicyForm) -> HttpResponse:
+    status = 422 if form.errors or policy_form.errors else 200
+    return render(request, "accounts/general.html", {"form": form, "policy_form": policy_form}, status=status)
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.AUDIT_READ)
+def audit_log(request: AccountRequest) -> HttpResponse:
+    """The log. htmx asks for its lower part alone while one filters."""
+    filters = AuditFilter(request.GET)
+    events = filters.apply(AuditEvent.objects.for_account(request.account))
+    page = Paginator(events, PAGE_SIZE).get_page(request.GET.get("page"))
+    template = "accounts/_events.html" if request.htmx else "accounts/audit_log.html"
+    return render(request, template, {"page": page, "filters": filters})
 
 
 @account_page(Permission.AUDIT_READ)
-def audit_log(request: AccountRequest) -> HttpResponse:
-    rows = AuditEvent.objects.for_account(request.account)
-    page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
-    return render(request, "accounts/audit_log.html", {"page": page})
+def export_audit_log(request: AccountRequest, kind: str) -> StreamingHttpResponse:
+    """The log as a file, with the filters of its page."""
+    events = AuditFilter(request.GET).apply(AuditEvent.objects.for_account(request.account))
+    write, content_type = EXPORTS[kind]
+    response = StreamingHttpResponse(write(events), content_type=content_type)
+    name = f"{request.account.slug}-audit-log-{timezone.now():%Y-%m-%d}.{kind}"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
 
 
 def _project(request: AccountRequest, id: str) -> Project:

@@ -51,6 +51,33 @@ addEventListener("beforeunload", (event) => {
   if (unstored()) event.preventDefault();
 });
 
+/* Menus and ticks ------------------------------------------------------------ */
+
+function closeMenus(but) {
+  for (const menu of document.querySelectorAll("details.menu-x[open], details.switch[open]")) {
+    if (menu !== but) menu.open = false;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const item = event.target.closest(".menu-x a");
+  // A dialog gives the focus back to what had it: the menu, and not an item that is hidden again.
+  if (item) item.closest("details").querySelector("summary").focus();
+  closeMenus(item ? null : event.target.closest("details"));
+});
+
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest("details.menu-x[open], details.switch[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-tick-all]")) return;
+  for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
+});
+
 /* The dialog ---------------------------------------------------------------- */
 
 document.addEventListener("click", (event) => {

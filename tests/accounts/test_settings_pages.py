@@ -74,6 +74,40 @@ def test_a_user_reads_the_account_and_finds_no_form(cast: Cast, browser: Browser
     assert 'name="name"' not in page
 
 
+# Key policy
+
+
+def test_the_key_policy_is_saved_and_recorded(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.admin).post(
+        tab(cast, "key_policy"), {"max_key_lifetime_days": "90", "revoke_exposed_keys": "on"}, follow=True
+    )
+
+    cast.account.refresh_from_db()
+    assert "Key policy saved." in response.content.decode()
+    assert (cast.account.max_key_lifetime_days, cast.account.revoke_exposed_keys) == (90, True)
+    assert (cast.account.accepts_query, cast.account.accepts_body) == (False, False)
+    assert cast.account.name == "Acme"
+    assert AuditEvent.objects.get(event="account.changed").changes["max_key_lifetime_days"] == [None, 90]
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "3651", "many"])
+def test_a_longest_life_that_makes_no_sense_is_refused_at_its_field(days: str, cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).post(tab(cast, "key_policy"), {"max_key_lifetime_days": days})
+
+    cast.account.refresh_from_db()
+    assert response.status_code == 422
+    assert 'id="id_max_key_lifetime_days_error"' in response.content.decode()
+    assert 'aria-current="page">General' in response.content.decode()
+    assert cast.account.max_key_lifetime_days is None
+
+
+def test_a_user_finds_no_key_policy_and_changes_none(cast: Cast, browser: Browser) -> None:
+    page = browser.as_(cast.user).get(tab(cast, "general")).content.decode()
+
+    assert "Key policy" not in page
+    assert browser.post(tab(cast, "key_policy"), {"max_key_lifetime_days": "1"}).status_code == 403
+
+
 def test_members_are_listed_with_their_roles(cast: Cast, browser: Browser) -> None:
     page = browser.as_(cast.user).get(tab(cast, "members")).content.decode()
 

@@ -7,7 +7,11 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from accounts import policy
 from accounts.models import Account
+from apikeys import services
+from apikeys.models import APIKey, KeyUsage
+from apikeys.services import Overlap
 from tests import factories
 from tests.conftest import Cast
 
@@ -44,7 +48,12 @@ OF_AN_ACCOUNT = [
     "settings/members/",
     "settings/api-keys/",
     "settings/api-keys/new/",
+    "settings/api-keys/import/",
+    "settings/api-keys/revoke/",
     "settings/audit-log/",
+    "settings/audit-log/?event=api_key.created",
+    "settings/audit-log/?event=nonsense",
+    "?days=365",
 ]
 SIZES = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "height": 800}}
 
@@ -54,13 +63,26 @@ def furnished(cast: Cast) -> Account:
     """An account with something of everything; the stranger's stays empty."""
     now = timezone.now()
     soon = now + timezone.timedelta(days=3)
-    for name, fields in {
-        "Active": {"administrator": True},
-        "Soon": {"expires_at": soon},
-        "Disabled": {"disabled_at": now},
-        "Revoked": {"revoked_at": now},
-    }.items():
-        factories.make_key(cast.account, name, **fields)
+    keys = {
+        name: factories.make_key(cast.account, name, **fields).api_key
+        for name, fields in {
+            "Active": {"administrator": True, "allowed_networks": ["2001:db8:85a3:1234:5678:8a2e:370:7334/128"]},
+            "Soon": {"expires_at": soon},
+            "Disabled": {"disabled_at": now},
+            "Revoked": {"revoked_at": now},
+            "Rotated": {"description": "The one that polls."},
+        }.items()
+    }
+    for days_ago in range(40):
+        counts = {"requests": 1234567, "succeeded": 1234000, "client_errors": 500, "throttled": 60, "server_errors": 7}
+        day = (now - timezone.timedelta(days=days_ago)).date()
+        KeyUsage.objects.create(api_key=keys["Rotated"], day=day, in_header=1234000, in_query=567, **counts)
+    services.expose(api_key=keys["Active"], address="2001:db8::1")
+    services.rotate(actor=policy.system(cast.account.ref), api_key=keys["Rotated"], overlap=Overlap.DAY)
+    agent = "Mozilla/5.0 (compatible; an-agent-with-a-long-name-that-has-no-spaces-to-break-at; +https://example.com)"
+    APIKey.objects.filter(pk=keys["Rotated"].pk).update(
+        last_used_at=now, last_used_from="2001:db8:85a3:1234:5678:8a2e:370:7334", last_used_agent=agent
+    )
     project = factories.make_project(cast.account, "a-project-with-a-rather-long-name-that-has-no-spaces-to-break-at")
     factories.make_deployment(project, "4f2a91c" * 6, user="ci", changes="Faster.", recorded_by="owner@example.com")
     return cast.account
@@ -73,7 +95,12 @@ def pages_of(account: Account) -> Iterator[str]:
         for path in ("", "edit/", "delete/", "deployments/new/"):
             yield f"{start}projects/{project.id}/{path}"
     if api_key := account.api_keys.filter(revoked_at=None).first():
-        yield f"{start}settings/api-keys/{api_key.id}/revoke/"
+        for path in ("edit/", "rotate/", "disable/", "revoke/"):
+            yield f"{start}settings/api-keys/{api_key.id}/{path}"
+        ids = "&".join(f"id={key.id}" for key in account.api_keys.all())
+        yield f"{start}settings/api-keys/revoke/?{ids}"
+    for api_key in account.api_keys.all():
+        yield f"{start}settings/api-keys/{api_key.id}/"
 
 
 def violations(page: Page) -> list[str]:
@@ -156,6 +183,8 @@ def test_the_dialogs_their_errors_and_the_reveal(
     check(page)
     page.get_by_label("I have stored it").check()
     page.get_by_role("button", name="Done").click()
+    page.get_by_label("Actions for A name").click()
+    check(page)
     page.get_by_role("link", name="Revoke A name").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     check(page)
@@ -203,7 +232,7 @@ def test_the_accounts_switcher_needs_no_javascript(visit: Visit, cast: Cast) -> 
     visitor.page.locator("summary", has_text="Acme").click()
     visitor.page.get_by_role("link", name="Second").click()
 
-    expect(visitor.page.locator("summary")).to_contain_text("Second")
+    expect(visitor.page.locator("summary", has_text="Account:")).to_contain_text("Second")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_a_key_is_revoked(javascript: bool, visit: Visit, site: str, cast: Cast)
     key = factories.make_key(cast.account, "Old").secret
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     open_keys(visitor.page)
+    visitor.page.get_by_label("Actions for Old").click()
     visitor.page.get_by_role("link", name="Revoke Old").click()
     expect(visitor.page.get_by_role("heading", name="Revoke Old?")).to_be_visible()
     visitor.page.get_by_role("button", name="Revoke", exact=True).click()

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connection
 
 #: Granian keeps an idle thread, and with it the thread's database connection, for at most this many seconds.
 IDLE_SECONDS = 600
@@ -30,15 +31,28 @@ class Command(BaseCommand):
         if settings.DATABASES["default"]["NAME"] == ":memory:":
             raise CommandError("DATABASE_URL names a database in memory: every thread would have another one.")
         _require_free_port()
+        self._warn_of_missing_migrations()
         if not settings.DEBUG:
             collect_static_files()
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")]))
-        where = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
-        self.stdout.write(
-            f"Serving on http://{where}:{settings.PORT}, {settings.WEB_CONCURRENCY} × {settings.THREADS} threads."
-        )
+        host = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
+        self.stdout.write(f"Serving on http://{host}:{settings.PORT} with {_width()}.")
         self.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "granian", *_arguments()])  # noqa: S606  our own interpreter
+
+    def _warn_of_missing_migrations(self) -> None:
+        """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
+        try:
+            self.check_migrations()
+        except Error as error:
+            self.stderr.write(f"The database is out of reach: {error}")
+        finally:
+            connection.close()
+
+
+def _width() -> str:
+    processes = f"{settings.WEB_CONCURRENCY} process{'es' if settings.WEB_CONCURRENCY > 1 else ''}"
+    return f"{processes} of {settings.THREADS} thread{'s' if settings.THREADS > 1 else ''}"
 
 
 def _arguments() -> list[str]:

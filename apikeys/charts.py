@@ -1,0 +1,204 @@
+"""How much keys were used, as bars: numbers that a template draws with SVG attributes alone.
+
+Widths are percentages and heights pixels, so that a chart fits any screen with its labels readable.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import pairwise
+from math import ceil, floor, log10
+from typing import NamedTuple
+
+from django.db.models import Sum
+from django.utils import timezone
+
+from .models import APIKey, KeyUsage, KeyUsageQuerySet
+from .usage import COUNTS
+
+MONTH = 30
+
+#: The plot's height, the room above it, and the most lines across it.
+HEIGHT, TOP, LINES = 150, 10, 5
+SPARK_HEIGHT, SPARK_STEP = 22, 4
+
+#: Parts of a bar from its foot up: failures first, because they are what one looks for.
+PARTS = ("server_errors", "client_errors", "throttled", "succeeded")
+
+
+@dataclass
+class Use:
+    """Requests by class of status and by way of sending."""
+
+    requests: int = 0
+    succeeded: int = 0
+    client_errors: int = 0
+    throttled: int = 0
+    server_errors: int = 0
+    in_header: int = 0
+    in_query: int = 0
+    in_body: int = 0
+
+    @classmethod
+    def total(cls, uses: Iterable["Use"]) -> "Use":
+        total = cls()
+        for use in uses:
+            for count in COUNTS:
+                setattr(total, count, getattr(total, count) + getattr(use, count))
+        return total
+
+    @property
+    def failed(self) -> int:
+        return self.requests - self.succeeded
+
+    @property
+    def failed_percent(self) -> float:
+        return 100 * self.failed / self.requests if self.requests else 0.0
+
+
+def by_day(usage: KeyUsageQuerySet, days: int) -> dict[date, Use]:
+    """Every day of the last so many, today included, oldest first. One query."""
+    today = timezone.now().date()
+    every = {today - timedelta(days=ago): Use() for ago in reversed(range(days))}
+    rows = usage.matching(since=min(every), until=today).order_by("day").values("day")
+    for day, *counts in rows.annotate(*map(Sum, COUNTS)).values_list("day", *(f"{count}__sum" for count in COUNTS)):
+        every[day] = Use(*counts)
+    return every
+
+
+# A chart ----------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A piece of a bar, all of one class of status."""
+
+    name: str
+    y: float
+    height: float
+
+
+class Bar(NamedTuple):
+    """A day, or the days of a week. `x` and `width` are percentages."""
+
+    label: str
+    use: Use
+    x: float
+    width: float
+    parts: list[Part]
+
+
+class Line(NamedTuple):
+    """A line across the plot and what it stands for."""
+
+    y: float
+    value: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars with their lines, and what they add up to."""
+
+    bars: list[Bar]
+    lines: list[Line]
+    total: Use
+    unit: str
+    foot: int = field(default=TOP + HEIGHT, init=False)
+
+    @property
+    def height(self) -> int:
+        return self.foot + 24
+
+    @property
+    def first(self) -> str:
+        return self.bars[0].label
+
+    @property
+    def middle(self) -> str:
+        return self.bars[len(self.bars) // 2].label
+
+    @property
+    def last(self) -> str:
+        return self.bars[-1].label
+
+
+def chart(days: Mapping[date, Use], *, days_a_bar: int = 1) -> Chart:
+    """The days as bars, the last bar ending today."""
+    every = list(days)
+    starts = list(range(len(every) % days_a_bar, len(every), days_a_bar))
+    edges = [*([0] if starts[0] else []), *starts, len(every)]
+    uses = [(every[start], Use.total(days[day] for day in every[start:end])) for start, end in pairwise(edges)]
+    highest = max(1, *(use.requests for _, use in uses))
+    step = _step(highest)
+    lines = ceil(highest / step)
+    scale = HEIGHT / (step * lines)
+    width = 100 / len(uses)
+    return Chart(
+        bars=[
+            Bar(f"{start.day} {start:%b}", use, round(number * width, 3), round(width, 3), _parts(use, scale))
+            for number, (start, use) in enumerate(uses)
+        ],
+        lines=[Line(TOP + HEIGHT - number * step * scale, number * step) for number in range(lines + 1)],
+        total=Use.total(days.values()),
+        unit="day" if days_a_bar == 1 else "week",
+    )
+
+
+def _step(highest: int) -> int:
+    """The distance of lines, such that they are few and stand at round numbers."""
+    least = max(highest, LINES) / LINES
+    power: int = 10 ** floor(log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+
+
+def _parts(use: Use, scale: float) -> list[Part]:
+    parts, y = [], float(TOP + HEIGHT)
+    for name in PARTS:
+        if count := getattr(use, name):
+            # A single failure among thousands has to be seen too.
+            height = max(count * scale, 1.5)
+            y -= height
+            parts.append(Part(name, round(y, 2), round(height, 2)))
+    return parts
+
+
+# Sparklines -------------------------------------------------------------------------------------
+
+
+class Spark(NamedTuple):
+    """30 days of one key, each key to its own scale, as SVG paths: a stroke up from the foot for every day.
+
+    Two paths instead of an element a stroke, because a list has many.
+    """
+
+    path: str
+    failed_path: str
+    requests: int
+    failed: int
+
+
+def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
+    """A sparkline for every key, by its id. One query for all of them."""
+    today = timezone.now().date()
+    first = today - timedelta(days=MONTH - 1)
+    days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+    rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__range=(first, today))
+    for key, day, requests, succeeded in rows.values_list("api_key_id", "day", "requests", "succeeded"):
+        days[key][(day - first).days] = (requests, requests - succeeded)
+    return {key.pk: _spark(days[key.pk]) for key in keys}
+
+
+def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:
+    highest = max((requests for requests, _ in days.values()), default=0)
+    every = sorted(days.items())
+    return Spark(
+        path="".join(_stroke(day, requests / highest) for day, (requests, _) in every if requests),
+        failed_path="".join(_stroke(day, failed / highest) for day, (_, failed) in every if failed),
+        requests=sum(requests for requests, _ in days.values()),
+        failed=sum(failed for _, failed in days.values()),
+    )
+
+
+def _stroke(day: int, share: float) -> str:
+    """Up from the foot, and never too short to be seen."""
+    return f"M{(day + 0.5) * SPARK_STEP:g} {SPARK_HEIGHT}v{-max(share * SPARK_HEIGHT, 1.5):.3g}"

@@ -1,0 +1,150 @@
+"""The Audit Log tab: its words, its filters and its files."""
+
+import csv
+import io
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import policy, services
+from accounts.models import AuditEvent
+from tests import factories
+from tests.conftest import Browser, Cast
+
+HTMX = {"HX-Request": "true"}
+
+
+def log(cast: Cast, name: str = "audit_log") -> str:
+    return reverse(f"accounts:{name}", args=[cast.account.slug])
+
+
+def shown(response: Any) -> list[str]:
+    """What the rows say, newest first."""
+    return [f"{event.actor_label} {event.event} {event.target_label}" for event in response.context["page"]]
+
+
+@pytest.fixture
+def owner(cast: Cast, browser: Browser) -> Browser:
+    return browser.as_(cast.owner)
+
+
+@pytest.fixture
+def events(cast: Cast, owner: Browser) -> None:
+    """The account's own two, a project by the system, a rename by the Owner, and a stranger's project."""
+    services.create_project(actor=policy.system(cast.account.ref, "Command line"), name="web")
+    owner.post(reverse("accounts:general", args=[cast.account.slug]), {"name": "Acme Ltd"})
+    services.create_project(actor=policy.system(cast.elsewhere.ref), name="theirs")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("actor=OWNER@example.com", ["owner@example.com account.changed Acme Ltd"]),
+        ("actor=command line", ["Command line project.created web"]),
+        ("event=project", ["Command line project.created web"]),
+        ("event=account.changed", ["owner@example.com account.changed Acme Ltd"]),
+        ("target=web", ["Command line project.created web"]),
+        ("target=acme&event=account.created", ["System account.created Acme"]),
+        ("target=theirs", []),
+        ("actor=nobody", []),
+    ],
+)
+def test_filters_stand_in_the_address(query: str, found: list[str], cast: Cast, owner: Browser, events: None) -> None:
+    assert shown(owner.get(f"{log(cast)}?{query}")) == found
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "number"), [(0, None, 4), (1, None, 4), (-1, None, 0), (None, 0, 4), (None, 1, 0), (0, 0, 4)]
+)
+def test_days_are_included_on_both_sides(
+    since: int | None, until: int | None, number: int, cast: Cast, owner: Browser, events: None
+) -> None:
+    today = timezone.now().date()
+    days = {"since": since, "until": until}
+    query = {name: str(today - timedelta(days=ago)) for name, ago in days.items() if ago is not None}
+
+    assert len(shown(owner.get(log(cast), query))) == number
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "event=nonsense"])
+def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
+    query: str, cast: Cast, owner: Browser, events: None
+) -> None:
+    response = owner.get(f"{log(cast)}?{query}")
+
+    assert shown(response) == []
+    assert "A filter can't be read" in response.content.decode()
+    assert 'aria-invalid="true"' in response.content.decode()
+
+
+def test_htmx_gets_the_rows_alone(cast: Cast, owner: Browser, events: None) -> None:
+    part = owner.get(log(cast), {"event": "project"}, headers=HTMX)
+
+    assert part.content.decode().lstrip().startswith('<div id="events">')
+    assert "HX-Request" in part.headers["Vary"]
+
+
+def test_an_event_is_read_in_words_with_before_and_after(cast: Cast, owner: Browser, events: None) -> None:
+    html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
+
+    assert "owner@example.com changed account Acme Ltd" in text
+    assert "Name: Acme → Acme Ltd" in text
+    assert re.search(r'<details class="as-table">\s*<summary>1 change', html)
+
+
+def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:
+    factories.make_key(
+        cast.account, administrator=True, expires_at=None, allowed_networks=["10.0.0.0/8", "192.0.2.0/24"]
+    )
+    text = re.sub(r"<[^>]+>", "", owner.get(log(cast), {"event": "api_key"}).content.decode())
+
+    assert "Permission: Read &amp; Write" in text
+    assert "Administrator: yes" in text
+    assert "Allowed networks: 10.0.0.0/8, 192.0.2.0/24" in text
+
+
+def test_where_an_event_came_from_and_its_request_are_shown(cast: Cast, owner: Browser, events: None) -> None:
+    html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
+    event = AuditEvent.objects.get(event="account.changed")
+
+    assert "127.0.0.1" in html
+    assert event.request_id in html
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("audit_log_csv", "text/csv; charset=utf-8"), ("audit_log_json", "application/json")],
+)
+def test_an_export_is_a_file_that_honours_the_filters(
+    name: str, content_type: str, cast: Cast, owner: Browser, events: None
+) -> None:
+    response = owner.get(log(cast, name), {"event": "project"})
+    text = b"".join(response.streaming_content).decode()
+    rows = json.loads(text) if name == "audit_log_json" else list(csv.DictReader(io.StringIO(text)))
+
+    assert response.streaming
+    assert response.headers["Content-Type"] == content_type
+    assert re.fullmatch(
+        r'attachment; filename="acme-audit-log-\d{4}-\d\d-\d\d\.(csv|json)"', response.headers["Content-Disposition"]
+    )
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert [row["target_label"] for row in rows] == ["web"]
+
+
+def test_the_page_links_to_exports_of_what_it_shows(cast: Cast, owner: Browser, events: None) -> None:
+    html = owner.get(log(cast), {"event": "project", "page": "1"}).content.decode()
+
+    for name in ("audit_log_csv", "audit_log_json"):
+        assert f'href="{log(cast, name)}?event=project"' in html
+
+
+def test_an_export_of_a_filter_that_can_not_be_read_is_empty(cast: Cast, owner: Browser, events: None) -> None:
+    response = owner.get(log(cast, "audit_log_json"), {"since": "yesterday"})
+
+    assert json.loads(b"".join(response.streaming_content)) == []

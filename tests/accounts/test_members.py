@@ -1,0 +1,60 @@
+"""Adding, changing and removing members."""
+
+import pytest
+
+from accounts import policy, services
+from accounts.errors import AlreadyExists, Invalid, NotFound, NotPermitted
+from accounts.models import Membership, User
+from accounts.policy import GRANTS, Actor, ActorKind, Role
+
+from ..conftest import Cast
+
+
+def _person(cast: Cast, role: Role) -> Actor:
+    return Actor(ActorKind.PERSON, "1", "someone@example.com", cast.account.ref, GRANTS[role], role)
+
+
+def _member(cast: Cast, person: User) -> Membership:
+    return Membership.objects.get(account=cast.account, user=person)
+
+
+@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN])
+def test_an_owner_and_an_admin_add_change_and_remove(cast: Cast, role: Role) -> None:
+    actor = _person(cast, role)
+    membership = services.add_member(actor=actor, user=cast.stranger, role=Role.USER)
+    assert services.change_role(actor=actor, membership=membership, role=Role.ADMIN).role == Role.ADMIN
+    services.remove_member(actor=actor, membership=membership)
+    assert not Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
+
+
+def test_a_user_does_none_of_that(cast: Cast) -> None:
+    actor, membership = _person(cast, Role.USER), _member(cast, cast.admin)
+    with pytest.raises(NotPermitted):
+        services.add_member(actor=actor, user=cast.stranger, role=Role.USER)
+    with pytest.raises(NotPermitted):
+        services.change_role(actor=actor, membership=membership, role=Role.USER)
+    with pytest.raises(NotPermitted):
+        services.remove_member(actor=actor, membership=membership)
+
+
+def test_the_owner_is_neither_made_nor_changed_nor_removed(cast: Cast) -> None:
+    actor, owner = policy.system(cast.account.ref), _member(cast, cast.owner)
+    with pytest.raises(Invalid):
+        services.add_member(actor=actor, user=cast.stranger, role=Role.OWNER)
+    with pytest.raises(Invalid):
+        services.change_role(actor=actor, membership=_member(cast, cast.admin), role=Role.OWNER)
+    with pytest.raises(NotPermitted):
+        services.change_role(actor=actor, membership=owner, role=Role.ADMIN)
+    with pytest.raises(NotPermitted):
+        services.remove_member(actor=actor, membership=owner)
+
+
+def test_nobody_is_a_member_twice(cast: Cast) -> None:
+    with pytest.raises(AlreadyExists):
+        services.add_member(actor=policy.system(cast.account.ref), user=cast.user, role=Role.ADMIN)
+
+
+def test_another_accounts_member_is_not_there(cast: Cast) -> None:
+    elsewhere = Membership.objects.get(account=cast.elsewhere)
+    with pytest.raises(NotFound):
+        services.remove_member(actor=policy.system(cast.account.ref), membership=elsewhere)
