@@ -19,6 +19,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from . import policy
 from .models import Account, Membership, User
 from .policy import GRANTS, Actor, ActorKind, Permission, Role
+from .services import Maker
 
 P = ParamSpec("P")
 
@@ -163,6 +164,12 @@ def _send_to(request: Any, name: str, *, back: str) -> HttpResponse:
 def lead_to(request: Any, to: str, *args: str) -> HttpResponse:
     """Redirect the whole page, also when a dialog or a part of the page asked."""
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
+
+
+def maker_for(request: HttpRequest, user: User) -> Maker:
+    """The person at the browser, about to make an account."""
+    address = request.META["REMOTE_ADDR"] or None
+    return Maker(ActorKind.PERSON, str(user.pk), user.email, address, getattr(request, "request_id", ""))
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:

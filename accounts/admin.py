@@ -5,7 +5,7 @@ log. What a service refuses is told as a message.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from django import forms
@@ -17,6 +17,7 @@ from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from . import services
+from .access import maker_for
 from .audit import Event
 from .errors import DomainError
 from .models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
@@ -228,7 +229,7 @@ class AccountAdmin(ServiceAdmin):
         return False
 
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Account:
-        by = request.user.email  # type: ignore[union-attr]  # admin lets nobody else in
+        by = maker_for(request, cast(User, request.user))  # admin lets nobody else in
         return services.create_account(name=fields["name"], owner=fields["owner"], by=by)
 
     def change(self, request: HttpRequest, item: Account) -> object:

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from . import services
+from .access import maker_for
 from .audit import Event
 from .errors import DomainError
 from .models import Account, AuditEventQuerySet, Membership, User
@@ -47,7 +48,7 @@ class SignupForm(forms.Form):
     )
 
     def signup(self, request: HttpRequest, user: User) -> None:
-        services.create_account(name=self.cleaned_data["account_name"], owner=user)
+        services.create_account(name=self.cleaned_data["account_name"], owner=user, by=maker_for(request, user))
 
 
 class NewAccountForm(forms.Form):
@@ -145,7 +146,7 @@ class DeploymentForm(forms.Form):
     release_stage = forms.CharField(max_length=100, initial="production", help_text="Such as production or staging.")
     user = forms.CharField(label="Deployed by", max_length=200, required=False)
     changes = forms.CharField(
-        max_length=10_000, required=False, widget=forms.Textarea({"rows": 3}), help_text="What is new, for people."
+        max_length=65_536, required=False, widget=forms.Textarea({"rows": 3}), help_text="What is new, for people."
     )
 
 

@@ -298,7 +298,7 @@ class Deployment(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
     revision = models.CharField(max_length=200)
     release_stage = models.CharField(max_length=100, default="production")
-    changes = models.TextField(blank=True)
+    changes = models.TextField(blank=True, max_length=65_536)
     user = models.CharField(max_length=200, blank=True)
     recorded_by = models.CharField(max_length=254, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

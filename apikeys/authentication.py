@@ -52,9 +52,6 @@ class APIKeyAuthentication(BaseAuthentication):
             raise NotPermitted("This API key may not be used from this address.")
         return _actor(request, key, address), Credential(key, place)
 
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="atatus"'
-
 
 def find(request: Request) -> tuple[str, Place]:
     """The key as it was sent, and where. Raises `NotAuthenticated` without one, `Invalid` for several."""
@@ -72,17 +69,22 @@ def find(request: Request) -> tuple[str, Place]:
 
 
 def in_headers(meta: Mapping[str, str]) -> list[str]:
-    """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2)."""
+    """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2).
+
+    `Authorization` may be about something else: with another scheme it holds no key.
+    """
     values = []
     if sent := meta.get("HTTP_X_API_KEY"):
         values = [value for part in sent.split(",") if (value := part.strip())]
     if sent := meta.get("HTTP_AUTHORIZATION"):
         for part in sent.split(","):
-            words = part.split()
-            if len(words) == 1:
-                values.append(words[0])
-            elif len(words) == 2 and words[0].lower() in SCHEMES:
-                values.append(words[1])
+            scheme, *words = part.split() or [""]
+            if scheme.lower() in SCHEMES:
+                values += words[:1]
+            elif words:
+                break  # another scheme, whose parameters are no keys
+            elif scheme:
+                values.append(scheme)
     return values
 
 

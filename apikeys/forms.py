@@ -130,7 +130,9 @@ class KeySettingsForm(RefusableForm):
         return str(self.cleaned_data["description"]).replace("\r\n", "\n")
 
     def clean_allowed_networks(self) -> list[str]:
-        lines = [line for line in self.cleaned_data["allowed_networks"].split() if line]
+        lines = self.cleaned_data["allowed_networks"].split()
+        if len(lines) > networks.MAXIMUM:
+            raise forms.ValidationError(f"A key may have {networks.MAXIMUM} networks at most.")
         try:
             return list(dict.fromkeys(str(networks.parse_network(line)) for line in lines))
         except ValueError as error:

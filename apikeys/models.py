@@ -82,7 +82,7 @@ class APIKey(models.Model):
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=100)
-    description = models.TextField(blank=True)
+    description = models.TextField(blank=True, max_length=1000)
     permission = models.CharField(
         max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
     )

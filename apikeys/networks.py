@@ -11,6 +11,10 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
+#: How many networks a key may have: each is compared with a request's address.
+MAXIMUM = 50
+
+
 def parse_network(text: str) -> Network:
     """Read a CIDR such as `10.0.0.0/8`, or one address. Raises `ValueError` with a sentence for people."""
     try:

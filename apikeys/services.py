@@ -13,7 +13,7 @@ from accounts.audit import Event
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotPermitted
 from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
-from accounts.services import changed
+from accounts.services import changed, own
 
 from . import notices, tokens
 from .models import APIKey, Notice, State
@@ -347,7 +347,7 @@ def expire(*, api_key: APIKey) -> None:
 
 def _locked(actor: Actor, api_key: APIKey) -> APIKey:
     policy.require(actor, Permission.API_KEY_CHANGE)
-    return APIKey.objects.for_account(actor.account).select_for_update().get(pk=api_key.pk)
+    return own(actor, APIKey.objects, api_key, "This API key")
 
 
 def _require_not_revoked(api_key: APIKey, done: str) -> None:

@@ -26,7 +26,8 @@ SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"
 #: How long a key may be that was made elsewhere and imported by its digest.
 FOREIGN_MINIMUM, FOREIGN_MAXIMUM = 16, 512
 
-_WHOLE = re.compile(r"atk_[0-9A-Za-z]{36}", re.ASCII)
+# Unlike the scanners' pattern, also where letters stand before it, as in a percent-encoded address.
+_KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
 
 def generate() -> str:
@@ -37,7 +38,7 @@ def generate() -> str:
 
 def is_well_formed(key: str) -> bool:
     """Whether this could be one of our keys: a typo or a cut-off paste fails here, without the database."""
-    return _WHOLE.fullmatch(key) is not None and _checksum(key[:-CHECKSUM_LENGTH]) == key[-CHECKSUM_LENGTH:]
+    return _KEY.fullmatch(key) is not None and _checksum(key[:-CHECKSUM_LENGTH]) == key[-CHECKSUM_LENGTH:]
 
 
 def may_be_a_key(text: str) -> bool:
@@ -62,7 +63,7 @@ def mask(key: str) -> str:
 
 def redact(text: str) -> str:
     """The text with every key in it masked."""
-    return re.sub(SCANNER_PATTERN, lambda found: mask(found.group()), text)
+    return _KEY.sub(lambda found: mask(found.group()), text)
 
 
 def _checksum(body: str) -> str:

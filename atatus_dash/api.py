@@ -7,16 +7,16 @@ that don't exist and Django answers crashes in HTML, so `answer` catches both.
 
 import json
 import logging
-import sqlite3
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
 from rest_framework import exceptions
@@ -33,12 +33,14 @@ from rest_framework.utils.urls import remove_query_param
 from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import exposure, tokens
 
-from . import maintenance
+from . import maintenance, reach
 
 logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
+#: A sentence about a value may quote it; a longer one is cut.
+LONGEST_SENTENCE = 500
 
 
 def is_api(path: str) -> bool:
@@ -101,11 +103,12 @@ class JSONNegotiation(BaseContentNegotiation):
 
 
 class JSONParser(DRFJSONParser):
-    """Reads JSON strictly: no NaN, no name twice in one object (RFC 8259 §4), no nesting without end."""
+    """Reads JSON strictly: UTF-8, finite numbers, no name twice in one object (RFC 8259 §4), no endless nesting."""
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
-            return json.loads(stream.read(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+            text = stream.read().decode()
+            return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             detail = str(error) if isinstance(error, _RefusedJSONError) else "The body is not valid JSON."
             raise exceptions.ParseError(detail) from None
@@ -119,7 +122,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise _RefusedJSONError("A name stands twice in one JSON object.")
+    "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could repeat
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _RefusedJSONError(f"{text} is too large a number.")
+    return number
 
 
 def _refuse_constant(name: str) -> None:
@@ -177,10 +188,14 @@ class Pagination(CursorPagination):
         return page
 
     def decode_cursor(self, request: Request) -> Any:
+        """DRF's cursor, whose position it hands to the database as it came: here it has to be a moment or a day."""
         try:
-            return super().decode_cursor(request)
-        except exceptions.NotFound:
+            cursor = super().decode_cursor(request)
+            if cursor is not None and cursor.position is not None:
+                datetime.fromisoformat(str(cursor.position)).astimezone(UTC)
+        except (exceptions.NotFound, ValueError, OverflowError):
             raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
+        return cursor
 
     def get_paginated_response(self, data: Any) -> Response:
         following = self.get_next_link()
@@ -212,32 +227,17 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
             return refuse(request, error.status_code, str(error.detail))
         case Http404():
             return refuse(request, NotFound.status, "The item could not be found.")
-        case PermissionDenied():
-            return refuse(request, NotPermitted.status, "This is not permitted.")
         case RequestDataTooBig():
             return refuse(request, TooLarge.status, "The body is larger than 1 MiB.")
         case DisallowedHost():
             return refuse(request, 400, "This host is not served here.")
         case SuspiciousOperation() | UnreadablePostError():
             return refuse(request, 400, "The request is malformed.")
-        case DatabaseError() | InterfaceError() if is_out_of_reach(error):
-            logger.warning("The database is out of reach: %s", error)
-            unreachable = Unavailable("Our database is out of reach. Please try again later.", retry_after=2)
-            return _domain_failure(request, unreachable)
+    if reach.is_out_of_reach(error):
+        logger.warning("A service that we need is out of reach: %s", error)
+        return _domain_failure(request, reach.unavailable())
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return refuse(request, 500, SERVER_ERROR)
-
-
-def is_out_of_reach(error: Exception) -> bool:
-    """Whether the database can't answer now (gone, locked, shutting down), rather than being asked nonsense.
-
-    SQLite calls a missing table operational too: its error code tells it from a lock.
-    """
-    if isinstance(error.__cause__, sqlite3.Error):
-        return getattr(
-            error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR
-        ) != sqlite3.SQLITE_ERROR and isinstance(error, OperationalError)
-    return isinstance(error, (OperationalError, InterfaceError))
 
 
 def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpResponse:
@@ -261,7 +261,7 @@ def _sentences(detail: Any) -> list[str]:
         return [sentence for value in detail.values() for sentence in _sentences(value)]
     if isinstance(detail, (list, tuple)):
         return [sentence for value in detail for sentence in _sentences(value)]
-    return [str(detail)]
+    return [str(detail)[:LONGEST_SENTENCE]]
 
 
 def refuse(
@@ -284,8 +284,10 @@ def refuse(
         content = {"Message": message}
         if errors:
             content["Errors"] = errors
-    body = tokens.redact(orjson.dumps(content, default=_plain).decode())
-    response = HttpResponse(body.encode(), status=status, content_type=media_type, headers=headers)
+    body = tokens.redact(json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_plain))
+    response = HttpResponse(
+        body.encode(errors="backslashreplace"), status=status, content_type=media_type, headers=headers
+    )
     response.headers["Vary"] = "Accept"
     return response
 

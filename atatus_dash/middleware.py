@@ -1,5 +1,6 @@
 """What every request passes, in this order: an id, the client's real address and scheme, then the API or the pages."""
 
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -7,14 +8,18 @@ from http import HTTPStatus
 from ipaddress import ip_address
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
 
 from accounts.errors import DomainError, NotPermitted
-from apikeys import networks, sunset, usage
+from apikeys import networks, sunset, tokens, usage
 
-from . import api, maintenance
+from . import api, maintenance, reach
 from .logs import request_id
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -29,7 +34,8 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        name = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
+        name = sent if is_valid else uuid.uuid4().hex
         request.request_id = name  # type: ignore[attr-defined]
         request_id.set(name)
         response = self.get_response(request)
@@ -88,16 +94,16 @@ class ApiMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self.headers = dict(self.HEADERS)
-        if settings.SECURE_HSTS_SECONDS:
-            self.headers["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
+        self.hsts = f"max-age={settings.SECURE_HSTS_SECONDS}" if settings.SECURE_HSTS_SECONDS else ""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not api.is_api(request.path_info):
             return self.get_response(request)
         response = api.answer(request)
-        for name, value in self.headers.items():
+        for name, value in self.HEADERS.items():
             response.headers[name] = value
+        if self.hsts and request.is_secure():
+            response.headers["Strict-Transport-Security"] = self.hsts
         if response.status_code != HTTPStatus.NO_CONTENT:
             response.headers["Content-Length"] = str(len(response.content))
         credential = getattr(request, "auth", None)
@@ -147,7 +153,7 @@ class ContentSecurityPolicyMiddleware:
 
 
 class ErrorPagesMiddleware:
-    """Draws what a service refuses as a page with its sentence."""
+    """Draws what a service refuses as a page with its sentence, and a database or Redis out of reach as a 503."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -156,7 +162,18 @@ class ErrorPagesMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if reach.is_out_of_reach(exception):
+            logger.warning("A service that we need is out of reach: %s", exception)
+            connection.close()  # so that this thread's next request opens a fresh one
+            return self._offline()
         if not isinstance(exception, DomainError):
             return None
         template = "403.html" if isinstance(exception, NotPermitted) else "400.html"
         return render(request, template, {"message": exception.message}, status=exception.status)
+
+    def _offline(self) -> HttpResponse:
+        """A page that asks nothing of what is out of reach."""
+        unavailable = reach.unavailable()
+        response = HttpResponse(render_to_string("503.html", {"message": unavailable.message}), status=503)
+        response.headers["Retry-After"] = str(unavailable.retry_after)
+        return response

@@ -1,6 +1,7 @@
 """An ordinary WSGI application (PEP 3333), for `manage.py serve` and any other WSGI server."""
 
 import os
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,30 @@ from atatus_dash import heartbeat  # noqa: E402  needs the apps loaded
 TAKEN = 2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
+class WholeStream(LimitedStream):
+    """A body of a known length. One that ends before it was cut off on its way, and is never acted on.
+
+    Raises `OSError`, which Django makes an `UnreadablePostError` and we a 400.
+    """
+
+    def __init__(self, stream: Any, limit: int) -> None:
+        super().__init__(stream, limit)
+        self._missing = limit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._counted(super().read(size))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self._counted(super().readline(size))
+
+    def _counted(self, part: bytes) -> bytes:
+        self._missing -= len(part)
+        if not part and self._missing > 0:
+            self._missing = 0
+            raise OSError("The body ended before its length.")
+        return part
+
+
 class Application(WSGIHandler):
     """Django's handler, and what it leaves to others about bodies.
 
@@ -32,7 +57,7 @@ class Application(WSGIHandler):
         length = environ.get("CONTENT_LENGTH")
         if not length or length == "0":
             return super().__call__(environ, start_response)
-        body = environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], _whole_number(length))
+        body = environ["wsgi.input"] = WholeStream(environ["wsgi.input"], _whole_number(length))
         response = super().__call__(environ, start_response)
         _drain(body)
         return response
@@ -50,8 +75,9 @@ def _give_length(environ: dict[str, Any]) -> None:
 
 def _drain(stream: Any) -> None:
     left = TAKEN
-    while left > 0 and (part := stream.read(min(left, 65536))):
-        left -= len(part)
+    with suppress(OSError):
+        while left > 0 and (part := stream.read(min(left, 65536))):
+            left -= len(part)
 
 
 def _whole_number(text: str) -> int:

@@ -13,7 +13,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, Mapping):
             writable = {name for name, field in self.fields.items() if not field.read_only}
             if unknown := [str(name) for name in data if name not in writable]:
-                raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown})
+                raise serializers.ValidationError(
+                    {name[:100]: ["This field is unknown here."] for name in unknown[:20]}
+                )
         return super().to_internal_value(data)
 
 

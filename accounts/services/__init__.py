@@ -6,6 +6,7 @@ A service takes an actor, checks that it may, checks the state, changes and reco
 from .accounts import (
     GRACE_PERIOD,
     AccountSettings,
+    Maker,
     change_account,
     close_account,
     create_account,
@@ -14,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import changed
+from .changes import changed, own
 from .members import (
     INVITATION_LASTS,
     Link,
@@ -42,6 +43,7 @@ __all__ = [
     "INVITATION_LASTS",
     "AccountSettings",
     "Link",
+    "Maker",
     "accept_invitation",
     "accept_ownership",
     "add_member",
@@ -63,6 +65,7 @@ __all__ = [
     "join",
     "leave",
     "offer_ownership",
+    "own",
     "prune_closed",
     "remove_member",
     "reopen_account",

@@ -1,7 +1,7 @@
 """The account itself: making, changing, suspending, closing it."""
 
 from datetime import timedelta
-from typing import TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 from django.db import transaction
 from django.utils import timezone
@@ -11,7 +11,7 @@ from .. import audit, mail, policy
 from ..audit import Event
 from ..errors import Invalid, InvalidState
 from ..models import Account, AuditEvent, Membership, User
-from ..policy import Actor, Permission, Role
+from ..policy import AccountRef, Actor, ActorKind, Permission, Role
 from .changes import changed
 
 #: How long the Owner can take a closed account back, before its data goes.
@@ -19,6 +19,30 @@ GRACE_PERIOD = timedelta(days=30)
 
 #: What stands where a slug does in the addresses of pages: `/accounts/new/`.
 RESERVED_SLUGS = frozenset({"new"})
+
+
+class Maker(NamedTuple):
+    """Who makes an account: what an `Actor` is, but for the account."""
+
+    kind: ActorKind
+    id: str
+    label: str
+    address: str | None = None
+    request_id: str = ""
+
+    def actor_in(self, account: AccountRef) -> Actor:
+        return Actor(
+            self.kind,
+            self.id,
+            self.label,
+            account,
+            frozenset(Permission),
+            address=self.address,
+            request_id=self.request_id,
+        )
+
+
+SYSTEM = Maker(ActorKind.SYSTEM, "", "System")
 
 
 def _free_slug(name: str) -> str:
@@ -32,14 +56,14 @@ def _free_slug(name: str) -> str:
 
 
 @transaction.atomic
-def create_account(*, name: str, owner: User, by: str = "System") -> Account:
-    """Make an account with its Owner. `by` names in the audit log who made it: it has no actors of its own yet."""
+def create_account(*, name: str, owner: User, by: Maker = SYSTEM) -> Account:
+    """Make an account with its Owner. It has no actors of its own yet, so `by` tells who makes it."""
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
     account = Account.objects.create(name=name, slug=_free_slug(name))
     membership = Membership.objects.create(account=account, user=owner, role=Role.OWNER.value)
-    actor = policy.system(account.ref, by)
+    actor = by.actor_in(account.ref)
     audit.record(actor=actor, event=Event.ACCOUNT_CREATED, target=account.target)
     audit.record(
         actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes={"role": (None, membership.role)}

@@ -1,6 +1,21 @@
-"""Telling what a change changed."""
+"""What every change needs: the row itself, locked, and what was changed of it."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+from django.db.models import Model
+
+from ..errors import NotFound
+from ..policy import Actor
+
+M = TypeVar("M", bound=Model)
+
+
+def own(actor: Actor, rows: Any, row: M, name: str) -> M:
+    """The row as it is now, locked. Raises `NotFound` if it is gone or another account's."""
+    found: M | None = rows.for_account(actor.account).select_for_update(of=("self",)).filter(pk=row.pk).first()
+    if found is None:
+        raise NotFound(f"{name} is not there any more.")
+    return found
 
 
 def changed(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:

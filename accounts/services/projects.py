@@ -6,7 +6,7 @@ from .. import audit, policy
 from ..audit import Event
 from ..models import Deployment, Project
 from ..policy import Actor, Permission
-from .changes import changed
+from .changes import changed, own
 
 
 @transaction.atomic
@@ -20,7 +20,7 @@ def create_project(*, actor: Actor, name: str) -> Project:
 @transaction.atomic
 def change_project(*, actor: Actor, project: Project, name: str) -> Project:
     policy.require(actor, Permission.PROJECT_CHANGE)
-    project = Project.objects.for_account(actor.account).select_for_update().get(pk=project.pk)
+    project = _own_project(actor, project)
     if changes := changed(project, name=name):
         project.save(update_fields=changes)
         audit.record(actor=actor, event=Event.PROJECT_CHANGED, target=project.target, changes=changes)
@@ -31,6 +31,7 @@ def change_project(*, actor: Actor, project: Project, name: str) -> Project:
 def delete_project(*, actor: Actor, project: Project) -> None:
     """Delete a project with all its deployments."""
     policy.require(actor, Permission.PROJECT_CHANGE)
+    project = _own_project(actor, project)
     audit.record(actor=actor, event=Event.PROJECT_DELETED, target=project.target)
     project.delete()
 
@@ -48,7 +49,7 @@ def create_deployment(
     """Record that a revision of a project went to a release stage."""
     policy.require(actor, Permission.DEPLOYMENT_CHANGE)
     deployment = Deployment.objects.create(
-        project=project,
+        project=_own_project(actor, project),
         revision=revision,
         release_stage=release_stage,
         changes=changes,
@@ -62,5 +63,10 @@ def create_deployment(
 @transaction.atomic
 def delete_deployment(*, actor: Actor, deployment: Deployment) -> None:
     policy.require(actor, Permission.DEPLOYMENT_CHANGE)
+    deployment = own(actor, Deployment.objects, deployment, "This deployment")
     audit.record(actor=actor, event=Event.DEPLOYMENT_DELETED, target=deployment.target)
     deployment.delete()
+
+
+def _own_project(actor: Actor, project: Project) -> Project:
+    return own(actor, Project.objects, project, "This project")

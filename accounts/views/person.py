@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from .. import services
-from ..access import SignedInRequest, signed_in
+from ..access import SignedInRequest, maker_for, signed_in
 from ..forms import NewAccountForm, ProfileForm, Theme, ThemeForm, status_of
 from ..models import Membership
 
@@ -25,7 +25,7 @@ def accounts(request: SignedInRequest) -> HttpResponse:
 def new_account(request: SignedInRequest) -> HttpResponse:
     form = NewAccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        account = services.create_account(**form.cleaned_data, owner=request.user, by=request.user.email)
+        account = services.create_account(**form.cleaned_data, owner=request.user, by=maker_for(request, request.user))
         messages.success(request, f"{account.name} is made. You are its Owner.")
         return redirect("overview", account.slug)
     return render(request, "accounts/new_account.html", {"form": form}, status=status_of(form))

@@ -12,7 +12,9 @@ from ..services import Overlap
 class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
     """A key as a program sees it: everything but its secret."""
 
-    allowed_networks = serializers.ListField(child=serializers.CharField(max_length=50), max_length=50, required=False)
+    allowed_networks = serializers.ListField(
+        child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False
+    )
     state = serializers.CharField(read_only=True)
     disabled = serializers.BooleanField(required=False)
 
@@ -50,7 +52,7 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
 
     def validate_allowed_networks(self, value: list[str]) -> list[str]:
         try:
-            return [str(networks.parse_network(text)) for text in value]
+            return list(dict.fromkeys(str(networks.parse_network(text)) for text in value))
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
 

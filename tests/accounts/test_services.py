@@ -5,7 +5,7 @@ from django.db.models import ProtectedError
 from accounts import audit, policy, services
 from accounts.access import actor_for
 from accounts.audit import Event
-from accounts.errors import Invalid, InvalidState, NotPermitted
+from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account, AuditEvent, Membership, User
 from accounts.policy import Role
 from tests import factories
@@ -126,6 +126,30 @@ def test_an_event_can_not_be_changed_or_deleted(cast):
 def test_an_event_outside_a_transaction_is_refused(cast):
     with pytest.raises(transaction.TransactionManagementError):
         audit.record(actor=policy.system(cast.account.ref), event=Event.ACCOUNT_CHANGED, target=cast.account.target)
+
+
+# Whose ---------------------------------------------------------------------------------------------
+
+
+def test_another_accounts_things_are_out_of_a_services_reach_and_so_is_what_is_gone(cast, rf):
+    actor = actor_of(cast.stranger, cast.elsewhere, rf)
+    project = factories.make_project(cast.account)
+    deployment = factories.make_deployment(project)
+    calls = [
+        lambda: services.change_project(actor=actor, project=project, name="mine"),
+        lambda: services.create_deployment(actor=actor, project=project, revision="1"),
+        lambda: services.delete_deployment(actor=actor, deployment=deployment),
+        lambda: services.delete_project(actor=actor, project=project),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound):
+            call()
+    actor = actor_of(cast.owner, cast.account, rf)
+    services.delete_project(actor=actor, project=project)
+    for call in calls:
+        with pytest.raises(NotFound):
+            call()
+    assert AuditEvent.objects.filter(event=Event.PROJECT_DELETED).count() == 1
 
 
 # Who may ----------------------------------------------------------------------------------------

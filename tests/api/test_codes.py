@@ -4,6 +4,7 @@ import json
 import logging
 import sqlite3
 import tempfile
+from base64 import b64encode
 from datetime import timedelta
 from unittest import mock
 
@@ -17,7 +18,7 @@ from accounts.policy import system
 from apikeys import services as key_services
 from apikeys import tokens
 from apikeys.rates import Rate
-from atatus_dash import api, maintenance
+from atatus_dash import maintenance, reach
 from tests import factories
 from tests.conftest import Program
 
@@ -132,6 +133,32 @@ def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program):
     assert not Project.objects.exists()
 
 
+def cursor(position):
+    return "cursor=" + b64encode(f"p={position}".encode()).decode().replace("=", "%3D")
+
+
+@pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00%2B23:59"])
+def test_400_for_a_cursor_whose_position_is_no_moment(program, position):
+    assert_refused(program.get(f"/v2/projects?{cursor(position)}"), 400, "The cursor is not one of ours.")
+
+
+@pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])
+def test_400_for_json_that_no_answer_could_repeat(program, body):
+    assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)
+
+
+def test_400_names_a_few_of_many_unknown_fields(program):
+    response = program.send("post", "/v2/projects", {f"field{number}": 1 for number in range(5000)})
+    assert len(response.json()["Errors"]) == 20
+    assert len(response.content) < 5000
+
+
+def test_400_for_a_value_that_is_too_long_repeats_little_of_it(administrator):
+    response = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "p" * 500_000})
+    assert response.status_code == 400
+    assert len(response.content) < 2000
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "limit=", "cursor=nonsense"])
 def test_400_for_a_page_that_can_not_be(program, query):
     response = program.get(f"/v2/projects?{query}")
@@ -146,6 +173,10 @@ def test_400_for_a_page_that_can_not_be(program, query):
         ({"revoked_at": timezone.now()}, "API key has been revoked!"),
         ({"disabled_at": timezone.now()}, "API key is disabled!"),
         ({"disabled_at": timezone.now(), "revoked_at": timezone.now()}, "API key has been revoked!"),
+        (
+            {"expires_at": timezone.now() - timedelta(days=1), "revoked_at": timezone.now()},
+            "API key has been revoked!",
+        ),
     ],
 )
 def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast, state, message):
@@ -329,10 +360,10 @@ def sqlite_error(statement, *, lock=False):
 
 
 def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault():
-    assert api.is_out_of_reach(sqlite_error("CREATE TABLE t (a)", lock=True))
-    assert not api.is_out_of_reach(sqlite_error("SELECT * FROM gone"))
-    assert api.is_out_of_reach(OperationalError("server closed the connection"))
-    assert not api.is_out_of_reach(ProgrammingError("relation does not exist"))
+    assert reach.is_out_of_reach(sqlite_error("CREATE TABLE t (a)", lock=True))
+    assert not reach.is_out_of_reach(sqlite_error("SELECT * FROM gone"))
+    assert reach.is_out_of_reach(OperationalError("server closed the connection"))
+    assert not reach.is_out_of_reach(ProgrammingError("relation does not exist"))
 
 
 @pytest.fixture
@@ -351,6 +382,22 @@ def test_503_during_maintenance_before_the_path_or_the_key_is_looked_at(offline,
 
 def test_plain_http_is_refused_before_maintenance_is_told(offline, program):
     assert program.get("/v2", plain_http=True).status_code == 403
+
+
+def test_the_apis_answers_over_https_ask_for_https_for_good(program):
+    assert program.get("/v2")["Strict-Transport-Security"] == "max-age=31536000"
+    assert program.get("/v2")["X-Content-Type-Options"] == "nosniff"
+    assert "Strict-Transport-Security" not in program.get("/v2", plain_http=True)
+
+
+def test_two_keys_have_a_limit_each(cast):
+    one, other = (Program(factories.make_key(cast.account, rate_limit="1/minute").secret) for _ in range(2))
+    assert [client.get("/v2").status_code for client in (one, other, one)] == [200, 200, 429]
+
+
+def test_a_key_is_no_request_id(program):
+    secret = tokens.generate()
+    assert secret not in program.get("/v2", headers={"X-Request-ID": secret})["X-Request-ID"]
 
 
 def test_a_request_id_that_the_client_sent_is_kept_if_it_is_valid(program):

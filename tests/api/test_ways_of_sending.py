@@ -73,6 +73,9 @@ def test_without_a_key_the_answer_says_that_one_is_required(anonymous):
         {"X-API-KEY": ""},
         {"Authorization": ""},
         {"Authorization": "Basic dXNlcjpwYXNz"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "token"},
+        {"Authorization": 'Digest username="a", realm="b", nonce="c"'},
         {"X-API-KEY": " "},
     ],
 )
@@ -130,14 +133,20 @@ def test_beside_a_key_in_the_header_the_body_field_is_an_unknown_field(program, 
     assert response.json()["Errors"] == {"api_key": ["This field is unknown here."]}
 
 
+@pytest.mark.parametrize("other", ['Digest username="a", realm="b"', "Basic dXNlcjpwYXNz", "Bearer"])
+def test_authorization_for_somebody_else_stands_beside_the_key(program, other):
+    assert program.get("/v2", headers={"Authorization": other}).status_code == 200
+
+
 @pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True])
 def test_a_key_that_is_no_text_is_invalid(anonymous, value, db):
     response = anonymous.send("post", "/v2/projects", {"api_key": value, "name": "web"})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
 
 
-def test_a_key_used_as_a_field_name_is_not_echoed(program, key):
-    response = program.send("post", "/v2/projects", {key: 1, "name": "web"})
+@pytest.mark.parametrize("before", ["", "\n", "x", "_", "é"])
+def test_a_key_used_as_a_field_name_is_not_echoed(program, key, before):
+    response = program.send("post", "/v2/projects", {before + key: 1, "name": "web"})
     assert response.status_code == 400
     assert key not in response.content.decode()
     assert tokens.mask(key) in response.json()["Message"]

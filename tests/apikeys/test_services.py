@@ -5,7 +5,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import ids, policy
-from accounts.errors import AlreadyExists, Invalid, InvalidState, NotPermitted
+from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import AuditEvent
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
 from apikeys import services, tokens
@@ -60,7 +60,7 @@ def test_a_user_may_not_make_or_end_keys(cast, operator):
 
 def test_another_accounts_key_is_out_of_a_services_reach(cast, operator):
     foreign = factories.make_key(cast.elsewhere).api_key
-    with pytest.raises(APIKey.DoesNotExist):
+    with pytest.raises(NotFound):
         services.revoke(actor=operator, api_key=foreign)
 
 

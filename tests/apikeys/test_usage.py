@@ -46,6 +46,14 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast):
     assert issued.api_key.last_used_agent == "x" * 200
 
 
+def test_a_key_in_a_user_agent_is_masked(cast):
+    issued = factories.make_key(cast.account)
+    Program(issued.secret).get("/v2", headers={"User-Agent": f"curl {issued.secret}"})
+    usage.flush()
+    issued.api_key.refresh_from_db()
+    assert issued.api_key.last_used_agent == f"curl {issued.api_key.mask}"
+
+
 def test_requests_that_opened_nothing_are_not_counted(cast):
     issued = factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"])
     Program(issued.secret).get("/v2")

@@ -11,8 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 from django.db import transaction
 
-from accounts import services
+from accounts import policy, services
 from accounts.models import Account, User
+from accounts.services.members import is_known
 
 
 class Command(BaseCommand):
@@ -34,6 +35,8 @@ class Command(BaseCommand):
         email = User.objects.normalize_email(options["owner"])
         owner = User.objects.filter(email=email).first()
         if owner is None:
+            if is_known(email):
+                raise CommandError(f"{email} is a second address of somebody else: name the one they sign in with.")
             owner = User(email=email)
             password = _password_for(owner)
         elif not owner.is_active:
@@ -41,7 +44,9 @@ class Command(BaseCommand):
         with transaction.atomic():
             if owner.pk is None:
                 owner = User.objects.create_user(email, password)
-            account = services.create_account(name=name, owner=owner, by="Command line")
+            account = services.create_account(
+                name=name, owner=owner, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line")
+            )
         self.stdout.write(f"{account.name} belongs to {owner.email}. Its slug is {account.slug}")
 
 

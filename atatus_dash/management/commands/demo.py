@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts import policy, services
-from accounts.models import Account, Membership, User
+from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
 from apikeys.services import issue
 
@@ -23,6 +23,8 @@ KEYS = {
     "Chat bot": KeyPermission.READ_WRITE,
 }
 
+MAKER = services.Maker(policy.ActorKind.SYSTEM, "", "Demonstration")
+
 
 class Command(BaseCommand):
     help = "Make a demonstration account with Owner, Admin and User, and print how to sign in."
@@ -36,10 +38,11 @@ class Command(BaseCommand):
         people = {
             role: User.objects.create_user(f"{role}@example.com", password, name=name) for role, name in PEOPLE.items()
         }
-        account = services.create_account(name="Acme", owner=people[Role.OWNER], by="Demonstration")
+        account = services.create_account(name="Acme", owner=people[Role.OWNER], by=MAKER)
+        actor = policy.system(account.ref, MAKER.label)
         for role in (Role.ADMIN, Role.USER):
-            Membership.objects.create(account=account, user=people[role], role=role.value)
-        _fill(policy.system(account.ref, "Demonstration"))
+            services.add_member(actor=actor, user=people[role], role=role)
+        _fill(actor)
         for role, person in people.items():
             self.stdout.write(f"  {role.label:<6} {person.email:<18} password {password}")
 
