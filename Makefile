@@ -1,6 +1,7 @@
 # run      serve a demonstration on http://127.0.0.1:8000 (PORT=… for another port)
 # test     every test that needs no service; browser tests where a Chromium is found
 # check    formatters, linters, types, import rules, migrations, system checks
+# screenshots  draw the pictures of README and docs anew
 # bench    measure the hot path against its yardsticks
 # clean    remove what the others made, but for the demonstration's database
 
@@ -21,7 +22,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -32,7 +33,7 @@ run: $(VENV)/installed .run/secret_key
 	$$PYTHON manage.py migrate --verbosity 0 && \
 	if test -n "$$new"; then $$PYTHON manage.py demo > .run/demo; fi'
 	@printf '\nAtatus Dash: http://127.0.0.1:$(PORT)\n\n'
-	@if test -e .run/demo; then cat .run/demo; fi
+	@if test '$(DATABASE)' = DATABASE_URL=sqlite:///db.sqlite3 && test -e .run/demo; then cat .run/demo; fi
 	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve
 
 test: $(VENV)/installed-dev
@@ -50,11 +51,15 @@ check: $(VENV)/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+# With Chromium: draws the pictures in docs/screenshots anew.
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tests.browser.screenshots
+
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench.run
 
 clean:
-	rm -rf $(VENV) .run staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) .run/secret_key staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The first Python that is new enough, by trying: a name may exist and yet not run.

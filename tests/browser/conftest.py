@@ -13,20 +13,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 from pytest_django.plugin import DjangoDbBlocker
 
+from tests.browser.launch import ARGS
 from tests.conftest import Cast
 from tests.factories import PASSWORD
 
 # Playwright's loop runs in the thread of the tests, which the ORM would otherwise refuse to work in.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 OVER_HTTP = {
     "ALLOW_HTTP": True,
     "SECURE_SSL_REDIRECT": False,

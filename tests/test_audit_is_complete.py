@@ -1,0 +1,166 @@
+"""Every service that changes something records it: a new one fails here until it is listed with a call."""
+
+import inspect
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts import policy
+from accounts import services as account_services
+from accounts.models import AuditEvent, Membership
+from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
+from apikeys import services as key_services
+from apikeys.services import ImportedKey, Overlap
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: They only look; `prune_closed` deletes an account with its log.
+CHANGE_NOTHING = {"changed", "own", "find_invitation", "has_address", "is_known", "prune_closed", "widens"}
+
+
+def member(cast, who):
+    return Membership.objects.get(account=cast.account, user=getattr(cast, who))
+
+
+def person(cast, who):
+    role = Role(member(cast, who).role)
+    user = getattr(cast, who)
+    return Actor(ActorKind.PERSON, str(user.pk), user.email, cast.account.ref, GRANTS[role], role)
+
+
+def offered(cast):
+    account_services.offer_ownership(actor=person(cast, "owner"), membership=member(cast, "admin"))
+
+
+def closed(cast):
+    account_services.close_account(actor=person(cast, "owner"), name="Acme")
+
+
+def suspended(cast):
+    account_services.suspend_account(actor=policy.system(cast.account.ref))
+
+
+def disabled(cast):
+    return factories.make_key(cast.account, disabled_at=timezone.now()).api_key
+
+
+CALLS = {
+    "create_account": lambda c, a: account_services.create_account(name="Other", owner=c.owner),
+    "change_account": lambda c, a: account_services.change_account(actor=a, name="Other"),
+    "suspend_account": lambda c, a: account_services.suspend_account(actor=a),
+    "resume_account": lambda c, a: (suspended(c), account_services.resume_account(actor=a)),
+    "close_account": lambda c, a: account_services.close_account(actor=a, name="Acme"),
+    "reopen_account": lambda c, a: (closed(c), account_services.reopen_account(actor=a)),
+    "create_project": lambda c, a: account_services.create_project(actor=a, name="web"),
+    "change_project": lambda c, a: account_services.change_project(
+        actor=a, project=factories.make_project(c.account), name="site"
+    ),
+    "delete_project": lambda c, a: account_services.delete_project(actor=a, project=factories.make_project(c.account)),
+    "create_deployment": lambda c, a: account_services.create_deployment(
+        actor=a, project=factories.make_project(c.account), revision="1"
+    ),
+    "delete_deployment": lambda c, a: account_services.delete_deployment(
+        actor=a, deployment=factories.make_deployment(factories.make_project(c.account))
+    ),
+    "add_member": lambda c, a: account_services.add_member(actor=a, user=c.stranger, role=Role.USER),
+    "change_role": lambda c, a: account_services.change_role(actor=a, membership=member(c, "user"), role=Role.ADMIN),
+    "remove_member": lambda c, a: account_services.remove_member(actor=a, membership=member(c, "user")),
+    "leave": lambda c, a: account_services.leave(actor=person(c, "user")),
+    "invite": lambda c, a: account_services.invite(actor=a, email="x@example.com", role=Role.USER, link=str),
+    "resend_invitation": lambda c, a: account_services.resend_invitation(
+        actor=a, invitation=factories.make_invitation(c.account).invitation, link=str
+    ),
+    "change_invitation": lambda c, a: account_services.change_invitation(
+        actor=a, invitation=factories.make_invitation(c.account).invitation, role=Role.ADMIN
+    ),
+    "withdraw_invitation": lambda c, a: account_services.withdraw_invitation(
+        actor=a, invitation=factories.make_invitation(c.account).invitation
+    ),
+    "accept_invitation": lambda c, a: account_services.accept_invitation(
+        token=factories.make_invitation(c.account, c.stranger.email).token, user=c.stranger, address=None, request_id=""
+    ),
+    "join": lambda c, a: account_services.join(
+        token=factories.make_invitation(c.account).token, name="", password="x" * 12, address=None, request_id=""
+    ),
+    "offer_ownership": lambda c, a: offered(c),
+    "withdraw_ownership": lambda c, a: (offered(c), account_services.withdraw_ownership(actor=a)),
+    "accept_ownership": lambda c, a: (offered(c), account_services.accept_ownership(actor=person(c, "admin"))),
+    "issue": lambda c, a: key_services.issue(actor=a, name="x", permission=KeyPermission.READ),
+    "import_keys": lambda c, a: key_services.import_keys(
+        actor=a, rows=[ImportedKey("x", KeyPermission.READ, "0" * 64, "x", None)]
+    ),
+    "change": lambda c, a: key_services.change(actor=a, api_key=factories.make_key(c.account).api_key, name="y"),
+    "disable": lambda c, a: key_services.disable(actor=a, api_key=factories.make_key(c.account).api_key),
+    "enable": lambda c, a: key_services.enable(actor=a, api_key=disabled(c)),
+    "rotate": lambda c, a: key_services.rotate(
+        actor=a, api_key=factories.make_key(c.account).api_key, overlap=Overlap.DAY
+    ),
+    "revoke": lambda c, a: key_services.revoke(actor=a, api_key=factories.make_key(c.account).api_key),
+    "revoke_all": lambda c, a: key_services.revoke_all(actor=a, api_keys=[factories.make_key(c.account).api_key]),
+    "expose": lambda c, a: key_services.expose(api_key=factories.make_key(c.account).api_key, address="203.0.113.7"),
+    "report": lambda c, a: key_services.report(
+        secrets=[factories.make_key(c.account).secret], address="203.0.113.7", request_id=""
+    ),
+    "expire": lambda c, a: key_services.expire(
+        api_key=factories.make_key(c.account, expires_at=timezone.now() - timedelta(days=1)).api_key
+    ),
+}
+
+#: The event that a service's last record is.
+EVENTS = {
+    "create_account": "member.added",
+    "change_account": "account.changed",
+    "suspend_account": "account.suspended",
+    "resume_account": "account.resumed",
+    "close_account": "account.closed",
+    "reopen_account": "account.reopened",
+    "create_project": "project.created",
+    "change_project": "project.changed",
+    "delete_project": "project.deleted",
+    "create_deployment": "deployment.created",
+    "delete_deployment": "deployment.deleted",
+    "add_member": "member.added",
+    "change_role": "member.changed",
+    "remove_member": "member.removed",
+    "leave": "member.left",
+    "invite": "member.invited",
+    "resend_invitation": "invitation.sent",
+    "change_invitation": "invitation.changed",
+    "withdraw_invitation": "invitation.withdrawn",
+    "accept_invitation": "member.joined",
+    "join": "member.joined",
+    "offer_ownership": "ownership.offered",
+    "withdraw_ownership": "ownership.withdrawn",
+    "accept_ownership": "ownership.taken",
+    "issue": "api_key.created",
+    "import_keys": "api_key.imported",
+    "change": "api_key.changed",
+    "disable": "api_key.disabled",
+    "enable": "api_key.enabled",
+    "rotate": "api_key.rotated",
+    "revoke": "api_key.revoked",
+    "revoke_all": "api_key.revoked",
+    "expose": "api_key.exposed",
+    "report": "api_key.revoked",
+    "expire": "api_key.expired",
+}
+
+
+def services():
+    for module in (account_services, key_services):
+        for name, service in inspect.getmembers(module, inspect.isfunction):
+            is_ours = service.__module__.startswith(module.__name__)
+            if is_ours and not name.startswith("_") and name not in CHANGE_NOTHING:
+                yield name
+
+
+def test_every_service_is_listed():
+    assert set(services()) == set(CALLS) == set(EVENTS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_service_records_what_it_changes_and_outside_a_request_too(name, cast):
+    CALLS[name](cast, person(cast, "owner"))
+    assert AuditEvent.objects.order_by("-at").first().event == EVENTS[name]
