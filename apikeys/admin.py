@@ -2,15 +2,23 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin import ViewOnlyAdmin, operator
+from accounts.admin import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
 
-from . import services
+from . import networks, rates, services
 from .models import APIKey, KeyUsage, State
+
+#: What may be changed of a key.
+SETTINGS = [
+    *("name", "description", "permission", "administrator", "expires_at", "allowed_networks", "rate_limit"),
+    *("accepts_query", "accepts_body"),
+]
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -25,9 +33,40 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.in_state(State(state)) if state in State.values else queryset
 
 
+class SettingsForm(forms.ModelForm):
+    """What may be changed of a key; `services.change` has the last word."""
+
+    class Meta:
+        model = APIKey
+        fields = SETTINGS
+
+    def clean_allowed_networks(self) -> list[str]:
+        value = self.cleaned_data["allowed_networks"] or []
+        if not isinstance(value, list) or len(value) > networks.MAXIMUM:
+            raise forms.ValidationError(f"Write a JSON list of {networks.MAXIMUM} networks at most.")
+        try:
+            return list(dict.fromkeys(str(networks.parse_network(str(text))) for text in value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean_rate_limit(self) -> str | None:
+        rate: str | None = self.cleaned_data["rate_limit"] or None
+        try:
+            if rate is not None:
+                rates.parse(rate)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+        return rate
+
+
 @admin.register(APIKey)
-class APIKeyAdmin(ViewOnlyAdmin):
-    """A key is made where its secret can be shown: by the account's people, or `create_api_key`. Here it is ended."""
+class APIKeyAdmin(ServiceAdmin):
+    """A key is made and rotated where its secret can be shown: by the account's people, or `create_api_key`.
+
+    Here its settings are changed and it is ended.
+    """
+
+    form = SettingsForm
 
     list_display = ["name", "mask", "account", "permission", "administrator", "state", "last_used_at", "expires_at"]
     list_select_related = ["account"]
@@ -37,17 +76,44 @@ class APIKeyAdmin(ViewOnlyAdmin):
     actions = ["disable", "enable", "revoke"]
     fieldsets = [
         (None, {"fields": ["account", "name", "description", "mask", "state", "id"]}),
-        ("Power", {"fields": ["permission", "administrator", "allowed_networks", "rate_limit"]}),
-        ("Life", {"fields": ["created_at", "created_by", "rotated_from", "expires_at", "disabled_at", "revoked_at"]}),
+        ("Power", {"fields": ["permission", "administrator", "expires_at", "allowed_networks", "rate_limit"]}),
+        ("Ways of sending", {"fields": ["accepts_query", "accepts_body"]}),
+        (
+            "Life",
+            {
+                "fields": [
+                    *("created_at", "created_by", "rotated_from", "rotated_at", "exposed_at"),
+                    *("disabled_at", "revoked_at"),
+                ]
+            },
+        ),
         ("Last use", {"fields": ["last_used_at", "last_used_from", "last_used_agent"]}),
     ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: APIKey | None = None) -> list[str]:
+        shown = flatten_fieldsets(self.get_fieldsets(request, obj))
+        return [str(field) for field in shown if field not in SETTINGS]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        """A revoked key is revoked for good."""
+        return (obj is None or obj.revoked_at is None) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
+        return False
+
+    def change(self, request: HttpRequest, item: APIKey) -> object:
+        settings = {field: getattr(item, field) for field in SETTINGS}
+        return services.change(actor=operator(request, item.account), api_key=item, **settings)
 
     @admin.display
     def state(self, api_key: APIKey) -> str:
         return str(api_key.state.label)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Who may use the actions: nothing else about a key can be changed here."""
+        """Who may use the actions."""
         return bool(request.user.has_perm("apikeys.change_apikey"))
 
     @admin.action(description="Disable", permissions=["end"])

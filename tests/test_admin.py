@@ -19,7 +19,7 @@ from . import factories
 from .conftest import Browser, Cast, Program
 
 TABLES = [User, Account, Membership, Invitation, Project, Deployment, AuditEvent, APIKey, KeyUsage, Maintenance]
-READ_ONLY = [AuditEvent, KeyUsage, APIKey, Invitation]
+READ_ONLY = [AuditEvent, KeyUsage, Invitation]
 
 
 @pytest.fixture
@@ -296,10 +296,49 @@ def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: factories.Issued) 
         assert key.api_key.digest not in text
 
 
-def test_nothing_of_a_key_can_be_typed(desk: Browser, key: factories.Issued) -> None:
+def _settings(key: factories.Issued, **changes: str) -> dict[str, str]:
+    sent = {"name": "Deploys", "permission": "read_write", "allowed_networks": "[]", "rate_limit": ""}
+    return {**sent, "accepts_query": "on", "accepts_body": "on", **changes}
+
+
+def test_of_a_key_its_settings_alone_can_be_typed(desk: Browser, key: factories.Issued) -> None:
     page = desk.get(_url(key.api_key, "change")).content.decode()
     form = page[page.index('id="apikey_form"') :]
-    assert not re.findall(r'<(?:input|textarea|select)[^>]*name="(?!csrfmiddlewaretoken)[^"]+"', form)
+    typed = set(re.findall(r'<(?:input|textarea|select)[^>]* name="([a-z_0-9]+)"', form))
+    assert not typed & {"digest", "mask", "account", "created_by", "disabled_at", "revoked_at", "last_used_at"}
+    assert {"name", "permission", "administrator", "rate_limit"} <= typed
+
+
+def test_a_keys_settings_change_through_the_service(desk: Browser, key: factories.Issued) -> None:
+    desk.post(_url(key.api_key, "change"), _settings(key, permission="read", allowed_networks='["127.0.0.1/8"]'))
+    assert Program(key.secret).send("post", "/v2/projects", {"name": "web"}).status_code == 403
+    event = AuditEvent.objects.get(event=Event.API_KEY_CHANGED)
+    assert event.actor_label == "operator@example.com"
+    assert event.changes == {"permission": ["read_write", "read"], "allowed_networks": [[], ["127.0.0.0/8"]]}
+    desk.post(_url(key.api_key, "change"), _settings(key))
+    assert AuditEvent.objects.filter(event=Event.API_KEY_WIDENED).count() == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rate_limit": "fast"}, {"allowed_networks": '["nowhere"]'}, {"allowed_networks": '"10.0.0.0/8"'}]
+)
+def test_settings_that_can_not_be_are_refused_at_the_field(
+    desk: Browser, key: factories.Issued, changes: dict[str, str]
+) -> None:
+    answer = desk.post(_url(key.api_key, "change"), _settings(key, **changes))
+    assert list(changes) == list(answer.context["adminform"].errors)
+
+
+def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: factories.Issued) -> None:
+    assert desk.get(_url(APIKey, "add")).status_code == 403
+    assert desk.post(_url(key.api_key, "delete"), {"post": "yes"}).status_code == 403
+    _act(desk, "delete_selected", key.api_key, post="yes")
+    assert APIKey.objects.filter(pk=key.api_key.pk).exists()
+
+
+def test_a_revoked_key_is_only_looked_at(desk: Browser, key: factories.Issued) -> None:
+    _act(desk, "revoke", key.api_key)
+    assert desk.post(_url(key.api_key, "change"), _settings(key, name="Back")).status_code == 403
 
 
 def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, key: factories.Issued) -> None:
