@@ -34,19 +34,19 @@ def read(text: str) -> list[ImportedKey]:
     errors: dict[str, list[str]] = {}
     seen: set[str] = set()
     for row in reader:
+        if len(keys) >= MAXIMUM_ROWS:
+            raise Invalid(f"Import at most {MAXIMUM_ROWS:,} keys at a time.")
         values = {name: (row.get(name) or "").strip() for name in COLUMNS}
         sentences = _problems(values, seen)
         if sentences:
             errors[f"line {reader.line_num}"] = sentences
         else:
-            keys.append(_key(values))
+            keys.append(_key(reader.line_num, values))
         seen.add(values["digest"].lower())
     if errors:
         raise Invalid("Some lines can't be read.", errors=errors)
     if not keys:
         raise Invalid("The file holds no keys.")
-    if len(keys) > MAXIMUM_ROWS:
-        raise Invalid(f"Import at most {MAXIMUM_ROWS:,} keys at a time.")
     return keys
 
 
@@ -79,8 +79,9 @@ def _expiry(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _key(values: dict[str, str]) -> ImportedKey:
+def _key(line: int, values: dict[str, str]) -> ImportedKey:
     return ImportedKey(
+        line=line,
         name=values["name"],
         permission=KeyPermission(values["permission"]),
         digest=values["digest"].lower(),

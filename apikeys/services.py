@@ -126,8 +126,12 @@ def _create(actor: Actor, api_key: APIKey, event: Event) -> Issued:
 
 
 class ImportedKey(NamedTuple):
-    """A key that was made elsewhere: its SHA-256 digest stands for a secret that we never see."""
+    """A key that was made elsewhere: its SHA-256 digest stands for a secret that we never see.
 
+    `line` is where it stands in its file.
+    """
+
+    line: int
     name: str
     permission: KeyPermission
     digest: str
@@ -140,13 +144,12 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     """Take over keys by their digests, all or none. Raises `Invalid` for a digest that is in use already."""
     policy.require(actor, Permission.API_KEY_IMPORT)
     known = set(APIKey.objects.filter(digest__in=[row.digest for row in rows]).values_list("digest", flat=True))
-    if errors := {
-        f"line {number}": ["This key is here already."] for number, row in enumerate(rows, 2) if row.digest in known
-    }:
-        raise Invalid("Some of these keys are here already.", errors=errors)
+    latest = _latest_expiry(actor)
+    errors = {f"line {row.line}": sentences for row in rows if (sentences := _import_problems(row, known, latest))}
+    if errors:
+        raise Invalid("Some of these keys can't be imported.", errors=errors)
     api_keys = []
     for row in rows:
-        _require_lifetime(actor, row.expires_at)
         api_key = APIKey(
             account_id=actor.account.id,
             name=row.name,
@@ -160,6 +163,12 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
         audit.record(actor=actor, event=Event.API_KEY_IMPORTED, target=api_key.target)
         api_keys.append(api_key)
     return api_keys
+
+
+def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:
+    if row.digest in known:
+        return ["This key is here already."]
+    return [_ends_by(latest)] if latest is not None and (row.expires_at is None or row.expires_at > latest) else []
 
 
 # Changing ---------------------------------------------------------------------------------------
@@ -242,9 +251,9 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
     once. Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an
     `id` that was used, and `NotPermitted` where a key would get hold of more power than its own.
     """
+    old = _locked(actor, api_key)
     if id is not None and APIKey.objects.filter(pk=id).exists():
         raise AlreadyExists("This key was rotated already.")
-    old = _locked(actor, api_key)
     _require_not_revoked(old, "rotated")
     if old.state != State.ACTIVE:
         raise InvalidState(f"{old.name} is {old.state.label.lower()}; only an active key is rotated.")
@@ -369,8 +378,11 @@ def _latest_expiry(actor: Actor) -> datetime | None:
 def _require_lifetime(actor: Actor, expires_at: datetime | None) -> None:
     latest = _latest_expiry(actor)
     if latest is not None and (expires_at is None or expires_at > latest):
-        sentence = f"Keys of this account end on {latest:%-d %B %Y} at the latest."
-        raise Invalid("The key would live too long.", errors={"expires_at": [sentence]})
+        raise Invalid("The key would live too long.", errors={"expires_at": [_ends_by(latest)]})
+
+
+def _ends_by(latest: datetime) -> str:
+    return f"Keys of this account end on {latest:%-d %B %Y} at the latest."
 
 
 def _require_own_power(actor: Actor, wanted: Power) -> None:

@@ -89,7 +89,7 @@ CALLS = {
     "accept_ownership": lambda c, a: (offered(c), account_services.accept_ownership(actor=person(c, "admin"))),
     "issue": lambda c, a: key_services.issue(actor=a, name="x", permission=KeyPermission.READ),
     "import_keys": lambda c, a: key_services.import_keys(
-        actor=a, rows=[ImportedKey("x", KeyPermission.READ, "0" * 64, "x", None)]
+        actor=a, rows=[ImportedKey(2, "x", KeyPermission.READ, "0" * 64, "x", None)]
     ),
     "change": lambda c, a: key_services.change(actor=a, api_key=factories.make_key(c.account).api_key, name="y"),
     "disable": lambda c, a: key_services.disable(actor=a, api_key=factories.make_key(c.account).api_key),

@@ -247,3 +247,22 @@ def test_a_closed_account_has_one_page_and_only_for_its_owner(
     assert getattr(Browser().as_(cast.admin), method)(address(name)).status_code == 404
     assert getattr(Browser().as_(cast.user), method)(address(name)).status_code == 404
     assert AuditEvent.objects.count() == before
+
+
+LISTS = [
+    name
+    for name in PAGES_OF_AN_ACCOUNT
+    if name.split(":")[-1]
+    in {"overview", "projects", "members", "audit_log", "audit_log_csv", "audit_log_json", "keys", "general"}
+]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_hold_nothing_of_another_account(name: str, cast: Cast, browser: Browser) -> None:
+    project = factories.make_project(cast.account, "Secret project")
+    factories.make_deployment(project, "secret-revision")
+    factories.make_key(cast.account, name="Secret key")
+    page = browser.as_(cast.stranger).get(reverse(name, args=[cast.elsewhere.slug]))
+    text = page.getvalue().decode() if page.streaming else page.content.decode()
+    assert page.status_code == 200
+    assert not {word for word in ("Secret", "secret-revision", "owner@example.com", "Acme") if word in text}

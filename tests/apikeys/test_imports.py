@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 from accounts import policy
 from accounts.errors import Invalid, NotPermitted
 from accounts.policy import GRANTS, Actor, ActorKind, Role
+from accounts.services import change_account
 from apikeys import imports, services
 from apikeys.models import APIKey
 from tests.conftest import Program
@@ -78,6 +79,14 @@ def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
         services.import_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
     assert list(refused.value.errors) == ["line 3"]
     assert APIKey.objects.count() == 1
+
+
+def test_the_accounts_longest_life_holds_for_imported_keys_too_and_the_line_is_named(cast):
+    actor = policy.system(cast.account.ref)
+    change_account(actor=actor, max_key_lifetime_days=30)
+    with pytest.raises(Invalid) as refused:
+        services.import_keys(actor=actor, rows=imports.read(csv_of("", f"a,read,{DIGEST},,")))
+    assert list(refused.value.errors) == ["line 3"]
 
 
 def test_the_command_imports_a_file(cast, tmp_path):
