@@ -14,7 +14,7 @@ from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
 from accounts.policy import Role
 from apikeys import tokens
-from apikeys.models import APIKey, State
+from apikeys.models import APIKey, Notice, State
 from atatus_dash.models import Maintenance
 
 from . import factories
@@ -259,6 +259,11 @@ def test_the_demonstration_prints_passwords_that_work(db: None, browser: Browser
         email, password = line.split()[1], line.split()[-1]
         assert browser.post("/auth/login/", {"login": email, "password": password})["Location"] == "/"
         browser.logout()
+
+
+def test_the_demonstration_sends_no_mail(db: None) -> None:
+    _run("demo")
+    assert not Notice.objects.exists()
 
 
 def test_the_demonstration_leaves_a_database_in_use_alone(cast: Cast) -> None:

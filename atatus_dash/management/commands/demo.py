@@ -9,6 +9,7 @@ from django.db import transaction
 from accounts import policy, services
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
+from apikeys.models import Notice
 from apikeys.services import issue
 
 PEOPLE = {Role.OWNER: "Olivia Owner", Role.ADMIN: "Adam Admin", Role.USER: "Uma User"}
@@ -43,6 +44,8 @@ class Command(BaseCommand):
         for role in (Role.ADMIN, Role.USER):
             services.add_member(actor=actor, user=people[role], role=role)
         _fill(actor)
+        # Nobody waits for mail about these keys, and on the console it would hide how to sign in.
+        Notice.objects.all().delete()
         for role, person in people.items():
             self.stdout.write(f"  {role.label:<6} {person.email:<18} password {password}")
 
