@@ -42,6 +42,8 @@ test: $(VENV)/installed-dev
 # As an installation would be set up: `check --deploy` tells what that would miss.
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789
 check: export ALLOWED_HOSTS = keys.example.com
+# Not db.sqlite3, which these would make: `make run` fills a database that it makes itself.
+check: export DATABASE_URL = sqlite:///:memory:
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
