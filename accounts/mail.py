@@ -33,8 +33,13 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 def send(addresses: Iterable[str], name: str, **context: Any) -> None:
     """Mail now. Raises `OSError` if the mail server can't be reached or refuses."""
-    subject = " ".join(render_to_string(f"accounts/mail/{name}_subject.txt", context).split())
-    text = render_to_string(f"accounts/mail/{name}.txt", context)
+    subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
+    deliver(addresses, subject, render_to_string(f"accounts/mail/{name}.txt", context))
+
+
+def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
+    """Mail a text, and the same text as HTML, to each address by itself. Raises as `send` does."""
+    subject = " ".join(subject.split())
     html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
     for address in addresses:
         message = EmailMultiAlternatives(subject, text, to=[address])

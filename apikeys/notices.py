@@ -9,12 +9,12 @@ import logging
 import threading
 from datetime import timedelta
 
-from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from accounts import mail
 from accounts.models import Membership
 from accounts.policy import Role
 
@@ -82,9 +82,5 @@ def _send(notice: Notice) -> None:
         role__in=[Role.OWNER.value, Role.ADMIN.value], user__is_active=True
     )
     subject = f"{account.name}: the API key {notice.api_key.name} {notice.get_kind_display()}"
-    for email in people.values_list("user__email", flat=True):
-        message = EmailMultiAlternatives(
-            " ".join(subject.split()), render_to_string("apikeys/mail/notice.txt", context), to=[email]
-        )
-        message.attach_alternative(render_to_string("apikeys/mail/notice.html", context), "text/html")
-        message.send()
+    text = render_to_string("apikeys/mail/notice.txt", context)
+    mail.deliver(people.values_list("user__email", flat=True), subject, text)
