@@ -1,14 +1,15 @@
 """What people type."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
-from . import services
+from . import services, times
 from .access import maker_for
 from .audit import Event
 from .errors import DomainError
@@ -86,7 +87,7 @@ class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in it
 
 
 class AuditFilter(forms.Form):
-    """The filters of the audit log, as they stand in its address. Days are in UTC, both included."""
+    """The filters of the audit log, as they stand in its address. Days are the reader's, both included."""
 
     SUBJECTS = {
         "account": "Account",
@@ -126,13 +127,17 @@ class AuditFilter(forms.Form):
         since, until = self.cleaned_data.pop("since"), self.cleaned_data.pop("until")
         return events.matching(
             **self.cleaned_data,
-            since=since and datetime.combine(since, time.min, UTC),
-            until=until and datetime.combine(until, time.min, UTC) + timedelta(days=1),
+            since=since and _start_of(since),
+            until=until and _start_of(until) + timedelta(days=1),
         )
 
     @property
     def is_set(self) -> bool:
         return any(field.value() for field in self)
+
+
+def _start_of(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
 
 
 class ProjectForm(forms.Form):
@@ -158,6 +163,18 @@ class ProfileForm(forms.Form):
         widget=forms.TextInput({"autocomplete": "name"}),
         help_text="Shown to the other members of your accounts.",
     )
+    time_zone = forms.ChoiceField(
+        label="Time zone",
+        required=False,
+        help_text="Times are shown in it. Charts count their days in UTC, as the API does.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        regions = [
+            (region, [(name, name.replace("_", " ")) for name in names]) for region, names in times.zones().items()
+        ]
+        self.fields["time_zone"].choices = [("", "As this browser"), *regions]  # type: ignore[attr-defined]  # a ChoiceField
 
 
 class ThemeForm(forms.Form):

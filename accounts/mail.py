@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.template.loader import render_to_string
+from django.utils import timezone
 
 from .models import Account, Membership
 
@@ -33,8 +35,11 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 def send(addresses: Iterable[str], name: str, **context: Any) -> None:
     """Mail now. Raises `OSError` if the mail server can't be reached or refuses."""
-    subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
-    deliver(addresses, subject, render_to_string(f"accounts/mail/{name}.txt", context))
+    # A mail goes to several people, in whose name somebody acts: its times are in UTC, whatever their own are.
+    with timezone.override(UTC):
+        subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
+        text = render_to_string(f"accounts/mail/{name}.txt", context)
+    deliver(addresses, subject, text)
 
 
 def deliver(addresses: Iterable[str], subject: str, text: str) -> None:

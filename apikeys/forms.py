@@ -1,6 +1,6 @@
 """What people type about keys."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from django import forms
@@ -8,7 +8,7 @@ from django.db.models import F, OrderBy
 from django.http import QueryDict
 from django.utils import timezone
 
-from accounts import ids
+from accounts import ids, times
 from accounts.errors import DomainError, Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
@@ -56,7 +56,6 @@ class KeySettingsForm(RefusableForm):
         label="Expires on",
         required=False,
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        help_text="In UTC.",
     )
     allowed_networks = forms.CharField(
         required=False,
@@ -91,6 +90,7 @@ class KeySettingsForm(RefusableForm):
     def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.longest = account.max_key_lifetime_days
+        self.fields["expires_at"].help_text = f"In your time zone, {times.zone_name(timezone.localtime())}."
         self.fields["expiry"].choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]  # type: ignore[attr-defined]  # a ChoiceField
         if self.longest:
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
@@ -168,7 +168,9 @@ class KeySettingsForm(RefusableForm):
         elif when <= timezone.now():
             self.add_error("expires_at", "This is in the past.")
         elif self.longest and when > (latest := timezone.now() + timedelta(days=self.longest)):
-            self.add_error("expires_at", f"This is too late: {latest.day} {latest:%B %Y} is the latest.")
+            self.add_error("expires_at", f"This is too late: {times.exactly(latest)} is the latest.")
+        else:
+            self.cleaned_data["expires_at"] = when.astimezone(UTC)
 
 
 class APIKeyForm(KeySettingsForm):
@@ -200,7 +202,7 @@ class EditKeyForm(KeySettingsForm):
 
     def first_choices(self) -> list[tuple[str, str]]:
         at = self.api_key.expires_at
-        kept = f"As now: {at.day} {at:%b %Y, %H:%M} UTC" if at else "As now: never"
+        kept = f"As now: {times.exactly(at)}" if at else "As now: never"
         return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
 
     @staticmethod

@@ -33,10 +33,11 @@ def new_account(request: SignedInRequest) -> HttpResponse:
 
 @signed_in
 def profile(request: SignedInRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, initial={"name": request.user.name})
+    form = ProfileForm(request.POST or None, initial={"name": request.user.name, "time_zone": request.user.time_zone})
     if request.method == "POST" and form.is_valid():
-        request.user.name = form.cleaned_data["name"]
-        request.user.save(update_fields=["name"])
+        for field, value in form.cleaned_data.items():
+            setattr(request.user, field, value)
+        request.user.save(update_fields=form.cleaned_data)
         messages.success(request, "Profile saved.")
         return redirect("accounts:profile")
     context = {

@@ -11,6 +11,13 @@ function tell(text, level = "success") {
   status.replaceChildren(toast);
 }
 
+/* Times: the server writes them as this browser's clock has them --------------- */
+
+const zone = `time_zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+if (!document.cookie.split("; ").includes(zone)) {
+  document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+}
+
 /* Copy buttons ------------------------------------------------------------- */
 
 async function copy(button) {
