@@ -41,6 +41,13 @@ class Theme:
     FIXED = ("light", "dark")
 
 
+class Shortcuts:
+    """Keys that act without a modifier. WCAG 2.2, 2.1.4: they can be switched off. Kept in a cookie too."""
+
+    COOKIE = "shortcuts"
+    OFF = "off"
+
+
 class SignupForm(forms.Form):
     """What sign-up asks beside e-mail and password: the account that the newcomer will own."""
 
@@ -98,7 +105,10 @@ class AuditFilter(forms.Form):
     }
 
     actor = forms.CharField(
-        label="Who", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name, e-mail or id"})
+        label="Who",
+        required=False,
+        max_length=254,
+        widget=forms.TextInput({"data-example": "Name, e-mail or id", "aria-keyshortcuts": "/"}),
     )
     event = forms.ChoiceField(label="What", required=False)
     target = forms.CharField(
@@ -177,8 +187,13 @@ class ProfileForm(forms.Form):
         self.fields["time_zone"].choices = [("", "As this browser"), *regions]  # type: ignore[attr-defined]  # a ChoiceField
 
 
-class ThemeForm(forms.Form):
+class LookForm(forms.Form):
+    """How pages look and behave in one browser."""
+
     theme = forms.ChoiceField(label="Theme", choices=Theme.LABELS, widget=forms.RadioSelect)
+    shortcuts = forms.BooleanField(
+        label="Keyboard shortcuts", required=False, help_text="Press ? on any page to see them."
+    )
 
 
 class RoleForm(forms.Form):

@@ -5,6 +5,8 @@ const status = document.getElementById("status");
 
 /** Say what happened, to those who see and to those who listen. */
 function tell(text, level = "success") {
+  const error = status.querySelector(".error");
+  if (error?.textContent === text) return; // It stands there still, and needn't be read out again.
   const toast = document.createElement("p");
   toast.className = `toast-x ${level}`;
   toast.textContent = text;
@@ -85,6 +87,18 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
 });
 
+/* Single keys: what carries `aria-keyshortcuts` has the focus or is clicked ------ */
+
+document.addEventListener("keydown", (event) => {
+  if (!("shortcuts" in document.body.dataset) || dialog?.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const target = document.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
+  if (!target) return;
+  event.preventDefault();
+  if (target.matches("input")) target.select();
+  else target.click();
+});
+
 /* The dialog ---------------------------------------------------------------- */
 
 document.addEventListener("click", (event) => {
@@ -159,6 +173,11 @@ document.addEventListener("submit", async (event) => {
   }
   form.submit();
 });
+
+/* Busy: what is about to be replaced says so ----------------------------------- */
+
+document.addEventListener("htmx:beforeRequest", (event) => event.detail.target.setAttribute("aria-busy", "true"));
+document.addEventListener("htmx:afterRequest", (event) => event.detail.target.removeAttribute("aria-busy"));
 
 /* What htmx could not do ----------------------------------------------------- */
 
