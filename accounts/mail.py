@@ -43,10 +43,15 @@ def send(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 
 def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
-    """Mail a text, and the same text as HTML, to each address by itself. Raises as `send` does."""
-    subject = " ".join(subject.split())
-    html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
+    """Mail a text to each address by itself. Raises as `send` does."""
     for address in addresses:
-        message = EmailMultiAlternatives(subject, text, to=[address])
-        message.attach_alternative(html, "text/html")
-        message.send()
+        compose(address, subject, text).send()
+
+
+def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
+    """A mail that holds a text, and the same text as HTML."""
+    subject = " ".join(subject.split())
+    message = EmailMultiAlternatives(subject, text, to=[address])
+    html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
+    message.attach_alternative(html, "text/html")
+    return message
