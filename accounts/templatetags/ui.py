@@ -74,7 +74,9 @@ def day(when: datetime) -> SafeString:
 
 
 def _time(when: datetime, text: str) -> SafeString:
-    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), times.exactly(when), text)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="seconds"), times.exactly(when), text
+    )
 
 
 @register.filter
