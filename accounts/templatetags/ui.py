@@ -98,6 +98,13 @@ def control(field: BoundField) -> SafeString:
 
 
 @register.filter
+def focused(field: BoundField) -> BoundField:
+    """The field that has the focus when the page opens, for a page that is there for nothing else."""
+    field.field.widget.attrs["autofocus"] = True
+    return field
+
+
+@register.filter
 def is_first_refused(field: BoundField) -> bool:
     return field.name == next((other.name for other in field.form.visible_fields() if other.errors), None)
 

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from apikeys import usage
 from tests import factories
 from tests.conftest import Cast
+from tests.factories import PASSWORD
 
 from .conftest import Visitor
 from .test_walk import call, make_key, open_keys
@@ -109,7 +110,7 @@ def test_a_session_that_ended_leads_to_sign_in_and_back(visit: Visit, cast: Cast
 
     page.wait_for_url("**/auth/login/?next=*")
     visitor.page.get_by_label("E-mail").fill("owner@example.com")
-    visitor.page.get_by_label("Password", exact=True).fill("correct horse battery staple")
+    visitor.page.get_by_label("Password", exact=True).fill(PASSWORD)
     visitor.page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(f"**{KEYS}")
 
@@ -127,3 +128,55 @@ def test_the_back_button_shows_the_list_as_it_was(path: str, visit: Visit, cast:
     page.go_back()
 
     expect(page.get_by_role("main")).to_have_text(before, use_inner_text=True)
+
+
+def press_until(page: Page, name: str, key: str = "Tab") -> None:
+    """Go on with the key until what has the focus bears the name."""
+    for _ in range(60):
+        page.keyboard.press(key)
+        focused = page.locator(":focus")
+        if focused.count() and name in (focused.get_attribute("aria-label") or focused.inner_text() or ""):
+            return
+        label = page.evaluate("document.activeElement.labels?.[0]?.innerText")
+        if label == name:
+            return
+    raise AssertionError(f"{name} is out of the keyboard's reach.")
+
+
+def test_a_key_is_made_copied_and_revoked_by_keyboard_alone(visit: Visit, site: str) -> None:
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    visitor.goto("/auth/login/")
+    page.keyboard.type("owner@example.com")
+    press_until(page, "Password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/accounts/acme/")
+    for link in ("Settings", "Account Settings", "API Keys", "New API Key"):
+        press_until(page, link)
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(500)
+    expect(page.get_by_label("API Key Name", exact=True)).to_be_focused()
+    page.keyboard.type("By hand")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    press_until(page, "Create")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copy", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    assert call(site, page.evaluate("navigator.clipboard.readText()"))["api_key"]["name"] == "By hand"
+    press_until(page, "I have stored it")
+    page.keyboard.press("Space")
+    press_until(page, "Done")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row", name="By hand")).to_be_visible()
+    press_until(page, "Actions for By hand")
+    page.keyboard.press("Enter")
+    press_until(page, "Revoke")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Revoke By hand?")).to_be_visible()
+    press_until(page, "Revoke")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("row", name="By hand")).to_contain_text("Revoked")
