@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from accounts.admin import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
 
-from . import networks, rates, services
+from . import services, terms
 from .models import APIKey, KeyUsage, State
 
 #: What may be changed of a key.
@@ -41,22 +41,7 @@ class SettingsForm(forms.ModelForm):
         fields = SETTINGS
 
     def clean_allowed_networks(self) -> list[str]:
-        value = self.cleaned_data["allowed_networks"] or []
-        if not isinstance(value, list) or len(value) > networks.MAXIMUM:
-            raise forms.ValidationError(f"Write a JSON list of {networks.MAXIMUM} networks at most.")
-        try:
-            return list(dict.fromkeys(str(networks.parse_network(str(text))) for text in value))
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def clean_rate_limit(self) -> str | None:
-        rate: str | None = self.cleaned_data["rate_limit"] or None
-        try:
-            if rate is not None:
-                rates.parse(rate)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-        return rate
+        return terms.network_list(self.cleaned_data["allowed_networks"] or [])
 
 
 @admin.register(APIKey)

@@ -13,7 +13,7 @@ from accounts.errors import DomainError, Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
 
-from . import imports, networks, rates
+from . import imports, terms
 from .models import APIKey, APIKeyQuerySet, State
 from .services import ImportedKey, Overlap
 
@@ -40,7 +40,8 @@ class KeySettingsForm(RefusableForm):
 
     name = forms.CharField(
         label="API Key Name",
-        max_length=100,
+        max_length=terms.NAME_LENGTH,
+        validators=[terms.no_key],
         widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Say who or what will use it, so that you recognise it in a year.",
     )
@@ -50,7 +51,12 @@ class KeySettingsForm(RefusableForm):
         widget=forms.RadioSelect,
         error_messages={"required": "Choose what the key may do."},
     )
-    description = forms.CharField(required=False, max_length=1000, widget=forms.Textarea({"rows": 2}))
+    description = forms.CharField(
+        required=False,
+        max_length=terms.DESCRIPTION_LENGTH,
+        validators=[terms.no_key],
+        widget=forms.Textarea({"rows": 2}),
+    )
     expiry = forms.ChoiceField(label="Expires", required=False)
     expires_at = forms.DateTimeField(
         label="Expires on",
@@ -66,6 +72,8 @@ class KeySettingsForm(RefusableForm):
     rate_limit = forms.CharField(
         label="Own rate limit",
         required=False,
+        empty_value=None,
+        validators=[terms.rate_limit],
         widget=forms.TextInput({"data-example": "100/minute", "autocomplete": "off"}),
         help_text="Requests per second, minute, hour or day. Left empty, the server's limit holds.",
     )
@@ -130,45 +138,21 @@ class KeySettingsForm(RefusableForm):
         return str(self.cleaned_data["description"]).replace("\r\n", "\n")
 
     def clean_allowed_networks(self) -> list[str]:
-        lines = self.cleaned_data["allowed_networks"].split()
-        if len(lines) > networks.MAXIMUM:
-            raise forms.ValidationError(f"A key may have {networks.MAXIMUM} networks at most.")
-        try:
-            return list(dict.fromkeys(str(networks.parse_network(line)) for line in lines))
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def clean_rate_limit(self) -> str | None:
-        if not (rate := self.cleaned_data["rate_limit"]):
-            return None
-        try:
-            rates.parse(rate)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-        return str(rate)
+        return terms.network_list(self.cleaned_data["allowed_networks"].split())
 
     def clean(self) -> None:
         expiry = self.cleaned_data.get("expiry")
-        if expiry == AT:
-            self._check_expires_at()
-        elif expiry is not None and expiry != KEEP:
-            self._check_lifetime(int(expiry) if expiry else None)
-
-    def _check_lifetime(self, days: int | None) -> None:
-        if days is None and self.longest:
-            self.add_error("expiry", "Say when the key expires.")
-        self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=days) if days else None
-
-    def _check_expires_at(self) -> None:
-        if "expires_at" in self.errors:
+        if expiry is None or expiry == KEEP or (expiry == AT and "expires_at" in self.errors):
             return
-        when = self.cleaned_data["expires_at"]
-        if when is None:
+        if expiry != AT:
+            self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=int(expiry)) if expiry else None
+        elif self.cleaned_data["expires_at"] is None:
             self.add_error("expires_at", "Say when the key expires.")
-        elif when <= timezone.now():
-            self.add_error("expires_at", "This is in the past.")
-        elif self.longest and when > (latest := timezone.now() + timedelta(days=self.longest)):
-            self.add_error("expires_at", f"This is too late: {latest.day} {latest:%B %Y} is the latest.")
+            return
+        try:
+            terms.expiry(self.cleaned_data["expires_at"], latest=terms.latest_expiry(self.longest))
+        except forms.ValidationError as error:
+            self.add_error("expires_at" if expiry == AT else "expiry", error)
 
 
 class APIKeyForm(KeySettingsForm):

@@ -1,10 +1,11 @@
 """Everything that happens to a key: the pages, the API, the commands and admin all come here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypedDict, Unpack
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -15,7 +16,7 @@ from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import changed, own
 
-from . import notices, tokens
+from . import notices, terms, tokens
 from .models import APIKey, Notice, State
 from .power import Power
 
@@ -85,8 +86,8 @@ def issue(
     """Make a key in the actor's account.
 
     `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
-    for an expiry that has passed or lies beyond the account's longest life, and `NotPermitted` where the
-    actor may not, or where a key would make a key beyond its own power.
+    for what `terms` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
+    `NotPermitted` where the actor may not, or where a key would make a key beyond its own power.
     """
     policy.require(actor, Permission.API_KEY_CHANGE)
     api_key = APIKey(
@@ -97,8 +98,7 @@ def issue(
         disabled_at=timezone.now() if disabled else None,
         **options,
     )
-    _require_expiry_ahead(api_key.expires_at)
-    _require_lifetime(actor, api_key.expires_at)
+    _require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
     _require_own_power(actor, Power.of(api_key))
     try:
         with transaction.atomic():
@@ -168,7 +168,11 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
 def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:
     if row.digest in known:
         return ["This key is here already."]
-    return [_ends_by(latest)] if latest is not None and (row.expires_at is None or row.expires_at > latest) else []
+    try:
+        terms.expiry(row.expires_at, latest=latest)
+    except ValidationError as error:
+        return error.messages
+    return []
 
 
 # Changing ---------------------------------------------------------------------------------------
@@ -187,10 +191,8 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     _require_not_revoked(api_key, "changed")
     before = Power.of(api_key)
     changes = changed(api_key, **settings)
+    _require_valid(actor, api_key, changes)
     after = Power.of(api_key)
-    if "expires_at" in changes:
-        _require_expiry_ahead(api_key.expires_at)
-        _require_lifetime(actor, api_key.expires_at)
     if before.exceeded_by(after):
         _require_own_power(actor, after)
         if api_key.rotated_at is not None:
@@ -364,25 +366,25 @@ def _require_not_revoked(api_key: APIKey, done: str) -> None:
         raise InvalidState(f"A revoked key can't be {done}.")
 
 
-def _require_expiry_ahead(expires_at: datetime | None) -> None:
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Invalid("The key would have expired already.", errors={"expires_at": ["This is in the past."]})
+def _require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> None:
+    """Hold these fields to the model's rules, and a new expiry to the account's. Raises `Invalid`, by field."""
+    errors: dict[str, list[str]] = {}
+    try:
+        api_key.clean_fields(exclude={field.name for field in APIKey._meta.fields}.difference(fields))
+    except ValidationError as error:
+        errors |= error.message_dict
+    if "expires_at" in fields:
+        try:
+            terms.expiry(api_key.expires_at, latest=_latest_expiry(actor))
+        except ValidationError as error:
+            errors["expires_at"] = error.messages
+    if errors:
+        raise Invalid(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
 
 
 def _latest_expiry(actor: Actor) -> datetime | None:
     """When a key of the account that is made now has to end at the latest."""
-    days = Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id)
-    return timezone.now() + timedelta(days=days) if days else None
-
-
-def _require_lifetime(actor: Actor, expires_at: datetime | None) -> None:
-    latest = _latest_expiry(actor)
-    if latest is not None and (expires_at is None or expires_at > latest):
-        raise Invalid("The key would live too long.", errors={"expires_at": [_ends_by(latest)]})
-
-
-def _ends_by(latest: datetime) -> str:
-    return f"Keys of this account end on {latest:%-d %B %Y} at the latest."
+    return terms.latest_expiry(Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id))
 
 
 def _require_own_power(actor: Actor, wanted: Power) -> None:

@@ -53,6 +53,7 @@ def test_mask_and_expiry_may_be_missing():
         (f"a,read,{DIGEST},{SECRET},", "mask"),
         (f"a,read,{DIGEST},,soon", "expiry"),
         (f"a,read,{DIGEST},,2020-01-01", "past"),
+        (f"a,read,{DIGEST},,9999-12-31T23:59:59-01:00", "expiry"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_problem(line, problem):
@@ -61,8 +62,20 @@ def test_a_wrong_line_is_named_with_its_problem(line, problem):
     assert problem in " ".join(refused.value.errors["line 2"]).lower()
 
 
+def test_lines_may_end_as_any_system_ends_them():
+    text = csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,")
+    assert [len(imports.read(text.replace("\n", end))) for end in ("\n", "\r\n", "\r")] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "name,permission", "name,permission,digest", "name,permission,digest,secret\na,read,x,y"]
+    "text",
+    [
+        "",
+        "name,permission",
+        "name,permission,digest",
+        "name,permission,digest,secret\na,read,x,y",
+        csv_of(f"{'x' * 200_000},read,{DIGEST},,"),
+    ],
 )
 def test_a_file_without_the_columns_or_without_keys_is_refused(text):
     with pytest.raises(Invalid):
