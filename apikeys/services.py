@@ -1,6 +1,7 @@
 """Everything that happens to a key: the pages, the API, the commands and admin all come here."""
 
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypedDict, Unpack
@@ -18,7 +19,7 @@ from accounts.services import changed, own
 
 from . import notices, terms, tokens
 from .models import APIKey, Notice, State
-from .power import Power
+from .power import Power, is_wider
 
 #: A key that is seen over plain HTTP again within this time is no news.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
@@ -182,24 +183,23 @@ def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None)
 def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **settings: Unpack[Settings]) -> APIKey:
     """Change settings of a key, from the next request on.
 
-    Giving it more power (Read to Read & Write, administrator access, a longer life, a wider network) is
-    recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for a longer life of a key
-    that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would widen a key beyond its
-    own power.
+    Giving it more (Read to Read & Write, administrator access, a longer life, a wider network, a faster rate,
+    another way of sending) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for
+    more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
+    widen a key beyond its own power.
     """
     api_key = _locked(actor, api_key)
     _require_not_revoked(api_key, "changed")
-    before = Power.of(api_key)
+    before = copy(api_key)
     changes = changed(api_key, **settings)
     _require_valid(actor, api_key, changes)
-    after = Power.of(api_key)
-    if before.exceeded_by(after):
-        _require_own_power(actor, after)
+    if Power.of(before).exceeded_by(Power.of(api_key)):
+        _require_own_power(actor, Power.of(api_key))
         if api_key.rotated_at is not None:
             raise InvalidState("This key was rotated: give its successor more power instead.")
     if changes:
         api_key.save(update_fields=changes)
-        event = Event.API_KEY_WIDENED if before.exceeded_by(after) else Event.API_KEY_CHANGED
+        event = Event.API_KEY_WIDENED if is_wider(api_key, than=before) else Event.API_KEY_CHANGED
         audit.record(actor=actor, event=event, target=api_key.target, changes=changes)
     if disabled is not None and disabled != api_key.disabled:
         _switch(actor, api_key, disabled=disabled)
@@ -207,14 +207,10 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
 
 
 def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
-    """Whether these settings would give the key more power than it has."""
-    wanted = APIKey(
-        permission=settings.get("permission", api_key.permission),
-        administrator=settings.get("administrator", api_key.administrator),
-        expires_at=settings.get("expires_at", api_key.expires_at),
-        allowed_networks=list(settings.get("allowed_networks", api_key.allowed_networks)),
-    )
-    return Power.of(api_key).exceeded_by(Power.of(wanted)) is not None
+    """Whether these settings would give the key more than it has. Enabling it gives back what it had."""
+    wanted = copy(api_key)
+    changed(wanted, **settings)
+    return is_wider(wanted, than=api_key)
 
 
 @transaction.atomic

@@ -333,7 +333,9 @@ def test_a_plain_change_asks_for_no_password(
     assert response.headers["Location"] == page(cast, "key", api_key.id)
 
 
-@pytest.mark.parametrize("change", [{"permission": "read_write"}, {"administrator": "on"}])
+@pytest.mark.parametrize(
+    "change", [{"permission": "read_write"}, {"administrator": "on"}, {"rate_limit": "9999/second"}]
+)
 def test_more_power_asks_for_the_password_and_brings_back_what_was_typed(
     change: dict[str, str], cast: Cast, signed_in: Browser, api_key: APIKey
 ) -> None:
