@@ -32,16 +32,28 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 
 def send(addresses: Iterable[str], name: str, **context: Any) -> None:
-    """Mail now. Raises `OSError` if the mail server can't be reached or refuses."""
+    """Mail now. Raises as `deliver` does."""
     subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
     deliver(addresses, subject, render_to_string(f"accounts/mail/{name}.txt", context))
 
 
 def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
-    """Mail a text, and the same text as HTML, to each address by itself. Raises as `send` does."""
+    """Mail a text, and the same text as HTML, to each address by itself.
+
+    Raises `OSError` if no mail could be sent. An address that is refused alone is logged, for what is sent
+    again would reach the others twice.
+    """
     subject = " ".join(subject.split())
     html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
+    refused, sent = None, False
     for address in addresses:
         message = EmailMultiAlternatives(subject, text, to=[address])
         message.attach_alternative(html, "text/html")
-        message.send()
+        try:
+            message.send()
+            sent = True
+        except OSError as error:
+            refused = error
+            logger.warning("The mail “%s” to %s could not be sent: %s", subject, address, error)
+    if refused and not sent:
+        raise refused
