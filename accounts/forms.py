@@ -1,6 +1,6 @@
 """What people type."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django import forms
@@ -127,7 +127,8 @@ class AuditFilter(forms.Form):
         return events.matching(
             **self.cleaned_data,
             since=since and datetime.combine(since, time.min, UTC),
-            until=until and datetime.combine(until, time.min, UTC) + timedelta(days=1),
+            # Not the midnight after it: the calendar's last day has none.
+            until=until and datetime.combine(until, time.max, UTC),
         )
 
     @property
