@@ -15,7 +15,10 @@ from .models import Maintenance
 
 class MaintenanceForm(forms.ModelForm):
     retry_after = forms.IntegerField(
-        min_value=1, max_value=86_400, initial=Maintenance.RETRY_AFTER, help_text="Seconds after which to come back."
+        min_value=1,
+        max_value=Maintenance.LONGEST_RETRY_AFTER,
+        initial=Maintenance.RETRY_AFTER,
+        help_text="Seconds after which to come back.",
     )
 
 
