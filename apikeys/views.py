@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from accounts.access import AccountRequest, account_page, recently_authenticated
+from accounts.access import AccountRequest, account_page, recently_authenticated, typed
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
 from accounts.models import AuditEvent
@@ -75,7 +75,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        form = APIKeyForm.reopened(request.GET, {}, account=request.account)
+        form = APIKeyForm.reopened(typed(request), {}, account=request.account)
         return render(request, "apikeys/new_key.html", {"form": form})
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
@@ -94,7 +94,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
 def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
     """Ask how long the old key goes on; answer with its successor, once, as `new_key` does."""
     api_key = _api_key(request, id)
-    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=request.GET.dict())
+    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=typed(request).dict())
     if form.is_bound and form.is_valid():
         overlap = Overlap(form.cleaned_data["overlap"])
         try:
@@ -111,7 +111,8 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
 @recently_authenticated
 def import_keys(request: AccountRequest) -> HttpResponse:
     """Take over keys that were made elsewhere, by their digests."""
-    form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
+    sent = request.method == "POST"
+    form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=typed(request).dict())
     if form.is_bound and form.is_valid():
         try:
             imported = services.import_keys(actor=request.actor, rows=form.rows)
@@ -147,7 +148,7 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
         raise InvalidState("A revoked key can't be changed.")
     if request.method != "POST":
         form = EditKeyForm.reopened(
-            request.GET, EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
+            typed(request), EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
         )
         return _edit_form(request, api_key, form)
     form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
@@ -211,7 +212,7 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 @recently_authenticated
 def revoke_keys(request: AccountRequest) -> HttpResponse:
     """End the keys that were ticked in the list, together. The address, or the form, names them."""
-    ticked = request.POST if request.method == "POST" else request.GET
+    ticked = request.POST if request.method == "POST" else typed(request)
     alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=ticked.getlist("id"))
     if request.method == "POST":

@@ -550,10 +550,17 @@ def test_every_weighty_page_asks_for_the_password_again(cast: Cast, signed_in: B
             assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
-def test_what_is_too_long_for_an_address_does_not_come_back(cast: Cast, signed_in: Browser) -> None:
-    asked = signed_in.post(page(cast, "import_keys"), {"text": "name,permission,digest\n" * 500})
+def test_however_much_was_typed_it_comes_back_after_the_password_once_and_in_no_address(
+    cast: Cast, signed_in: Browser
+) -> None:
+    lines = "name,permission,digest\n" + f"Nächtlich,read,{'0' * 64}\n" * 500
+    asked = signed_in.post(page(cast, "import_keys"), {"text": lines})
+    back = page(cast, "import_keys")
+    again = signed_in.post(reverse("account_reauthenticate"), {"password": PASSWORD, "next": back}, follow=True)
 
     assert len(asked.headers["Location"]) < 200
+    assert again.context["form"]["text"].value() == lines
+    assert signed_in.get(back).context["form"]["text"].value() is None
 
 
 # Importing --------------------------------------------------------------------------------------
