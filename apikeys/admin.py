@@ -8,7 +8,7 @@ from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin import ServiceAdmin, ViewOnlyAdmin, operator
+from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
 
 from . import services, terms

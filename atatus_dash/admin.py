@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from accounts.admin import OperatorAdmin
+from accounts.admin.base import OperatorAdmin
 
 from . import maintenance
 from .models import Maintenance
