@@ -4,9 +4,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
 from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
@@ -110,8 +112,19 @@ class APIKeyAdmin(ServiceAdmin):
         self._each(request, queryset, services.enable, "enabled")
 
     @admin.action(description="Revoke for good", permissions=["end"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
-        self._each(request, queryset, services.revoke, "revoked")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        """Ask once more: nothing brings a revoked key back."""
+        if "sure" in request.POST:
+            self._each(request, queryset, services.revoke, "revoked")
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Revoke for good?",
+            "opts": self.model._meta,
+            "api_keys": queryset.select_related("account"),
+            "selected": helpers.ACTION_CHECKBOX_NAME,
+        }
+        return render(request, "admin/apikeys/revoke.html", context)
 
     def _each(self, request: HttpRequest, queryset: QuerySet[APIKey], service: Any, done: str) -> None:
         def act(api_key: APIKey) -> object:

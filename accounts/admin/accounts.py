@@ -5,7 +5,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelect
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
 from .. import services
@@ -15,15 +15,21 @@ from ..policy import Role
 from .base import ServiceAdmin, operator
 
 
-class SuspendedFilter(admin.SimpleListFilter):
+class StateFilter(admin.SimpleListFilter):
     title = "state"
-    parameter_name = "suspended"
+    parameter_name = "state"
+
+    STATES = {
+        "in_use": Q(suspended_at=None, closed_at=None),
+        "suspended": Q(suspended_at__isnull=False),
+        "closed": Q(closed_at__isnull=False),
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "In use"), ("yes", "Suspended")]
+        return [(state, state.replace("_", " ").capitalize()) for state in self.STATES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
-        return queryset.filter(suspended_at__isnull=self.value() == "no") if self.value() else queryset
+        return queryset.filter(self.STATES.get(self.value() or "", Q()))
 
 
 class AddAccountForm(forms.ModelForm):
@@ -41,10 +47,10 @@ class AddAccountForm(forms.ModelForm):
 @admin.register(Account)
 class AccountAdmin(ServiceAdmin):
     list_display = ["name", "slug", "owner", "members", "suspended_at", "closed_at", "created_at"]
-    list_filter = [SuspendedFilter]
+    list_filter = [StateFilter]
     search_fields = ["name", "slug", "memberships__user__email"]
     readonly_fields = ["slug", "owner", "suspended_at", "closed_at", "created_at"]
-    actions = ["suspend", "resume"]
+    actions = ["suspend", "resume", "reopen"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         owner = Membership.objects.filter(account=OuterRef("pk"), role=Role.OWNER.value).values("user__email")
@@ -90,3 +96,9 @@ class AccountAdmin(ServiceAdmin):
     @admin.action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self.for_each(request, queryset, lambda item: services.resume_account(actor=operator(request, item)), "resumed")
+
+    @admin.action(description="Reopen: take a closed account back", permissions=["change"])
+    def reopen(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self.for_each(
+            request, queryset, lambda item: services.reopen_account(actor=operator(request, item)), "reopened"
+        )
