@@ -18,7 +18,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy
 from .models import Account, Membership, User
-from .policy import GRANTS, Actor, ActorKind, Permission, Role
+from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
 
 P = ParamSpec("P")
@@ -183,14 +183,11 @@ def maker_for(request: HttpRequest, user: User) -> Maker:
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:
     """The person at the browser, in the account of that membership."""
-    role = Role(membership.role)
-    return Actor(
-        kind=ActorKind.PERSON,
+    return policy.person(
         id=str(membership.user_id),
         label=request.user.email,  # type: ignore[union-attr]  # a member is signed in
         account=membership.account.ref,
-        permissions=GRANTS[role],
-        role=role,
+        role=Role(membership.role),
         address=request.META["REMOTE_ADDR"] or None,
         request_id=request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
     )

@@ -22,12 +22,10 @@ def status_of(form: forms.BaseForm) -> int:
 
 
 def refuse(form: forms.BaseForm, error: DomainError) -> None:
-    """Show what a service refused at the fields that it is about."""
-    named = {field: sentences for field, sentences in (error.errors or {}).items() if field in form.fields}
-    for field, sentences in named.items():
-        for sentence in sentences:
-            form.add_error(field, sentence)
-    if not named:
+    """Show what a service refused at the fields that it is about, or at the whole form."""
+    for field, sentences in (error.errors or {}).items():
+        form.add_error(field if field in form.fields else None, list(sentences))
+    if not error.errors:
         form.add_error(None, error.message)
 
 

@@ -24,18 +24,7 @@ LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}
 ERRORS_SHOWN = 20
 
 
-class RefusableForm(forms.Form):
-    """A form that can tell what a service refused about it."""
-
-    def refuse(self, error: DomainError) -> None:
-        """Show the error at the fields it is about, or at the whole form."""
-        for name, sentences in (error.errors or {}).items():
-            self.add_error(name if name in self.fields else None, list(sentences))
-        if not error.errors:
-            self.add_error(None, error.message)
-
-
-class KeySettingsForm(RefusableForm):
+class KeySettingsForm(forms.Form):
     """What may be said about a key. `account` has the last word on how long it lives."""
 
     name = forms.CharField(
@@ -239,7 +228,7 @@ class RotateForm(forms.Form):
         return ends
 
 
-class ImportForm(RefusableForm):
+class ImportForm(forms.Form):
     """Keys that were made elsewhere, as a file or pasted."""
 
     file = forms.FileField(
@@ -268,6 +257,7 @@ class ImportForm(RefusableForm):
             self.refuse(error)
 
     def refuse(self, error: DomainError) -> None:
+        """Show what is wrong with the lines where they were given, the first `ERRORS_SHOWN` of them."""
         lines = [f"{line.capitalize()}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
         if len(lines) > ERRORS_SHOWN:
             lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} lines more."]

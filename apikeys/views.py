@@ -12,6 +12,7 @@ from django.views.decorators.vary import vary_on_headers
 from accounts.access import AccountRequest, account_page, recently_authenticated, typed
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
+from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
@@ -84,7 +85,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
         except AlreadyExists:
             return _made_already(request, form.terms["id"])
         except Invalid as error:
-            form.refuse(error)
+            refuse(form, error)
     return render(request, "apikeys/new_key.html", {"form": form}, status=422)
 
 
@@ -104,7 +105,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
         api_key.refresh_from_db()
         return _reveal(request, issued, predecessor=api_key)
     context = {"api_key": api_key, "form": form, "ends": form.ends(api_key)}
-    return render(request, "apikeys/rotate_key.html", context, status=422 if form.errors else 200)
+    return render(request, "apikeys/rotate_key.html", context, status=status_of(form))
 
 
 @account_page(Permission.API_KEY_IMPORT)
@@ -122,7 +123,7 @@ def import_keys(request: AccountRequest) -> HttpResponse:
             number = len(imported)
             messages.success(request, "1 key is imported." if number == 1 else f"{number:,} keys are imported.")
             return redirect("apikeys:keys", request.account.slug)
-    return render(request, "apikeys/import_keys.html", {"form": form}, status=422 if form.errors else 200)
+    return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 
 
 def _reveal(request: AccountRequest, issued: Issued, *, predecessor: APIKey | None = None) -> HttpResponse:
@@ -162,7 +163,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
     try:
         services.change(actor=request.actor, api_key=api_key, **form.settings)
     except DomainError as error:
-        form.refuse(error)
+        refuse(form, error)
         return _edit_form(request, api_key, form)
     messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
@@ -170,7 +171,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
 
 def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
     context: dict[str, Any] = {"api_key": api_key, "form": form}
-    return render(request, "apikeys/edit_key.html", context, status=422 if form.errors else 200)
+    return render(request, "apikeys/edit_key.html", context, status=status_of(form))
 
 
 @vary_on_headers("HX-Request")

@@ -137,15 +137,13 @@ def accept_invitation(*, token: str, user: User, address: str | None, request_id
     invitation.accepted_at = timezone.now()
     invitation.save(update_fields=["accepted_at"])
     if is_new:
-        actor = Actor(
-            ActorKind.PERSON,
-            str(user.pk),
-            user.email,
-            account.ref,
-            GRANTS[Role(membership.role)],
-            Role(membership.role),
-            address,
-            request_id,
+        actor = policy.person(
+            id=str(user.pk),
+            label=user.email,
+            account=account.ref,
+            role=Role(membership.role),
+            address=address,
+            request_id=request_id,
         )
         changes = {"role": (None, membership.role)}
         audit.record(actor=actor, event=Event.MEMBER_JOINED, target=membership.target, changes=changes)
@@ -161,6 +159,8 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
+    # Whoever sends the form twice waits here, and is told that they are a user already.
+    Account.objects.select_for_update().get(pk=invitation.account_id)
     if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
     user = User.objects.create_user(email=invitation.email, password=password, name=name)

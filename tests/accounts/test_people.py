@@ -341,6 +341,25 @@ def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast)
         assert Membership.objects.filter(account=cast.account, user=newcomer).count() <= 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
+    token = factories.make_invitation(cast.account).token
+    start = threading.Barrier(2)
+
+    def join(_):
+        start.wait()
+        try:
+            return services.join(token=token, name="", password="x" * 12, address=None, request_id="")
+        except AlreadyExists:
+            return None
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(join, range(2))).count(None) == 1
+    assert User.objects.filter(email="new@example.com").count() == 1
+
+
 def pick(account):
     return random.choice(list(Membership.objects.filter(account=account)))
 
