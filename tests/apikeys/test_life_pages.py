@@ -321,6 +321,7 @@ def test_a_revoked_key_is_not_edited(cast: Cast, owner: Browser, api_key: APIKey
     ]
 
     assert [response.status_code for response in responses] == [400, 400]
+    assert responses[0].templates[0].name == "400.html"
     assert "A revoked key can't be changed." in words(responses[0].content.decode())
 
 
