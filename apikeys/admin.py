@@ -15,12 +15,7 @@ from accounts.models import Account
 
 from . import services, terms
 from .models import APIKey, KeyUsage, State
-
-#: What may be changed of a key.
-SETTINGS = [
-    *("name", "description", "permission", "administrator", "expires_at", "allowed_networks", "rate_limit"),
-    *("accepts_query", "accepts_body"),
-]
+from .services import SETTINGS
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -51,6 +51,10 @@ class Settings(Options, total=False):
     permission: str
 
 
+#: What a successor takes over, and what admin lets be changed.
+SETTINGS = tuple(Settings.__annotations__)
+
+
 class Overlap(StrEnum):
     """How long a rotated key goes on beside its successor."""
 
@@ -258,32 +262,18 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
     if old.rotated_at is not None:
         raise InvalidState("This key was rotated already.")
     _require_own_power(actor, Power.of(old))
-    now = timezone.now()
-    successor = APIKey(
-        id=id or ids.new_key_id(),
-        account_id=old.account_id,
-        name=old.name,
-        description=old.description,
-        permission=old.permission,
-        administrator=old.administrator,
-        expires_at=_earliest(old.expires_at, _latest_expiry(actor)),
-        allowed_networks=old.allowed_networks,
-        rate_limit=old.rate_limit,
-        accepts_query=old.accepts_query,
-        accepts_body=old.accepts_body,
-        rotated_from=old,
-    )
+    settings = {field: getattr(old, field) for field in SETTINGS}
+    successor = APIKey(id=id or ids.new_key_id(), account_id=old.account_id, rotated_from=old, **settings)
+    successor.expires_at = _earliest(old.expires_at, _latest_expiry(actor))
     issued = _create(actor, successor, Event.API_KEY_CREATED)
     changes = {"successor": (None, successor.id)}
-    old.rotated_at = now
-    if overlap == Overlap.NONE:
-        old.revoked_at = now
-    else:
-        changes |= changed(old, expires_at=_earliest(old.expires_at, now + overlap.length))
-    old.save(update_fields=["rotated_at", "revoked_at", "expires_at"])
+    old.rotated_at = timezone.now()
+    if overlap != Overlap.NONE:
+        changes |= changed(old, expires_at=_earliest(old.expires_at, old.rotated_at + overlap.length))
+    old.save(update_fields=["rotated_at", "expires_at"])
     audit.record(actor=actor, event=Event.API_KEY_ROTATED, target=old.target, changes=changes)
-    if old.revoked_at is not None:
-        audit.record(actor=actor, event=Event.API_KEY_REVOKED, target=old.target)
+    if overlap == Overlap.NONE:
+        _revoke(actor, old)
     return issued
 
 

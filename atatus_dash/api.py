@@ -180,7 +180,7 @@ class Pagination(CursorPagination):
         return int(text)
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
-        """Every model says itself what is newest first."""
+        """Every model says itself how it is ordered."""
         return tuple(queryset.model._meta.ordering)
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:

@@ -95,6 +95,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
 
 @transaction.atomic
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
+    """Let its link open nothing any more. Raises `InvalidState` once it was accepted or withdrawn."""
     policy.require(actor, Permission.MEMBER_CHANGE)
     locked(actor)
     invitation = _open(actor, invitation)

@@ -1,3 +1,5 @@
+"""How keys and their use look to a program, and what a program may send."""
+
 from typing import Any
 
 from rest_framework import serializers

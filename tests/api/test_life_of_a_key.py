@@ -10,6 +10,7 @@ from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
 from apikeys import exposure, tokens, usage
 from apikeys.models import APIKey
+from apikeys.services import SETTINGS
 from tests import factories
 from tests.conftest import Program
 
@@ -199,14 +200,31 @@ def test_without_an_overlap_the_old_key_ends_at_once(administrator, issued, path
 def test_the_successor_keeps_the_settings_and_never_outlives_the_original(administrator, cast):
     ends = timezone.now() + timedelta(hours=2)
     old = factories.make_key(
-        cast.account, expires_at=ends, allowed_networks=["127.0.0.0/8"], rate_limit="7/minute", accepts_query=False
+        cast.account,
+        permission=KeyPermission.READ,
+        description="Why it is there",
+        administrator=True,
+        expires_at=ends,
+        allowed_networks=["127.0.0.0/8"],
+        rate_limit="7/minute",
+        accepts_query=False,
+        accepts_body=False,
     )
     successor = administrator.send("post", f"/v2/api-keys/{old.api_key.id}/rotate", {"overlap": "7d"}).json()
     new = APIKey.objects.get(pk=successor["id"])
-    for field in ("name", "permission", "administrator", "allowed_networks", "rate_limit", "accepts_query"):
+    for field in SETTINGS:
         assert getattr(new, field) == getattr(old.api_key, field)
     old.api_key.refresh_from_db()
     assert new.expires_at == old.api_key.expires_at == ends
+
+
+@pytest.mark.parametrize(("old_ends", "new_ends"), [(None, 30), (90, 30), (7, 7)])
+def test_the_successor_lives_no_longer_than_the_account_allows(administrator, cast, old_ends, new_ends):
+    key = factories.make_key(cast.account, expires_at=old_ends and timezone.now() + timedelta(days=old_ends)).api_key
+    administrator.send("patch", "/v2/account", {"max_key_lifetime_days": 30})
+    successor = administrator.send("post", f"/v2/api-keys/{key.id}/rotate", {"overlap": "none"}).json()
+    left = datetime.fromisoformat(successor["expires_at"]) - timezone.now()
+    assert timedelta(days=new_ends) - timedelta(minutes=1) < left <= timedelta(days=new_ends)
 
 
 def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator, cast, path):

@@ -106,10 +106,10 @@ def test_the_command_imports_a_file(cast, tmp_path):
     file, out = tmp_path / "keys.csv", io.StringIO()
     file.write_text(csv_of(f"a,read,{DIGEST},,"))
     call_command("import_api_keys", str(file), "--account", "acme", stdout=out)
-    assert out.getvalue() == "1 keys imported\n"
+    assert out.getvalue() == "1 key imported\n"
     with pytest.raises(CommandError, match="line 2: This key is here already"):
         call_command("import_api_keys", str(file), "--account", "acme")
-    with pytest.raises(CommandError, match="no account nowhere"):
+    with pytest.raises(CommandError, match="no account “nowhere”"):
         call_command("import_api_keys", str(file), "--account", "nowhere")
     with pytest.raises(CommandError, match="can't be read"):
         call_command("import_api_keys", str(tmp_path / "none.csv"), "--account", "acme")
