@@ -6,6 +6,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -31,6 +32,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Ask for the password again when the newest proof is old; allauth wouldn't count the sign-in as one."""
         return super().is_reauthentication_required(app=app, **kwargs) and not access.is_fresh(self.request)
+
+    def render_mail(
+        self, template_prefix: str, email: str, context: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> EmailMultiAlternatives:
+        """allauth's text, composed as all our mail is."""
+        message = super().render_mail(template_prefix, email, context, headers)
+        return mail.compose(email, message.subject, message.body)
 
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Tell a person by mail of a sign-in from a device that they haven't signed in from before."""

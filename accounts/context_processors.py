@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from .access import LAST_ACCOUNT
-from .forms import Theme
+from .forms import Shortcuts, Theme
 from .models import Membership
 from .policy import GRANTS, Permission, Role
 
@@ -24,12 +24,17 @@ SECTIONS = [
 def navigation(request: HttpRequest) -> dict[str, Any]:
     """What the frame of a page is drawn from.
 
-    `theme` is light or dark, or empty to follow the reader's system. For who is signed in: `account`, `role`
-    and `may` of the page's account, or of the one that was open last; `memberships` for the switcher;
-    `section` for what is marked in the navigation; `offered` if the page's account is offered to them.
+    `theme` is light or dark, or empty to follow the reader's system; `shortcuts` is whether single keys act.
+    For who is signed in: `account`, `role` and `may` of the page's account, or of the one that was open last;
+    `memberships` for the switcher; `section` for what is marked in the navigation; `offered` if the page's
+    account is offered to them.
     """
     chosen = request.COOKIES.get(Theme.COOKIE, "")
-    everybody = {"theme": chosen if chosen in Theme.FIXED else "", "signup_open": settings.SIGNUP_OPEN}
+    everybody = {
+        "theme": chosen if chosen in Theme.FIXED else "",
+        "shortcuts": request.COOKIES.get(Shortcuts.COOKIE) != Shortcuts.OFF,
+        "signup_open": settings.SIGNUP_OPEN,
+    }
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return everybody

@@ -1,14 +1,16 @@
 """What people type."""
 
-from datetime import UTC, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
-from . import services
+from . import services, times
 from .access import maker_for
 from .audit import Event
 from .errors import DomainError
@@ -36,6 +38,13 @@ class Theme:
     SYSTEM = "system"
     LABELS = {SYSTEM: "As my system", "light": "Light", "dark": "Dark"}
     FIXED = ("light", "dark")
+
+
+class Shortcuts:
+    """Keys that act without a modifier. WCAG 2.2, 2.1.4: they can be switched off. Kept in a cookie too."""
+
+    COOKIE = "shortcuts"
+    OFF = "off"
 
 
 class SignupForm(forms.Form):
@@ -84,7 +93,10 @@ class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in it
 
 
 class AuditFilter(forms.Form):
-    """The filters of the audit log, as they stand in its address. Days are in UTC, both included."""
+    """The filters of the audit log, as they stand in its address. Days are the reader's, both included."""
+
+    #: At the ends of the calendar a day has no midnight in every time zone.
+    CALENDAR = (MinValueValidator(date(1900, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
 
     SUBJECTS = {
         "account": "Account",
@@ -95,14 +107,17 @@ class AuditFilter(forms.Form):
     }
 
     actor = forms.CharField(
-        label="Who", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name, e-mail or id"})
+        label="Who",
+        required=False,
+        max_length=254,
+        widget=forms.TextInput({"data-example": "Name, e-mail or id", "aria-keyshortcuts": "/"}),
     )
     event = forms.ChoiceField(label="What", required=False)
     target = forms.CharField(
         label="To what", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name or id"})
     )
-    since = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}))
+    since = forms.DateField(label="From", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,14 +139,17 @@ class AuditFilter(forms.Form):
         since, until = self.cleaned_data.pop("since"), self.cleaned_data.pop("until")
         return events.matching(
             **self.cleaned_data,
-            since=since and datetime.combine(since, time.min, UTC),
-            # Not the midnight after it: the calendar's last day has none.
-            until=until and datetime.combine(until, time.max, UTC),
+            since=since and _start_of(since),
+            until=until and _start_of(until) + timedelta(days=1),
         )
 
     @property
     def is_set(self) -> bool:
         return any(field.value() for field in self)
+
+
+def _start_of(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
 
 
 class ProjectForm(forms.Form):
@@ -157,10 +175,27 @@ class ProfileForm(forms.Form):
         widget=forms.TextInput({"autocomplete": "name"}),
         help_text="Shown to the other members of your accounts.",
     )
+    time_zone = forms.ChoiceField(
+        label="Time zone",
+        required=False,
+        help_text="Times are shown in it. Charts count their days in UTC, as the API does.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        regions = [
+            (region, [(name, name.replace("_", " ")) for name in names]) for region, names in times.zones().items()
+        ]
+        self.fields["time_zone"].choices = [("", "As this browser"), *regions]  # type: ignore[attr-defined]  # a ChoiceField
 
 
-class ThemeForm(forms.Form):
+class LookForm(forms.Form):
+    """How pages look and behave in one browser."""
+
     theme = forms.ChoiceField(label="Theme", choices=Theme.LABELS, widget=forms.RadioSelect)
+    shortcuts = forms.BooleanField(
+        label="Keyboard shortcuts", required=False, help_text="Press ? on any page to see them."
+    )
 
 
 class RoleForm(forms.Form):

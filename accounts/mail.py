@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.template.loader import render_to_string
+from django.utils import timezone
 
 from .models import Account, Membership
 
@@ -33,27 +35,35 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 def send(addresses: Iterable[str], name: str, **context: Any) -> None:
     """Mail now. Raises as `deliver` does."""
-    subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
-    deliver(addresses, subject, render_to_string(f"accounts/mail/{name}.txt", context))
+    # A mail goes to several people, in whose name somebody acts: its times are in UTC, whatever their own are.
+    with timezone.override(UTC):
+        subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
+        text = render_to_string(f"accounts/mail/{name}.txt", context)
+    deliver(addresses, subject, text)
 
 
 def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
-    """Mail a text, and the same text as HTML, to each address by itself.
+    """Mail a text to each address by itself.
 
     Raises `OSError` if no mail could be sent. An address that is refused alone is logged, for what is sent
     again would reach the others twice.
     """
-    subject = " ".join(subject.split())
-    html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
     refused, sent = None, False
     for address in addresses:
-        message = EmailMultiAlternatives(subject, text, to=[address])
-        message.attach_alternative(html, "text/html")
         try:
-            message.send()
+            compose(address, subject, text).send()
             sent = True
         except OSError as error:
             refused = error
             logger.warning("The mail “%s” to %s could not be sent: %s", subject, address, error)
     if refused and not sent:
         raise refused
+
+
+def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
+    """A mail that holds a text, and the same text as HTML."""
+    subject = " ".join(subject.split())
+    message = EmailMultiAlternatives(subject, text, to=[address])
+    html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
+    message.attach_alternative(html, "text/html")
+    return message

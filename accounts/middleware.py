@@ -1,10 +1,13 @@
-"""What signing in needs of every request: when a session was last seen, and no secret in a cache."""
+"""What every page owes the person who asks for it: their session seen, their time zone, no secret in a cache."""
 
 import time
 from collections.abc import Callable
 
 from allauth.usersessions.middleware import UserSessionsMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from .times import zone_of
 
 SEEN = "seen"
 SEEN_EVERY = 5 * 60  # seconds
@@ -20,6 +23,17 @@ class ActivityMiddleware(UserSessionsMiddleware):  # type: ignore[misc]  # allau
                 request.session[SEEN] = now
                 return super().__call__(request)  # type: ignore[no-any-return]
         return self.get_response(request)  # type: ignore[no-any-return]
+
+
+class TimeZoneMiddleware:
+    """Writes times in the reader's time zone. The API, which is answered before, has UTC throughout."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with timezone.override(zone_of(request)):
+            return self.get_response(request)
 
 
 class NoStoreMiddleware:

@@ -68,6 +68,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
     name = models.CharField(max_length=100, blank=True)
+    time_zone = models.CharField(max_length=64, blank=True, help_text="Left empty, that of their browser.")
     is_staff = models.BooleanField("operator", default=False, help_text="May use Django admin.")
     is_active = models.BooleanField(default=True, help_text="Switch off instead of deleting.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)

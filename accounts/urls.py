@@ -50,5 +50,6 @@ urlpatterns = [
     path("accounts/<slug:slug>/reopen/", ownership.reopen, name="reopen"),
     path("invitations/<str:token>/", invitations.invitation, name="invitation"),
     path("profile/", person.profile, name="profile"),
-    path("theme/", person.theme, name="theme"),
+    path("profile/look/", person.look, name="look"),
+    path("profile/keyboard/", person.keyboard, name="keyboard"),
 ]

@@ -1,6 +1,6 @@
 """What people type about keys."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from django import forms
@@ -8,7 +8,7 @@ from django.db.models import F, OrderBy
 from django.http import QueryDict
 from django.utils import timezone
 
-from accounts import ids
+from accounts import ids, times
 from accounts.errors import DomainError, Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
@@ -51,7 +51,6 @@ class KeySettingsForm(forms.Form):
         label="Expires on",
         required=False,
         widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        help_text="In UTC.",
     )
     allowed_networks = forms.CharField(
         required=False,
@@ -88,6 +87,7 @@ class KeySettingsForm(forms.Form):
     def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.longest = account.max_key_lifetime_days
+        self.fields["expires_at"].help_text = f"In your time zone, {times.zone_name(timezone.localtime())}."
         self.fields["expiry"].choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]  # type: ignore[attr-defined]  # a ChoiceField
         if self.longest:
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
@@ -133,15 +133,16 @@ class KeySettingsForm(forms.Form):
         expiry = self.cleaned_data.get("expiry")
         if expiry is None or expiry == KEEP or (expiry == AT and "expires_at" in self.errors):
             return
-        if expiry != AT:
-            self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=int(expiry)) if expiry else None
-        elif self.cleaned_data["expires_at"] is None:
+        expires_at = self.cleaned_data["expires_at"] if expiry == AT else _days_ahead(expiry)
+        if expiry == AT and expires_at is None:
             self.add_error("expires_at", "Say when the key expires.")
             return
         try:
-            terms.expiry(self.cleaned_data["expires_at"], latest=terms.latest_expiry(self.longest))
+            terms.expiry(expires_at, latest=terms.latest_expiry(self.longest))
         except forms.ValidationError as error:
             self.add_error("expires_at" if expiry == AT else "expiry", error)
+        else:
+            self.cleaned_data["expires_at"] = expires_at and expires_at.astimezone(UTC)
 
 
 class APIKeyForm(KeySettingsForm):
@@ -173,7 +174,7 @@ class EditKeyForm(KeySettingsForm):
 
     def first_choices(self) -> list[tuple[str, str]]:
         at = self.api_key.expires_at
-        kept = f"As now: {at.day} {at:%b %Y, %H:%M} UTC" if at else "As now: never"
+        kept = f"As now: {times.exactly(at)}" if at else "As now: never"
         return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
 
     @staticmethod
@@ -338,6 +339,10 @@ class KeyFilter(forms.Form):
 
     def _tie(self) -> str:
         return "-id" if self.sorted_by.startswith("-") else "id"
+
+
+def _days_ahead(days: str) -> datetime | None:
+    return timezone.now() + timedelta(days=int(days)) if days else None
 
 
 def _days(number: int) -> str:

@@ -9,10 +9,15 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from accounts import times
+
 from . import networks, rates, tokens
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 1000
+
+#: A century: more is a slip, and at the end of the calendar a moment has no place in every time zone.
+MAXIMUM_DAYS = 36_500
 
 
 def no_key(text: str) -> None:
@@ -49,5 +54,7 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
     """Refuse an end that has passed, and one beyond `latest`, which never ending is too."""
     if moment is not None and moment <= timezone.now():
         raise ValidationError("This is in the past.")
+    if moment is not None and moment > timezone.now() + timedelta(days=MAXIMUM_DAYS):
+        raise ValidationError("This is more than a century ahead.")
     if latest is not None and (moment is None or moment > latest):
-        raise ValidationError(f"Keys of this account end on {latest.day} {latest:%B %Y} at the latest.")
+        raise ValidationError(f"Keys of this account end on {times.exactly(latest)} at the latest.")

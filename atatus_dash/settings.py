@@ -115,6 +115,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.ActivityMiddleware",
+    "accounts.middleware.TimeZoneMiddleware",
     "accounts.middleware.NoStoreMiddleware",
     "atatus_dash.middleware.ErrorPagesMiddleware",
 ]

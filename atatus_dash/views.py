@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.vary import vary_on_headers
+from django_htmx.http import HttpResponseClientRefresh
 
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
@@ -31,13 +34,16 @@ def home(request: SignedInRequest) -> HttpResponse:
     return render(request, "no_account.html")
 
 
+@vary_on_headers("HX-Request")
 @account_page(Permission.ACCOUNT_READ)
 def overview(request: AccountRequest) -> HttpResponse:
     """What happens in the account: its requests, what needs attention, and what was done lately."""
     account = request.account
+    guide = _guide(request)
+    if request.htmx:
+        return _next_step(request, guide)
     deployments = Deployment.objects.for_account(account).select_related("project")
     keys = APIKey.objects.for_account(account)
-    may_make_keys = request.actor.may(Permission.API_KEY_CHANGE)
     context = {
         **_use(request),
         "active_keys": keys.in_state(State.ACTIVE).count(),
@@ -47,10 +53,30 @@ def overview(request: AccountRequest) -> HttpResponse:
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
         "attention": keys.needing_attention()[:MOST_ATTENTION] if request.actor.may(Permission.API_KEY_READ) else [],
-        "guide": may_make_keys and not keys.filter(last_used_at__isnull=False).exists(),
+        "guide": guide,
         "api": request.build_absolute_uri("/v2"),
     }
     return render(request, "overview.html", context)
+
+
+def _guide(request: AccountRequest) -> str:
+    """What the first-run guide waits for: a key, a call with it, or nothing any more. For who may make keys."""
+    if not request.actor.may(Permission.API_KEY_CHANGE):
+        return ""
+    keys = APIKey.objects.for_account(request.account)
+    if keys.filter(last_used_at__isnull=False).exists():
+        return ""
+    return "call" if keys.in_state(State.ACTIVE).exists() else "key"
+
+
+def _next_step(request: AccountRequest, guide: str) -> HttpResponse:
+    """What the guide's asking gets: nothing new, its next step, or the page anew, for the first call has arrived."""
+    if guide == request.GET.get("guide"):
+        return HttpResponse(status=204)
+    if guide:
+        return render(request, "_guide.html", {"guide": guide, "api": request.build_absolute_uri("/v2")})
+    messages.success(request, "The first call has arrived.")
+    return HttpResponseClientRefresh()
 
 
 def _use(request: AccountRequest) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def serving(installation: Installation, **overrides: str | None) -> Iterator[Ser
         )
         server = Server(process, port, log)
         try:
-            wait_for(server.is_up, "the server", 40)
+            wait_for(server.is_up, "the server", 120)
             yield server
         finally:
             if process.poll() is None:

@@ -59,8 +59,8 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:enable_key": POST_ALONE,
     "apikeys:revoke_key": ADMINISTER,
 }
-PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:accounts", "accounts:new_account"}
-OPEN_TO_ALL = {"accounts:theme", "accounts:invitation", "healthz", "readyz"}
+PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:keyboard", "accounts:accounts", "accounts:new_account"}
+OPEN_TO_ALL = {"accounts:look", "accounts:invitation", "healthz", "readyz"}
 
 DONE = {"owner": 302, "admin": 302, "user": 403}
 DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}

@@ -75,6 +75,21 @@ def test_the_first_run_guide_stays_until_a_key_was_used(cast: Cast, browser: Bro
     assert "Make the first call" not in used
 
 
+def test_the_first_run_guide_follows_what_happens(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner)
+
+    def ask(step: str) -> Any:
+        return browser.get(overview(cast), {"guide": step}, headers={"HX-Request": "true"})
+
+    assert ask("key").status_code == 204
+    api_key = factories.make_key(cast.account).api_key
+    assert "Waiting for the first call" in ask("key").content.decode()
+    assert ask("call").status_code == 204
+    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
+    assert ask("call").headers["HX-Refresh"] == "true"
+    assert "The first call has arrived." in browser.get(overview(cast)).content.decode()
+
+
 def test_events_are_for_those_who_may_see_them(cast: Cast, browser: Browser) -> None:
     admins = browser.as_(cast.admin).get(overview(cast)).content.decode()
     users = Browser().as_(cast.user).get(overview(cast)).content.decode()
@@ -92,8 +107,9 @@ def test_the_overview_costs_the_same_however_much_there_is(
         factories.make_key(cast.account, f"key {number}")
         factories.make_deployment(factories.make_project(cast.account, f"p{number}"))
 
-    # Session, person, membership; use; four counts; was a key used; deployments, attention, events; the switcher.
-    with django_assert_num_queries(13):
+    # Session, person, membership; was a key used, is one active; use; four counts; deployments, attention, events;
+    # the switcher.
+    with django_assert_num_queries(14):
         browser.get(overview(cast))
 
 

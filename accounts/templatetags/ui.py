@@ -14,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from .. import times
 from ..audit import Event
 from ..policy import KeyPermission, Role
 
@@ -65,13 +66,20 @@ def until(when: datetime) -> SafeString:
 @register.filter
 def day(when: datetime) -> SafeString:
     """The day of a time, with the year unless it is this one, the exact time in the title."""
-    return _time(when, f"{when.day} {when:%b}" if when.year == timezone.now().year else f"{when.day} {when:%b %Y}")
+    local = timezone.localtime(when)
+    return _time(
+        when, f"{local.day} {local:%b}" if local.year == timezone.localtime().year else f"{local.day} {local:%b %Y}"
+    )
 
 
 def _time(when: datetime, text: str) -> SafeString:
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{when.day} {when:%B %Y, %H:%M} UTC", text
-    )
+    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), times.exactly(when), text)
+
+
+@register.filter
+def exact(when: datetime, clock: str = "%H:%M") -> str:
+    """A moment in full, in the reader's time zone. `clock` is the format of its time."""
+    return times.exactly(when, clock)
 
 
 @register.filter
@@ -142,5 +150,5 @@ def _plain(field: str, value: Any) -> str:
     if field in LABELLED:
         return LABELS.get(value, str(value))
     if isinstance(value, str) and _MOMENT.match(value) and (moment := parse_datetime(value)):
-        return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+        return times.exactly(moment)
     return str(value)

@@ -1,15 +1,18 @@
 """Pages of a person: their accounts, their profile."""
 
+from typing import Any
+
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
+from django.views.decorators.vary import vary_on_headers
 
 from .. import services
 from ..access import SignedInRequest, maker_for, signed_in
-from ..forms import NewAccountForm, ProfileForm, Theme, ThemeForm, status_of
+from ..forms import LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, status_of
 from ..models import Membership
 
 A_YEAR = 365 * 24 * 3600
@@ -33,31 +36,46 @@ def new_account(request: SignedInRequest) -> HttpResponse:
 
 @signed_in
 def profile(request: SignedInRequest) -> HttpResponse:
-    form = ProfileForm(request.POST or None, initial={"name": request.user.name})
+    form = ProfileForm(request.POST or None, initial={"name": request.user.name, "time_zone": request.user.time_zone})
     if request.method == "POST" and form.is_valid():
-        request.user.name = form.cleaned_data["name"]
-        request.user.save(update_fields=["name"])
+        for field, value in form.cleaned_data.items():
+            setattr(request.user, field, value)
+        request.user.save(update_fields=form.cleaned_data)
         messages.success(request, "Profile saved.")
         return redirect("accounts:profile")
     context = {
         "form": form,
-        "theme_form": ThemeForm(initial={"theme": request.COOKIES.get(Theme.COOKIE, Theme.SYSTEM)}),
+        "look_form": LookForm(initial=_look(request)),
         "has_two_factor": is_mfa_enabled(request.user),
     }
     return render(request, "accounts/profile.html", context, status=status_of(form))
 
 
 @require_POST
-def theme(request: HttpRequest) -> HttpResponse:
-    form = ThemeForm(request.POST)
+def look(request: HttpRequest) -> HttpResponse:
+    form = LookForm(request.POST)
     response = redirect("accounts:profile")
     if form.is_valid():
-        response.set_cookie(
-            Theme.COOKIE,
-            form.cleaned_data["theme"],
-            max_age=A_YEAR,
-            secure=settings.SESSION_COOKIE_SECURE,
-            httponly=True,
-            samesite="Lax",
-        )
+        _keep(response, Theme.COOKIE, form.cleaned_data["theme"])
+        _keep(response, Shortcuts.COOKIE, "" if form.cleaned_data["shortcuts"] else Shortcuts.OFF)
     return response
+
+
+@vary_on_headers("HX-Request")
+@signed_in
+def keyboard(request: SignedInRequest) -> HttpResponse:
+    """The keyboard shortcuts, and where to switch them off."""
+    return render(request, "accounts/keyboard.html")
+
+
+def _look(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "theme": request.COOKIES.get(Theme.COOKIE, Theme.SYSTEM),
+        "shortcuts": request.COOKIES.get(Shortcuts.COOKIE) != Shortcuts.OFF,
+    }
+
+
+def _keep(response: HttpResponse, cookie: str, value: str) -> None:
+    response.set_cookie(
+        cookie, value, max_age=A_YEAR, secure=settings.SESSION_COOKIE_SECURE, httponly=True, samesite="Lax"
+    )

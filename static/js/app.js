@@ -5,10 +5,19 @@ const status = document.getElementById("status");
 
 /** Say what happened, to those who see and to those who listen. */
 function tell(text, level = "success") {
+  const error = status.querySelector(".error");
+  if (error?.textContent === text) return; // It stands there still, and needn't be read out again.
   const toast = document.createElement("p");
   toast.className = `toast-x ${level}`;
   toast.textContent = text;
   status.replaceChildren(toast);
+}
+
+/* Times: the server writes them as this browser's clock has them --------------- */
+
+const zone = `time_zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+if (!document.cookie.split("; ").includes(zone)) {
+  document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
 }
 
 /* Copy buttons ------------------------------------------------------------- */
@@ -76,6 +85,18 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("change", (event) => {
   if (!event.target.matches("[data-tick-all]")) return;
   for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
+});
+
+/* Single keys: what carries `aria-keyshortcuts` has the focus or is clicked ------ */
+
+document.addEventListener("keydown", (event) => {
+  if (!("shortcuts" in document.body.dataset) || dialog?.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const target = document.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
+  if (!target) return;
+  event.preventDefault();
+  if (target.matches("input")) target.select();
+  else target.click();
 });
 
 /* The dialog ---------------------------------------------------------------- */
@@ -152,6 +173,11 @@ document.addEventListener("submit", async (event) => {
   }
   form.submit();
 });
+
+/* Busy: what is about to be replaced says so ----------------------------------- */
+
+document.addEventListener("htmx:beforeRequest", (event) => event.detail.target.setAttribute("aria-busy", "true"));
+document.addEventListener("htmx:afterRequest", (event) => event.detail.target.removeAttribute("aria-busy"));
 
 /* What htmx could not do ----------------------------------------------------- */
 

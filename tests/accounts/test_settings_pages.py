@@ -12,7 +12,8 @@ from tests import factories
 from tests.conftest import Browser, Cast
 
 PROFILE = reverse("accounts:profile")
-THEME = reverse("accounts:theme")
+LOOK = reverse("accounts:look")
+KEYBOARD = reverse("accounts:keyboard")
 
 
 def tab(cast: Cast, name: str) -> str:
@@ -157,7 +158,7 @@ def test_a_name_is_saved_on_the_profile(cast: Cast, browser: Browser) -> None:
 def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
     choice: str, attribute: str, cast: Cast, browser: Browser
 ) -> None:
-    browser.as_(cast.owner).post(THEME, {"theme": choice})
+    browser.as_(cast.owner).post(LOOK, {"theme": choice})
 
     assert attribute in browser.get(PROFILE).content.decode()
     assert browser.cookies["theme"]["httponly"]
@@ -166,8 +167,8 @@ def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
 
 def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, browser: Browser) -> None:
     before = browser.as_(cast.owner).get(PROFILE).content.decode()
-    browser.post(THEME, {"theme": "dark"})
-    browser.post(THEME, {"theme": "system"})
+    browser.post(LOOK, {"theme": "dark"})
+    browser.post(LOOK, {"theme": "system"})
 
     assert "data-bs-theme" not in before
     assert "data-bs-theme" not in browser.get(PROFILE).content.decode()
@@ -179,5 +180,25 @@ def test_a_theme_that_is_none_is_ignored(cast: Cast, browser: Browser) -> None:
     assert "data-bs-theme" not in browser.as_(cast.owner).get(PROFILE).content.decode()
 
 
+def test_single_key_shortcuts_are_on_until_they_are_switched_off(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner)
+
+    def has_shortcuts() -> bool:
+        return "data-shortcuts" in browser.get(PROFILE).content.decode()
+
+    assert has_shortcuts()
+    browser.post(LOOK, {"theme": "system"})
+    assert not has_shortcuts()
+    browser.post(LOOK, {"theme": "system", "shortcuts": "on"})
+    assert has_shortcuts()
+
+
+def test_the_shortcuts_are_a_page_and_a_dialog(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.user)
+
+    assert "<h1>Keyboard shortcuts</h1>" in browser.get(KEYBOARD).content.decode()
+    assert '<h2 id="dialog-title">' in browser.get(KEYBOARD, headers={"HX-Request": "true"}).content.decode()
+
+
 def test_reading_changes_no_theme(cast: Cast, browser: Browser) -> None:
-    assert browser.as_(cast.owner).get(THEME, {"theme": "dark"}).status_code == 405
+    assert browser.as_(cast.owner).get(LOOK, {"theme": "dark"}).status_code == 405

@@ -99,6 +99,7 @@ def test_a_forgotten_password_is_replaced_by_mail(cast: Cast, browser: Browser) 
     changed = browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER}, follow=True)
 
     assert mail.outbox[0].subject == "Choose a new password"
+    assert link_in(mail.outbox[0]) in mail.outbox[0].alternatives[0].content
     assert "Password saved" in changed.content.decode()
     assert sign_in(browser, "owner@example.com", ANOTHER).status_code == 302
 

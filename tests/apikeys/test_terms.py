@@ -20,7 +20,8 @@ from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast, Program
 
-SECRET = tokens.generate()
+#: Well formed, and the same in every process: it names tests.
+SECRET = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
 HOLDS_A_KEY = "This holds an API key, which belongs where nobody reads it."
 MANY = [f"10.0.{number}.0/24" for number in range(51)]
 
@@ -104,6 +105,18 @@ def test_the_command_tells_what_the_account_forbids(cast: Cast) -> None:
             call_command(*options, *more, stdout=io.StringIO())
     call_command(*options, "--expires", "30", stdout=io.StringIO())
     assert APIKey.objects.count() == 1
+
+
+def test_an_end_beyond_the_calendar_of_some_time_zone_is_refused(
+    cast: Cast, browser: Browser, administrator: Program
+) -> None:
+    told = ["This is more than a century ahead."]
+    browser.cookies["time_zone"] = "America/New_York"
+    typed = {"name": "x", "permission": "read", "expiry": "at", "expires_at": "9999-12-31T23:59"}
+    page = browser.as_(cast.owner).post(reverse("apikeys:new_key", args=["acme"]), typed)
+    assert page.context["form"].errors == {"expires_at": told}
+    sent = {"name": "x", "permission": "read", "expires_at": "9999-12-31T23:59:59Z"}
+    assert administrator.send("post", "/v2/api-keys", sent).json()["Errors"] == {"expires_at": told}
 
 
 def test_the_longest_life_is_told_alike_where_a_date_is_chosen_and_where_never_is(cast: Cast, browser: Browser) -> None:

@@ -13,9 +13,6 @@ from accounts.models import Account
 from accounts.policy import KeyPermission
 from apikeys import services, terms
 
-#: A century: more is a slip, and soon after that the calendar ends.
-MAXIMUM_DAYS = 36_500
-
 #: The options, by the fields that they fill.
 OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit"}
 
@@ -61,8 +58,8 @@ class Command(BaseCommand):
 def _expiry(days: int | None) -> datetime | None:
     if days is None:
         return None
-    if not 1 <= days <= MAXIMUM_DAYS:
-        raise CommandError(f"--expires is a number of days from 1 to {MAXIMUM_DAYS}.")
+    if not 1 <= days <= terms.MAXIMUM_DAYS:
+        raise CommandError(f"--expires is a number of days from 1 to {terms.MAXIMUM_DAYS}.")
     return timezone.now() + timedelta(days=days)
 
 

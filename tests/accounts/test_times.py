@@ -1,0 +1,103 @@
+"""Times are written in the reader's time zone; what goes to others is written in UTC."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core import mail
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import times
+from accounts.models import AuditEvent
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Browser, Cast
+
+JULY = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        ("UTC", "1 July 2026, 22:30 UTC"),
+        ("Europe/Berlin", "2 July 2026, 00:30 CEST"),
+        ("America/St_Johns", "1 July 2026, 20:00 NDT"),
+        ("Asia/Dubai", "2 July 2026, 02:30 UTC+04"),
+    ],
+)
+def test_a_moment_is_said_with_its_zone(zone: str, said: str) -> None:
+    with timezone.override(zone):
+        assert times.exactly(JULY) == said
+
+
+def the_keys_page(cast: Cast, browser: Browser) -> str:
+    api_key = factories.make_key(cast.account).api_key
+    APIKey.objects.filter(pk=api_key.pk).update(created_at=JULY)
+    return browser.get(f"/accounts/acme/settings/api-keys/{api_key.id}/").content.decode()
+
+
+def test_a_page_is_in_the_browsers_time_zone(cast: Cast, browser: Browser) -> None:
+    browser.cookies["time_zone"] = "Europe/Berlin"
+
+    assert "2 July 2026, 00:30 CEST" in the_keys_page(cast, browser.as_(cast.owner))
+
+
+def test_the_time_zone_that_a_person_chose_goes_before_the_browsers(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner).post("/profile/", {"name": "Olivia", "time_zone": "Asia/Tokyo"})
+    browser.cookies["time_zone"] = "Europe/Berlin"
+
+    assert "2 July 2026, 07:30 JST" in the_keys_page(cast, browser)
+
+
+@pytest.mark.parametrize("nonsense", ["", "Mars/Olympus", "../../etc/passwd", "posix", "Europe", "%00"])
+def test_a_browser_without_a_time_zone_gets_utc(nonsense: str, cast: Cast, browser: Browser) -> None:
+    browser.cookies["time_zone"] = nonsense
+
+    assert "1 July 2026, 22:30 UTC" in the_keys_page(cast, browser.as_(cast.owner))
+
+
+def test_a_time_zone_that_there_is_not_is_refused(cast: Cast, browser: Browser) -> None:
+    response = browser.as_(cast.owner).post("/profile/", {"time_zone": "Mars/Olympus"})
+
+    assert response.status_code == 422
+    cast.owner.refresh_from_db()
+    assert cast.owner.time_zone == ""
+
+
+def test_the_date_that_a_key_expires_on_is_typed_in_the_readers_time_zone(cast: Cast, browser: Browser) -> None:
+    browser.cookies["time_zone"] = "America/New_York"
+    later = (timezone.now() + timedelta(days=30)).replace(hour=12, minute=0, second=0, microsecond=0)
+    with timezone.override("America/New_York"):
+        typed = timezone.localtime(later).strftime("%Y-%m-%dT%H:%M")
+    answer = browser.as_(cast.owner).post(
+        "/accounts/acme/settings/api-keys/new/",
+        {"name": "Deploys", "permission": "read", "expiry": "at", "expires_at": typed},
+    )
+
+    assert answer.status_code == 200
+    assert APIKey.objects.get().expires_at == later
+    assert AuditEvent.objects.get(event="api_key.created").changes["expires_at"] == [None, later.isoformat()[:-6] + "Z"]
+
+
+def test_the_audit_logs_days_are_the_readers(cast: Cast, browser: Browser) -> None:
+    factories.make_key(cast.account, "Late")
+    QuerySet.update(AuditEvent.objects.filter(target_label="Late"), at=JULY)  # which the program itself refuses
+    browser.as_(cast.owner)
+
+    def events_of(day: str) -> str:
+        return browser.get(f"/accounts/acme/settings/audit-log/?since={day}&until={day}").content.decode()
+
+    assert "Late" in events_of("2026-07-01")
+    browser.cookies["time_zone"] = "Europe/Berlin"
+    assert "No event fits" in events_of("2026-07-01")
+    assert "Late" in events_of("2026-07-02")
+
+
+def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
+    browser.cookies["time_zone"] = "Asia/Tokyo"
+    browser.as_(cast.owner).post(
+        "/accounts/acme/settings/members/invite/", {"email": "new@example.com", "role": "user"}
+    )
+
+    assert " UTC" in mail.outbox[0].body
+    assert f"{timezone.now() + timedelta(days=7):%H:}" in mail.outbox[0].body
