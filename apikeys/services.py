@@ -302,12 +302,15 @@ def _revoke(actor: Actor, api_key: APIKey) -> APIKey:
 
 @transaction.atomic
 def expose(*, api_key: APIKey, address: str) -> None:
-    """Note that a good key was seen in the clear, and revoke it if the account wants that."""
+    """Note that a good key was seen in the clear, and revoke it if the account wants that.
+
+    A disabled one is good too: it can be enabled again.
+    """
     account = Account.objects.get(pk=api_key.account_id)
     actor = policy.system(account.ref, "Plain HTTP", address=address)
     api_key = _locked(actor, api_key)
     now = timezone.now()
-    if api_key.state != State.ACTIVE:
+    if api_key.state not in (State.ACTIVE, State.DISABLED):
         return
     if api_key.exposed_at is None or api_key.exposed_at <= now - EXPOSURE_IS_NEWS_AFTER:
         api_key.exposed_at = now

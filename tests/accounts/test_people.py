@@ -193,7 +193,24 @@ def test_a_user_changes_nobody(cast):
             attempt()
 
 
-def test_a_key_gives_no_role_that_may_more_than_it(cast):
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda cast, actor: services.invite(actor=actor, email="x@example.com", role=Role.ADMIN, link=str),
+        lambda cast, actor: services.change_role(
+            actor=actor, membership=membership(cast.user, cast.account), role=Role.ADMIN
+        ),
+        lambda cast, actor: services.add_member(actor=actor, user=cast.stranger, role=Role.ADMIN),
+        lambda cast, actor: services.resend_invitation(
+            actor=actor, invitation=factories.make_invitation(cast.account, role=Role.ADMIN).invitation, link=str
+        ),
+        lambda cast, actor: services.change_invitation(
+            actor=actor, invitation=factories.make_invitation(cast.account).invitation, role=Role.ADMIN
+        ),
+    ],
+    ids=["invite", "change_role", "add_member", "resend_invitation", "change_invitation"],
+)
+def test_a_key_gives_no_role_that_may_more_than_it(cast, give):
     writer = Actor(
         ActorKind.KEY,
         "key_1",
@@ -203,7 +220,7 @@ def test_a_key_gives_no_role_that_may_more_than_it(cast):
         KeyRole.ADMINISTRATOR,
     )
     with pytest.raises(NotPermitted, match="more than you may"):
-        services.invite(actor=writer, email="x@example.com", role=Role.ADMIN, link=str)
+        give(cast, writer)
 
 
 def test_another_accounts_member_is_out_of_reach(cast):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
-from apikeys import exposure, tokens, usage
+from apikeys import exposure, services, tokens, usage
 from apikeys.models import APIKey
 from apikeys.services import SETTINGS
 from tests import factories
@@ -324,6 +324,32 @@ def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrato
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [
+        ({"disabled_at": timezone.now()}, True),
+        ({"expires_at": timezone.now() - timedelta(days=1)}, False),
+        ({"revoked_at": timezone.now()}, False),
+    ],
+)
+def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(cast, fields, is_told):
+    issued = factories.make_key(cast.account, **fields)
+    Program(issued.secret).get("/v2", plain_http=True)
+    exposure.examine()
+    issued.api_key.refresh_from_db()
+    assert (issued.api_key.exposed_at is not None) == is_told
+
+
+def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
+    key = factories.make_key(cast.account).api_key
+    for hours_ago, events in ((0, 1), (23, 1), (25, 2)):
+        APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
+            exposed_at=timezone.now() - timedelta(hours=hours_ago)
+        )
+        services.expose(api_key=key, address="203.0.113.7")
+        assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
 
 
 def test_a_flood_of_plain_requests_fills_no_memory(db):
