@@ -17,7 +17,7 @@ from .. import audit, mail, policy
 from ..audit import Event
 from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, Unavailable
 from ..models import Account, Invitation, Membership, User
-from ..policy import GRANTS, Actor, ActorKind, Permission, Role
+from ..policy import GRANTS, Actor, Permission, Role
 from .accounts import locked
 
 INVITATION_LASTS = timedelta(days=7)
@@ -316,7 +316,7 @@ def accept_ownership(*, actor: Actor) -> Account:
     """Become the Owner by an offer. The Owner before becomes an Admin."""
     account = locked(actor)
     heir = account.offered_to
-    if actor.kind != ActorKind.PERSON or heir is None or str(heir.user_id) != actor.id:
+    if heir is None or str(heir.user_id) != actor.id:
         raise NotPermitted("This account is not offered to you.")
     owner = Membership.objects.for_account(account).get(role=Role.OWNER.value)
     owner.role, heir.role = Role.ADMIN.value, Role.OWNER.value

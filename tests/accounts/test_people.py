@@ -8,6 +8,7 @@ from functools import partial
 from unittest import mock
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
@@ -135,6 +136,26 @@ def test_a_mail_that_fails_leaves_an_invitation_to_send_again(cast):
     with mock.patch("accounts.mail.send", side_effect=ConnectionRefusedError), pytest.raises(Unavailable):
         factories.make_invitation(cast.account)
     assert Invitation.objects.get().state == Invitation.State.PENDING
+
+
+def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast):
+    EmailAddress.objects.create(user=cast.user, email="second@example.com", verified=True)
+    accept(factories.make_invitation(cast.account, "second@example.com", Role.ADMIN), cast.user)
+    assert membership(cast.user, cast.account).role == Role.USER
+    assert "member.joined" not in events()
+
+
+def test_everybody_hears_that_their_account_is_closed(cast, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    assert {message.to[0] for message in mail.outbox} == {"owner@example.com", "admin@example.com", "user@example.com"}
+
+
+def test_nobody_joins_a_closed_account(cast):
+    sent = factories.make_invitation(cast.account, cast.stranger.email)
+    services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    with pytest.raises(InvalidState, match="closed"):
+        accept(sent, cast.stranger)
 
 
 def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast):

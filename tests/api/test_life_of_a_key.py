@@ -284,8 +284,11 @@ def test_whoever_holds_a_key_may_end_it(issued):
     assert {event.address for event in events} == {"127.0.0.1"}
 
 
-def test_a_leaked_key_that_is_disabled_or_reported_twice_is_ended_once(cast):
-    issued = factories.make_key(cast.account, disabled_at=timezone.now())
+@pytest.mark.parametrize(
+    "fields", [{"disabled_at": timezone.now()}, {"expires_at": timezone.now() + timedelta(days=1)}]
+)
+def test_a_leaked_key_whatever_its_state_is_ended_once(cast, fields):
+    issued = factories.make_key(cast.account, **fields)
     for _ in range(2):
         Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, issued.secret]})
     assert AuditEvent.objects.filter(event="api_key.reported").count() == 1
