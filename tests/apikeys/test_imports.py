@@ -2,6 +2,7 @@ import hashlib
 import io
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -10,6 +11,7 @@ from accounts.errors import Invalid, NotPermitted
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 from accounts.services import change_account
 from apikeys import imports, services
+from apikeys.forms import ImportForm
 from apikeys.models import APIKey
 from tests.conftest import Program
 
@@ -60,6 +62,22 @@ def test_a_wrong_line_is_named_with_its_problem(line, problem):
     with pytest.raises(Invalid) as refused:
         imports.read(csv_of(line))
     assert problem in " ".join(refused.value.errors["line 2"]).lower()
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_column():
+    assert len(imports.read("\ufeff" + csv_of(f"a,read,{DIGEST},,"))) == 1
+
+
+def test_so_many_keys_are_imported_at_a_time_and_no_more(monkeypatch):
+    monkeypatch.setattr(imports, "MAXIMUM_ROWS", 1)
+    with pytest.raises(Invalid, match="at most 1 keys"):
+        imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,"))
+
+
+def test_a_file_has_its_limit(monkeypatch):
+    monkeypatch.setattr(ImportForm, "MAXIMUM_BYTES", 10)
+    form = ImportForm({}, {"file": SimpleUploadedFile("keys.csv", b"x" * 11)})
+    assert form.errors == {"file": ["The file is larger than 4 MiB."]}
 
 
 def test_lines_may_end_as_any_system_ends_them():

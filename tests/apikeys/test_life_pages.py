@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts import ids, policy
 from accounts.models import Account, AuditEvent
 from apikeys import services, tokens
+from apikeys.forms import EditKeyForm, RotateForm
 from apikeys.models import APIKey, KeyUsage
 from apikeys.services import Overlap
 from tests import factories
@@ -438,6 +439,23 @@ def test_the_successor_is_shown_once_and_both_keys_work_for_the_overlap(
     assert APIKey.objects.get(rotated_from=old.api_key).rate_limit == "100/hour"
     assert secret not in later
     assert not any(secret in str(event.__dict__) for event in AuditEvent.objects.all())
+
+
+def test_no_overlap_is_promised_beyond_the_keys_own_end(api_key: APIKey) -> None:
+    api_key.expires_at = timezone.now() + timedelta(hours=2)
+    ends = RotateForm().ends(api_key)
+
+    assert ends["1h"] is not None
+    assert ends["1h"] < api_key.expires_at == ends["24h"] == ends["7d"]
+
+
+def test_never_is_offered_only_where_keys_may_live_for_ever(cast: Cast, api_key: APIKey) -> None:
+    api_key.expires_at = timezone.now() + timedelta(days=2)
+    for longest, offered in ((None, True), (30, False)):
+        cast.account.max_key_lifetime_days = longest
+        choices = EditKeyForm(account=cast.account, api_key=api_key).fields["expiry"].choices  # type: ignore[attr-defined]
+
+        assert ("never" in dict(choices)) == offered
 
 
 def test_without_an_overlap_the_old_key_is_refused_at_once(cast: Cast, owner: Browser) -> None:

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import policy
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, User
 from accounts.services import close_account
 from apikeys import notices, services
 from apikeys.models import APIKey, KeyUsage, Notice
@@ -40,6 +40,21 @@ def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast):
     assert issued.api_key.mask in message.body
     assert issued.api_key.mask in html
     assert issued.secret not in message.message().as_string()
+
+
+def test_who_is_switched_off_hears_nothing(cast):
+    User.objects.filter(pk=cast.admin.pk).update(is_active=False)
+    factories.make_key(cast.account)
+    send()
+    assert [message.to for message in mail.outbox] == [["owner@example.com"]]
+
+
+def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(cast, django_capture_on_commit_callbacks):
+    notices.pending.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        factories.make_key(cast.account)
+        assert not notices.pending.is_set()
+    assert notices.pending.is_set()
 
 
 def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
@@ -194,7 +209,7 @@ def test_two_processes_at_once_send_nothing_twice(cast):
 def test_prune_lets_old_usage_and_notices_go(cast):
     key = factories.make_key(cast.account).api_key
     today = timezone.now().date()
-    for days in (0, 399, 401):
+    for days in (0, 400, 401):
         KeyUsage.objects.create(api_key=key, day=today - timedelta(days=days))
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
     call_command("prune", stdout=io.StringIO())
