@@ -200,5 +200,5 @@ def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:
 
 
 def _stroke(day: int, share: float) -> str:
-    """Up from the foot, and never too short to be seen."""
-    return f"M{(day + 0.5) * SPARK_STEP:g} {SPARK_HEIGHT}v{-max(share * SPARK_HEIGHT, 1.5):.3g}"
+    """Up from the foot by whole pixels, which compress well, and never too short to be seen."""
+    return f"M{(day + 0.5) * SPARK_STEP:g} {SPARK_HEIGHT}v-{max(round(share * SPARK_HEIGHT), 2)}"

@@ -21,7 +21,8 @@ from .forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
 from .models import APIKey, KeyUsage, State
 from .services import Issued, Overlap
 
-PAGE_SIZE = 25
+#: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
+PAGE_SIZE = 20
 LATEST_EVENTS = 10
 
 

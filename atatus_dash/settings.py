@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "atatus_dash.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # A list of 25 keys shrinks to a sixth; random padding hides the length from BREACH.
+    # A list of 20 keys shrinks to a sixth; random padding hides the length from BREACH.
     "django.middleware.gzip.GZipMiddleware",
     "atatus_dash.middleware.ContentSecurityPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

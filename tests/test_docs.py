@@ -11,7 +11,7 @@ from apikeys import tokens
 from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
-README, API = (ROOT / "README.md").read_text(), (ROOT / "docs" / "api.md").read_text()
+README, API, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/api.md", "docs/guide.md"))
 VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "atatus_dash" / "settings.py").read_text()))
 
 
@@ -23,6 +23,12 @@ def test_the_readme_tells_every_variable(name):
 def test_the_readme_shows_pictures_that_are_there():
     for path in re.findall(r"\]\((docs/[^)#]+|deploy/[^)]+|[a-z_]+/[^)#]+\.py)\)", README):
         assert (ROOT / path).exists(), path
+
+
+def test_every_picture_that_is_drawn_is_shown_and_there():
+    shown = set(re.findall(r"\((?:docs/)?screenshots/([^)]+)\)", README + GUIDE))
+
+    assert shown == {path.name for path in (ROOT / "docs" / "screenshots").iterdir()}
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -53,13 +53,13 @@ def ago(when: datetime) -> SafeString:
 @register.filter
 def until(when: datetime) -> SafeString:
     """A time to come as people say it, the exact time in the title."""
-    hours = int((when - timezone.now()).total_seconds() // 3600)
+    hours = (when - timezone.now()).total_seconds() / 3600
     if hours < 1:
         text = "within the hour"
-    elif hours < 48:
-        text = f"in {hours} h"
+    elif hours < 47.5:
+        text = f"in {hours:.0f} h"
     else:
-        text = f"in {hours // 24} days"
+        text = f"in {hours / 24:.0f} days"
     return _time(when, text)
 
 
@@ -73,7 +73,9 @@ def day(when: datetime) -> SafeString:
 
 
 def _time(when: datetime, text: str) -> SafeString:
-    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), times.exactly(when), text)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="seconds"), times.exactly(when), text
+    )
 
 
 @register.filter

@@ -83,5 +83,5 @@ def test_every_key_gets_a_sparkline_for_one_query(cast, django_assert_num_querie
 
     assert (sparks[keys[0].pk].requests, sparks[keys[0].pk].failed) == (15, 1)
     assert sparks[keys[0].pk].path == "M2 22v-11M118 22v-22"
-    assert sparks[keys[0].pk].failed_path == "M118 22v-2.2"
+    assert sparks[keys[0].pk].failed_path == "M118 22v-2"
     assert sparks[keys[1].pk].path == ""

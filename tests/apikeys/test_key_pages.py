@@ -196,7 +196,7 @@ def test_the_list_costs_the_same_however_long_it_is(cast: Cast, owner: Browser, 
     with django_assert_num_queries(7):
         response = owner.get(page(cast))
 
-    assert len(response.context["page"]) == 25
+    assert len(response.context["page"]) == 20
     assert "page=2" in response.content.decode()
 
 

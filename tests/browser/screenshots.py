@@ -31,7 +31,14 @@ for number, key in enumerate(APIKey.objects.order_by("name")):
     key.save()
 """
 
-PAGES = {"overview": "", "api-keys": "settings/api-keys/", "audit-log": "settings/audit-log/"}
+PAGES = {
+    "overview": "",
+    "projects": "projects/",
+    "api-keys": "settings/api-keys/",
+    "members": "settings/members/",
+    "audit-log": "settings/audit-log/",
+    "general": "settings/",
+}
 
 
 def main() -> None:
@@ -43,22 +50,55 @@ def main() -> None:
         installation.manage("shell", "--command", USE)
         with serving(installation) as server, sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
+            account = f"http://127.0.0.1:{server.port}/accounts/acme/"
             context = chromium.new_context(viewport={"width": 1280, "height": 800})
-            _draw(context.new_page(), f"http://127.0.0.1:{server.port}", password)
+            _sign_in(context.new_page(), account, password)
+            signed_in = context.storage_state()
+            for theme, size, pages in [
+                ("light", {"width": 1280, "height": 800}, PAGES),
+                ("dark", {"width": 1280, "height": 800}, {"overview-dark": ""}),
+                ("light", {"width": 360, "height": 740}, {"api-keys-narrow": "settings/api-keys/"}),
+            ]:
+                page = chromium.new_context(storage_state=signed_in, color_scheme=theme, viewport=size).new_page()
+                for name, path in pages.items():
+                    page.goto(account + path)
+                    page.screenshot(path=TO / f"{name}.png")
+            _draw_life_of_a_key(context.new_page(), account)
 
 
-def _draw(page: Page, address: str, password: str) -> None:
-    page.goto(f"{address}/auth/login/")
+def _sign_in(page: Page, account: str, password: str) -> None:
+    page.goto(account)
     page.get_by_label("E-mail").fill("owner@example.com")
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url("**/accounts/acme/")
-    for name, path in PAGES.items():
-        page.goto(f"{address}/accounts/acme/{path}")
+    page.wait_for_url(account)
+
+
+def _draw_life_of_a_key(page: Page, account: str) -> None:
+    """From the form over the one look at the key to its rotation, each as a dialog."""
+
+    def draw(name: str) -> None:
+        page.wait_for_timeout(300)
         page.screenshot(path=TO / f"{name}.png")
-    page.goto(f"{address}/accounts/acme/settings/api-keys/")
+
+    page.goto(f"{account}settings/api-keys/")
+    page.get_by_role("button", name="New API Key", exact=True).click()
+    page.get_by_label("API Key Name", exact=True).fill("Status board")
+    page.get_by_label("Read", exact=True).check()
+    draw("new-api-key")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.locator("code").first.wait_for()
+    draw("reveal")
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
     page.get_by_role("link", name="Deploys from CI").click()
-    page.screenshot(path=TO / "api-key.png")
+    page.get_by_role("link", name="Rotate", exact=True).click()
+    draw("rotate")
+    page.get_by_role("dialog").get_by_role("button", name="Rotate", exact=True).click()
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+    page.get_by_role("link", name="Deploys from CI").last.click()
+    draw("api-key")
 
 
 if __name__ == "__main__":

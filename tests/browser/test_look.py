@@ -190,6 +190,26 @@ def test_the_dialogs_their_errors_and_the_reveal(
     check(page)
 
 
+def test_every_dialog_that_a_page_opens(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
+    factories.make_invitation(furnished, "guest@example.com")
+    visitor = visit(color_scheme=theme, viewport=size).sign_in("owner@example.com")
+    page = visitor.page
+    settings = f"/accounts/{furnished.slug}/settings"
+    names = set()
+    for path in ("/", "/api-keys/", f"/api-keys/{furnished.api_keys.get(name='Active').id}/", "/members/"):
+        visitor.goto(settings + path)
+        openers = page.locator("[hx-target='#dialog-content']:not(form)")
+        for number in range(openers.count()):
+            openers.nth(number).dispatch_event("click")
+            expect(page.get_by_role("dialog")).to_be_visible()
+            check(page)
+            names.add(page.locator("#dialog-title").inner_text().split(" ")[0])
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("dialog")).to_be_hidden()
+
+    assert names >= {"Rotate", "Disable", "Revoke", "Invite", "Remove", "Keyboard"}
+
+
 def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
     visitor = visit(color_scheme=theme, viewport=size).sign_in("owner@example.com")
     page = visitor.page
@@ -199,6 +219,8 @@ def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit,
         (f"{start}/projects/new/", "Project name", "Make project"),
         (f"{start}/projects/{project.id}/deployments/new/", "Revision", "Record deployment"),
         (f"{start}/settings/", "Account name", "Save"),
+        (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/edit/", "API Key Name", "Save"),
+        (f"{start}/settings/api-keys/import/", "Or paste it here", "Import"),
         ("/auth/password/change/", "New Password", "Change password"),
     ]:
         visitor.goto(path)

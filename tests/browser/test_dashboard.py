@@ -1,0 +1,129 @@
+"""What makes the dashboard quick: keys, a guide that follows along, times of one's own clock, signs of being busy."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from apikeys import usage
+from tests import factories
+from tests.conftest import Cast
+
+from .conftest import Visitor
+from .test_walk import call, make_key, open_keys
+
+Visit = Callable[..., Visitor]
+
+KEYS = "/accounts/acme/settings/api-keys/"
+
+
+def test_a_slash_goes_to_the_search_and_n_makes_something_new(visit: Visit, cast: Cast) -> None:
+    factories.make_key(cast.account)
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(KEYS)
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("n/?")
+    expect(page.get_by_role("searchbox")).to_have_value("n/?")
+    page.get_by_role("searchbox").blur()
+    page.keyboard.press("n")
+
+    expect(page.get_by_role("dialog", name="New API Key")).to_be_visible()
+
+
+def test_a_question_mark_tells_the_shortcuts_and_gives_the_focus_back(visit: Visit) -> None:
+    visitor = visit().sign_in("user@example.com")
+    page = visitor.page
+    page.get_by_role("link", name="Projects").focus()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("link", name="Projects")).to_be_focused()
+
+
+def test_shortcuts_can_be_switched_off(visit: Visit) -> None:
+    visitor = visit().sign_in("user@example.com")
+    page = visitor.page
+    visitor.goto("/profile/")
+    page.get_by_label("Keyboard shortcuts", exact=True).and_(page.get_by_role("checkbox")).uncheck()
+    page.get_by_role("button", name="Save look").click()
+    page.keyboard.press("?")
+    page.wait_for_timeout(300)
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_guide_ends_by_itself_when_the_first_call_arrives(visit: Visit, site: str) -> None:
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(site + KEYS)
+    key = make_key(other)
+    other.get_by_label("I have stored it").check()
+    other.close()
+
+    expect(page.get_by_text("Waiting for the first call.")).to_be_visible()
+    call(site, key)
+    usage.flush()
+    expect(page.get_by_role("status")).to_contain_text("The first call has arrived.")
+    expect(page.get_by_role("heading", name="Make the first call")).to_have_count(0)
+
+
+def test_times_are_those_of_the_browsers_own_clock(visit: Visit, cast: Cast) -> None:
+    api_key = factories.make_key(cast.account).api_key
+    visitor = visit(timezone_id="Asia/Tokyo").sign_in("owner@example.com")
+    visitor.goto(f"{KEYS}{api_key.id}/")
+
+    expect(visitor.page.get_by_role("main")).to_contain_text(" JST")
+
+
+def test_a_slow_answer_shows_that_something_is_under_way(visit: Visit, cast: Cast) -> None:
+    factories.make_key(cast.account, "Deploys")
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(KEYS)
+
+    def slowly(route: Route) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/api-keys/?q=*", slowly)
+    page.get_by_role("searchbox").fill("nothing")
+
+    expect(page.locator("#keys")).to_have_attribute("aria-busy", "true")
+    assert page.evaluate("getComputedStyle(document.body, '::before').animationName") == "busy"
+    expect(page.get_by_text("No key fits.")).to_be_visible()
+    expect(page.locator("#keys")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_session_that_ended_leads_to_sign_in_and_back(visit: Visit, cast: Cast) -> None:
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    open_keys(page)
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("button", name="New API Key", exact=True).click()
+
+    page.wait_for_url("**/auth/login/?next=*")
+    visitor.page.get_by_label("E-mail").fill("owner@example.com")
+    visitor.page.get_by_label("Password", exact=True).fill("correct horse battery staple")
+    visitor.page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(f"**{KEYS}")
+
+
+@pytest.mark.parametrize("path", ["?state=disabled", "?q=nothing", "?sort=name"])
+def test_the_back_button_shows_the_list_as_it_was(path: str, visit: Visit, cast: Cast) -> None:
+    factories.make_key(cast.account, "Deploys")
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(KEYS)
+    visitor.goto(KEYS + path)
+    before = page.get_by_role("main").inner_text()
+    page.get_by_role("link", name="Overview").click()
+    page.wait_for_url("**/accounts/acme/")
+    page.go_back()
+
+    expect(page.get_by_role("main")).to_have_text(before, use_inner_text=True)

@@ -1,0 +1,64 @@
+"""What pages weigh over the wire, from `manage.py serve` as people run it: hashed, compressed, cached."""
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from tests.servers import PASSWORD, install, serving
+
+# A full page of keys, each used differently every day: what compresses worst.
+FULL = """
+from datetime import timedelta
+from django.utils import timezone
+from accounts import policy
+from accounts.models import Account
+from apikeys.models import KeyUsage
+from apikeys.services import issue
+today = timezone.now().date()
+actor = policy.system(Account.objects.get().ref)
+for number in range(25):
+    name = f"Service number {number} of the fleet"
+    api_key = issue(actor=actor, name=name, permission=policy.KeyPermission.READ).api_key
+    for days in range(30):
+        requests = (number + 3) ** 3 * (days + 7) % 991
+        KeyUsage.objects.create(
+            api_key=api_key, day=today - timedelta(days=days), requests=requests, succeeded=requests, in_header=requests
+        )
+"""
+PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/profile/"]
+
+
+def weigh(page: Page, address: str) -> tuple[int, int]:
+    """How many requests a page takes, and how many bytes, the heads of the answers included."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    sizes: list[int] = []
+    session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
+    page.goto(address)
+    page.wait_for_timeout(300)
+    session.detach()
+    return len([size for size in sizes if size]), sum(sizes)
+
+
+def test_a_page_takes_60_kb_in_6_requests_and_10_kb_the_second_time(chromium: Browser, tmp_path: Path) -> None:
+    installation = install(tmp_path, ALLOW_HTTP="1")
+    installation.manage("shell", "--command", FULL)
+    with serving(installation) as server:
+        site = f"http://127.0.0.1:{server.port}"
+        page = chromium.new_page()
+        weights = {"/auth/login/": (weigh(page, site + "/auth/login/"), weigh(page, site + "/auth/login/"))}
+        page.get_by_label("E-mail").fill("owner@example.com")
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        page.wait_for_url("**/accounts/acme/")
+        signed_in = page.context.storage_state()
+        page.context.close()
+        for path in PAGES:
+            page = chromium.new_context(storage_state=signed_in).new_page()
+            weights[path] = (weigh(page, site + path), weigh(page, site + path))
+            page.context.close()
+
+    for path, ((requests, first), (_, again)) in weights.items():
+        assert requests == 6, path
+        assert 15_000 < first <= 60_000, path
+        assert 1_000 < again <= 10_000, path
