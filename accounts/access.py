@@ -11,14 +11,14 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy
 from .models import Account, Membership, User
-from .policy import GRANTS, Actor, ActorKind, Permission, Role
+from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
 
 P = ParamSpec("P")
@@ -28,8 +28,8 @@ TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
 
 LAST_ACCOUNT = "last_account"
 
-#: What was typed comes back in an address, and a server takes only so long a one.
-LONGEST_TYPED = 4_000
+#: Where a session keeps what was typed into a form that was sent too late, by the form's address.
+TYPED = "typed"
 
 
 class SignedInRequest(HttpRequest):
@@ -122,21 +122,30 @@ def recently_authenticated(
 ) -> Callable[Concatenate[AccountRequest, P], HttpResponse]:
     """Ask for the password again when it was last given more than `SUDO_MINUTES` ago, and come back.
 
-    What was typed comes back too, unless it is very long: a form that was sent too late is on the page
-    again, filled in.
+    What was typed into a form that was sent too late is kept meanwhile, for `typed`. A file is not: a browser
+    lets nobody but the reader choose one.
     """
 
     @wraps(view)
     def page(request: AccountRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if is_fresh(request):
             return view(request, *args, **kwargs)
-        typed = request.POST.copy()
-        typed.pop("csrfmiddlewaretoken", None)
-        query = typed.urlencode()
-        back = f"{request.path}?{query}" if query and len(query) <= LONGEST_TYPED else request.get_full_path()
-        return _send_to(request, "account_reauthenticate", back=back)
+        if request.method == "POST":
+            sent = request.POST.copy()
+            sent.pop("csrfmiddlewaretoken", None)
+            request.session[TYPED] = {request.path: sent.urlencode()}
+        return _send_to(request, "account_reauthenticate", back=request.get_full_path())
 
     return page
+
+
+def typed(request: SignedInRequest) -> QueryDict:
+    """What fills a form in: what was typed before the password was asked for, once, or else what the address says."""
+    kept = request.session.get(TYPED, {})
+    if request.path not in kept:
+        return request.GET
+    del request.session[TYPED]
+    return QueryDict(kept[request.path])
 
 
 def is_fresh(request: SignedInRequest) -> bool:
@@ -174,14 +183,11 @@ def maker_for(request: HttpRequest, user: User) -> Maker:
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:
     """The person at the browser, in the account of that membership."""
-    role = Role(membership.role)
-    return Actor(
-        kind=ActorKind.PERSON,
+    return policy.person(
         id=str(membership.user_id),
         label=request.user.email,  # type: ignore[union-attr]  # a member is signed in
         account=membership.account.ref,
-        permissions=GRANTS[role],
-        role=role,
+        role=Role(membership.role),
         address=request.META["REMOTE_ADDR"] or None,
         request_id=request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
     )

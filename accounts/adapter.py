@@ -1,3 +1,5 @@
+"""What allauth asks us to decide, about signing in and second factors."""
+
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter

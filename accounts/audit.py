@@ -54,6 +54,49 @@ class Event(StrEnum):
     API_KEY_EXPOSED = "api_key.exposed"
     API_KEY_REPORTED = "api_key.reported"
 
+    @property
+    def words(self) -> str:
+        """What follows the actor in a sentence; `{}` stands for the target, where the sentence names it."""
+        return _EVENT_WORDS[self]
+
+
+_EVENT_WORDS = {
+    Event.ACCOUNT_CREATED: "created account {}",
+    Event.ACCOUNT_CHANGED: "changed the settings of {}",
+    Event.ACCOUNT_SUSPENDED: "suspended {}",
+    Event.ACCOUNT_RESUMED: "lifted the suspension of {}",
+    Event.ACCOUNT_CLOSED: "closed {}",
+    Event.ACCOUNT_REOPENED: "reopened {}",
+    Event.OWNERSHIP_OFFERED: "offered the account to {}",
+    Event.OWNERSHIP_WITHDRAWN: "ended the offer of the account to {}",
+    Event.OWNERSHIP_TAKEN: "took over the account",
+    Event.MEMBER_INVITED: "invited {}",
+    Event.INVITATION_SENT: "sent {} a new invitation",
+    Event.INVITATION_CHANGED: "changed the invitation of {}",
+    Event.INVITATION_WITHDRAWN: "withdrew the invitation of {}",
+    Event.MEMBER_JOINED: "joined the account",
+    Event.MEMBER_LEFT: "left the account",
+    Event.MEMBER_ADDED: "made {} a member",
+    Event.MEMBER_CHANGED: "changed the role of {}",
+    Event.MEMBER_REMOVED: "removed {} from the account",
+    Event.PROJECT_CREATED: "created project {}",
+    Event.PROJECT_CHANGED: "changed project {}",
+    Event.PROJECT_DELETED: "deleted project {}",
+    Event.DEPLOYMENT_CREATED: "recorded the deployment of {}",
+    Event.DEPLOYMENT_DELETED: "deleted the deployment of {}",
+    Event.API_KEY_CREATED: "created API key {}",
+    Event.API_KEY_IMPORTED: "imported API key {}",
+    Event.API_KEY_CHANGED: "changed API key {}",
+    Event.API_KEY_WIDENED: "let API key {} do more",
+    Event.API_KEY_ROTATED: "rotated API key {}",
+    Event.API_KEY_DISABLED: "disabled API key {}",
+    Event.API_KEY_ENABLED: "enabled API key {}",
+    Event.API_KEY_REVOKED: "revoked API key {}",
+    Event.API_KEY_EXPIRED: "saw API key {} expire",
+    Event.API_KEY_EXPOSED: "exposed API key {}",
+    Event.API_KEY_REPORTED: "named API key {} as leaked",
+}
+
 
 class Target(NamedTuple):
     """What it was done to: a kind, its public id and the name it had then."""

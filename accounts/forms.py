@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -23,12 +24,10 @@ def status_of(form: forms.BaseForm) -> int:
 
 
 def refuse(form: forms.BaseForm, error: DomainError) -> None:
-    """Show what a service refused at the fields that it is about."""
-    named = {field: sentences for field, sentences in (error.errors or {}).items() if field in form.fields}
-    for field, sentences in named.items():
-        for sentence in sentences:
-            form.add_error(field, sentence)
-    if not named:
+    """Show what a service refused at the fields that it is about, or at the whole form."""
+    for field, sentences in (error.errors or {}).items():
+        form.add_error(field if field in form.fields else None, list(sentences))
+    if not error.errors:
         form.add_error(None, error.message)
 
 
@@ -96,6 +95,9 @@ class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in it
 class AuditFilter(forms.Form):
     """The filters of the audit log, as they stand in its address. Days are the reader's, both included."""
 
+    #: At the ends of the calendar a day has no midnight in every time zone.
+    CALENDAR = (MinValueValidator(date(1900, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
+
     SUBJECTS = {
         "account": "Account",
         "member": "Members",
@@ -114,8 +116,8 @@ class AuditFilter(forms.Form):
     target = forms.CharField(
         label="To what", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name or id"})
     )
-    since = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}))
-    until = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}))
+    since = forms.DateField(label="From", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -34,7 +34,7 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 
 def send(addresses: Iterable[str], name: str, **context: Any) -> None:
-    """Mail now. Raises `OSError` if the mail server can't be reached or refuses."""
+    """Mail now. Raises as `deliver` does."""
     # A mail goes to several people, in whose name somebody acts: its times are in UTC, whatever their own are.
     with timezone.override(UTC):
         subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
@@ -43,9 +43,21 @@ def send(addresses: Iterable[str], name: str, **context: Any) -> None:
 
 
 def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
-    """Mail a text to each address by itself. Raises as `send` does."""
+    """Mail a text to each address by itself.
+
+    Raises `OSError` if no mail could be sent. An address that is refused alone is logged, for what is sent
+    again would reach the others twice.
+    """
+    refused, sent = None, False
     for address in addresses:
-        compose(address, subject, text).send()
+        try:
+            compose(address, subject, text).send()
+            sent = True
+        except OSError as error:
+            refused = error
+            logger.warning("The mail “%s” to %s could not be sent: %s", subject, address, error)
+    if refused and not sent:
+        raise refused
 
 
 def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:

@@ -169,6 +169,11 @@ class Actor:
         return permission in self.permissions
 
 
+def person(*, id: str, label: str, account: AccountRef, role: Role, address: str | None, request_id: str) -> Actor:
+    """A member of the account."""
+    return Actor(ActorKind.PERSON, id, label, account, GRANTS[role], role, address, request_id)
+
+
 def system(account: AccountRef, label: str = "System", *, address: str | None = None, request_id: str = "") -> Actor:
     """The operator at the command line, and what happens by itself."""
     return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission), address=address, request_id=request_id)

@@ -4,21 +4,18 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
-from accounts.admin import ServiceAdmin, ViewOnlyAdmin, operator
+from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
 
-from . import networks, rates, services
+from . import services, terms
 from .models import APIKey, KeyUsage, State
-
-#: What may be changed of a key.
-SETTINGS = [
-    *("name", "description", "permission", "administrator", "expires_at", "allowed_networks", "rate_limit"),
-    *("accepts_query", "accepts_body"),
-]
+from .services import SETTINGS
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -41,22 +38,7 @@ class SettingsForm(forms.ModelForm):
         fields = SETTINGS
 
     def clean_allowed_networks(self) -> list[str]:
-        value = self.cleaned_data["allowed_networks"] or []
-        if not isinstance(value, list) or len(value) > networks.MAXIMUM:
-            raise forms.ValidationError(f"Write a JSON list of {networks.MAXIMUM} networks at most.")
-        try:
-            return list(dict.fromkeys(str(networks.parse_network(str(text))) for text in value))
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def clean_rate_limit(self) -> str | None:
-        rate: str | None = self.cleaned_data["rate_limit"] or None
-        try:
-            if rate is not None:
-                rates.parse(rate)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-        return rate
+        return terms.network_list(self.cleaned_data["allowed_networks"] or [])
 
 
 @admin.register(APIKey)
@@ -125,8 +107,19 @@ class APIKeyAdmin(ServiceAdmin):
         self._each(request, queryset, services.enable, "enabled")
 
     @admin.action(description="Revoke for good", permissions=["end"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
-        self._each(request, queryset, services.revoke, "revoked")
+    def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
+        """Ask once more: nothing brings a revoked key back."""
+        if "sure" in request.POST:
+            self._each(request, queryset, services.revoke, "revoked")
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Revoke for good?",
+            "opts": self.model._meta,
+            "api_keys": queryset.select_related("account"),
+            "selected": helpers.ACTION_CHECKBOX_NAME,
+        }
+        return render(request, "admin/apikeys/revoke.html", context)
 
     def _each(self, request: HttpRequest, queryset: QuerySet[APIKey], service: Any, done: str) -> None:
         def act(api_key: APIKey) -> object:

@@ -13,7 +13,7 @@ from accounts.errors import DomainError, Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
 
-from . import imports, networks, rates
+from . import imports, terms
 from .models import APIKey, APIKeyQuerySet, State
 from .services import ImportedKey, Overlap
 
@@ -24,23 +24,13 @@ LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}
 ERRORS_SHOWN = 20
 
 
-class RefusableForm(forms.Form):
-    """A form that can tell what a service refused about it."""
-
-    def refuse(self, error: DomainError) -> None:
-        """Show the error at the fields it is about, or at the whole form."""
-        for name, sentences in (error.errors or {}).items():
-            self.add_error(name if name in self.fields else None, list(sentences))
-        if not error.errors:
-            self.add_error(None, error.message)
-
-
-class KeySettingsForm(RefusableForm):
+class KeySettingsForm(forms.Form):
     """What may be said about a key. `account` has the last word on how long it lives."""
 
     name = forms.CharField(
         label="API Key Name",
-        max_length=100,
+        max_length=terms.NAME_LENGTH,
+        validators=[terms.no_key],
         widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Say who or what will use it, so that you recognise it in a year.",
     )
@@ -50,7 +40,12 @@ class KeySettingsForm(RefusableForm):
         widget=forms.RadioSelect,
         error_messages={"required": "Choose what the key may do."},
     )
-    description = forms.CharField(required=False, max_length=1000, widget=forms.Textarea({"rows": 2}))
+    description = forms.CharField(
+        required=False,
+        max_length=terms.DESCRIPTION_LENGTH,
+        validators=[terms.no_key],
+        widget=forms.Textarea({"rows": 2}),
+    )
     expiry = forms.ChoiceField(label="Expires", required=False)
     expires_at = forms.DateTimeField(
         label="Expires on",
@@ -65,6 +60,8 @@ class KeySettingsForm(RefusableForm):
     rate_limit = forms.CharField(
         label="Own rate limit",
         required=False,
+        empty_value=None,
+        validators=[terms.rate_limit],
         widget=forms.TextInput({"data-example": "100/minute", "autocomplete": "off"}),
         help_text="Requests per second, minute, hour or day. Left empty, the server's limit holds.",
     )
@@ -130,47 +127,22 @@ class KeySettingsForm(RefusableForm):
         return str(self.cleaned_data["description"]).replace("\r\n", "\n")
 
     def clean_allowed_networks(self) -> list[str]:
-        lines = self.cleaned_data["allowed_networks"].split()
-        if len(lines) > networks.MAXIMUM:
-            raise forms.ValidationError(f"A key may have {networks.MAXIMUM} networks at most.")
-        try:
-            return list(dict.fromkeys(str(networks.parse_network(line)) for line in lines))
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def clean_rate_limit(self) -> str | None:
-        if not (rate := self.cleaned_data["rate_limit"]):
-            return None
-        try:
-            rates.parse(rate)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-        return str(rate)
+        return terms.network_list(self.cleaned_data["allowed_networks"].split())
 
     def clean(self) -> None:
         expiry = self.cleaned_data.get("expiry")
-        if expiry == AT:
-            self._check_expires_at()
-        elif expiry is not None and expiry != KEEP:
-            self._check_lifetime(int(expiry) if expiry else None)
-
-    def _check_lifetime(self, days: int | None) -> None:
-        if days is None and self.longest:
-            self.add_error("expiry", "Say when the key expires.")
-        self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=days) if days else None
-
-    def _check_expires_at(self) -> None:
-        if "expires_at" in self.errors:
+        if expiry is None or expiry == KEEP or (expiry == AT and "expires_at" in self.errors):
             return
-        when = self.cleaned_data["expires_at"]
-        if when is None:
+        expires_at = self.cleaned_data["expires_at"] if expiry == AT else _days_ahead(expiry)
+        if expiry == AT and expires_at is None:
             self.add_error("expires_at", "Say when the key expires.")
-        elif when <= timezone.now():
-            self.add_error("expires_at", "This is in the past.")
-        elif self.longest and when > (latest := timezone.now() + timedelta(days=self.longest)):
-            self.add_error("expires_at", f"This is too late: {times.exactly(latest)} is the latest.")
+            return
+        try:
+            terms.expiry(expires_at, latest=terms.latest_expiry(self.longest))
+        except forms.ValidationError as error:
+            self.add_error("expires_at" if expiry == AT else "expiry", error)
         else:
-            self.cleaned_data["expires_at"] = when.astimezone(UTC)
+            self.cleaned_data["expires_at"] = expires_at and expires_at.astimezone(UTC)
 
 
 class APIKeyForm(KeySettingsForm):
@@ -257,7 +229,7 @@ class RotateForm(forms.Form):
         return ends
 
 
-class ImportForm(RefusableForm):
+class ImportForm(forms.Form):
     """Keys that were made elsewhere, as a file or pasted."""
 
     file = forms.FileField(
@@ -286,6 +258,7 @@ class ImportForm(RefusableForm):
             self.refuse(error)
 
     def refuse(self, error: DomainError) -> None:
+        """Show what is wrong with the lines where they were given, the first `ERRORS_SHOWN` of them."""
         lines = [f"{line.capitalize()}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
         if len(lines) > ERRORS_SHOWN:
             lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} lines more."]
@@ -366,6 +339,10 @@ class KeyFilter(forms.Form):
 
     def _tie(self) -> str:
         return "-id" if self.sorted_by.startswith("-") else "id"
+
+
+def _days_ahead(days: str) -> datetime | None:
+    return timezone.now() + timedelta(days=int(days)) if days else None
 
 
 def _days(number: int) -> str:

@@ -5,11 +5,13 @@ import io
 import re
 from datetime import UTC, datetime
 
-from django.utils import timezone
+from django.core.exceptions import ValidationError
 
 from accounts.errors import Invalid
 from accounts.policy import KeyPermission
 
+from . import terms, tokens
+from .models import APIKey
 from .services import ImportedKey
 
 COLUMNS = ("name", "permission", "digest", "mask", "expiry")
@@ -23,7 +25,13 @@ def read(text: str) -> list[ImportedKey]:
 
     The first line names the columns; mask and expiry (ISO 8601, empty for never) may be missing.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    try:
+        return _read(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=None)))
+    except csv.Error:
+        raise Invalid("This is not CSV: a field is too long, or its quotes don't match.") from None
+
+
+def _read(reader: "csv.DictReader[str]") -> list[ImportedKey]:
     given = [name.strip().lower() for name in reader.fieldnames or ()]
     if missing := [name for name in COLUMNS[:3] if name not in given]:
         raise Invalid(f"The first line has to name the columns; missing: {', '.join(missing)}.")
@@ -52,23 +60,26 @@ def read(text: str) -> list[ImportedKey]:
 
 def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
     sentences = []
-    if not 1 <= len(values["name"]) <= 100:
-        sentences.append("The name needs 1 to 100 characters.")
+    try:
+        APIKey._meta.get_field("name").clean(values["name"], None)
+    except ValidationError as error:
+        sentences += [f"Name: {sentence}" for sentence in error.messages]
     if values["permission"] not in set(KeyPermission):
         sentences.append(f"The permission is one of {', '.join(KeyPermission)}.")
     if _DIGEST.fullmatch(values["digest"].lower()) is None:
         sentences.append("The digest is a SHA-256 of 64 hexadecimal digits.")
     elif values["digest"].lower() in seen:
         sentences.append("This digest stands in the file twice.")
+    if values["digest"].lower() in map(tokens.digest, (values["name"], values["mask"])):
+        sentences.append("The name or the mask is the key itself, which belongs in no file.")
     if len(values["mask"]) > 20:
         sentences.append("The mask has at most 20 characters: it is shown to people and must not hold the key.")
     try:
-        expires_at = _expiry(values["expiry"])
-    except ValueError:
+        terms.expiry(_expiry(values["expiry"]), latest=None)
+    except ValidationError as error:
+        sentences += [f"Expiry: {sentence}" for sentence in error.messages]
+    except (ValueError, OverflowError):
         sentences.append("The expiry is a time such as 2027-01-31T12:00:00Z, or empty.")
-    else:
-        if expires_at is not None and expires_at <= timezone.now():
-            sentences.append("The expiry is in the past.")
     return sentences
 
 
@@ -76,7 +87,7 @@ def _expiry(text: str) -> datetime | None:
     if not text:
         return None
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _key(line: int, values: dict[str, str]) -> ImportedKey:

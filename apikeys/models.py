@@ -16,6 +16,8 @@ from accounts.audit import Target
 from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
 
+from . import terms
+
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
 
@@ -81,8 +83,8 @@ class APIKey(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100)
-    description = models.TextField(blank=True, max_length=1000)
+    name = models.CharField(max_length=terms.NAME_LENGTH, validators=[terms.no_key])
+    description = models.TextField(blank=True, max_length=terms.DESCRIPTION_LENGTH, validators=[terms.no_key])
     permission = models.CharField(
         max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
     )
@@ -90,8 +92,12 @@ class APIKey(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False, validators=[MinLengthValidator(64)])
     mask = models.CharField(max_length=20, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
-    allowed_networks = models.JSONField(default=list, blank=True, help_text="CIDRs; empty means everywhere.")
-    rate_limit = models.CharField(max_length=20, null=True, blank=True, help_text="Such as 100/minute.")
+    allowed_networks = models.JSONField(
+        default=list, blank=True, validators=[terms.network_list], help_text="CIDRs; empty means everywhere."
+    )
+    rate_limit = models.CharField(
+        max_length=20, null=True, blank=True, validators=[terms.rate_limit], help_text="Such as 100/minute."
+    )
     accepts_query = models.BooleanField("in the query string", default=True)
     accepts_body = models.BooleanField("in the body", default=True)
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)

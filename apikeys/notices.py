@@ -10,7 +10,7 @@ import threading
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -18,7 +18,7 @@ from accounts import mail
 from accounts.models import Membership
 from accounts.policy import Role
 
-from .models import APIKey, Notice
+from .models import APIKey, Notice, State
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +38,24 @@ def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
 
 
 def find_due() -> None:
-    """Note the keys that expire within 7 days or within one, and those that have expired."""
+    """Note the keys that expire within 7 days or within one, and those that have expired.
+
+    Nobody is warned of a key that can't be rotated: a disabled one, and one that was rotated and has its
+    successor.
+    """
     from . import services
 
     now = timezone.now()
-    alive = APIKey.objects.filter(revoked_at=None, expires_at__isnull=False).select_related("account")
-    for api_key in alive.filter(expires_at__gt=now, expires_at__lte=now + timedelta(days=7)):
+    keys = APIKey.objects.filter(account__closed_at=None).select_related("account")
+    for api_key in keys.expiring().filter(rotated_at=None):
         ends_within_a_day = api_key.expires_at is not None and api_key.expires_at <= now + timedelta(days=1)
         kind = Notice.Kind.EXPIRING_DAY if ends_within_a_day else Notice.Kind.EXPIRING_WEEK
         add(api_key, kind, about=str(api_key.expires_at))
-    for api_key in alive.filter(expires_at__lte=now).exclude(notices__kind=Notice.Kind.EXPIRED):
+    # A key whose life was lengthened ends once more, and that was not told yet.
+    told = Notice.objects.filter(
+        api_key=OuterRef("pk"), kind=Notice.Kind.EXPIRED, created_at__gte=OuterRef("expires_at")
+    )
+    for api_key in keys.in_state(State.EXPIRED).exclude(Exists(told)):
         services.expire(api_key=api_key)
 
 

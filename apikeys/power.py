@@ -1,21 +1,27 @@
-"""How much a key can do, from where and for how long, and whether one power covers another. Pure."""
+"""How much a key can do, from where and for how long, and whether one power covers another."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from django.conf import settings
+
 from accounts.policy import KeyPermission
 
-from . import networks
+from . import networks, rates
+from .rates import Rate
 
 
 class HasPower(Protocol):
-    """An `APIKey`, or its settings."""
+    """An `APIKey`."""
 
     permission: str
     administrator: bool
     expires_at: datetime | None
     allowed_networks: list[str]
+    rate_limit: str | None
+    accepts_query: bool
+    accepts_body: bool
 
 
 class Power(NamedTuple):
@@ -39,3 +45,17 @@ class Power(NamedTuple):
         if not networks.covers(self.allowed_networks, other.allowed_networks):
             return "that works from more networks than it does"
         return None
+
+
+def is_wider(key: HasPower, *, than: HasPower) -> bool:
+    """Whether a key can do what another can't: whatever its power is, also be sent another way, or go faster."""
+    return (
+        Power.of(than).exceeded_by(Power.of(key)) is not None
+        or (key.accepts_query and not than.accepts_query)
+        or (key.accepts_body and not than.accepts_body)
+        or not _rate(than).covers(_rate(key))
+    )
+
+
+def _rate(key: HasPower) -> Rate:
+    return rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT

@@ -17,5 +17,6 @@ def prune() -> dict[str, int]:
     """Delete old usage, old notices that were sent and accounts closed long ago; return how many of each."""
     now = timezone.now()
     usage, _ = KeyUsage.objects.filter(day__lt=(now - USAGE_KEPT).date()).delete()
-    notices, _ = Notice.objects.filter(sent_at__lt=now - NOTICES_KEPT).delete()
+    # That a key has ended is noted for as long as there is the key, or it would be told again.
+    notices, _ = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT).delete()
     return {"days of usage": usage, "notices": notices, "closed accounts": prune_closed()}

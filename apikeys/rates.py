@@ -14,6 +14,10 @@ class Rate(NamedTuple):
     limit: int
     window: int  # seconds
 
+    def covers(self, other: "Rate") -> bool:
+        """Whether this is as fast as the other, both at once and in the long run."""
+        return self.limit >= other.limit and self.limit * other.window >= other.limit * self.window
+
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Rate:

@@ -1,10 +1,12 @@
 """Everything that happens to a key: the pages, the API, the commands and admin all come here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypedDict, Unpack
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -15,9 +17,9 @@ from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import changed, own
 
-from . import notices, tokens
+from . import notices, terms, tokens
 from .models import APIKey, Notice, State
-from .power import Power
+from .power import Power, is_wider
 
 #: A key that is seen over plain HTTP again within this time is no news.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
@@ -47,6 +49,10 @@ class Settings(Options, total=False):
 
     name: str
     permission: str
+
+
+#: What a successor takes over, and what admin lets be changed.
+SETTINGS = tuple(Settings.__annotations__)
 
 
 class Overlap(StrEnum):
@@ -85,8 +91,8 @@ def issue(
     """Make a key in the actor's account.
 
     `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
-    for an expiry that has passed or lies beyond the account's longest life, and `NotPermitted` where the
-    actor may not, or where a key would make a key beyond its own power.
+    for what `terms` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
+    `NotPermitted` where the actor may not, or where a key would make a key beyond its own power.
     """
     policy.require(actor, Permission.API_KEY_CHANGE)
     api_key = APIKey(
@@ -97,8 +103,7 @@ def issue(
         disabled_at=timezone.now() if disabled else None,
         **options,
     )
-    _require_expiry_ahead(api_key.expires_at)
-    _require_lifetime(actor, api_key.expires_at)
+    _require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
     _require_own_power(actor, Power.of(api_key))
     try:
         with transaction.atomic():
@@ -168,7 +173,11 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
 def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:
     if row.digest in known:
         return ["This key is here already."]
-    return [_ends_by(latest)] if latest is not None and (row.expires_at is None or row.expires_at > latest) else []
+    try:
+        terms.expiry(row.expires_at, latest=latest)
+    except ValidationError as error:
+        return error.messages
+    return []
 
 
 # Changing ---------------------------------------------------------------------------------------
@@ -178,26 +187,23 @@ def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None)
 def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **settings: Unpack[Settings]) -> APIKey:
     """Change settings of a key, from the next request on.
 
-    Giving it more power (Read to Read & Write, administrator access, a longer life, a wider network) is
-    recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for a longer life of a key
-    that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would widen a key beyond its
-    own power.
+    Giving it more (Read to Read & Write, administrator access, a longer life, a wider network, a faster rate,
+    another way of sending) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for
+    more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
+    widen a key beyond its own power.
     """
     api_key = _locked(actor, api_key)
     _require_not_revoked(api_key, "changed")
-    before = Power.of(api_key)
+    before = copy(api_key)
     changes = changed(api_key, **settings)
-    after = Power.of(api_key)
-    if "expires_at" in changes:
-        _require_expiry_ahead(api_key.expires_at)
-        _require_lifetime(actor, api_key.expires_at)
-    if before.exceeded_by(after):
-        _require_own_power(actor, after)
+    _require_valid(actor, api_key, changes)
+    if Power.of(before).exceeded_by(Power.of(api_key)):
+        _require_own_power(actor, Power.of(api_key))
         if api_key.rotated_at is not None:
             raise InvalidState("This key was rotated: give its successor more power instead.")
     if changes:
         api_key.save(update_fields=changes)
-        event = Event.API_KEY_WIDENED if before.exceeded_by(after) else Event.API_KEY_CHANGED
+        event = Event.API_KEY_WIDENED if is_wider(api_key, than=before) else Event.API_KEY_CHANGED
         audit.record(actor=actor, event=event, target=api_key.target, changes=changes)
     if disabled is not None and disabled != api_key.disabled:
         _switch(actor, api_key, disabled=disabled)
@@ -205,14 +211,10 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
 
 
 def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
-    """Whether these settings would give the key more power than it has."""
-    wanted = APIKey(
-        permission=settings.get("permission", api_key.permission),
-        administrator=settings.get("administrator", api_key.administrator),
-        expires_at=settings.get("expires_at", api_key.expires_at),
-        allowed_networks=list(settings.get("allowed_networks", api_key.allowed_networks)),
-    )
-    return Power.of(api_key).exceeded_by(Power.of(wanted)) is not None
+    """Whether these settings would give the key more than it has. Enabling it gives back what it had."""
+    wanted = copy(api_key)
+    changed(wanted, **settings)
+    return is_wider(wanted, than=api_key)
 
 
 @transaction.atomic
@@ -260,32 +262,18 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
     if old.rotated_at is not None:
         raise InvalidState("This key was rotated already.")
     _require_own_power(actor, Power.of(old))
-    now = timezone.now()
-    successor = APIKey(
-        id=id or ids.new_key_id(),
-        account_id=old.account_id,
-        name=old.name,
-        description=old.description,
-        permission=old.permission,
-        administrator=old.administrator,
-        expires_at=_earliest(old.expires_at, _latest_expiry(actor)),
-        allowed_networks=old.allowed_networks,
-        rate_limit=old.rate_limit,
-        accepts_query=old.accepts_query,
-        accepts_body=old.accepts_body,
-        rotated_from=old,
-    )
+    settings = {field: getattr(old, field) for field in SETTINGS}
+    successor = APIKey(id=id or ids.new_key_id(), account_id=old.account_id, rotated_from=old, **settings)
+    successor.expires_at = _earliest(old.expires_at, _latest_expiry(actor))
     issued = _create(actor, successor, Event.API_KEY_CREATED)
     changes = {"successor": (None, successor.id)}
-    old.rotated_at = now
-    if overlap == Overlap.NONE:
-        old.revoked_at = now
-    else:
-        changes |= changed(old, expires_at=_earliest(old.expires_at, now + overlap.length))
-    old.save(update_fields=["rotated_at", "revoked_at", "expires_at"])
+    old.rotated_at = timezone.now()
+    if overlap != Overlap.NONE:
+        changes |= changed(old, expires_at=_earliest(old.expires_at, old.rotated_at + overlap.length))
+    old.save(update_fields=["rotated_at", "expires_at"])
     audit.record(actor=actor, event=Event.API_KEY_ROTATED, target=old.target, changes=changes)
-    if old.revoked_at is not None:
-        audit.record(actor=actor, event=Event.API_KEY_REVOKED, target=old.target)
+    if overlap == Overlap.NONE:
+        _revoke(actor, old)
     return issued
 
 
@@ -314,12 +302,15 @@ def _revoke(actor: Actor, api_key: APIKey) -> APIKey:
 
 @transaction.atomic
 def expose(*, api_key: APIKey, address: str) -> None:
-    """Note that a good key was seen in the clear, and revoke it if the account wants that."""
+    """Note that a good key was seen in the clear, and revoke it if the account wants that.
+
+    A disabled one is good too: it can be enabled again.
+    """
     account = Account.objects.get(pk=api_key.account_id)
     actor = policy.system(account.ref, "Plain HTTP", address=address)
     api_key = _locked(actor, api_key)
     now = timezone.now()
-    if api_key.state != State.ACTIVE:
+    if api_key.state not in (State.ACTIVE, State.DISABLED):
         return
     if api_key.exposed_at is None or api_key.exposed_at <= now - EXPOSURE_IS_NEWS_AFTER:
         api_key.exposed_at = now
@@ -364,25 +355,25 @@ def _require_not_revoked(api_key: APIKey, done: str) -> None:
         raise InvalidState(f"A revoked key can't be {done}.")
 
 
-def _require_expiry_ahead(expires_at: datetime | None) -> None:
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Invalid("The key would have expired already.", errors={"expires_at": ["This is in the past."]})
+def _require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> None:
+    """Hold these fields to the model's rules, and a new expiry to the account's. Raises `Invalid`, by field."""
+    errors: dict[str, list[str]] = {}
+    try:
+        api_key.clean_fields(exclude={field.name for field in APIKey._meta.fields}.difference(fields))
+    except ValidationError as error:
+        errors |= error.message_dict
+    if "expires_at" in fields:
+        try:
+            terms.expiry(api_key.expires_at, latest=_latest_expiry(actor))
+        except ValidationError as error:
+            errors["expires_at"] = error.messages
+    if errors:
+        raise Invalid(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
 
 
 def _latest_expiry(actor: Actor) -> datetime | None:
     """When a key of the account that is made now has to end at the latest."""
-    days = Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id)
-    return timezone.now() + timedelta(days=days) if days else None
-
-
-def _require_lifetime(actor: Actor, expires_at: datetime | None) -> None:
-    latest = _latest_expiry(actor)
-    if latest is not None and (expires_at is None or expires_at > latest):
-        raise Invalid("The key would live too long.", errors={"expires_at": [_ends_by(latest)]})
-
-
-def _ends_by(latest: datetime) -> str:
-    return f"Keys of this account end on {latest:%-d %B %Y} at the latest."
+    return terms.latest_expiry(Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id))
 
 
 def _require_own_power(actor: Actor, wanted: Power) -> None:

@@ -61,6 +61,11 @@ def mask(key: str) -> str:
     return f"{key[: len(PREFIX) + 4]}…{key[-4:]}"
 
 
+def is_in(text: str) -> bool:
+    """Whether a key stands somewhere in the text."""
+    return any(is_well_formed(found) for found in _KEY.findall(text))
+
+
 def redact(text: str) -> str:
     """The text with every key in it masked."""
     return _KEY.sub(lambda found: mask(found.group()), text)

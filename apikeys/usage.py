@@ -102,7 +102,10 @@ def discard() -> None:
 
 
 def _write(taken: dict[tuple[str, int], _Tally]) -> None:
-    """One upsert and one update, rows in the order of their keys, so that two nodes can't lock each other out."""
+    """Add up the counts and note the last uses; counts of keys that are gone are dropped.
+
+    Rows are written in the order of their keys, so that two nodes can't lock each other out.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         known = set(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", flat=True))
         slots = sorted(slot for slot in taken if slot[0] in known)

@@ -9,9 +9,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from accounts.access import AccountRequest, account_page, recently_authenticated
+from accounts.access import AccountRequest, account_page, recently_authenticated, typed
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
+from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
@@ -76,7 +77,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        form = APIKeyForm.reopened(request.GET, {}, account=request.account)
+        form = APIKeyForm.reopened(typed(request), {}, account=request.account)
         return render(request, "apikeys/new_key.html", {"form": form})
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
@@ -85,7 +86,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
         except AlreadyExists:
             return _made_already(request, form.terms["id"])
         except Invalid as error:
-            form.refuse(error)
+            refuse(form, error)
     return render(request, "apikeys/new_key.html", {"form": form}, status=422)
 
 
@@ -95,7 +96,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
 def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
     """Ask how long the old key goes on; answer with its successor, once, as `new_key` does."""
     api_key = _api_key(request, id)
-    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=request.GET.dict())
+    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=typed(request).dict())
     if form.is_bound and form.is_valid():
         overlap = Overlap(form.cleaned_data["overlap"])
         try:
@@ -105,14 +106,15 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
         api_key.refresh_from_db()
         return _reveal(request, issued, predecessor=api_key)
     context = {"api_key": api_key, "form": form, "ends": form.ends(api_key)}
-    return render(request, "apikeys/rotate_key.html", context, status=422 if form.errors else 200)
+    return render(request, "apikeys/rotate_key.html", context, status=status_of(form))
 
 
 @account_page(Permission.API_KEY_IMPORT)
 @recently_authenticated
 def import_keys(request: AccountRequest) -> HttpResponse:
     """Take over keys that were made elsewhere, by their digests."""
-    form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
+    sent = request.method == "POST"
+    form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=typed(request).dict())
     if form.is_bound and form.is_valid():
         try:
             imported = services.import_keys(actor=request.actor, rows=form.rows)
@@ -122,7 +124,7 @@ def import_keys(request: AccountRequest) -> HttpResponse:
             number = len(imported)
             messages.success(request, "1 key is imported." if number == 1 else f"{number:,} keys are imported.")
             return redirect("apikeys:keys", request.account.slug)
-    return render(request, "apikeys/import_keys.html", {"form": form}, status=422 if form.errors else 200)
+    return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 
 
 def _reveal(request: AccountRequest, issued: Issued, *, predecessor: APIKey | None = None) -> HttpResponse:
@@ -148,7 +150,7 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
         raise InvalidState("A revoked key can't be changed.")
     if request.method != "POST":
         form = EditKeyForm.reopened(
-            request.GET, EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
+            typed(request), EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
         )
         return _edit_form(request, api_key, form)
     form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
@@ -162,7 +164,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
     try:
         services.change(actor=request.actor, api_key=api_key, **form.settings)
     except DomainError as error:
-        form.refuse(error)
+        refuse(form, error)
         return _edit_form(request, api_key, form)
     messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
@@ -170,7 +172,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
 
 def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
     context: dict[str, Any] = {"api_key": api_key, "form": form}
-    return render(request, "apikeys/edit_key.html", context, status=422 if form.errors else 200)
+    return render(request, "apikeys/edit_key.html", context, status=status_of(form))
 
 
 @vary_on_headers("HX-Request")
@@ -212,7 +214,7 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 @recently_authenticated
 def revoke_keys(request: AccountRequest) -> HttpResponse:
     """End the keys that were ticked in the list, together. The address, or the form, names them."""
-    ticked = request.POST if request.method == "POST" else request.GET
+    ticked = request.POST if request.method == "POST" else typed(request)
     alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=ticked.getlist("id"))
     if request.method == "POST":

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from accounts.admin import OperatorAdmin
+from accounts.admin.base import OperatorAdmin
 
 from . import maintenance
 from .models import Maintenance
@@ -15,7 +15,10 @@ from .models import Maintenance
 
 class MaintenanceForm(forms.ModelForm):
     retry_after = forms.IntegerField(
-        min_value=1, max_value=86_400, initial=Maintenance.RETRY_AFTER, help_text="Seconds after which to come back."
+        min_value=1,
+        max_value=Maintenance.LONGEST_RETRY_AFTER,
+        initial=Maintenance.RETRY_AFTER,
+        help_text="Seconds after which to come back.",
     )
 
 

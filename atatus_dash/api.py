@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
 from rest_framework import exceptions
@@ -78,6 +78,7 @@ def _resolve(path: str) -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _whoami() -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
+    """The view of `/v2`, resolved once: it is what a check of a key costs at least, and resolving takes 12 µs of it."""
     match = get_resolver().resolve("/v2")
     return match.func, match.kwargs
 
@@ -179,7 +180,7 @@ class Pagination(CursorPagination):
         return int(text)
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
-        """Every model says itself what is newest first."""
+        """Every model says itself how it is ordered."""
         return tuple(queryset.model._meta.ordering)
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
@@ -227,8 +228,6 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
             return refuse(request, error.status_code, str(error.detail))
         case Http404():
             return refuse(request, NotFound.status, "The item could not be found.")
-        case RequestDataTooBig():
-            return refuse(request, TooLarge.status, "The body is larger than 1 MiB.")
         case DisallowedHost():
             return refuse(request, 400, "This host is not served here.")
         case SuspiciousOperation() | UnreadablePostError():

@@ -4,7 +4,6 @@ from django.apps import AppConfig
 class AtatusDashConfig(AppConfig):
     name = "atatus_dash"
     verbose_name = "Atatus Dash"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  registers them

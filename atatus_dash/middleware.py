@@ -57,8 +57,7 @@ class TrustedProxiesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         # A link-local address names its interface behind a %, which is nobody's business but this host's.
         peer = request.META["REMOTE_ADDR"] = request.META.get("REMOTE_ADDR", "").partition("%")[0]
-        request.from_trusted_proxy = bool(settings.TRUSTED_PROXIES) and _is_trusted(peer)  # type: ignore[attr-defined]
-        if request.from_trusted_proxy:  # type: ignore[attr-defined]
+        if settings.TRUSTED_PROXIES and _is_trusted(peer):
             request.META["REMOTE_ADDR"] = _client_address(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""))
             schemes = request.META.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
             request.META["wsgi.url_scheme"] = "https" if set(schemes) == {"https"} else "http"

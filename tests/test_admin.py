@@ -9,6 +9,7 @@ from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
 from django.urls import reverse
 
+from accounts import policy, services
 from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
 from accounts.policy import Role
@@ -215,6 +216,22 @@ def test_an_account_is_suspended_and_resumed(desk: Browser, cast: Cast, program:
     assert program.get("/v2").status_code == 200
 
 
+def test_a_closed_account_is_found_and_taken_back(desk: Browser, cast: Cast, program: Program) -> None:
+    assert _told(_act(desk, "reopen", cast.account)) == ["Acme is not closed."]
+    services.close_account(actor=policy.system(cast.account.ref), name="Acme")
+    shown = {
+        state: [
+            account.name
+            for account in desk.get(_url(Account, "changelist"), {"state": state}).context["cl"].result_list
+        ]
+        for state in ("in_use", "closed", "suspended")
+    }
+    assert shown == {"in_use": ["Elsewhere"], "closed": ["Acme"], "suspended": []}
+    assert _told(_act(desk, "reopen", cast.account)) == ["1 reopened."]
+    assert program.get("/v2").status_code == 200
+    assert AuditEvent.objects.get(event=Event.ACCOUNT_REOPENED).actor_label == "operator@example.com"
+
+
 def _member(cast: Cast, person: User) -> Membership:
     return Membership.objects.get(account=cast.account, user=person)
 
@@ -337,7 +354,7 @@ def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: factories.Is
 
 
 def test_a_revoked_key_is_only_looked_at(desk: Browser, key: factories.Issued) -> None:
-    _act(desk, "revoke", key.api_key)
+    _act(desk, "revoke", key.api_key, sure="yes")
     assert desk.post(_url(key.api_key, "change"), _settings(key, name="Back")).status_code == 403
 
 
@@ -347,11 +364,18 @@ def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, ke
     assert program.get("/v2").json() == {"Message": "API key is disabled!"}
     assert _told(_act(desk, "enable", key.api_key)) == ["1 enabled."]
     assert program.get("/v2").status_code == 200
-    assert _told(_act(desk, "revoke", key.api_key)) == ["1 revoked."]
+    assert _told(_act(desk, "revoke", key.api_key, sure="yes")) == ["1 revoked."]
     assert program.get("/v2").json() == {"Message": "API key has been revoked!"}
     events = AuditEvent.objects.filter(target_id=key.api_key.id, actor_label="operator@example.com")
     assert {event.event for event in events} == {"api_key.disabled", "api_key.enabled", "api_key.revoked"}
     assert {(event.actor_kind, event.address) for event in events} == {("person", "127.0.0.1")}
+
+
+def test_revoking_for_good_asks_first_and_names_the_keys(desk: Browser, key: factories.Issued) -> None:
+    asked = _act(desk, "revoke", key.api_key).content.decode()
+    assert "Deploys" in asked
+    assert 'name="sure"' in asked
+    assert APIKey.objects.get().state == State.ACTIVE
 
 
 def test_what_a_key_is_not_fit_for_is_told(desk: Browser, key: factories.Issued) -> None:
@@ -367,7 +391,7 @@ def test_who_may_only_look_has_no_actions(desk: Browser, operator: User, key: fa
     listed = desk.get(_url(key.api_key, "changelist"))
     assert listed.status_code == 200
     assert "Revoke for good" not in listed.content.decode()
-    _act(desk, "revoke", key.api_key)
+    _act(desk, "revoke", key.api_key, sure="yes")
     assert APIKey.objects.get().state == State.ACTIVE
 
 

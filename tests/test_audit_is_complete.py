@@ -2,11 +2,15 @@
 
 import inspect
 from datetime import timedelta
+from unittest import mock
 
 import pytest
+from django.apps import apps
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import policy
+from accounts import audit, policy
 from accounts import services as account_services
 from accounts.models import AuditEvent, Membership
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
@@ -164,3 +168,66 @@ def test_every_service_is_listed():
 def test_a_service_records_what_it_changes_and_outside_a_request_too(name, cast):
     CALLS[name](cast, person(cast, "owner"))
     assert AuditEvent.objects.order_by("-at").first().event == EVENTS[name]
+
+
+# Whole or not at all ----------------------------------------------------------------------------
+
+#: They make what was not there, so there is no row to hold on to.
+MAKE_ANEW = {"create_account", "create_project", "issue", "import_keys", "expire"}
+
+
+class RecordFails(Exception):
+    """The last record of a service could not be written."""
+
+
+def everything():
+    """Every row that services write."""
+    models = [*apps.get_app_config("accounts").get_models(), *apps.get_app_config("apikeys").get_models()]
+    return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in models}
+
+
+def wrapped(monkeypatch, name, around):
+    """Puts `around(service, fields)` in the service's place, once what it needs is there."""
+    module = key_services if hasattr(key_services, name) and name not in dir(account_services) else account_services
+    service = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda **fields: around(service, fields))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_service_whose_record_fails_leaves_no_change(name, cast, monkeypatch):
+    record = audit.record
+
+    def fail_at_the_last(*, event, **fields):
+        if event == EVENTS[name]:
+            raise RecordFails
+        return record(event=event, **fields)
+
+    def around(service, fields):
+        before = everything()
+        with mock.patch.object(audit, "record", fail_at_the_last), pytest.raises(RecordFails):
+            service(**fields)
+        assert everything() == before
+        called.append(name)
+
+    called = []
+    wrapped(monkeypatch, name, around)
+    CALLS[name](cast, person(cast, "owner"))
+    assert called
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in MAKE_ANEW])
+def test_a_service_holds_what_it_changes(name, cast, monkeypatch):
+    """Two at once take turns. SQLite has no row locks and lets one transaction write at a time."""
+    if not connection.features.has_select_for_update:
+        pytest.skip("this database locks as a whole")
+
+    def around(service, fields):
+        with CaptureQueriesContext(connection) as queries:
+            service(**fields)
+        assert any("FOR UPDATE" in query["sql"] for query in queries)
+        called.append(name)
+
+    called = []
+    wrapped(monkeypatch, name, around)
+    CALLS[name](cast, person(cast, "owner"))
+    assert called

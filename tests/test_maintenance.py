@@ -52,6 +52,8 @@ def test_pages_are_offline_but_signing_in_admin_and_the_probes_are_not(cast: Cas
     assert "Back at noon." in page.content.decode()
     assert browser.get("/auth/login/").status_code == 200
     assert browser.get("/healthz").status_code == 200
+    assert browser.get("/readyz").status_code == 200
+    assert browser.get("/static/nothing.css").status_code == 404
     assert browser.get("/admin/").status_code == 302
 
 

@@ -144,6 +144,18 @@ def test_a_page_opens_to_whom_the_policy_lets_in(
         assert in_part.status_code == PAGES_OF_AN_ACCOUNT[name][role]
 
 
+@pytest.mark.parametrize("name", [name for name, answers in PAGES_OF_AN_ACCOUNT.items() if 200 in answers.values()])
+def test_a_page_that_htmx_gets_in_part_tells_caches_apart(
+    name: str, cast: Cast, browser: Browser, address: Any
+) -> None:
+    browser.as_(cast.owner if PAGES_OF_AN_ACCOUNT[name]["owner"] == 200 else cast.admin)
+    whole, part = browser.get(address(name)), browser.get(address(name), headers={"HX-Request": "true"})
+
+    if [template.name for template in whole.templates] != [template.name for template in part.templates]:
+        assert "HX-Request" in whole.headers["Vary"]
+        assert "HX-Request" in part.headers["Vary"]
+
+
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
 @pytest.mark.parametrize("name", DEEDS)

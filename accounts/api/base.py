@@ -85,7 +85,7 @@ class APIView(DRFAPIView):
         return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
 
     def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[Any]]) -> Response:
-        """One page of a list, newest first."""
+        """One page of a list, in the order that its model names."""
         paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
         return paginator.get_paginated_response(serializer_class(instance=rows, many=True).data)

@@ -1,3 +1,5 @@
+"""How an account, its people and what it owns look to a program, and what a program may send."""
+
 from collections.abc import Mapping
 from typing import Any
 

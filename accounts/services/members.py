@@ -17,7 +17,7 @@ from .. import audit, mail, policy
 from ..audit import Event
 from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, Unavailable
 from ..models import Account, Invitation, Membership, User
-from ..policy import GRANTS, Actor, ActorKind, Permission, Role
+from ..policy import GRANTS, Actor, Permission, Role
 from .accounts import locked
 
 INVITATION_LASTS = timedelta(days=7)
@@ -95,6 +95,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
 
 @transaction.atomic
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
+    """Let its link open nothing any more. Raises `InvalidState` once it was accepted or withdrawn."""
     policy.require(actor, Permission.MEMBER_CHANGE)
     locked(actor)
     invitation = _open(actor, invitation)
@@ -137,15 +138,13 @@ def accept_invitation(*, token: str, user: User, address: str | None, request_id
     invitation.accepted_at = timezone.now()
     invitation.save(update_fields=["accepted_at"])
     if is_new:
-        actor = Actor(
-            ActorKind.PERSON,
-            str(user.pk),
-            user.email,
-            account.ref,
-            GRANTS[Role(membership.role)],
-            Role(membership.role),
-            address,
-            request_id,
+        actor = policy.person(
+            id=str(user.pk),
+            label=user.email,
+            account=account.ref,
+            role=Role(membership.role),
+            address=address,
+            request_id=request_id,
         )
         changes = {"role": (None, membership.role)}
         audit.record(actor=actor, event=Event.MEMBER_JOINED, target=membership.target, changes=changes)
@@ -161,6 +160,8 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
+    # Whoever sends the form twice waits here, and is told that they are a user already.
+    Account.objects.select_for_update().get(pk=invitation.account_id)
     if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
     user = User.objects.create_user(email=invitation.email, password=password, name=name)
@@ -315,7 +316,7 @@ def accept_ownership(*, actor: Actor) -> Account:
     """Become the Owner by an offer. The Owner before becomes an Admin."""
     account = locked(actor)
     heir = account.offered_to
-    if actor.kind != ActorKind.PERSON or heir is None or str(heir.user_id) != actor.id:
+    if heir is None or str(heir.user_id) != actor.id:
         raise NotPermitted("This account is not offered to you.")
     owner = Membership.objects.for_account(account).get(role=Role.OWNER.value)
     owner.role, heir.role = Role.ADMIN.value, Role.OWNER.value

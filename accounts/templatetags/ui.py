@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms, template
 from django.contrib.humanize.templatetags.humanize import naturaltime
@@ -15,14 +15,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .. import times
+from ..audit import Event
 from ..policy import KeyPermission, Role
 
 register = template.Library()
 
 SPRITE = "vendor/tabler-icons@3.51.0/sprite.svg"
 
-#: Verbs of events that read better in other words.
-VERBS = {"widened": "gave more power to"}
 #: What stands in an event for something with a name of its own.
 LABELS = {
     **{permission.value: permission.label for permission in KeyPermission},
@@ -120,11 +119,19 @@ def initials(name: str) -> str:
     return name[:2].upper()
 
 
+class Deed(NamedTuple):
+    """The words of a sentence around its target, if it names one."""
+
+    before: str
+    names_target: bool
+    after: str
+
+
 @register.filter
-def deed(event: str) -> str:
-    """An event's name as words between actor and target: `api_key.created` reads "created API key"."""
-    subject, _, verb = event.partition(".")
-    return f"{VERBS.get(verb, verb)} {subject.replace('_', ' ')}".replace("api key", "API key")
+def deed(event: str) -> Deed:
+    """What an event says after its actor: `api_key.created` reads "created API key" and then the target."""
+    before, target, after = Event(event).words.partition("{}")
+    return Deed(before, bool(target), after)
 
 
 @register.filter

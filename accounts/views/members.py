@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
-from ..access import AccountRequest, account_page, lead_to, recently_authenticated
+from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
 from ..errors import DomainError, NotPermitted, Unavailable
 from ..forms import InviteForm, RoleForm, refuse, status_of
 from ..models import Invitation, Membership
@@ -85,7 +85,7 @@ def _member(request: AccountRequest, id: str) -> Membership:
 @account_page(Permission.MEMBER_CHANGE)
 @recently_authenticated
 def invite(request: AccountRequest) -> HttpResponse:
-    form = InviteForm(request.POST or None, initial=request.GET.dict())
+    form = InviteForm(request.POST or None, initial=typed(request).dict())
     if request.method == "POST" and form.is_valid():
         email, role = form.cleaned_data["email"], Role(form.cleaned_data["role"])
         try:

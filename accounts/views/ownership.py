@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import services
-from ..access import TWO_FACTOR_ROLES, AccountRequest, account_page, lead_to, recently_authenticated
+from ..access import TWO_FACTOR_ROLES, AccountRequest, account_page, lead_to, recently_authenticated, typed
 from ..errors import DomainError
 from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
 from ..models import Membership
@@ -44,7 +44,7 @@ def two_factor(request: AccountRequest) -> HttpResponse:
 def transfer(request: AccountRequest) -> HttpResponse:
     """Offer the account to a member, who becomes its Owner on accepting."""
     others = Membership.objects.for_account(request.account).exclude(user=request.user).select_related("user")
-    form = OfferForm(request.POST or None, initial=request.GET.dict(), members=others, account=request.account)
+    form = OfferForm(request.POST or None, initial=typed(request).dict(), members=others, account=request.account)
     if request.method == "POST" and form.is_valid():
         membership = form.cleaned_data["member"]
         services.offer_ownership(actor=request.actor, membership=membership)
@@ -77,7 +77,7 @@ def withdraw_transfer(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.ACCOUNT_CLOSE)
 @recently_authenticated
 def close(request: AccountRequest) -> HttpResponse:
-    form = CloseForm(request.POST or None, initial=request.GET.dict())
+    form = CloseForm(request.POST or None, initial=typed(request).dict())
     if request.method == "POST" and form.is_valid():
         try:
             services.close_account(actor=request.actor, name=form.cleaned_data["name"])

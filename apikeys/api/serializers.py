@@ -1,10 +1,12 @@
+"""How keys and their use look to a program, and what a program may send."""
+
 from typing import Any
 
 from rest_framework import serializers
 
 from accounts.api.serializers import StrictSerializer
 
-from .. import networks, rates
+from .. import networks, terms
 from ..models import APIKey, KeyUsage
 from ..services import Overlap
 
@@ -51,19 +53,10 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
         ]
 
     def validate_allowed_networks(self, value: list[str]) -> list[str]:
-        try:
-            return list(dict.fromkeys(str(networks.parse_network(text)) for text in value))
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from None
+        return terms.network_list(value)
 
     def validate_rate_limit(self, value: str | None) -> str | None:
-        if not value:
-            return None
-        try:
-            rates.parse(value)
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from None
-        return value
+        return value or None
 
 
 class RotateSerializer(StrictSerializer):

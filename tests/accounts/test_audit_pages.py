@@ -11,7 +11,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import policy, services
+from accounts import audit, policy, services
+from accounts.audit import Event, Target
 from accounts.models import AuditEvent
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -71,7 +72,7 @@ def test_days_are_included_on_both_sides(
     assert len(shown(owner.get(log(cast), query))) == number
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "event=nonsense"])
+@pytest.mark.parametrize("query", ["since=yesterday", "event=nonsense", "since=0001-01-01", "until=9999-12-31"])
 def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
     query: str, cast: Cast, owner: Browser, events: None
 ) -> None:
@@ -93,9 +94,32 @@ def test_an_event_is_read_in_words_with_before_and_after(cast: Cast, owner: Brow
     html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
 
-    assert "owner@example.com changed account Acme Ltd" in text
+    assert "owner@example.com changed the settings of Acme Ltd" in text
     assert "Name: Acme → Acme Ltd" in text
     assert re.search(r'<details class="as-table">\s*<summary>1 change', html)
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (Event.MEMBER_LEFT, "ann@example.com left the account"),
+        (Event.MEMBER_JOINED, "ann@example.com joined the account"),
+        (Event.OWNERSHIP_TAKEN, "ann@example.com took over the account"),
+        (Event.INVITATION_SENT, "ann@example.com sent X a new invitation"),
+        (Event.MEMBER_REMOVED, "ann@example.com removed X from the account"),
+        (Event.API_KEY_EXPIRED, "ann@example.com saw API key X expire"),
+    ],
+)
+def test_an_event_reads_as_a_sentence(cast: Cast, owner: Browser, event: Event, sentence: str) -> None:
+    actor = policy.system(cast.account.ref, "ann@example.com")
+    audit.record(actor=actor, event=event, target=Target("x", "x", "X"))
+    for page in (log(cast), reverse("overview", args=["acme"])):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(page).content.decode()))
+        assert f" {sentence} " in text or f" {sentence}just now" in text
+
+
+def test_every_event_has_its_words_and_names_a_target_once_at_most() -> None:
+    assert all(event.words.count("{}") <= 1 for event in Event)
 
 
 def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:

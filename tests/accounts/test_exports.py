@@ -29,6 +29,13 @@ def test_a_cell_is_never_a_formula(events):
     assert rows[0]["target_label"] == "'=HYPERLINK(1)"
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_whatever_a_formula_starts_with_is_made_plain(cast, start):
+    services.create_project(actor=policy.system(cast.account.ref), name=f"{start}1")
+    text = "".join(exports.as_csv(AuditEvent.objects.filter(event="project.created")))
+    assert next(csv.DictReader(io.StringIO(text, newline="")))["target_label"] == f"'{start}1"
+
+
 def test_json_is_one_array(events, cast):
     assert [row["id"] for row in json.loads("".join(exports.as_json(events)))] == [event.id for event in events]
     assert json.loads("".join(exports.as_json(events.filter(event="none")))) == []

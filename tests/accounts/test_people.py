@@ -8,6 +8,7 @@ from functools import partial
 from unittest import mock
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core import mail
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
@@ -137,6 +138,26 @@ def test_a_mail_that_fails_leaves_an_invitation_to_send_again(cast):
     assert Invitation.objects.get().state == Invitation.State.PENDING
 
 
+def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast):
+    EmailAddress.objects.create(user=cast.user, email="second@example.com", verified=True)
+    accept(factories.make_invitation(cast.account, "second@example.com", Role.ADMIN), cast.user)
+    assert membership(cast.user, cast.account).role == Role.USER
+    assert "member.joined" not in events()
+
+
+def test_everybody_hears_that_their_account_is_closed(cast, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    assert {message.to[0] for message in mail.outbox} == {"owner@example.com", "admin@example.com", "user@example.com"}
+
+
+def test_nobody_joins_a_closed_account(cast):
+    sent = factories.make_invitation(cast.account, cast.stranger.email)
+    services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    with pytest.raises(InvalidState, match="closed"):
+        accept(sent, cast.stranger)
+
+
 def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast):
     owner = actor_of(cast.owner, cast.account)
     invitation = factories.make_invitation(cast.account).invitation
@@ -193,7 +214,24 @@ def test_a_user_changes_nobody(cast):
             attempt()
 
 
-def test_a_key_gives_no_role_that_may_more_than_it(cast):
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda cast, actor: services.invite(actor=actor, email="x@example.com", role=Role.ADMIN, link=str),
+        lambda cast, actor: services.change_role(
+            actor=actor, membership=membership(cast.user, cast.account), role=Role.ADMIN
+        ),
+        lambda cast, actor: services.add_member(actor=actor, user=cast.stranger, role=Role.ADMIN),
+        lambda cast, actor: services.resend_invitation(
+            actor=actor, invitation=factories.make_invitation(cast.account, role=Role.ADMIN).invitation, link=str
+        ),
+        lambda cast, actor: services.change_invitation(
+            actor=actor, invitation=factories.make_invitation(cast.account).invitation, role=Role.ADMIN
+        ),
+    ],
+    ids=["invite", "change_role", "add_member", "resend_invitation", "change_invitation"],
+)
+def test_a_key_gives_no_role_that_may_more_than_it(cast, give):
     writer = Actor(
         ActorKind.KEY,
         "key_1",
@@ -203,7 +241,7 @@ def test_a_key_gives_no_role_that_may_more_than_it(cast):
         KeyRole.ADMINISTRATOR,
     )
     with pytest.raises(NotPermitted, match="more than you may"):
-        services.invite(actor=writer, email="x@example.com", role=Role.ADMIN, link=str)
+        give(cast, writer)
 
 
 def test_another_accounts_member_is_out_of_reach(cast):
@@ -339,6 +377,25 @@ def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast)
             list(pool.map(partial(act, start, newcomer, sent), people))
         assert Membership.objects.filter(account=cast.account, role=Role.OWNER).count() == 1
         assert Membership.objects.filter(account=cast.account, user=newcomer).count() <= 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
+    token = factories.make_invitation(cast.account).token
+    start = threading.Barrier(2)
+
+    def join(_):
+        start.wait()
+        try:
+            return services.join(token=token, name="", password="x" * 12, address=None, request_id="")
+        except AlreadyExists:
+            return None
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(join, range(2))).count(None) == 1
+    assert User.objects.filter(email="new@example.com").count() == 1
 
 
 def pick(account):

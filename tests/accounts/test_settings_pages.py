@@ -141,7 +141,7 @@ def test_the_audit_log_reads_as_sentences(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner).post(tab(cast, "general"), {"name": "Acme Ltd"})
     page = re.sub(r"<[^>]+>", "", browser.get(tab(cast, "audit_log")).content.decode())
 
-    assert "owner@example.com changed account Acme Ltd" in page
+    assert "owner@example.com changed the settings of Acme Ltd" in page
     assert re.search(r"Name:\s+Acme → Acme Ltd", page)
 
 

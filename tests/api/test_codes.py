@@ -254,6 +254,14 @@ def test_a_trailing_slash_works_without_a_redirect(program):
     assert program.get(location).status_code == 200
 
 
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
+def test_400_for_more_fields_than_anybody_needs(program, content_type):
+    part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+    body = "a=1&" * 1001 if "urlencoded" in content_type else part * 1001 + "--b--\r\n"
+    response = program.post("/v2/projects", body, content_type=content_type)
+    assert_refused(response, 400, "The request is malformed.")
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
 def test_413_for_a_body_over_one_mebibyte(program, content_type):
     response = program.post("/v2/projects", b"x" * (1024 * 1024 + 1), content_type=content_type)

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
-from apikeys import exposure, tokens, usage
+from apikeys import exposure, services, tokens, usage
 from apikeys.models import APIKey
+from apikeys.services import SETTINGS
 from tests import factories
 from tests.conftest import Program
 
@@ -70,6 +71,16 @@ def test_a_key_can_be_made_disabled(administrator):
         ({}, {"name": "Other"}, "api_key.changed"),
         ({}, {"description": "Why it is there"}, "api_key.changed"),
         ({}, {"rate_limit": "5/minute"}, "api_key.changed"),
+        ({}, {"rate_limit": "10/second"}, "api_key.changed"),
+        ({}, {"rate_limit": "601/minute"}, "api_key.widened"),
+        ({}, {"rate_limit": "599/second"}, "api_key.widened"),
+        ({"rate_limit": "5/minute"}, {"rate_limit": None}, "api_key.widened"),
+        ({"rate_limit": "900/minute"}, {"rate_limit": None}, "api_key.changed"),
+        ({"rate_limit": "1/second"}, {"rate_limit": "60/minute"}, "api_key.widened"),
+        ({"rate_limit": "60/minute"}, {"rate_limit": "1/second"}, "api_key.changed"),
+        ({}, {"accepts_query": False, "accepts_body": False}, "api_key.changed"),
+        ({"accepts_query": False}, {"accepts_query": True}, "api_key.widened"),
+        ({"accepts_body": False}, {"accepts_body": True}, "api_key.widened"),
         ({}, {"expires_at": in_days(3)}, "api_key.changed"),
         ({}, {"allowed_networks": ["10.0.0.0/8"]}, "api_key.changed"),
         ({}, {"permission": "read_write"}, "api_key.widened"),
@@ -189,14 +200,31 @@ def test_without_an_overlap_the_old_key_ends_at_once(administrator, issued, path
 def test_the_successor_keeps_the_settings_and_never_outlives_the_original(administrator, cast):
     ends = timezone.now() + timedelta(hours=2)
     old = factories.make_key(
-        cast.account, expires_at=ends, allowed_networks=["127.0.0.0/8"], rate_limit="7/minute", accepts_query=False
+        cast.account,
+        permission=KeyPermission.READ,
+        description="Why it is there",
+        administrator=True,
+        expires_at=ends,
+        allowed_networks=["127.0.0.0/8"],
+        rate_limit="7/minute",
+        accepts_query=False,
+        accepts_body=False,
     )
     successor = administrator.send("post", f"/v2/api-keys/{old.api_key.id}/rotate", {"overlap": "7d"}).json()
     new = APIKey.objects.get(pk=successor["id"])
-    for field in ("name", "permission", "administrator", "allowed_networks", "rate_limit", "accepts_query"):
+    for field in SETTINGS:
         assert getattr(new, field) == getattr(old.api_key, field)
     old.api_key.refresh_from_db()
     assert new.expires_at == old.api_key.expires_at == ends
+
+
+@pytest.mark.parametrize(("old_ends", "new_ends"), [(None, 30), (90, 30), (7, 7)])
+def test_the_successor_lives_no_longer_than_the_account_allows(administrator, cast, old_ends, new_ends):
+    key = factories.make_key(cast.account, expires_at=old_ends and timezone.now() + timedelta(days=old_ends)).api_key
+    administrator.send("patch", "/v2/account", {"max_key_lifetime_days": 30})
+    successor = administrator.send("post", f"/v2/api-keys/{key.id}/rotate", {"overlap": "none"}).json()
+    left = datetime.fromisoformat(successor["expires_at"]) - timezone.now()
+    assert timedelta(days=new_ends) - timedelta(minutes=1) < left <= timedelta(days=new_ends)
 
 
 def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator, cast, path):
@@ -256,8 +284,11 @@ def test_whoever_holds_a_key_may_end_it(issued):
     assert {event.address for event in events} == {"127.0.0.1"}
 
 
-def test_a_leaked_key_that_is_disabled_or_reported_twice_is_ended_once(cast):
-    issued = factories.make_key(cast.account, disabled_at=timezone.now())
+@pytest.mark.parametrize(
+    "fields", [{"disabled_at": timezone.now()}, {"expires_at": timezone.now() + timedelta(days=1)}]
+)
+def test_a_leaked_key_whatever_its_state_is_ended_once(cast, fields):
+    issued = factories.make_key(cast.account, **fields)
     for _ in range(2):
         Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, issued.secret]})
     assert AuditEvent.objects.filter(event="api_key.reported").count() == 1
@@ -296,6 +327,32 @@ def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrato
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [
+        ({"disabled_at": timezone.now()}, True),
+        ({"expires_at": timezone.now() - timedelta(days=1)}, False),
+        ({"revoked_at": timezone.now()}, False),
+    ],
+)
+def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(cast, fields, is_told):
+    issued = factories.make_key(cast.account, **fields)
+    Program(issued.secret).get("/v2", plain_http=True)
+    exposure.examine()
+    issued.api_key.refresh_from_db()
+    assert (issued.api_key.exposed_at is not None) == is_told
+
+
+def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
+    key = factories.make_key(cast.account).api_key
+    for hours_ago, events in ((0, 1), (23, 1), (25, 2)):
+        APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
+            exposed_at=timezone.now() - timedelta(hours=hours_ago)
+        )
+        services.expose(api_key=key, address="203.0.113.7")
+        assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
 
 
 def test_a_flood_of_plain_requests_fills_no_memory(db):

@@ -4,6 +4,7 @@ from unittest import mock
 
 import pytest
 from django.core import mail
+from django.utils import timezone
 
 from accounts.models import Invitation, Membership
 from tests import factories
@@ -85,3 +86,11 @@ def test_503_if_the_mail_can_not_be_sent(administrator):
 def test_the_token_is_in_no_answer(administrator, cast):
     sent = factories.make_invitation(cast.account)
     assert sent.token not in administrator.get("/v2/invitations").content.decode()
+
+
+def test_invitations_that_were_withdrawn_or_accepted_are_listed_no_more(administrator, cast):
+    factories.make_invitation(cast.account, "open@example.com")
+    factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=timezone.now())
+    factories.make_invitation(cast.account, "here@example.com", accepted_at=timezone.now())
+    listed = administrator.get("/v2/invitations").json()["results"]
+    assert [invitation["email"] for invitation in listed] == ["open@example.com"]

@@ -65,6 +65,7 @@ def test_a_dead_connection_is_replaced_once(cast):
             raise OperationalError("server closed the connection unexpectedly")
         return fetch(digest)
 
-    with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close"):
+    with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close") as close:
         assert Program(issued.secret).get("/v2").status_code == 200
     assert len(calls) == 2
+    close.assert_called_once()

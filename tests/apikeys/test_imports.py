@@ -2,6 +2,7 @@ import hashlib
 import io
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
@@ -10,6 +11,7 @@ from accounts.errors import Invalid, NotPermitted
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 from accounts.services import change_account
 from apikeys import imports, services
+from apikeys.forms import ImportForm
 from apikeys.models import APIKey
 from tests.conftest import Program
 
@@ -53,6 +55,7 @@ def test_mask_and_expiry_may_be_missing():
         (f"a,read,{DIGEST},{SECRET},", "mask"),
         (f"a,read,{DIGEST},,soon", "expiry"),
         (f"a,read,{DIGEST},,2020-01-01", "past"),
+        (f"a,read,{DIGEST},,9999-12-31T23:59:59-01:00", "expiry"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_problem(line, problem):
@@ -61,8 +64,36 @@ def test_a_wrong_line_is_named_with_its_problem(line, problem):
     assert problem in " ".join(refused.value.errors["line 2"]).lower()
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_column():
+    assert len(imports.read("\ufeff" + csv_of(f"a,read,{DIGEST},,"))) == 1
+
+
+def test_so_many_keys_are_imported_at_a_time_and_no_more(monkeypatch):
+    monkeypatch.setattr(imports, "MAXIMUM_ROWS", 1)
+    with pytest.raises(Invalid, match="at most 1 keys"):
+        imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,"))
+
+
+def test_a_file_has_its_limit(monkeypatch):
+    monkeypatch.setattr(ImportForm, "MAXIMUM_BYTES", 10)
+    form = ImportForm({}, {"file": SimpleUploadedFile("keys.csv", b"x" * 11)})
+    assert form.errors == {"file": ["The file is larger than 4 MiB."]}
+
+
+def test_lines_may_end_as_any_system_ends_them():
+    text = csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,")
+    assert [len(imports.read(text.replace("\n", end))) for end in ("\n", "\r\n", "\r")] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "name,permission", "name,permission,digest", "name,permission,digest,secret\na,read,x,y"]
+    "text",
+    [
+        "",
+        "name,permission",
+        "name,permission,digest",
+        "name,permission,digest,secret\na,read,x,y",
+        csv_of(f"{'x' * 200_000},read,{DIGEST},,"),
+    ],
 )
 def test_a_file_without_the_columns_or_without_keys_is_refused(text):
     with pytest.raises(Invalid):
@@ -93,10 +124,10 @@ def test_the_command_imports_a_file(cast, tmp_path):
     file, out = tmp_path / "keys.csv", io.StringIO()
     file.write_text(csv_of(f"a,read,{DIGEST},,"))
     call_command("import_api_keys", str(file), "--account", "acme", stdout=out)
-    assert out.getvalue() == "1 keys imported\n"
+    assert out.getvalue() == "1 key imported\n"
     with pytest.raises(CommandError, match="line 2: This key is here already"):
         call_command("import_api_keys", str(file), "--account", "acme")
-    with pytest.raises(CommandError, match="no account nowhere"):
+    with pytest.raises(CommandError, match="no account “nowhere”"):
         call_command("import_api_keys", str(file), "--account", "nowhere")
     with pytest.raises(CommandError, match="can't be read"):
         call_command("import_api_keys", str(tmp_path / "none.csv"), "--account", "acme")

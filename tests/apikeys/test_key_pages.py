@@ -479,6 +479,16 @@ def test_the_time_is_the_operators_choice(cast: Cast, signed_in: Browser, settin
     assert signed_in.get(page(cast, "new_key")).status_code == 200
 
 
+def test_pages_of_a_persons_own_ask_as_often(settings: Any) -> None:
+    assert settings.ACCOUNT_REAUTHENTICATION_TIMEOUT == settings.SUDO_MINUTES * 60
+
+
+def test_a_page_travels_packed(cast: Cast, owner: Browser) -> None:
+    response = owner.get(page(cast, "keys"), headers={"Accept-Encoding": "gzip"})
+
+    assert response.headers["Content-Encoding"] == "gzip"
+
+
 def test_in_a_dialog_the_whole_page_goes_to_ask(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     response = signed_in.get(page(cast, "new_key"), headers=HTMX)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts import ids, policy
 from accounts.models import Account, AuditEvent
 from apikeys import services, tokens
+from apikeys.forms import EditKeyForm, RotateForm
 from apikeys.models import APIKey, KeyUsage
 from apikeys.services import Overlap
 from tests import factories
@@ -321,6 +322,7 @@ def test_a_revoked_key_is_not_edited(cast: Cast, owner: Browser, api_key: APIKey
     ]
 
     assert [response.status_code for response in responses] == [400, 400]
+    assert responses[0].templates[0].name == "400.html"
     assert "A revoked key can't be changed." in words(responses[0].content.decode())
 
 
@@ -333,7 +335,9 @@ def test_a_plain_change_asks_for_no_password(
     assert response.headers["Location"] == page(cast, "key", api_key.id)
 
 
-@pytest.mark.parametrize("change", [{"permission": "read_write"}, {"administrator": "on"}])
+@pytest.mark.parametrize(
+    "change", [{"permission": "read_write"}, {"administrator": "on"}, {"rate_limit": "9999/second"}]
+)
 def test_more_power_asks_for_the_password_and_brings_back_what_was_typed(
     change: dict[str, str], cast: Cast, signed_in: Browser, api_key: APIKey
 ) -> None:
@@ -435,6 +439,23 @@ def test_the_successor_is_shown_once_and_both_keys_work_for_the_overlap(
     assert APIKey.objects.get(rotated_from=old.api_key).rate_limit == "100/hour"
     assert secret not in later
     assert not any(secret in str(event.__dict__) for event in AuditEvent.objects.all())
+
+
+def test_no_overlap_is_promised_beyond_the_keys_own_end(api_key: APIKey) -> None:
+    api_key.expires_at = timezone.now() + timedelta(hours=2)
+    ends = RotateForm().ends(api_key)
+
+    assert ends["1h"] is not None
+    assert ends["1h"] < api_key.expires_at == ends["24h"] == ends["7d"]
+
+
+def test_never_is_offered_only_where_keys_may_live_for_ever(cast: Cast, api_key: APIKey) -> None:
+    api_key.expires_at = timezone.now() + timedelta(days=2)
+    for longest, offered in ((None, True), (30, False)):
+        cast.account.max_key_lifetime_days = longest
+        choices = EditKeyForm(account=cast.account, api_key=api_key).fields["expiry"].choices  # type: ignore[attr-defined]
+
+        assert ("never" in dict(choices)) == offered
 
 
 def test_without_an_overlap_the_old_key_is_refused_at_once(cast: Cast, owner: Browser) -> None:
@@ -548,10 +569,17 @@ def test_every_weighty_page_asks_for_the_password_again(cast: Cast, signed_in: B
             assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
-def test_what_is_too_long_for_an_address_does_not_come_back(cast: Cast, signed_in: Browser) -> None:
-    asked = signed_in.post(page(cast, "import_keys"), {"text": "name,permission,digest\n" * 500})
+def test_however_much_was_typed_it_comes_back_after_the_password_once_and_in_no_address(
+    cast: Cast, signed_in: Browser
+) -> None:
+    lines = "name,permission,digest\n" + f"Nächtlich,read,{'0' * 64}\n" * 500
+    asked = signed_in.post(page(cast, "import_keys"), {"text": lines})
+    back = page(cast, "import_keys")
+    again = signed_in.post(reverse("account_reauthenticate"), {"password": PASSWORD, "next": back}, follow=True)
 
     assert len(asked.headers["Location"]) < 200
+    assert again.context["form"]["text"].value() == lines
+    assert signed_in.get(back).context["form"]["text"].value() is None
 
 
 # Importing --------------------------------------------------------------------------------------

@@ -1,18 +1,22 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 from unittest import mock
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
 from accounts import policy
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, User
+from accounts.services import close_account
 from apikeys import notices, services
 from apikeys.models import APIKey, KeyUsage, Notice
+from apikeys.services import Overlap
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +40,21 @@ def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast):
     assert issued.api_key.mask in message.body
     assert issued.api_key.mask in html
     assert issued.secret not in message.message().as_string()
+
+
+def test_who_is_switched_off_hears_nothing(cast):
+    User.objects.filter(pk=cast.admin.pk).update(is_active=False)
+    factories.make_key(cast.account)
+    send()
+    assert [message.to for message in mail.outbox] == [["owner@example.com"]]
+
+
+def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(cast, django_capture_on_commit_callbacks):
+    notices.pending.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        factories.make_key(cast.account)
+        assert not notices.pending.is_set()
+    assert notices.pending.is_set()
 
 
 def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
@@ -90,6 +109,61 @@ def test_a_revoked_key_is_not_warned_of(cast):
     assert not Notice.objects.exclude(kind=Notice.Kind.CREATED).exists()
 
 
+def warned(cast):
+    notices.find_due()
+    return list(Notice.objects.exclude(kind=Notice.Kind.CREATED).values_list("kind", flat=True))
+
+
+def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast):
+    soon, actor = timezone.now() + timedelta(days=2), policy.system(cast.account.ref)
+    factories.make_key(cast.account, expires_at=soon, disabled_at=timezone.now())
+    rotated = factories.make_key(cast.account)
+    services.rotate(actor=actor, api_key=rotated.api_key, overlap=Overlap.HOUR)
+    assert warned(cast) == []
+
+
+def test_the_people_of_a_closed_account_are_left_alone(cast):
+    factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=2))
+    factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2))
+    close_account(actor=policy.system(cast.account.ref), name="Acme")
+    assert warned(cast) == []
+
+
+def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast):
+    key = factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2)).api_key
+    notices.find_due()
+    Notice.objects.update(created_at=timezone.now() - timedelta(days=2))
+    APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
+    assert warned(cast) == ["expired", "expired"]
+    assert warned(cast) == ["expired", "expired"]
+
+
+def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast):
+    factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=500))
+    send()
+    Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
+    mail.outbox.clear()
+    call_command("prune", stdout=io.StringIO())
+    send()
+    assert mail.outbox == []
+    assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
+
+
+def test_an_address_that_is_refused_holds_nothing_up_and_nobody_hears_twice(cast, caplog):
+    deliver_one = EmailMultiAlternatives.send
+
+    def refuse_admin(message, *args, **kwargs):
+        if message.to == ["admin@example.com"]:
+            raise SMTPRecipientsRefused({"admin@example.com": (550, b"no such mailbox")})
+        return deliver_one(message, *args, **kwargs)
+
+    factories.make_key(cast.account)
+    with mock.patch.object(EmailMultiAlternatives, "send", refuse_admin):
+        assert [notices.deliver(), notices.deliver()] == [1, 0]
+    assert [message.to for message in mail.outbox] == [["owner@example.com"]]
+    assert "admin@example.com" in caplog.text
+
+
 def test_exposed_and_reported_keys_are_told(cast):
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
     services.expose(api_key=exposed.api_key, address="203.0.113.7")
@@ -135,7 +209,7 @@ def test_two_processes_at_once_send_nothing_twice(cast):
 def test_prune_lets_old_usage_and_notices_go(cast):
     key = factories.make_key(cast.account).api_key
     today = timezone.now().date()
-    for days in (0, 399, 401):
+    for days in (0, 400, 401):
         KeyUsage.objects.create(api_key=key, day=today - timedelta(days=days))
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
     call_command("prune", stdout=io.StringIO())

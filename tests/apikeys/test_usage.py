@@ -13,6 +13,10 @@ from tests.conftest import Program
 pytestmark = pytest.mark.django_db
 
 
+def count(key, *, status=200, address="203.0.113.7"):
+    usage.count(SimpleNamespace(META={"REMOTE_ADDR": address}), SimpleNamespace(key=key, place="header"), status)
+
+
 def test_requests_are_counted_by_status_and_by_way_of_sending(cast):
     issued = factories.make_key(cast.account, rate_limit="5/minute")
     in_header, anonymous = Program(issued.secret), Program()
@@ -26,6 +30,25 @@ def test_requests_are_counted_by_status_and_by_way_of_sending(cast):
     row = KeyUsage.objects.get(api_key=issued.api_key)
     assert (row.requests, row.succeeded, row.client_errors, row.throttled, row.server_errors) == (6, 4, 1, 1, 0)
     assert (row.in_header, row.in_query, row.in_body) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "column"),
+    [
+        (200, "succeeded"),
+        (399, "succeeded"),
+        (400, "client_errors"),
+        (429, "throttled"),
+        (499, "client_errors"),
+        (500, "server_errors"),
+        (503, "server_errors"),
+    ],
+)
+def test_a_status_falls_in_one_class(cast, status, column):
+    count(factories.make_key(cast.account).api_key, status=status)
+    usage.flush()
+    row = KeyUsage.objects.values("succeeded", "client_errors", "throttled", "server_errors").get()
+    assert {name for name, number in row.items() if number} == {column}
 
 
 def test_flushes_add_up(program):
@@ -44,6 +67,34 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast):
     assert issued.api_key.last_used_at is not None
     assert issued.api_key.last_used_from == "203.0.113.7"
     assert issued.api_key.last_used_agent == "x" * 200
+
+
+def test_the_last_use_is_the_latest_whichever_is_written_last(cast):
+    """Nodes flush in any order, and a flush that failed comes after what was counted since."""
+    key = factories.make_key(cast.account).api_key
+    with mock.patch("time.time", return_value=2_000_000_000.0):
+        count(key, address="203.0.113.2")
+    usage.flush()
+    with mock.patch("time.time", return_value=1_900_000_000.0):
+        count(key, address="203.0.113.1")
+    usage.flush()
+    key.refresh_from_db()
+    assert (key.last_used_at.timestamp(), key.last_used_from) == (2_000_000_000, "203.0.113.2")
+
+
+def test_a_flush_that_failed_takes_no_newer_use_back(cast):
+    key = factories.make_key(cast.account).api_key
+    count(key, address="203.0.113.1")
+
+    def use_it_meanwhile(*args):
+        count(key, address="203.0.113.2")
+        raise OperationalError
+
+    with mock.patch("apikeys.usage._write", side_effect=use_it_meanwhile), pytest.raises(OperationalError):
+        usage.flush()
+    usage.flush()
+    key.refresh_from_db()
+    assert key.last_used_from == "203.0.113.2"
 
 
 def test_a_key_in_a_user_agent_is_masked(cast):
@@ -83,9 +134,7 @@ def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast):
 
 def test_counting_from_many_threads_loses_nothing(cast):
     key = factories.make_key(cast.account).api_key
-    credential = SimpleNamespace(key=key, place="header")
-    request = SimpleNamespace(META={"REMOTE_ADDR": "203.0.113.7"})
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: [usage.count(request, credential, 200) for _ in range(500)], range(8)))
+        list(pool.map(lambda _: [count(key) for _ in range(500)], range(8)))
     usage.flush()
     assert KeyUsage.objects.get().requests == 4000

@@ -8,13 +8,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import policy
+from accounts.errors import Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
-from apikeys import networks, rates, services
-from apikeys.models import APIKey
+from apikeys import services, terms
 
-#: A century: more is a slip, and soon after that the calendar ends.
-MAXIMUM_DAYS = 36_500
+#: The options, by the fields that they fill.
+OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit"}
 
 
 class Command(BaseCommand):
@@ -39,46 +39,32 @@ class Command(BaseCommand):
         account = Account.objects.filter(slug=options["account"]).first()
         if account is None:
             raise CommandError(f"There is no account “{options['account']}”.")
-        issued = services.issue(
-            actor=policy.system(account.ref, "Command line"),
-            name=_name(options["name"]),
-            permission=KeyPermission(options["permission"]),
-            administrator=options["administrator"],
-            expires_at=_expiry(options["expires"]),
-            allowed_networks=_networks(options["allow"]),
-            rate_limit=_rate_limit(options["rate_limit"]),
-        )
+        try:
+            issued = services.issue(
+                actor=policy.system(account.ref, "Command line"),
+                name=options["name"].strip(),
+                permission=KeyPermission(options["permission"]),
+                administrator=options["administrator"],
+                expires_at=_expiry(options["expires"]),
+                allowed_networks=terms.network_list(options["allow"]),
+                rate_limit=options["rate_limit"],
+            )
+        except (ValidationError, Invalid) as error:
+            raise CommandError("\n".join(_told(error))) from None
         self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Keep the key: it is not shown again.")
         self.stdout.write(issued.secret)
-
-
-def _name(text: str) -> str:
-    try:
-        return str(APIKey._meta.get_field("name").clean(text.strip(), None))
-    except ValidationError as error:
-        raise CommandError(f"--name: {' '.join(error.messages)}") from None
 
 
 def _expiry(days: int | None) -> datetime | None:
     if days is None:
         return None
-    if not 1 <= days <= MAXIMUM_DAYS:
-        raise CommandError(f"--expires is a number of days from 1 to {MAXIMUM_DAYS}.")
+    if not 1 <= days <= terms.MAXIMUM_DAYS:
+        raise CommandError(f"--expires is a number of days from 1 to {terms.MAXIMUM_DAYS}.")
     return timezone.now() + timedelta(days=days)
 
 
-def _networks(texts: list[str]) -> list[str]:
-    try:
-        return [str(networks.parse_network(text)) for text in texts]
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def _rate_limit(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        rates.parse(text)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-    return text
+def _told(error: ValidationError | Invalid) -> list[str]:
+    """What is wrong, each with the option that it is about."""
+    if isinstance(error, ValidationError):
+        return [f"--allow: {sentence}" for sentence in error.messages]
+    return [f"{OPTIONS[field]}: {' '.join(sentences)}" for field, sentences in (error.errors or {}).items()]

@@ -1,3 +1,5 @@
+"""`manage.py import_api_keys`: takes over keys that were made elsewhere, by their digests."""
+
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -21,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         account = Account.objects.filter(slug=options["account"]).first()
         if account is None:
-            raise CommandError(f"There is no account {options['account']}.")
+            raise CommandError(f"There is no account “{options['account']}”.")
         try:
             text = sys.stdin.read() if options["file"] == "-" else Path(options["file"]).read_text(encoding="utf-8")
             rows = imports.read(text)
@@ -31,4 +33,4 @@ class Command(BaseCommand):
         except Invalid as error:
             lines = [f"{line}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
             raise CommandError("\n".join([error.message, *lines])) from None
-        self.stdout.write(f"{len(imported)} keys imported")
+        self.stdout.write(f"{len(imported):,} key{'' if len(imported) == 1 else 's'} imported")

@@ -1,3 +1,5 @@
+"""`manage.py prune`: lets old data go. For a timer."""
+
 from typing import Any
 
 from django.core.management import call_command

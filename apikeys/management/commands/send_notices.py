@@ -1,3 +1,5 @@
+"""`manage.py send_notices`: sends the mail about keys that is due. For a timer."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand

@@ -8,9 +8,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from atatus_dash import maintenance
 from atatus_dash.models import Maintenance
 
-#: A day: whoever is asked to wait for longer is asked in vain.
-MAXIMUM_SECONDS = 86_400
-
 
 class Command(BaseCommand):
     help = "Switch maintenance on or off. Every process obeys within a second."
@@ -32,7 +29,7 @@ class Command(BaseCommand):
             Maintenance._meta.get_field("message").clean(message, None)
         except ValidationError as error:
             raise CommandError(f"--message: {' '.join(error.messages)}") from None
-        if not 1 <= retry_after <= MAXIMUM_SECONDS:
-            raise CommandError(f"--retry-after is a number of seconds from 1 to {MAXIMUM_SECONDS}.")
+        if not 1 <= retry_after <= Maintenance.LONGEST_RETRY_AFTER:
+            raise CommandError(f"--retry-after is a number of seconds from 1 to {Maintenance.LONGEST_RETRY_AFTER}.")
         maintenance.switch(on=on, message=message, retry_after=retry_after)
         self.stdout.write(f"Maintenance is {options['state']}.")

@@ -1,0 +1,104 @@
+"""Accounts."""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+
+from .. import services
+from ..access import maker_for
+from ..models import Account, Membership, User
+from ..policy import Role
+from .base import ServiceAdmin, operator
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    STATES = {
+        "in_use": Q(suspended_at=None, closed_at=None),
+        "suspended": Q(suspended_at__isnull=False),
+        "closed": Q(closed_at__isnull=False),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.replace("_", " ").capitalize()) for state in self.STATES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        return queryset.filter(self.STATES.get(self.value() or "", Q()))
+
+
+class AddAccountForm(forms.ModelForm):
+    owner = forms.ModelChoiceField(
+        User.objects.filter(is_active=True),
+        widget=AutocompleteSelect(Membership._meta.get_field("user"), admin.site),
+        help_text="Who owns it, by e-mail.",
+    )
+
+    class Meta:
+        model = Account
+        fields = ["name"]
+
+
+@admin.register(Account)
+class AccountAdmin(ServiceAdmin):
+    list_display = ["name", "slug", "owner", "members", "suspended_at", "closed_at", "created_at"]
+    list_filter = [StateFilter]
+    search_fields = ["name", "slug", "memberships__user__email"]
+    readonly_fields = ["slug", "owner", "suspended_at", "closed_at", "created_at"]
+    actions = ["suspend", "resume", "reopen"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        owner = Membership.objects.filter(account=OuterRef("pk"), role=Role.OWNER.value).values("user__email")
+        accounts: QuerySet[Account] = super().get_queryset(request)
+        return accounts.annotate(owner_email=Subquery(owner[:1]), number_of_members=Count("memberships"))
+
+    @admin.display(ordering="owner_email")
+    def owner(self, account: Any) -> str:
+        return str(account.owner_email)
+
+    @admin.display(ordering="number_of_members")
+    def members(self, account: Any) -> int:
+        return int(account.number_of_members)
+
+    def get_form(self, request: HttpRequest, obj: Account | None = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is None:
+            kwargs["form"] = AddAccountForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        return ["name", "owner"] if obj is None else ["name", *self.readonly_fields]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        return [] if obj is None else self.readonly_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """An account is closed by its Owner and goes after a time of grace."""
+        return False
+
+    def add(self, request: HttpRequest, fields: dict[str, Any]) -> Account:
+        by = maker_for(request, cast(User, request.user))  # admin lets nobody else in
+        return services.create_account(name=fields["name"], owner=fields["owner"], by=by)
+
+    def change(self, request: HttpRequest, item: Account) -> object:
+        return services.change_account(actor=operator(request, item), name=item.name)
+
+    @admin.action(description="Suspend: every key answers 403", permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self.for_each(
+            request, queryset, lambda item: services.suspend_account(actor=operator(request, item)), "suspended"
+        )
+
+    @admin.action(description="Resume", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self.for_each(request, queryset, lambda item: services.resume_account(actor=operator(request, item)), "resumed")
+
+    @admin.action(description="Reopen: take a closed account back", permissions=["change"])
+    def reopen(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self.for_each(
+            request, queryset, lambda item: services.reopen_account(actor=operator(request, item)), "reopened"
+        )

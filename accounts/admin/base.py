@@ -1,0 +1,88 @@
+"""What every table of admin shares, those of the other apps too."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from ..errors import DomainError
+from ..models import Account
+from ..policy import Actor, ActorKind, Permission
+
+
+def operator(request: HttpRequest, account: Account) -> Actor:
+    """The signed-in operator, who may do everything in any account."""
+    return Actor(
+        kind=ActorKind.PERSON,
+        id=str(request.user.pk),
+        label=request.user.email,  # type: ignore[union-attr]  # admin lets nobody else in
+        account=account.ref,
+        permissions=frozenset(Permission),
+        address=request.META["REMOTE_ADDR"] or None,
+        request_id=request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+    )
+
+
+class OperatorAdmin(admin.ModelAdmin):
+    """Shared by all: fast lists, and services instead of bare saves."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def for_each(self, request: HttpRequest, items: Iterable[Any], act: Callable[[Any], object], done: str) -> None:
+        """Do it to each; tell how many it was done to and why not to the others."""
+        number = 0
+        for item in items:
+            try:
+                act(item)
+            except DomainError as error:
+                self.message_user(request, error.message, messages.ERROR)
+            else:
+                number += 1
+        if number:
+            self.message_user(request, f"{number} {done}.", messages.SUCCESS)
+
+
+class ViewOnlyAdmin(OperatorAdmin):
+    """For what nobody changes by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ServiceAdmin(OperatorAdmin):
+    """Adds through `add`, changes through `change`, deletes through `remove`."""
+
+    def add(self, request: HttpRequest, fields: dict[str, Any]) -> Model:
+        raise NotImplementedError
+
+    def change(self, request: HttpRequest, item: Any) -> object:
+        raise NotImplementedError
+
+    def remove(self, request: HttpRequest, item: Any) -> object:
+        raise NotImplementedError
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        if change:
+            return super().save_form(request, form, change)
+        form.save_m2m = lambda: None
+        return self.add(request, form.cleaned_data)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            self.change(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self.remove(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for item in queryset:
+            self.remove(request, item)

@@ -1,0 +1,92 @@
+"""What accounts own: projects, deployments, audit events."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from .. import services
+from ..audit import Event
+from ..models import Account, AuditEvent, Deployment, Project
+from ..policy import ActorKind
+from .base import ServiceAdmin, ViewOnlyAdmin, operator
+
+
+@admin.register(Project)
+class ProjectAdmin(ServiceAdmin):
+    fields = ["account", "name", "created_at"]
+    list_display = ["name", "account", "id", "created_at"]
+    list_select_related = ["account"]
+    search_fields = ["name", "id", "account__name", "account__slug"]
+    autocomplete_fields = ["account"]
+    date_hierarchy = "created_at"
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
+        return ["created_at"] if obj is None else ["account", "created_at"]
+
+    def add(self, request: HttpRequest, fields: dict[str, Any]) -> Project:
+        return services.create_project(actor=operator(request, fields["account"]), name=fields["name"])
+
+    def change(self, request: HttpRequest, item: Project) -> object:
+        return services.change_project(actor=operator(request, item.account), project=item, name=item.name)
+
+    def remove(self, request: HttpRequest, item: Project) -> object:
+        return services.delete_project(actor=operator(request, item.account), project=item)
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(ServiceAdmin):
+    """A deployment is what happened: it can be deleted, not rewritten."""
+
+    list_display = ["revision", "release_stage", "project", "account", "user", "recorded_by", "created_at"]
+    list_select_related = ["project__account"]
+    list_filter = ["release_stage"]
+    search_fields = ["revision", "release_stage", "user", "project__name", "project__account__name"]
+    date_hierarchy = "created_at"
+
+    @admin.display(ordering="project__account__name")
+    def account(self, deployment: Deployment) -> Account:
+        return deployment.project.account
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def remove(self, request: HttpRequest, item: Deployment) -> object:
+        return services.delete_deployment(actor=operator(request, item.project.account), deployment=item)
+
+
+class EventFilter(admin.SimpleListFilter):
+    """Every event there is, without asking the whole table which there are."""
+
+    title = "event"
+    parameter_name = "event"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(event.value, event.value) for event in Event]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        return queryset.filter(event=self.value()) if self.value() else queryset
+
+
+class ActorKindFilter(admin.SimpleListFilter):
+    title = "actor"
+    parameter_name = "actor_kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind.value, kind.value) for kind in ActorKind]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        return queryset.filter(actor_kind=self.value()) if self.value() else queryset
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ViewOnlyAdmin):
+    list_display = ["at", "account", "event", "actor_label", "target_label", "address", "request_id"]
+    list_select_related = ["account"]
+    list_filter = [EventFilter, ActorKindFilter]
+    search_fields = ["actor_label", "target_label", "target_id", "request_id", "account__name", "account__slug"]
+    date_hierarchy = "at"
