@@ -1,6 +1,6 @@
 """What people type."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -14,6 +14,9 @@ from .audit import Event
 from .errors import DomainError
 from .models import Account, AuditEventQuerySet, Membership, User
 from .policy import Role
+
+#: The last day that has one after it.
+LAST_DAY = date.max - timedelta(days=1)
 
 
 def status_of(form: forms.BaseForm) -> int:
@@ -127,7 +130,7 @@ class AuditFilter(forms.Form):
         return events.matching(
             **self.cleaned_data,
             since=since and datetime.combine(since, time.min, UTC),
-            until=until and datetime.combine(until, time.min, UTC) + timedelta(days=1),
+            until=until and datetime.combine(min(until, LAST_DAY), time.min, UTC) + timedelta(days=1),
         )
 
     @property

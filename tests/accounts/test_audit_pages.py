@@ -71,6 +71,11 @@ def test_days_are_included_on_both_sides(
     assert len(shown(owner.get(log(cast), query))) == number
 
 
+@pytest.mark.parametrize("name", ["audit_log", "audit_log_csv"])
+def test_the_last_day_there_is_may_be_the_last_day_of_a_filter(name: str, cast: Cast, owner: Browser) -> None:
+    assert owner.get(log(cast, name), {"since": "0001-01-01", "until": "9999-12-31"}).status_code == 200
+
+
 @pytest.mark.parametrize("query", ["since=yesterday", "event=nonsense"])
 def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
     query: str, cast: Cast, owner: Browser, events: None
@@ -107,6 +112,14 @@ def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:
     assert "Permission: Read &amp; Write" in text
     assert "Administrator: yes" in text
     assert "Allowed networks: 10.0.0.0/8, 192.0.2.0/24" in text
+
+
+def test_a_name_that_looks_like_a_time_that_never_was_is_told_as_it_is(cast: Cast, owner: Browser) -> None:
+    actor = policy.system(cast.account.ref)
+    project = services.create_project(actor=actor, name="web")
+    services.change_project(actor=actor, project=project, name="2027-02-30T10:00")
+
+    assert "web → 2027-02-30T10:00" in re.sub(r"<[^>]+>", "", owner.get(log(cast)).content.decode())
 
 
 def test_where_an_event_came_from_and_its_request_are_shown(cast: Cast, owner: Browser, events: None) -> None:
