@@ -1,6 +1,6 @@
 """What people type about keys."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from django import forms
@@ -128,6 +128,14 @@ class KeySettingsForm(RefusableForm):
 
     def clean_description(self) -> str:
         return str(self.cleaned_data["description"]).replace("\r\n", "\n")
+
+    def clean_expires_at(self) -> datetime | None:
+        """In UTC, whatever offset was typed: a database doesn't take, or give back, all of those."""
+        when: datetime | None = self.cleaned_data["expires_at"]
+        try:
+            return when and when.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError("This is too late.") from None
 
     def clean_allowed_networks(self) -> list[str]:
         lines = self.cleaned_data["allowed_networks"].split()
