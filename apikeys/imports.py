@@ -23,7 +23,16 @@ def read(text: str) -> list[ImportedKey]:
 
     The first line names the columns; mask and expiry (ISO 8601, empty for never) may be missing.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    if "\0" in text:
+        raise Invalid("The file is not text.")
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        return _read(reader)
+    except csv.Error as error:
+        raise Invalid(f"The file is not CSV: {error}.") from None
+
+
+def _read(reader: "csv.DictReader[str]") -> list[ImportedKey]:
     given = [name.strip().lower() for name in reader.fieldnames or ()]
     if missing := [name for name in COLUMNS[:3] if name not in given]:
         raise Invalid(f"The first line has to name the columns; missing: {', '.join(missing)}.")
@@ -33,8 +42,8 @@ def read(text: str) -> list[ImportedKey]:
     keys: list[ImportedKey] = []
     errors: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for row in reader:
-        if len(keys) >= MAXIMUM_ROWS:
+    for number, row in enumerate(reader):
+        if number >= MAXIMUM_ROWS:
             raise Invalid(f"Import at most {MAXIMUM_ROWS:,} keys at a time.")
         values = {name: (row.get(name) or "").strip() for name in COLUMNS}
         sentences = _problems(values, seen)
@@ -64,7 +73,7 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
         sentences.append("The mask has at most 20 characters: it is shown to people and must not hold the key.")
     try:
         expires_at = _expiry(values["expiry"])
-    except ValueError:
+    except (ValueError, OverflowError):
         sentences.append("The expiry is a time such as 2027-01-31T12:00:00Z, or empty.")
     else:
         if expires_at is not None and expires_at <= timezone.now():
@@ -76,7 +85,7 @@ def _expiry(text: str) -> datetime | None:
     if not text:
         return None
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _key(line: int, values: dict[str, str]) -> ImportedKey:
