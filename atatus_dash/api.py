@@ -197,7 +197,7 @@ class Pagination(CursorPagination):
                 position = self.first.to_python(cursor.position)
                 # Of all the offsets that Python takes, PostgreSQL takes some.
                 moment = position.astimezone(UTC) if isinstance(position, datetime) else position
-                cursor = cursor._replace(position=str(moment))
+                cursor = cursor._replace(position=str(moment))  # type: ignore[arg-type]  # a text, whatever its stubs say
         except (exceptions.NotFound, ValidationError, ValueError, OverflowError):
             raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
         return cursor
