@@ -191,6 +191,16 @@ def test_a_passkey_that_is_none_signs_nobody_in(credential: str, cast: Cast, bro
     assert browser.get(reverse("accounts:profile")).status_code == 302
 
 
+@pytest.mark.parametrize("credential", ["0", "false", "nonsense", '{"id": "a"}'])
+def test_a_passkey_that_is_none_is_not_added(credential: str, cast: Cast, browser: Browser) -> None:
+    sign_in(browser, cast.owner)
+    browser.get(reverse("mfa_add_webauthn"))
+    answer = browser.post(reverse("mfa_add_webauthn"), {"name": "Key", "credential": credential})
+
+    assert answer.status_code == 200
+    assert not Authenticator.objects.exists()
+
+
 # An account that asks for it --------------------------------------------------------------------
 
 
