@@ -4,6 +4,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -21,6 +22,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return bool(settings.SIGNUP_OPEN)
+
+    def clean_email(self, email: str) -> str:
+        """Asked by every form that mails to what was typed into it."""
+        if not mail.is_possible(email):
+            raise ValidationError("Enter a valid email address.")
+        return email
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""

@@ -44,11 +44,13 @@ def token_digest(token: str) -> str:
 def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
 
-    Raises `AlreadyExists` for a member and for an address that is invited, `NotPermitted` for a role with
-    more power than the actor's, and `Unavailable` if the mail could not be sent; the invitation stands
-    then and can be sent again.
+    Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
+    is invited, `NotPermitted` for a role with more power than the actor's, and `Unavailable` if the mail
+    could not be sent; the invitation stands then and can be sent again.
     """
     email = User.objects.normalize_email(email)
+    if not mail.is_possible(email):
+        raise Invalid(f"No mail reaches {email}.", errors={"email": ["Enter a valid email address."]})
     with transaction.atomic():
         policy.require(actor, Permission.MEMBER_CHANGE)
         _require_power_to_give(actor, role)

@@ -125,6 +125,17 @@ def test_members_and_invited_people_are_not_invited_twice(cast):
     factories.make_invitation(cast.elsewhere)
 
 
+IMPOSSIBLE = [f"a@{'ä' * 60}.com", "a@xn--ä.com", f"a@{'.'.join(['İ' * 40] * 6)}"]
+
+
+@pytest.mark.parametrize("address", IMPOSSIBLE)
+def test_nobody_is_invited_where_no_mail_can_be_sent(address, cast):
+    with pytest.raises(Invalid) as refused:
+        factories.make_invitation(cast.account, address)
+    assert list(refused.value.errors) == ["email"]
+    assert not Invitation.objects.exists()
+
+
 def test_an_expired_invitation_makes_way_for_a_new_one(cast):
     factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
     factories.make_invitation(cast.account)
