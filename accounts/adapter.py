@@ -1,6 +1,7 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -38,7 +39,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return super().is_reauthentication_required(app=app, **kwargs) and not access.is_fresh(self.request)
 
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
-        """Tell a person by mail of a sign-in from a device that they haven't signed in from before."""
+        """Tell a person by mail of a sign-in from a device that they haven't signed in from before.
+
+        Note the sign-in of who came by a link of ours: allauth notes passwords and second factors alone.
+        """
+        if not get_authentication_records(request, user):
+            record_authentication(request, user, method="link")
         response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
         if not _is_known_device(request, user) and not signup:
             context = {
