@@ -53,7 +53,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     keys = APIKey.objects.for_account(request.account).select_related("rotated_from")
     api_key = get_object_or_404(keys, pk=id)
     days = charts.by_day(KeyUsage.objects.filter(api_key=api_key), charts.MONTH)
-    events = AuditEvent.objects.for_account(request.account).matching(target=api_key.id)
+    events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
     context = {
         "api_key": api_key,
         "successor": api_key.successors.first() if api_key.rotated_at else None,

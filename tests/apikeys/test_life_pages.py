@@ -535,6 +535,17 @@ def test_another_accounts_keys_and_revoked_ones_are_left_out(cast: Cast, owner: 
     assert not AuditEvent.objects.filter(event="api_key.revoked").exists()
 
 
+def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
+    namesake = factories.make_key(cast.account, api_key.id).api_key
+    services.revoke(actor=operator(cast), api_key=namesake)
+
+    assert "api_key.revoked" not in [
+        event.event for event in owner.get(page(cast, "key", api_key.id)).context["events"]
+    ]
+
+
 def test_what_can_be_no_id_names_no_key(cast: Cast, owner: Browser) -> None:
     """PostgreSQL raises an error for it."""
     assert owner.get(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 200
