@@ -29,6 +29,12 @@ def test_a_cell_is_never_a_formula(events):
     assert rows[0]["target_label"] == "'=HYPERLINK(1)"
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＠"])
+def test_nor_in_any_other_way_that_a_formula_starts(start, cast):
+    services.create_project(actor=policy.system(cast.account.ref), name=f"{start}1+1")
+    assert f",'{start}1+1," in "".join(exports.as_csv(AuditEvent.objects.for_account(cast.account)))
+
+
 def test_json_is_one_array(events, cast):
     assert [row["id"] for row in json.loads("".join(exports.as_json(events)))] == [event.id for event in events]
     assert json.loads("".join(exports.as_json(events.filter(event="none")))) == []
