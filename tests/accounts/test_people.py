@@ -70,6 +70,14 @@ def test_a_newcomer_joins_without_a_second_mail(cast):
         services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
 
 
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
+    sent = factories.make_invitation(cast.account)
+    factories.make_user("new@example.com")
+    with mock.patch("accounts.services.members.is_known", return_value=False), pytest.raises(AlreadyExists):
+        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+    assert Invitation.objects.get().accepted_at is None
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -274,6 +282,26 @@ def test_an_offer_goes_with_whom_it_was_made_to(cast):
     services.remove_member(actor=owner, membership=membership(cast.admin, cast.account))
     cast.account.refresh_from_db()
     assert cast.account.offered_to is None
+
+
+def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast):
+    """Their request came in while they were the Owner, and had to wait for the one that accepted."""
+    was_owner = actor_of(cast.owner, cast.account)
+    services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
+    services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    with pytest.raises(NotPermitted, match="Your role in this account has changed"):
+        services.offer_ownership(actor=was_owner, membership=membership(cast.user, cast.account))
+    with pytest.raises(NotPermitted):
+        services.close_account(actor=was_owner, name="Acme")
+
+
+def test_who_was_removed_while_they_waited_changes_nothing(cast):
+    was_admin = actor_of(cast.admin, cast.account)
+    services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    with pytest.raises(NotPermitted):
+        services.invite(actor=was_admin, email="new@example.com", role=Role.ADMIN, link=str)
+    with pytest.raises(NotPermitted):
+        services.leave(actor=was_admin)
 
 
 def test_an_admin_offers_nothing(cast):

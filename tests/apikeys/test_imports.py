@@ -1,5 +1,6 @@
 import hashlib
 import io
+from unittest import mock
 
 import pytest
 from django.core.management import call_command
@@ -100,6 +101,14 @@ def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
     with pytest.raises(Invalid) as refused:
         services.import_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
     assert list(refused.value.errors) == ["line 3"]
+    assert APIKey.objects.count() == 1
+
+
+def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
+    actor, rows = policy.system(cast.account.ref), imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
+    services.import_keys(actor=actor, rows=rows[1:])
+    with mock.patch("apikeys.services._import_problems", return_value=[]), pytest.raises(Invalid, match="just now"):
+        services.import_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
 
 
