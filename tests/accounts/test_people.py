@@ -54,6 +54,16 @@ def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
     assert "member.invited" in events()
 
 
+def test_a_name_is_no_markup_in_a_mail(cast):
+    Account.objects.update(name="<a href='https://elsewhere.example'>Acme & Co</a>")
+    cast.account.refresh_from_db()
+    factories.make_invitation(cast.account)
+    html = mail.outbox[-1].alternatives[0][0]
+    assert "<a href='" not in html
+    assert "Acme &amp; Co&lt;/a&gt;" in html
+    assert html.count("<a href=") == 1
+
+
 def test_accepting_makes_a_member_with_the_role(cast):
     sent = factories.make_invitation(cast.account, "new@example.com", Role.ADMIN)
     user = factories.make_user("new@example.com")
