@@ -3,9 +3,11 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -25,6 +27,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return bool(settings.SIGNUP_OPEN)
 
+    def clean_email(self, email: str) -> str:
+        """Asked by every form that mails to what was typed into it."""
+        if not mail.is_possible(email):
+            raise ValidationError("Enter a valid email address.")
+        return email
+
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""
         return str(request.META["REMOTE_ADDR"])
@@ -41,7 +49,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return mail.compose(email, message.subject, message.body)
 
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
-        """Tell a person by mail of a sign-in from a device that they haven't signed in from before."""
+        """Tell a person by mail of a sign-in from a device that they haven't signed in from before.
+
+        Note the sign-in of who came by a link of ours: allauth notes passwords and second factors alone.
+        """
+        if not get_authentication_records(request, user):
+            record_authentication(request, user, method="link")
         response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
         if not _is_known_device(request, user) and not signup:
             context = {

@@ -14,6 +14,9 @@ COLUMNS = (
     *("target_kind", "target_id", "target_label", "address", "request_id", "changes"),
 )
 
+#: What a formula may start with, in the wide forms of East Asian keyboards too.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+
 
 class _Echo:
     """A file for `csv` that hands back what is written to it."""
@@ -49,4 +52,4 @@ def _rows(events: QuerySet[AuditEvent]) -> Iterator[dict[str, Any]]:
 
 def _harmless(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula, made plain text (OWASP, CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

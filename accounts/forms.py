@@ -17,6 +17,9 @@ from .errors import DomainError
 from .models import Account, AuditEventQuerySet, Membership, User
 from .policy import Role
 
+#: The last day that has one after it.
+LAST_DAY = date.max - timedelta(days=1)
+
 
 def status_of(form: forms.BaseForm) -> int:
     """A form that was refused is no success: 422, and htmx swaps it in all the same."""

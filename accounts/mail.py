@@ -14,10 +14,21 @@ from .models import Account, Membership
 
 logger = logging.getLogger(__name__)
 
+LONGEST_ADDRESS = 254
+
 
 def everybody(account: Account) -> list[str]:
     """The addresses of the account's members."""
     return list(Membership.objects.for_account(account).values_list("user__email", flat=True))
+
+
+def is_possible(address: str) -> bool:
+    """Whether mail can be sent there: Django's check passes domains that have no form in ASCII, or too long a one."""
+    local, _, domain = address.rpartition("@")
+    try:
+        return len(local) + 1 + len(domain.encode("idna")) <= LONGEST_ADDRESS
+    except UnicodeError:
+        return False
 
 
 def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
@@ -27,7 +38,7 @@ def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
     def send_or_log() -> None:
         try:
             send(addresses, name, **context)
-        except OSError:
+        except (OSError, ValueError):
             logger.exception("The mail %s could not be sent.", name)
 
     transaction.on_commit(send_or_log)

@@ -25,6 +25,8 @@ def read(text: str) -> list[ImportedKey]:
 
     The first line names the columns; mask and expiry (ISO 8601, empty for never) may be missing.
     """
+    if "\0" in text:
+        raise Invalid("The file is not text.")
     try:
         return _read(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=None)))
     except csv.Error:
@@ -41,8 +43,8 @@ def _read(reader: "csv.DictReader[str]") -> list[ImportedKey]:
     keys: list[ImportedKey] = []
     errors: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for row in reader:
-        if len(keys) >= MAXIMUM_ROWS:
+    for number, row in enumerate(reader):
+        if number >= MAXIMUM_ROWS:
             raise Invalid(f"Import at most {MAXIMUM_ROWS:,} keys at a time.")
         values = {name: (row.get(name) or "").strip() for name in COLUMNS}
         sentences = _problems(values, seen)

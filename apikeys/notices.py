@@ -67,7 +67,7 @@ def deliver() -> int:
         if _claim(notice):
             try:
                 _send(notice)
-            except OSError:
+            except (OSError, ValueError):
                 logger.exception("A notice about key %s could not be sent.", notice.api_key_id)
                 Notice.objects.filter(pk=notice.pk).update(claimed_at=None)
                 continue

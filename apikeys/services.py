@@ -153,21 +153,26 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     errors = {f"line {row.line}": sentences for row in rows if (sentences := _import_problems(row, known, latest))}
     if errors:
         raise Invalid("Some of these keys can't be imported.", errors=errors)
-    api_keys = []
-    for row in rows:
-        api_key = APIKey(
-            account_id=actor.account.id,
-            name=row.name,
-            permission=row.permission.value,
-            digest=row.digest,
-            mask=row.mask,
-            expires_at=row.expires_at,
-            created_by=actor.label,
-        )
-        api_key.save(force_insert=True)
-        audit.record(actor=actor, event=Event.API_KEY_IMPORTED, target=api_key.target)
-        api_keys.append(api_key)
-    return api_keys
+    try:
+        with transaction.atomic():
+            return [_import(actor, row) for row in rows]
+    except IntegrityError:
+        raise Invalid("Some of these keys were imported just now, by somebody else or by a second click.") from None
+
+
+def _import(actor: Actor, row: ImportedKey) -> APIKey:
+    api_key = APIKey(
+        account_id=actor.account.id,
+        name=row.name,
+        permission=row.permission.value,
+        digest=row.digest,
+        mask=row.mask,
+        expires_at=row.expires_at,
+        created_by=actor.label,
+    )
+    api_key.save(force_insert=True)
+    audit.record(actor=actor, event=Event.API_KEY_IMPORTED, target=api_key.target)
+    return api_key
 
 
 def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, SuspiciousOperation, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
 from rest_framework import exceptions
@@ -181,7 +181,9 @@ class Pagination(CursorPagination):
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         """Every model says itself how it is ordered."""
-        return tuple(queryset.model._meta.ordering)
+        ordering = tuple(queryset.model._meta.ordering)
+        self.first = queryset.model._meta.get_field(ordering[0].removeprefix("-"))
+        return ordering
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         page: list[Any] | None = super().paginate_queryset(queryset, request, view)
@@ -189,12 +191,15 @@ class Pagination(CursorPagination):
         return page
 
     def decode_cursor(self, request: Request) -> Any:
-        """DRF's cursor, whose position it hands to the database as it came: here it has to be a moment or a day."""
+        """DRF's cursor, whose position it hands to the database as it came: here the list's first column reads it."""
         try:
             cursor = super().decode_cursor(request)
             if cursor is not None and cursor.position is not None:
-                datetime.fromisoformat(str(cursor.position)).astimezone(UTC)
-        except (exceptions.NotFound, ValueError, OverflowError):
+                position = self.first.to_python(cursor.position)
+                # Of all the offsets that Python takes, PostgreSQL takes some.
+                moment = position.astimezone(UTC) if isinstance(position, datetime) else position
+                cursor = cursor._replace(position=str(moment))  # type: ignore[arg-type]  # a text, whatever its stubs say
+        except (exceptions.NotFound, ValidationError, ValueError, OverflowError):
             raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
         return cursor
 

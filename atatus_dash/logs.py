@@ -1,12 +1,16 @@
-"""Log lines that carry the request id and never a key."""
+"""Log lines that carry the request id and never a key, nor what a link of a mail opens with."""
 
 import logging
+import re
 from contextvars import ContextVar
 
 from apikeys import tokens
 
 #: The id of the request that this thread is answering, or answered last.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+_LINK = re.compile(r"(/invitations/|/auth/password/reset/key/|/auth/confirm-email/)[^\s/?]+")
 
 
 class RequestIdFilter(logging.Filter):
@@ -18,7 +22,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class RedactingFormatter(logging.Formatter):
-    """Masks every key in the finished line, traceback included: the secret is in no log, whoever wrote it."""
+    """Masks every key, and every link of a mail, in the finished line, traceback included, whoever wrote it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return tokens.redact(super().format(record))
+        return _LINK.sub(r"\1-", tokens.redact(super().format(record)))

@@ -30,6 +30,16 @@ def test_a_key_is_masked_wherever_it_stands_in_a_log_line():
     assert text.count(tokens.mask(key)) == 2
 
 
+def test_the_link_of_a_mail_opens_nothing_for_who_reads_the_log():
+    def refuse(logger):
+        logger.warning("Forbidden (CSRF cookie not set.): %s", "/invitations/tokentoken/")
+        logger.error("Internal Server Error: %s", "/auth/password/reset/key/1-tokentoken/")
+
+    text = logged(refuse)
+    assert "tokentoken" not in text
+    assert "/invitations/-/" in text
+
+
 def test_a_log_line_carries_the_request_id():
     token = request_id.set("req-1")
     try:

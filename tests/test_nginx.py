@@ -292,6 +292,16 @@ def test_no_key_reaches_a_log(front: Front, key: str) -> None:
     assert not re.search("atk_[0-9A-Za-z]{5}", front.logs())
 
 
+def test_no_link_of_a_mail_reaches_a_log(front: Front) -> None:
+    front.ask("/invitations/tokentoken/")
+    front.ask("/auth/password/reset/key/1-tokentoken/")
+    front.ask("/auth/login/?next=/invitations/tokentoken/")
+
+    wait_for(lambda: '"GET /auth/login/' in front.logs(), "the access log")
+    assert '"GET /invitations/- HTTP' in front.logs()
+    assert "tokentoken" not in front.logs()
+
+
 def test_without_the_application_the_api_is_503_in_json_and_no_key_is_logged(
     front: Front, key: str, tmp_path: Path
 ) -> None:

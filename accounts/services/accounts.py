@@ -3,13 +3,13 @@
 from datetime import timedelta
 from typing import NamedTuple, TypedDict, Unpack
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
 from .. import audit, mail, policy
 from ..audit import Event
-from ..errors import Invalid, InvalidState
+from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
 from .changes import changed
@@ -55,13 +55,22 @@ def _free_slug(name: str) -> str:
     return slug
 
 
+def _make(name: str) -> Account:
+    while True:
+        try:
+            with transaction.atomic():
+                return Account.objects.create(name=name, slug=_free_slug(name))
+        except IntegrityError:  # another account took the slug just now
+            continue
+
+
 @transaction.atomic
 def create_account(*, name: str, owner: User, by: Maker = SYSTEM) -> Account:
     """Make an account with its Owner. It has no actors of its own yet, so `by` tells who makes it."""
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
-    account = Account.objects.create(name=name, slug=_free_slug(name))
+    account = _make(name)
     membership = Membership.objects.create(account=account, user=owner, role=Role.OWNER.value)
     actor = by.actor_in(account.ref)
     audit.record(actor=actor, event=Event.ACCOUNT_CREATED, target=account.target)
@@ -160,5 +169,13 @@ def prune_closed() -> int:
 
 
 def locked(actor: Actor) -> Account:
-    """The actor's account, locked: what is decided about its people and its state is decided in turn."""
-    return Account.objects.select_for_update().get(pk=actor.account.id)
+    """The actor's account, locked: what is decided about its people and its state is decided in turn.
+
+    Raises `NotPermitted` for a member who lost their role while they waited for their turn.
+    """
+    account = Account.objects.select_for_update().get(pk=actor.account.id)
+    if isinstance(actor.role, Role):
+        members = Membership.objects.for_account(account)
+        if not members.filter(user_id=actor.id, role=actor.role.value).exists():
+            raise NotPermitted("Your role in this account has changed.")
+    return account

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from allauth.account.models import EmailAddress
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from .. import audit, mail, policy
@@ -44,11 +44,13 @@ def token_digest(token: str) -> str:
 def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
 
-    Raises `AlreadyExists` for a member and for an address that is invited, `NotPermitted` for a role with
-    more power than the actor's, and `Unavailable` if the mail could not be sent; the invitation stands
-    then and can be sent again.
+    Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
+    is invited, `NotPermitted` for a role with more power than the actor's, and `Unavailable` if the mail
+    could not be sent; the invitation stands then and can be sent again.
     """
     email = User.objects.normalize_email(email)
+    if not mail.is_possible(email):
+        raise Invalid(f"No mail reaches {email}.", errors={"email": ["Enter a valid email address."]})
     with transaction.atomic():
         policy.require(actor, Permission.MEMBER_CHANGE)
         _require_power_to_give(actor, role)
@@ -164,7 +166,10 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     Account.objects.select_for_update().get(pk=invitation.account_id)
     if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
-    user = User.objects.create_user(email=invitation.email, password=password, name=name)
+    try:
+        user = User.objects.create_user(email=invitation.email, password=password, name=name)
+    except IntegrityError:  # the form was sent twice, or two accounts invite the person
+        raise AlreadyExists("Sign in to accept the invitation.") from None
     accept_invitation(token=token, user=user, address=address, request_id=request_id)
     return user
 

@@ -1,6 +1,5 @@
 """What templates say again and again: an icon, a time, a form control."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,8 +27,6 @@ LABELS = {
     **{role.value: role.label for role in Role},
 }
 LABELLED = ("permission", "role")
-
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
 @register.simple_tag
@@ -158,6 +155,6 @@ def _plain(field: str, value: Any) -> str:
         return ", ".join(map(str, value))
     if field in LABELLED:
         return LABELS.get(value, str(value))
-    if isinstance(value, str) and _MOMENT.match(value) and (moment := parse_datetime(value)):
+    if field.endswith("_at") and (moment := parse_datetime(value)):
         return times.exactly(moment)
     return str(value)

@@ -133,6 +133,14 @@ def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:
     assert "Allowed networks: 10.0.0.0/8, 192.0.2.0/24" in text
 
 
+def test_a_name_that_looks_like_a_time_that_never_was_is_told_as_it_is(cast: Cast, owner: Browser) -> None:
+    actor = policy.system(cast.account.ref)
+    project = services.create_project(actor=actor, name="web")
+    services.change_project(actor=actor, project=project, name="2027-02-30T10:00")
+
+    assert "web → 2027-02-30T10:00" in re.sub(r"<[^>]+>", "", owner.get(log(cast)).content.decode())
+
+
 def test_where_an_event_came_from_and_its_request_are_shown(cast: Cast, owner: Browser, events: None) -> None:
     html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
     event = AuditEvent.objects.get(event="account.changed")

@@ -1,6 +1,7 @@
 """/invitations/TOKEN/: every state of an invitation, for everybody who may open it."""
 
 import re
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -76,6 +77,20 @@ def test_a_newcomer_has_just_given_a_password_and_is_not_asked_again(
     browser.post(link(newcomers), FORM)
 
     assert browser.get(reverse("apikeys:new_key", args=[cast.account.slug])).status_code == 200
+
+
+def test_a_newcomers_sign_in_elsewhere_is_no_proof_here(
+    newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.post(link(newcomers), FORM)
+    later = time.time() + 3600
+    monkeypatch.setattr("time.time", lambda: later)
+    User.objects.filter(email="new@example.com").update(last_login=timezone.now() + timedelta(hours=1))
+
+    asked = browser.get(reverse("accounts:invite", args=[cast.account.slug]))
+
+    assert asked.status_code == 302
+    assert asked.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from ..conftest import Cast
 
 
 def _person(cast: Cast, role: Role) -> Actor:
-    return Actor(ActorKind.PERSON, "1", "someone@example.com", cast.account.ref, GRANTS[role], role)
+    user = Membership.objects.get(account=cast.account, role=role).user
+    return Actor(ActorKind.PERSON, str(user.pk), user.email, cast.account.ref, GRANTS[role], role)
 
 
 def _member(cast: Cast, person: User) -> Membership:

@@ -55,6 +55,16 @@ def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
     assert "member.invited" in events()
 
 
+def test_a_name_is_no_markup_in_a_mail(cast):
+    Account.objects.update(name="<a href='https://elsewhere.example'>Acme & Co</a>")
+    cast.account.refresh_from_db()
+    factories.make_invitation(cast.account)
+    html = mail.outbox[-1].alternatives[0][0]
+    assert "<a href='" not in html
+    assert "Acme &amp; Co&lt;/a&gt;" in html
+    assert html.count("<a href=") == 1
+
+
 def test_accepting_makes_a_member_with_the_role(cast):
     sent = factories.make_invitation(cast.account, "new@example.com", Role.ADMIN)
     user = factories.make_user("new@example.com")
@@ -69,6 +79,14 @@ def test_a_newcomer_joins_without_a_second_mail(cast):
     assert user.emailaddress_set.get().verified
     with pytest.raises(AlreadyExists):
         services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+
+
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
+    sent = factories.make_invitation(cast.account)
+    factories.make_user("new@example.com")
+    with mock.patch("accounts.services.members.is_known", return_value=False), pytest.raises(AlreadyExists):
+        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+    assert Invitation.objects.get().accepted_at is None
 
 
 @pytest.mark.parametrize(
@@ -124,6 +142,17 @@ def test_members_and_invited_people_are_not_invited_twice(cast):
         with pytest.raises(AlreadyExists):
             factories.make_invitation(cast.account, email)
     factories.make_invitation(cast.elsewhere)
+
+
+IMPOSSIBLE = [f"a@{'ä' * 60}.com", "a@xn--ä.com", f"a@{'.'.join(['İ' * 40] * 6)}"]
+
+
+@pytest.mark.parametrize("address", IMPOSSIBLE)
+def test_nobody_is_invited_where_no_mail_can_be_sent(address, cast):
+    with pytest.raises(Invalid) as refused:
+        factories.make_invitation(cast.account, address)
+    assert list(refused.value.errors) == ["email"]
+    assert not Invitation.objects.exists()
 
 
 def test_an_expired_invitation_makes_way_for_a_new_one(cast):
@@ -301,6 +330,26 @@ def test_an_offer_goes_with_whom_it_was_made_to(cast):
     services.remove_member(actor=owner, membership=membership(cast.admin, cast.account))
     cast.account.refresh_from_db()
     assert cast.account.offered_to is None
+
+
+def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast):
+    """Their request came in while they were the Owner, and had to wait for the one that accepted."""
+    was_owner = actor_of(cast.owner, cast.account)
+    services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
+    services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    with pytest.raises(NotPermitted, match="Your role in this account has changed"):
+        services.offer_ownership(actor=was_owner, membership=membership(cast.user, cast.account))
+    with pytest.raises(NotPermitted):
+        services.close_account(actor=was_owner, name="Acme")
+
+
+def test_who_was_removed_while_they_waited_changes_nothing(cast):
+    was_admin = actor_of(cast.admin, cast.account)
+    services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    with pytest.raises(NotPermitted):
+        services.invite(actor=was_admin, email="new@example.com", role=Role.ADMIN, link=str)
+    with pytest.raises(NotPermitted):
+        services.leave(actor=was_admin)
 
 
 def test_an_admin_offers_nothing(cast):

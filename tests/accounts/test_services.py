@@ -1,3 +1,5 @@
+from unittest import mock
+
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
@@ -37,6 +39,12 @@ def test_accounts_of_one_name_get_slugs_of_their_own():
 @pytest.mark.parametrize(("name", "slug"), [("日本", "account"), ("A" * 100, "a" * 50), ("a/b & c", "ab-c")])
 def test_any_name_makes_a_slug(name, slug):
     assert factories.make_account(name).slug == slug
+
+
+def test_a_slug_that_is_taken_at_the_last_moment_makes_way_for_another():
+    factories.make_account("Acme")
+    with mock.patch("accounts.services.accounts._free_slug", side_effect=["acme", "acme-2"]):
+        assert factories.make_account("Acme").slug == "acme-2"
 
 
 def test_an_account_needs_a_name():

@@ -122,6 +122,13 @@ def test_a_weak_new_password_is_refused_at_its_field(cast: Cast, browser: Browse
     assert "at least 10 characters" in page
 
 
+def test_a_reset_for_an_address_that_no_mail_reaches_is_refused(browser: Browser) -> None:
+    response = browser.post(RESET, {"email": f"a@{'ä' * 60}.com"})
+
+    assert "Enter a valid email address." in response.content.decode()
+    assert not mail.outbox
+
+
 def test_asking_for_a_reset_tells_nobody_who_is_registered(cast: Cast, browser: Browser) -> None:
     known = browser.post(RESET, {"email": "owner@example.com"}, follow=True)
     unknown = browser.post(RESET, {"email": "nobody@example.com"}, follow=True)

@@ -182,13 +182,26 @@ def test_the_options_of_a_passkey_tell_nobody_who_has_one(cast: Cast, browser: B
     assert not options["request_options"]["publicKey"].get("allowCredentials")
 
 
-@pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}'])
+NEITHER_READ = ["9" * 5000, "[" * 5000 + "]" * 5000]  # by Python's JSON
+
+
+@pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}', *NEITHER_READ])
 def test_a_passkey_that_is_none_signs_nobody_in(credential: str, cast: Cast, browser: Browser) -> None:
     browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"})
     answer = browser.post(reverse("mfa_login_webauthn"), {"credential": credential})
 
     assert answer.headers["Location"] == reverse("account_login")
     assert browser.get(reverse("accounts:profile")).status_code == 302
+
+
+@pytest.mark.parametrize("credential", ["0", "false", "nonsense", '{"id": "a"}', *NEITHER_READ])
+def test_a_passkey_that_is_none_is_not_added(credential: str, cast: Cast, browser: Browser) -> None:
+    sign_in(browser, cast.owner)
+    browser.get(reverse("mfa_add_webauthn"))
+    answer = browser.post(reverse("mfa_add_webauthn"), {"name": "Key", "credential": credential})
+
+    assert answer.status_code == 200
+    assert not Authenticator.objects.exists()
 
 
 # An account that asks for it --------------------------------------------------------------------

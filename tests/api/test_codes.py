@@ -142,6 +142,16 @@ def test_400_for_a_cursor_whose_position_is_no_moment(program, position):
     assert_refused(program.get(f"/v2/projects?{cursor(position)}"), 400, "The cursor is not one of ours.")
 
 
+@pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
+def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program, position):
+    assert_refused(program.get(f"/v2/usage?{cursor(position)}"), 400, "The cursor is not one of ours.")
+
+
+def test_a_cursor_may_have_any_offset_that_python_reads(program):
+    """PostgreSQL reads fewer of them."""
+    assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00%2B23:59:59')}").status_code == 200
+
+
 @pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])
 def test_400_for_json_that_no_answer_could_repeat(program, body):
     assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)

@@ -1,5 +1,6 @@
 import hashlib
 import io
+from unittest import mock
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -55,7 +56,7 @@ def test_mask_and_expiry_may_be_missing():
         (f"a,read,{DIGEST},{SECRET},", "mask"),
         (f"a,read,{DIGEST},,soon", "expiry"),
         (f"a,read,{DIGEST},,2020-01-01", "past"),
-        (f"a,read,{DIGEST},,9999-12-31T23:59:59-01:00", "expiry"),
+        (f"a,read,{DIGEST},,9999-12-31T23:59:59-14:00", "expiry"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_problem(line, problem):
@@ -92,12 +93,28 @@ def test_lines_may_end_as_any_system_ends_them():
         "name,permission",
         "name,permission,digest",
         "name,permission,digest,secret\na,read,x,y",
-        csv_of(f"{'x' * 200_000},read,{DIGEST},,"),
     ],
 )
 def test_a_file_without_the_columns_or_without_keys_is_refused(text):
     with pytest.raises(Invalid):
         imports.read(text)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 200_000])
+def test_a_file_that_is_no_csv_is_refused(name):
+    with pytest.raises(Invalid, match="not"):
+        imports.read(csv_of(f"{name},read,{DIGEST},,"))
+
+
+def test_wrong_lines_count_as_lines(monkeypatch):
+    monkeypatch.setattr(imports, "MAXIMUM_ROWS", 2)
+    with pytest.raises(Invalid, match="at most 2 keys"):
+        imports.read(csv_of("x", "x", "x"))
+
+
+def test_an_expiry_is_kept_in_utc():
+    key = imports.read(csv_of(f"a,read,{DIGEST},,2090-01-01T00:00:00+23:59:59"))[0]
+    assert str(key.expires_at) == "2089-12-31 00:00:01+00:00"
 
 
 def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
@@ -109,6 +126,14 @@ def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
     with pytest.raises(Invalid) as refused:
         services.import_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
     assert list(refused.value.errors) == ["line 3"]
+    assert APIKey.objects.count() == 1
+
+
+def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
+    actor, rows = policy.system(cast.account.ref), imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
+    services.import_keys(actor=actor, rows=rows[1:])
+    with mock.patch("apikeys.services._import_problems", return_value=[]), pytest.raises(Invalid, match="just now"):
+        services.import_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
 
 

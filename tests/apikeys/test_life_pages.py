@@ -292,6 +292,7 @@ def test_an_expiry_can_be_taken_away(cast: Cast, owner: Browser) -> None:
         ("allowed_networks", "home", "is not a network"),
         ("rate_limit", "fast", "Write a rate as a number and a unit"),
         ("expires_at", "2001-01-01T00:00", "This is in the past."),
+        ("expires_at", "9999-12-31T23:59-14:00", "This is too late."),
     ],
 )
 def test_settings_that_are_refused_are_told_at_their_field(
@@ -553,6 +554,23 @@ def test_another_accounts_keys_and_revoked_ones_are_left_out(cast: Cast, owner: 
     assert "No key is ticked" in read(owner, f"{page(cast, 'revoke_keys')}?id={theirs.id}&id={gone.id}")
     assert APIKey.objects.get(pk=theirs.pk).revoked_at is None
     assert not AuditEvent.objects.filter(event="api_key.revoked").exists()
+
+
+def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
+    namesake = factories.make_key(cast.account, api_key.id).api_key
+    services.revoke(actor=operator(cast), api_key=namesake)
+
+    assert "api_key.revoked" not in [
+        event.event for event in owner.get(page(cast, "key", api_key.id)).context["events"]
+    ]
+
+
+def test_what_can_be_no_id_names_no_key(cast: Cast, owner: Browser) -> None:
+    """PostgreSQL raises an error for it."""
+    assert owner.get(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 200
+    assert owner.post(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 302
 
 
 def test_after_the_password_the_same_keys_are_ticked(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:

@@ -1,0 +1,56 @@
+"""Passkeys: what allauth leaves open about the JSON that a browser, or somebody else, sends."""
+
+from typing import Any
+
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.webauthn import forms as webauthn
+from allauth.mfa.webauthn.internal import auth
+from django import forms
+from django.forms.fields import InvalidJSONInput
+
+
+class CredentialField(forms.JSONField):
+    """Django's raises for a number of many digits and for endless nesting."""
+
+    widget = forms.HiddenInput
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):
+            raise get_adapter().validation_error("incorrect_code") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
+
+
+class AddForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]  # allauth ships no types
+    credential = CredentialField()
+
+    def clean_credential(self) -> Any:
+        """Refuse what is no credential.
+
+        allauth doesn't look at one that is false, such as 0, and adds it all the same: who sends that would
+        count as having two-factor, and meet an error wherever the passkey is read. Others make it raise.
+        """
+        credential = self.cleaned_data["credential"]
+        try:
+            auth.parse_registration_response(credential)
+        except (KeyError, ValueError):
+            raise get_adapter().validation_error("incorrect_code") from None
+        return credential
+
+
+class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]  # as above
+    credential = CredentialField()
+
+
+class LoginForm(webauthn.LoginWebAuthnForm):  # type: ignore[misc]  # as above
+    credential = CredentialField()
+
+
+class ReauthenticateForm(webauthn.ReauthenticateWebAuthnForm):  # type: ignore[misc]  # as above
+    credential = CredentialField()
