@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from allauth.account.models import EmailAddress
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from .. import audit, mail, policy
@@ -160,11 +160,12 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
-    # Whoever sends the form twice waits here, and is told that they are a user already.
-    Account.objects.select_for_update().get(pk=invitation.account_id)
     if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
-    user = User.objects.create_user(email=invitation.email, password=password, name=name)
+    try:
+        user = User.objects.create_user(email=invitation.email, password=password, name=name)
+    except IntegrityError:  # the form was sent twice, or two accounts invite the person
+        raise AlreadyExists("Sign in to accept the invitation.") from None
     accept_invitation(token=token, user=user, address=address, request_id=request_id)
     return user
 
