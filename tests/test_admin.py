@@ -7,6 +7,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 from accounts import policy, services
@@ -41,7 +42,7 @@ def key(cast: Cast) -> factories.Issued:
 
 def _url(item: Any, page: str) -> str:
     options = item._meta
-    arguments = [item.pk] if page in ("change", "delete", "history") else []
+    arguments = [quote(item.pk)] if page in ("change", "delete", "history") else []
     return reverse(f"admin:{options.app_label}_{options.model_name}_{page}", args=arguments)
 
 

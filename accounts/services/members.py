@@ -162,8 +162,6 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
-    # Whoever sends the form twice waits here, and is told that they are a user already.
-    Account.objects.select_for_update().get(pk=invitation.account_id)
     if is_known(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
     try:

@@ -100,7 +100,7 @@ def test_widening_is_an_event_of_its_own_and_tells_before_and_after(administrato
     key = factories.make_key(cast.account, **{"permission": KeyPermission.READ, **before}).api_key
     assert administrator.send("patch", f"/v2/api-keys/{key.id}", wish).status_code == 200
     assert last_event().event == event
-    assert list(last_event().changes) == list(wish)
+    assert set(last_event().changes) == set(wish)
 
 
 def test_a_change_that_changes_nothing_is_no_event(administrator, path):
