@@ -292,7 +292,7 @@ def test_an_expiry_can_be_taken_away(cast: Cast, owner: Browser) -> None:
         ("allowed_networks", "home", "is not a network"),
         ("rate_limit", "fast", "Write a rate as a number and a unit"),
         ("expires_at", "2001-01-01T00:00", "This is in the past."),
-        ("expires_at", "9999-12-31T23:59-14:00", "This is too late."),
+        ("expires_at", "9999-12-31T23:59-14:00", "This is more than a century ahead."),
     ],
 )
 def test_settings_that_are_refused_are_told_at_their_field(
