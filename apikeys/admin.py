@@ -14,7 +14,7 @@ from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.models import Account
 
 from . import services, terms
-from .models import APIKey, KeyUsage, State
+from .models import APIKey, KeyOrigin, KeyUsage, State
 from .services import SETTINGS
 
 
@@ -147,3 +147,14 @@ class KeyUsageAdmin(ViewOnlyAdmin):
     @admin.display(ordering="api_key__account__name")
     def account(self, usage: KeyUsage) -> Account:
         return usage.api_key.account
+
+
+@admin.register(KeyOrigin)
+class KeyOriginAdmin(ViewOnlyAdmin):
+    list_display = ["origin", "api_key", "account", "requests", "last_used_at", "last_used_agent"]
+    list_select_related = ["api_key__account"]
+    search_fields = ["origin", "api_key__name", "api_key__id", "api_key__account__name", "api_key__account__slug"]
+
+    @admin.display(ordering="api_key__account__name")
+    def account(self, origin: KeyOrigin) -> Account:
+        return origin.api_key.account

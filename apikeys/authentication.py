@@ -119,7 +119,7 @@ def _open(secret: str, address: str) -> KeyRecord:
         problem = "API key is disabled!"
     else:
         return key
-    require_not_too_often("failed:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
+    require_not_too_often("failed:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
     raise NotAuthenticated(problem)
 
 

@@ -208,6 +208,27 @@ class KeyUsage(models.Model):
         return f"{self.api_key_id} on {self.day}: {self.requests}"
 
 
+class KeyOrigin(models.Model):
+    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `usage.flush` too."""
+
+    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="origins")
+    origin = models.CharField(max_length=43)
+    requests = models.PositiveBigIntegerField(default=0)
+    last_used_at = models.DateTimeField()
+    last_used_agent = models.CharField("user agent", max_length=200, blank=True)
+
+    objects: ClassVar[models.Manager["KeyOrigin"]] = models.Manager()
+
+    class Meta:
+        verbose_name = "origin of requests"
+        verbose_name_plural = "origins of requests"
+        ordering = ["-last_used_at", "-id"]
+        constraints = [models.UniqueConstraint("api_key", "origin", name="key_origin_once")]
+
+    def __str__(self) -> str:
+        return f"{self.api_key_id} from {self.origin}: {self.requests}"
+
+
 class Notice(models.Model):
     """A mail to the Owner and the Admins about a key: written with what it tells, sent soon afterwards, once.
 

@@ -63,8 +63,8 @@ def _is_inside(inner: Network, outer: Network) -> bool:
     return False
 
 
-def failure_bucket(address: str) -> str:
-    """Whom a failed key counts against: an IPv4 address, or the /64 of an IPv6 one, which is one household."""
+def origin(address: str) -> str:
+    """Where a request comes from: an IPv4 address, or the /64 of an IPv6 one, which is one household."""
     try:
         parsed = parse_address(address)
     except ValueError:

@@ -9,19 +9,32 @@ from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts import policy, services
 from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
 from accounts.policy import Role
-from apikeys.models import APIKey, KeyUsage, State
+from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
 from atatus_dash.models import Maintenance
 
 from . import factories
 from .conftest import Browser, Cast, Program
 
-TABLES = [User, Account, Membership, Invitation, Project, Deployment, AuditEvent, APIKey, KeyUsage, Maintenance]
-READ_ONLY = [AuditEvent, KeyUsage, Invitation]
+TABLES = [
+    User,
+    Account,
+    Membership,
+    Invitation,
+    Project,
+    Deployment,
+    AuditEvent,
+    APIKey,
+    KeyUsage,
+    KeyOrigin,
+    Maintenance,
+]
+READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation]
 
 
 @pytest.fixture
@@ -64,6 +77,7 @@ def _fill(cast: Cast, number: int) -> None:
         factories.make_invitation(account)
         api_key = factories.make_key(account).api_key
         KeyUsage.objects.create(api_key=api_key, day="2026-11-24", requests=1)
+        KeyOrigin.objects.create(api_key=api_key, origin="203.0.113.7", requests=1, last_used_at=timezone.now())
     Maintenance.objects.get_or_create(pk=1)
 
 

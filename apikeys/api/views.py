@@ -110,7 +110,7 @@ class LeakedKeysView(APIView):
 
     def post(self, request: Request) -> Response:
         address = request.META["REMOTE_ADDR"]
-        require_not_too_often("reported:" + networks.failure_bucket(address), settings.FAILED_AUTH_LIMIT)
+        require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
         secrets = self.validated(LeakedKeysSerializer)["credentials"]
         services.report(secrets=secrets, address=address, request_id=request._request.request_id)  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
         return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)

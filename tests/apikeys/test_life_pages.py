@@ -208,9 +208,28 @@ def test_a_rotated_key_is_safe_to_retire_once_nothing_used_it_for_a_day(
     quiet = read(owner, page(cast, "key", api_key.id))
 
     assert "Requests today 38" in busy
-    assert "From 203.0.113.7" in busy
+    assert "From, in 24 hours 203.0.113.7" in busy
     assert "Not safe to retire yet" in busy
     assert "Safe to retire" in quiet
+
+
+def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+    services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
+    now = timezone.now()
+    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=now, last_used_from="203.0.113.7")
+    for number, hours in enumerate((1, 2, 48)):
+        api_key.origins.create(
+            origin=f"203.0.113.{number}",
+            requests=1000,
+            last_used_at=now - timedelta(hours=hours),
+            last_used_agent="curl",
+        )
+    told = read(owner, page(cast, "key", api_key.id))
+
+    assert "From, in 24 hours 2 addresses" in told
+    assert re.findall(r"203\.0\.113\.\d curl 1,000 requests", told) == [
+        f"203.0.113.{number} curl 1,000 requests" for number in range(3)
+    ]
 
 
 def test_a_keys_page_costs_the_same_however_much_it_was_used(
@@ -221,8 +240,8 @@ def test_a_keys_page_costs_the_same_however_much_it_was_used(
         use(api_key, days_ago, succeeded=days_ago)
         services.change(actor=operator(cast), api_key=api_key, description=str(days_ago))
 
-    # Session, person, membership; the key, its use, its events; the switcher.
-    with django_assert_num_queries(7):
+    # Session, person, membership; the key, its use, its events, its origins; the switcher.
+    with django_assert_num_queries(8):
         owner.get(page(cast, "key", api_key.id))
 
 

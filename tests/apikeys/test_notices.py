@@ -211,9 +211,11 @@ def test_prune_lets_old_usage_and_notices_go(cast):
     today = timezone.now().date()
     for days in (0, 400, 401):
         KeyUsage.objects.create(api_key=key, day=today - timedelta(days=days))
+        key.origins.create(origin=f"203.0.113.{days % 256}", last_used_at=timezone.now() - timedelta(days=days))
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
     call_command("prune", stdout=io.StringIO())
     call_command("prune", stdout=io.StringIO())
     assert KeyUsage.objects.count() == 2
+    assert key.origins.count() == 1
     assert not Notice.objects.exists()
     assert APIKey.objects.count() == 1

@@ -138,3 +138,53 @@ def test_counting_from_many_threads_loses_nothing(cast):
         list(pool.map(lambda _: [count(key) for _ in range(500)], range(8)))
     usage.flush()
     assert KeyUsage.objects.get().requests == 4000
+
+
+def origins(key):
+    return [(origin.origin, origin.requests, origin.last_used_agent) for origin in key.origins.all()]
+
+
+def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast):
+    issued = factories.make_key(cast.account)
+    for address, agent in [("203.0.113.7", "old"), ("203.0.113.8", "curl"), ("203.0.113.7", "new")]:
+        Program(issued.secret).get("/v2", REMOTE_ADDR=address, headers={"User-Agent": agent})
+        usage.flush()
+    assert origins(issued.api_key) == [("203.0.113.7", 2, "new"), ("203.0.113.8", 1, "curl")]
+
+
+def test_addresses_of_one_household_are_one_origin(cast):
+    key = factories.make_key(cast.account).api_key
+    for address in ("2001:db8:1:2::a", "2001:db8:1:2::b", "::ffff:203.0.113.7", "203.0.113.7"):
+        count(key, address=address)
+    usage.flush()
+    assert {origin: requests for origin, requests, _ in origins(key)} == {"2001:db8:1:2::/64": 2, "203.0.113.7": 2}
+
+
+def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast):
+    key = factories.make_key(cast.account).api_key
+    for number in range(100):
+        count(key, address=f"203.0.113.{number}")
+    usage.flush()
+    assert KeyUsage.objects.get().requests == 100
+    assert len(origins(key)) == usage.MOST_ADDRESSES
+
+
+def test_an_origin_keeps_its_latest_agent_whichever_is_written_last(cast):
+    key = factories.make_key(cast.account).api_key
+    for at, agent in [(2_000_000_000.0, "later"), (1_900_000_000.0, "earlier")]:
+        request = SimpleNamespace(META={"REMOTE_ADDR": "203.0.113.7", "HTTP_USER_AGENT": agent})
+        with mock.patch("time.time", return_value=at):
+            usage.count(request, SimpleNamespace(key=key, place="header"), 200)
+        usage.flush()
+    assert origins(key) == [("203.0.113.7", 2, "later")]
+    assert key.origins.get().last_used_at.timestamp() == 2_000_000_000
+
+
+def test_origins_of_a_flush_that_failed_are_written_by_the_next(cast):
+    key = factories.make_key(cast.account).api_key
+    count(key, address="203.0.113.7")
+    with mock.patch("apikeys.usage._write", side_effect=OperationalError), pytest.raises(OperationalError):
+        usage.flush()
+    count(key, address="203.0.113.7")
+    usage.flush()
+    assert [requests for _, requests, _ in origins(key)] == [2]

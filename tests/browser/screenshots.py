@@ -29,6 +29,11 @@ for number, key in enumerate(APIKey.objects.order_by("name")):
     key.last_used_at, key.last_used_from = now - timedelta(minutes=4 + 50 * number), f"203.0.113.{7 + number}"
     key.expires_at = now + timedelta(days=5) if number == 1 else None
     key.save()
+    for place in range(3 - number):
+        key.origins.create(
+            origin=f"203.0.113.{7 + number + 10 * place}", requests=random.randint(90, 900),
+            last_used_at=key.last_used_at - timedelta(hours=place), last_used_agent="curl/8.14.1",
+        )
 """
 
 PAGES = {
