@@ -4,7 +4,7 @@ An event is recorded in the transaction of what it records, keeps the labels of 
 is never changed afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,10 +106,17 @@ class Target(NamedTuple):
     label: str
 
 
-def record(
-    *, actor: Actor, event: Event, target: Target, changes: Mapping[str, tuple[Any, Any]] | None = None
-) -> "AuditEvent":
-    """Write one event. `changes` maps a field to its value before and after.
+#: A field and its value before and after.
+Changes = Mapping[str, tuple[Any, Any]]
+
+
+def record(*, actor: Actor, event: Event, target: Target, changes: Changes | None = None) -> "AuditEvent":
+    """Write one event. Raises as `record_all` does."""
+    return record_all(actor=actor, event=event, deeds=[(target, changes or {})])[0]
+
+
+def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Changes]]) -> "list[AuditEvent]":
+    """Write an event for each target, with what was changed of it, at one go.
 
     Raises `TransactionManagementError` outside a transaction: an event stands or falls with its change.
     """
@@ -117,16 +124,19 @@ def record(
 
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("An audit event belongs in the transaction of what it records.")
-    return AuditEvent.objects.create(
-        account_id=actor.account.id,
-        event=event,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_label=actor.label,
-        target_kind=target.kind,
-        target_id=target.id,
-        target_label=target.label,
-        address=actor.address,
-        request_id=actor.request_id,
-        changes={field: list(values) for field, values in (changes or {}).items()},
+    return AuditEvent.objects.bulk_create(
+        AuditEvent(
+            account_id=actor.account.id,
+            event=event,
+            actor_kind=actor.kind,
+            actor_id=actor.id,
+            actor_label=actor.label,
+            target_kind=target.kind,
+            target_id=target.id,
+            target_label=target.label,
+            address=actor.address,
+            request_id=actor.request_id,
+            changes={field: list(values) for field, values in changes.items()},
+        )
+        for target, changes in deeds
     )

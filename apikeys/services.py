@@ -119,15 +119,14 @@ def _create(actor: Actor, api_key: APIKey, event: Event) -> Issued:
     api_key.digest, api_key.mask = tokens.digest(secret), tokens.mask(secret)
     api_key.created_by = actor.label
     api_key.save(force_insert=True)
-    power = Power.of(api_key)._asdict()
-    audit.record(
-        actor=actor,
-        event=event,
-        target=api_key.target,
-        changes={name: (None, value) for name, value in power.items() if value},
-    )
+    audit.record(actor=actor, event=event, target=api_key.target, changes=_given(api_key))
     notices.add(api_key, Notice.Kind.CREATED)
     return Issued(api_key, secret)
+
+
+def _given(api_key: APIKey) -> audit.Changes:
+    """The power that a new key was given."""
+    return {name: (None, value) for name, value in Power.of(api_key)._asdict().items() if value}
 
 
 class ImportedKey(NamedTuple):
@@ -153,26 +152,26 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     errors = {f"line {row.line}": sentences for row in rows if (sentences := _import_problems(row, known, latest))}
     if errors:
         raise Invalid("Some of these keys can't be imported.", errors=errors)
+    api_keys = [
+        APIKey(
+            account_id=actor.account.id,
+            name=row.name,
+            permission=row.permission.value,
+            digest=row.digest,
+            mask=row.mask,
+            expires_at=row.expires_at,
+            created_by=actor.label,
+        )
+        for row in rows
+    ]
     try:
         with transaction.atomic():
-            return [_import(actor, row) for row in rows]
+            APIKey.objects.bulk_create(api_keys)
     except IntegrityError:
         raise Invalid("Some of these keys were imported just now, by somebody else or by a second click.") from None
-
-
-def _import(actor: Actor, row: ImportedKey) -> APIKey:
-    api_key = APIKey(
-        account_id=actor.account.id,
-        name=row.name,
-        permission=row.permission.value,
-        digest=row.digest,
-        mask=row.mask,
-        expires_at=row.expires_at,
-        created_by=actor.label,
-    )
-    api_key.save(force_insert=True)
-    audit.record(actor=actor, event=Event.API_KEY_IMPORTED, target=api_key.target)
-    return api_key
+    deeds = [(api_key.target, _given(api_key)) for api_key in api_keys]
+    audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, deeds=deeds)
+    return api_keys
 
 
 def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:

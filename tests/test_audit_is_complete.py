@@ -195,7 +195,7 @@ def wrapped(monkeypatch, name, around):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_service_whose_record_fails_leaves_no_change(name, cast, monkeypatch):
-    record = audit.record
+    record = audit.record_all
 
     def fail_at_the_last(*, event, **fields):
         if event == EVENTS[name]:
@@ -204,7 +204,7 @@ def test_a_service_whose_record_fails_leaves_no_change(name, cast, monkeypatch):
 
     def around(service, fields):
         before = everything()
-        with mock.patch.object(audit, "record", fail_at_the_last), pytest.raises(RecordFails):
+        with mock.patch.object(audit, "record_all", fail_at_the_last), pytest.raises(RecordFails):
             service(**fields)
         assert everything() == before
         called.append(name)

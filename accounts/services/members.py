@@ -15,12 +15,15 @@ from django.utils import timezone
 
 from .. import audit, mail, policy
 from ..audit import Event
-from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, Unavailable
-from ..models import Account, Invitation, Membership, User
+from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests, Unavailable
+from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
 from .accounts import locked
 
 INVITATION_LASTS = timedelta(days=7)
+
+#: How many invitations an account may mail within an hour, to one address and in all.
+MOST_TO_ONE, MOST_TO_ALL = 10, 300
 
 #: Makes the address of the page that accepts an invitation, from its token.
 Link = Callable[[str], str]
@@ -45,8 +48,8 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
 
     Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
-    is invited, `NotPermitted` for a role with more power than the actor's, and `Unavailable` if the mail
-    could not be sent; the invitation stands then and can be sent again.
+    is invited, `NotPermitted` for a role with more power than the actor's, `TooManyRequests` if that floods a
+    mailbox, and `Unavailable` if the mail could not be sent; the invitation stands then and can be sent again.
     """
     email = User.objects.normalize_email(email)
     if not mail.is_possible(email):
@@ -59,6 +62,7 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
             raise AlreadyExists(f"{email} is a member already.", errors={"email": ["This person is a member already."]})
         if Invitation.objects.for_account(account).pending().filter(email=email).exists():
             raise AlreadyExists(f"{email} is invited already.", errors={"email": ["This person is invited already."]})
+        _require_no_flood(account, email)
         Invitation.objects.for_account(account).open().filter(email=email).update(withdrawn_at=timezone.now())
         sent = _renew(Invitation(account=account, email=email, role=role.value, invited_by=actor.label))
         audit.record(
@@ -69,12 +73,17 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
 
 
 def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> Invitation:
-    """Send a new link and let the old one lapse. Raises `InvalidState` once it was accepted or withdrawn."""
+    """Send a new link and let the old one lapse.
+
+    Raises `InvalidState` once it was accepted or withdrawn, and `TooManyRequests` and `Unavailable` as `invite`.
+    """
     with transaction.atomic():
         policy.require(actor, Permission.MEMBER_CHANGE)
         _require_power_to_give(actor, Role(invitation.role))
-        locked(actor)
-        sent = _renew(_open(actor, invitation))
+        account = locked(actor)
+        invitation = _open(actor, invitation)
+        _require_no_flood(account, invitation.email)
+        sent = _renew(invitation)
         audit.record(actor=actor, event=Event.INVITATION_SENT, target=invitation.target)
     _mail(sent, link)
     return sent.invitation
@@ -197,6 +206,15 @@ def _renew(invitation: Invitation) -> Sent:
     invitation.expires_at = timezone.now() + INVITATION_LASTS
     invitation.save()
     return Sent(invitation, token)
+
+
+def _require_no_flood(account: Account, email: str) -> None:
+    hour_ago = timezone.now() - timedelta(hours=1)
+    mailed = AuditEvent.objects.for_account(account).filter(
+        event__in=(Event.MEMBER_INVITED, Event.INVITATION_SENT), at__gt=hour_ago
+    )
+    if mailed.filter(target_label=email).count() >= MOST_TO_ONE or mailed.count() >= MOST_TO_ALL:
+        raise TooManyRequests("Many invitations were mailed lately. Try again in an hour.", retry_after=3600)
 
 
 def _mail(sent: Sent, link: Link) -> None:

@@ -9,7 +9,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
 from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
-from ..errors import DomainError, NotPermitted, Unavailable
+from ..errors import DomainError, NotPermitted, TooManyRequests, Unavailable
 from ..forms import InviteForm, RoleForm, refuse, status_of
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
@@ -108,7 +108,7 @@ def resend_invitation(request: AccountRequest, id: str) -> HttpResponse:
         sent = services.resend_invitation(
             actor=request.actor, invitation=_invitation(request, id), link=links.invitations(request)
         )
-    except Unavailable as error:
+    except (TooManyRequests, Unavailable) as error:
         messages.error(request, error.message)
     else:
         messages.success(request, f"A new link is on its way to {sent.email}. The one before opens nothing any more.")

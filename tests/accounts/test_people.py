@@ -15,7 +15,16 @@ from django.utils import timezone
 
 from accounts import policy, services
 from accounts.access import actor_for
-from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState, NotFound, NotPermitted, Unavailable
+from accounts.errors import (
+    AlreadyExists,
+    DomainError,
+    Invalid,
+    InvalidState,
+    NotFound,
+    NotPermitted,
+    TooManyRequests,
+    Unavailable,
+)
 from accounts.models import Account, AuditEvent, Invitation, Membership, User
 from accounts.policy import KEY_GRANTS, Actor, ActorKind, KeyRole, Role
 from tests import factories
@@ -134,6 +143,28 @@ def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast):
     with pytest.raises(NotFound):
         accept(first, user)
     services.accept_invitation(token=tokens[0], user=user, address=None, request_id="")
+
+
+def test_nobodys_mailbox_is_flooded_with_invitations(cast):
+    sent = factories.make_invitation(cast.account)
+    actor = actor_of(cast.owner, cast.account)
+    for _ in range(9):
+        services.resend_invitation(actor=actor, invitation=sent.invitation, link=str)
+    with pytest.raises(TooManyRequests):
+        services.resend_invitation(actor=actor, invitation=sent.invitation, link=str)
+    services.withdraw_invitation(actor=actor, invitation=sent.invitation)
+    with pytest.raises(TooManyRequests):
+        factories.make_invitation(cast.account)
+    factories.make_invitation(cast.account, "other@example.com")
+    factories.make_invitation(cast.elsewhere)
+
+
+def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
+    monkeypatch.setattr("accounts.services.members.MOST_TO_ALL", 2)
+    for name in ("a", "b"):
+        factories.make_invitation(cast.account, f"{name}@example.com")
+    with pytest.raises(TooManyRequests):
+        factories.make_invitation(cast.account, "c@example.com")
 
 
 def test_members_and_invited_people_are_not_invited_twice(cast):

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from accounts import policy
 from accounts.errors import Invalid, NotPermitted
+from accounts.models import AuditEvent
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 from accounts.services import change_account
 from apikeys import imports, services
@@ -135,6 +136,17 @@ def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
     with mock.patch("apikeys.services._import_problems", return_value=[]), pytest.raises(Invalid, match="just now"):
         services.import_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
+
+
+def test_many_keys_are_imported_by_few_statements(cast, django_assert_max_num_queries):
+    lines = [f"key {number},read,{hashlib.sha256(bytes([number])).hexdigest()},," for number in range(100)]
+    rows = imports.read(csv_of(*lines))
+
+    # Which digests are known, the account's longest life, the keys and their events in a batch or two, savepoints.
+    with django_assert_max_num_queries(15):
+        services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    event = AuditEvent.objects.filter(event="api_key.imported").first()
+    assert (event.target_label, event.changes) == ("key 99", {"permission": [None, "read"]})
 
 
 def test_the_accounts_longest_life_holds_for_imported_keys_too_and_the_line_is_named(cast):
