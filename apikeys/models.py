@@ -209,7 +209,7 @@ class KeyUsage(models.Model):
 
 
 class KeyOrigin(models.Model):
-    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `usage.flush` too."""
+    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `origins.flush`."""
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="origins")
     origin = models.CharField(max_length=43)

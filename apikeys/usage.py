@@ -6,15 +6,14 @@ comes back only if its transaction failed.
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 from django.http import HttpRequest
 
-from . import networks, tokens
-from .models import APIKey, KeyOrigin, KeyUsage
+from . import tokens
+from .models import APIKey, KeyUsage
 
 if TYPE_CHECKING:
     from .authentication import Credential
@@ -29,32 +28,25 @@ COUNTS = (
     "in_query",
     "in_body",
 )
-#: How many addresses of one key a flush writes. Requests from more are counted, but for where they came from.
-MOST_ADDRESSES = 20
-
 _PLACES = {"header": 5, "query": 6, "body": 7}
 _EPOCH = date(1970, 1, 1)
 
 
 class _Tally:
-    """What one key did on one day since the last flush. `addresses` holds requests, last time and agent of each."""
+    """What one key did on one day since the last flush."""
 
-    __slots__ = ("addresses", "agent", "at", "counts", "source")
+    __slots__ = ("agent", "at", "counts", "source")
 
     def __init__(self) -> None:
         self.counts = [0] * len(COUNTS)
         self.at = 0.0
         self.source = ""
         self.agent = ""
-        self.addresses: dict[str, tuple[int, float, str]] = {}
 
     def add(self, other: "_Tally") -> None:
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         if other.at > self.at:
             self.at, self.source, self.agent = other.at, other.source, other.agent
-        for address, (requests, at, agent) in other.addresses.items():
-            mine, my_at, my_agent = self.addresses.get(address, (0, 0.0, ""))
-            self.addresses[address] = (mine + requests, *max((my_at, my_agent), (at, agent)))
 
 
 _lock = threading.Lock()
@@ -83,13 +75,8 @@ def count(request: HttpRequest, credential: "Credential", status: int) -> None:
         counts[_status_index(status)] += 1
         counts[_PLACES[credential.place]] += 1
         tally.at = now
-        tally.source = source = meta["REMOTE_ADDR"]
-        tally.agent = agent = meta.get("HTTP_USER_AGENT", "")
-        addresses = tally.addresses
-        if source in addresses:
-            addresses[source] = (addresses[source][0] + 1, now, agent)
-        elif len(addresses) < MOST_ADDRESSES:
-            addresses[source] = (1, now, agent)
+        tally.source = meta["REMOTE_ADDR"]
+        tally.agent = meta.get("HTTP_USER_AGENT", "")
 
 
 def flush() -> None:
@@ -128,9 +115,6 @@ def _write(taken: dict[tuple[str, int], _Tally]) -> None:
             _upsert(), [(key, _EPOCH + timedelta(days=day), *taken[key, day].counts) for key, day in slots]
         )
         cursor.executemany(_update(), [_last_used(key, taken[key, day]) for key, day in slots])
-        cursor.executemany(
-            _upsert_origin(), sorted(row for key, day in slots for row in _origins(key, taken[key, day]))
-        )
 
 
 def _upsert() -> str:
@@ -152,35 +136,6 @@ def _update() -> str:
     )
 
 
-def _upsert_origin() -> str:
-    table = connection.ops.quote_name(KeyOrigin._meta.db_table)
-    latest = ", ".join(
-        f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at "
-        f"THEN excluded.{column} ELSE {table}.{column} END"
-        for column in ("last_used_agent", "last_used_at")
-    )
-    return (
-        f"INSERT INTO {table} (api_key_id, origin, requests, last_used_at, last_used_agent) "  # noqa: S608  as above
-        f"VALUES (%s, %s, %s, %s, %s) "
-        f"ON CONFLICT (api_key_id, origin) DO UPDATE SET requests = {table}.requests + excluded.requests, {latest}"
-    )
-
-
 def _last_used(key: str, tally: _Tally) -> tuple[Any, ...]:
-    at = _moment(tally.at)
-    return (at, tally.source or None, _shown(tally.agent), key, at)
-
-
-def _origins(key: str, tally: _Tally) -> Iterator[tuple[Any, ...]]:
-    for address, (requests, at, agent) in tally.addresses.items():
-        if address:
-            yield (key, networks.origin(address)[:43], requests, _moment(at), _shown(agent))
-
-
-def _moment(at: float) -> Any:
-    return connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(at, UTC))
-
-
-def _shown(agent: str) -> str:
-    """A user agent as it is kept: short, and without a key that stands in it."""
-    return tokens.redact(agent)[:200]
+    at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(tally.at, UTC))
+    return (at, tally.source or None, tokens.redact(tally.agent)[:200], key, at)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from apikeys import exposure, notices, usage
+from apikeys import exposure, notices, origins, usage
 
 from . import maintenance
 
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the maintenance state: every process obeys within a second.
 INTERVAL = 0.5
+
+#: Seconds between two writings of where keys are used from, which nobody waits for.
+ORIGINS_INTERVAL = 10
 
 #: Seconds between two looks for notices of other processes, such as a command's.
 MAIL_INTERVAL = 60
@@ -38,15 +41,20 @@ def _run() -> None:
     main = threading.main_thread()
     beats = Beats()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
+    next_origins = time.monotonic() + ORIGINS_INTERVAL
     while main.is_alive():
         beats.beat(maintenance.refresh)
         if time.monotonic() >= next_flush:
             beats.beat(usage.flush)
             beats.beat(exposure.examine)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
+        if time.monotonic() >= next_origins:
+            beats.beat(origins.flush)
+            next_origins = time.monotonic() + ORIGINS_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
     beats.beat(usage.flush)
+    beats.beat(origins.flush)
     connection.close()
 
 

@@ -14,7 +14,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from accounts.errors import DomainError, NotPermitted
-from apikeys import networks, sunset, tokens, usage
+from apikeys import networks, origins, sunset, tokens, usage
 
 from . import api, maintenance, reach
 from .logs import request_id
@@ -114,6 +114,7 @@ class ApiMiddleware:
             for name, value in sunset.headers(credential.key).items():
                 response.headers[name] = value
             usage.count(request, credential, response.status_code)
+            origins.note(request, credential.key.id)
         return response
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import throttling, usage
+from apikeys import origins, throttling, usage
 
 from . import factories
 
@@ -27,8 +27,10 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def _no_counts_from_before() -> Iterator[None]:
     throttling.limiter.clear()
     usage.discard()
+    origins.discard()
     yield
     usage.discard()
+    origins.discard()
 
 
 @pytest.fixture(autouse=True)

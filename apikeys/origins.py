@@ -1,0 +1,101 @@
+"""From where keys are used: noted in memory on the request, written every few seconds off it.
+
+A clean stop loses nothing. `kill -9` loses what was noted since the last flush; `usage` counts those requests too.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+from django.http import HttpRequest
+
+from . import networks, tokens
+from .models import APIKey, KeyOrigin
+
+#: Of so many addresses of one key a flush writes where they are. Requests from more are counted by `usage` alone.
+MOST_ADDRESSES = 20
+
+
+class _Seen(NamedTuple):
+    """What came from one address since the last flush."""
+
+    at: float
+    agent: str
+    requests: int
+
+
+_lock = threading.Lock()
+_pending: dict[str, dict[str, _Seen]] = {}
+
+
+def note(request: HttpRequest, key_id: str) -> None:
+    """Note where a request of a key came from."""
+    address, agent = request.META["REMOTE_ADDR"], request.META.get("HTTP_USER_AGENT", "")
+    with _lock:
+        addresses = _pending.get(key_id)
+        if addresses is None:
+            addresses = _pending[key_id] = {}
+        seen = addresses.get(address)
+        if seen is not None:
+            addresses[address] = _Seen(time.time(), agent, seen.requests + 1)
+        elif len(addresses) < MOST_ADDRESSES:
+            addresses[address] = _Seen(time.time(), agent, 1)
+
+
+def flush() -> None:
+    """Write what was noted. If that fails, it waits for the next flush."""
+    global _pending
+    with _lock:
+        taken, _pending = _pending, {}
+    if not taken:
+        return
+    try:
+        _write(taken)
+    except BaseException:
+        with _lock:
+            for key, addresses in taken.items():
+                _take_back(_pending.setdefault(key, {}), addresses)
+        raise
+
+
+def discard() -> None:
+    """Forget what was noted and not yet written."""
+    with _lock:
+        _pending.clear()
+
+
+def _take_back(noted: dict[str, _Seen], earlier: dict[str, _Seen]) -> None:
+    for address, seen in earlier.items():
+        since = noted.get(address)
+        noted[address] = since._replace(requests=since.requests + seen.requests) if since else seen
+
+
+def _write(taken: dict[str, dict[str, _Seen]]) -> None:
+    """Rows in the order of their keys, so that two nodes can't lock each other out. Keys that are gone are dropped."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        known = APIKey.objects.filter(pk__in=taken).order_by("pk").values_list("pk", flat=True)
+        cursor.executemany(_upsert(), [row for key in known for row in sorted(_rows(key, taken[key]))])
+
+
+def _rows(key: str, addresses: dict[str, _Seen]) -> Iterator[tuple[Any, ...]]:
+    for address, seen in addresses.items():
+        if address:
+            at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(seen.at, UTC))
+            yield key, networks.origin(address)[:43], seen.requests, at, tokens.redact(seen.agent)[:200]
+
+
+def _upsert() -> str:
+    table = connection.ops.quote_name(KeyOrigin._meta.db_table)
+    latest = ", ".join(
+        f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at "
+        f"THEN excluded.{column} ELSE {table}.{column} END"
+        for column in ("last_used_agent", "last_used_at")
+    )
+    return (
+        f"INSERT INTO {table} (api_key_id, origin, requests, last_used_at, last_used_agent) "  # noqa: S608  our own names
+        "VALUES (%s, %s, %s, %s, %s) "
+        f"ON CONFLICT (api_key_id, origin) DO UPDATE SET requests = {table}.requests + excluded.requests, {latest}"
+    )

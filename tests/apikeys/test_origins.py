@@ -1,0 +1,90 @@
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+from django.db import OperationalError
+
+from apikeys import origins, usage
+from apikeys.models import KeyOrigin, KeyUsage
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+
+def note(key, *, address="203.0.113.7", agent="", at=2_000_000_000.0):
+    request = SimpleNamespace(META={"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent})
+    with mock.patch("time.time", return_value=at):
+        origins.note(request, key.id)
+
+
+def listed(key):
+    return [(origin.origin, origin.requests, origin.last_used_agent) for origin in key.origins.all()]
+
+
+def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast):
+    issued = factories.make_key(cast.account)
+    for address, agent in [("203.0.113.7", "old"), ("203.0.113.8", "curl"), ("203.0.113.7", "new")]:
+        Program(issued.secret).get("/v2", REMOTE_ADDR=address, headers={"User-Agent": agent})
+        origins.flush()
+    assert listed(issued.api_key) == [("203.0.113.7", 2, "new"), ("203.0.113.8", 1, "curl")]
+
+
+def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast):
+    Program("atk_" + "x" * 36).get("/v2")
+    origins.flush()
+    assert not KeyOrigin.objects.exists()
+
+
+def test_addresses_of_one_household_are_one_origin(cast):
+    key = factories.make_key(cast.account).api_key
+    for address in ("2001:db8:1:2::a", "2001:db8:1:2::b", "::ffff:203.0.113.7", "203.0.113.7"):
+        note(key, address=address)
+    origins.flush()
+    assert {origin: requests for origin, requests, _ in listed(key)} == {"2001:db8:1:2::/64": 2, "203.0.113.7": 2}
+
+
+def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast):
+    issued = factories.make_key(cast.account)
+    for number in range(50):
+        Program(issued.secret).get("/v2", REMOTE_ADDR=f"203.0.113.{number}")
+    usage.flush()
+    origins.flush()
+    assert KeyUsage.objects.get().requests == 50
+    assert len(listed(issued.api_key)) == origins.MOST_ADDRESSES
+
+
+def test_an_origin_keeps_its_latest_agent_whichever_is_written_last(cast):
+    key = factories.make_key(cast.account).api_key
+    for at, agent in [(2_000_000_000.0, "later"), (1_900_000_000.0, "earlier")]:
+        note(key, agent=agent, at=at)
+        origins.flush()
+    assert listed(key) == [("203.0.113.7", 2, "later")]
+    assert key.origins.get().last_used_at.timestamp() == 2_000_000_000
+
+
+def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
+    key = factories.make_key(cast.account).api_key
+    note(key, agent="first", at=1_900_000_000.0)
+    note(key, address="203.0.113.8")
+    with mock.patch("apikeys.origins._write", side_effect=OperationalError), pytest.raises(OperationalError):
+        origins.flush()
+    note(key, agent="second", at=2_000_000_001.0)
+    origins.flush()
+    assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
+
+
+def test_a_key_in_a_user_agent_is_masked(cast):
+    issued = factories.make_key(cast.account)
+    note(issued.api_key, agent=f"curl {issued.secret}")
+    origins.flush()
+    assert listed(issued.api_key)[0][2] == f"curl {issued.api_key.mask}"
+
+
+def test_a_key_that_is_gone_is_passed_over(cast):
+    gone, there = factories.make_key(cast.account).api_key, factories.make_key(cast.account).api_key
+    note(gone)
+    note(there)
+    gone.delete()
+    origins.flush()
+    assert listed(there) == [("203.0.113.7", 1, "")]
