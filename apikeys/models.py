@@ -21,7 +21,7 @@ from . import terms
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
 
-#: A rotated key that nothing has used for so long can go: the programs have its successor.
+#: A rotated key that nothing uses for so long, or for a quarter of its overlap, can go: programs have the successor.
 QUIET_AFTER = timedelta(days=1)
 
 
@@ -30,6 +30,14 @@ class State(models.TextChoices):
     DISABLED = "disabled", "Disabled"
     EXPIRED = "expired", "Expired"
     REVOKED = "revoked", "Revoked"
+
+
+class Retirement(models.TextChoices):
+    """Whether a rotated key can go before it ends by itself."""
+
+    IN_USE = "in_use"
+    TOO_EARLY = "too_early"  # nothing has used it since the rotation, which was a moment ago
+    SAFE = "safe"
 
 
 class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
@@ -63,7 +71,7 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
             last_used_at__isnull=True, created_at__lte=now - UNUSED_AFTER
         )
         rotated = models.Q(rotated_at__isnull=False)
-        still_used = models.Q(last_used_at__gt=now - QUIET_AFTER)
+        still_used = models.Q(last_used_at__gt=now - QUIET_AFTER, last_used_at__gte=models.F("rotated_at"))
         return (
             self.in_state(State.ACTIVE)
             .filter(exposed | (rotated & still_used) | (~rotated & (expiring | unused)))
@@ -152,6 +160,22 @@ class APIKey(models.Model):
     def is_quiet(self) -> bool:
         """Whether nothing has used it for a day."""
         return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
+
+    @property
+    def quiet_from(self) -> datetime:
+        """When a rotated key that nothing uses any more has been quiet for long enough to go."""
+        assert self.rotated_at is not None
+        overlap = self.expires_at - self.rotated_at if self.expires_at else QUIET_AFTER
+        return max(self.rotated_at, self.last_used_at or self.rotated_at) + min(QUIET_AFTER, overlap / 4)
+
+    @property
+    def retirement(self) -> Retirement:
+        """Of a rotated key."""
+        if self.quiet_from <= timezone.now():
+            return Retirement.SAFE
+        assert self.rotated_at is not None
+        used_since = self.last_used_at is not None and self.last_used_at >= self.rotated_at
+        return Retirement.IN_USE if used_since else Retirement.TOO_EARLY
 
     @property
     def state(self) -> State:

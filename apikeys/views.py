@@ -19,7 +19,7 @@ from accounts.policy import Permission
 
 from . import charts, services, tokens
 from .forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
-from .models import QUIET_AFTER, APIKey, KeyUsage, State
+from .models import APIKey, KeyUsage, State
 from .services import Issued, Overlap
 
 #: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
@@ -58,15 +58,16 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = get_object_or_404(keys, pk=id)
     days = charts.by_day(KeyUsage.objects.filter(api_key=api_key), charts.MONTH)
     origins = api_key.origins.all()
-    quiet_since = timezone.now() - QUIET_AFTER
+    rotated_at = api_key.rotated_at
     events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
     context = {
         "api_key": api_key,
-        "successor": api_key.successors.first() if api_key.rotated_at else None,
+        "successor": api_key.successors.first() if rotated_at else None,
         "chart": charts.chart(days),
         "today": list(days.values())[-1],
         "origins": origins[:LATEST_ORIGINS],
-        "origins_lately": origins.filter(last_used_at__gt=quiet_since).count() if api_key.rotated_at else 0,
+        "origins_since": origins.filter(last_used_at__gte=rotated_at).count() if rotated_at else 0,
+        "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
         "events": events[:LATEST_EVENTS],
         "exposure": events.filter(event=Event.API_KEY_EXPOSED).first() if api_key.exposed_at else None,
         "revocation": events.filter(event=Event.API_KEY_REVOKED).first() if api_key.revoked_at else None,

@@ -150,11 +150,12 @@ def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser:
     services.expose(api_key=keys["exposed"], address="203.0.113.9")
     for name in ("quiet", "busy"):
         services.rotate(actor=operator, api_key=keys[name], overlap=Overlap.DAY)
-    APIKey.objects.filter(pk=keys["busy"].pk).update(last_used_at=now)
+    APIKey.objects.filter(pk=keys["busy"].pk).update(last_used_at=timezone.now())
+    APIKey.objects.filter(pk=keys["quiet"].pk).update(last_used_at=now)
     response = browser.as_(cast.admin).get(overview(cast))
 
     assert [key.name for key in response.context["attention"]] == ["exposed", "busy", "soon", "unused"]
-    assert "was rotated and is still used" in response.content.decode()
+    assert "was rotated and was used since" in response.content.decode()
 
 
 def test_keys_that_need_attention_are_for_those_who_may_see_keys(cast: Cast, browser: Browser) -> None:

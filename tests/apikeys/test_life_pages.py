@@ -197,36 +197,61 @@ def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Brow
     assert page(cast, "key", api_key.id) in new
 
 
-def test_a_rotated_key_is_safe_to_retire_once_nothing_used_it_for_a_day(
-    cast: Cast, owner: Browser, api_key: APIKey
+@pytest.mark.parametrize(
+    ("overlap", "rotated", "used", "told"),
+    [
+        (Overlap.WEEK, 0, None, "Too early to tell: nothing has used this key since it was rotated."),
+        (Overlap.WEEK, 0, 1, "Too early to tell"),
+        (Overlap.WEEK, 30, 31, "Safe to retire: nothing has used this key since it was rotated."),
+        (Overlap.WEEK, 30, 29, "Safe to retire: the last request with this key was 1 day ago."),
+        (Overlap.WEEK, 30, 23, "Not safe to retire yet: a program still uses this key, curl. Give it the successor"),
+        (Overlap.DAY, 7, 8, "Safe to retire"),
+        (Overlap.DAY, 7, 5, "Not safe to retire yet"),
+        (Overlap.HOUR, 0.3, 5, "Safe to retire"),
+        (Overlap.HOUR, 0.2, 5, "Too early to tell"),
+    ],
+)
+def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
+    overlap: Overlap, rotated: float, used: float | None, told: str, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
-    services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
-    use(api_key, succeeded=38)
-    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now(), last_used_from="203.0.113.7")
-    busy = read(owner, page(cast, "key", api_key.id))
-    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now() - timedelta(days=1, minutes=1))
-    quiet = read(owner, page(cast, "key", api_key.id))
+    """Hours ago. What counts is use since the rotation, and a quarter of the overlap has to go by without one."""
+    services.rotate(actor=operator(cast), api_key=api_key, overlap=overlap)
+    now = timezone.now()
+    APIKey.objects.filter(pk=api_key.pk).update(
+        rotated_at=now - timedelta(hours=rotated),
+        expires_at=now - timedelta(hours=rotated) + overlap.length,
+        last_used_at=used and now - timedelta(hours=used),
+        last_used_from="203.0.113.7",
+        last_used_agent="curl",
+    )
 
-    assert "Requests today 38" in busy
-    assert "From, in 24 hours 203.0.113.7" in busy
-    assert "Not safe to retire yet" in busy
-    assert "Safe to retire" in quiet
+    assert told in read(owner, page(cast, "key", api_key.id)).replace("\xa0", " ")
+
+
+def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+    successor = services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK).api_key
+    services.revoke(actor=operator(cast), api_key=successor)
+    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
+    text = read(owner, page(cast, "key", api_key.id))
+
+    assert "which is revoked" in text
+    assert "Not safe to retire: a program still uses this key, and its successor is revoked. Make a new key" in text
 
 
 def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
     now = timezone.now()
-    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=now, last_used_from="203.0.113.7")
-    for number, hours in enumerate((1, 2, 48)):
+    APIKey.objects.filter(pk=api_key.pk).update(last_used_at=now, last_used_from="203.0.113.0")
+    for number, hours in enumerate((0, 0, 48)):
         api_key.origins.create(
             origin=f"203.0.113.{number}",
             requests=1000,
-            last_used_at=now - timedelta(hours=hours),
+            last_used_at=now - timedelta(hours=hours, microseconds=number),
             last_used_agent="curl",
         )
     told = read(owner, page(cast, "key", api_key.id))
 
-    assert "From, in 24 hours 2 addresses" in told
+    assert "Used since from 2 addresses" in told
     assert re.findall(r"203\.0\.113\.\d curl 1,000 requests", told) == [
         f"203.0.113.{number} curl 1,000 requests" for number in range(3)
     ]
