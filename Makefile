@@ -33,7 +33,7 @@ run: $(VENV)/installed .run/secret_key
 	$$PYTHON manage.py migrate --verbosity 0 && \
 	if test -n "$$new"; then $$PYTHON manage.py demo > .run/demo; fi'
 	@printf '\nAtatus Dash: http://127.0.0.1:$(PORT)\n\n'
-	@if test '$(DATABASE)' = DATABASE_URL=sqlite:///db.sqlite3 && test -e .run/demo; then cat .run/demo; fi
+	@if test '$(DATABASE)' = DATABASE_URL=sqlite:///db.sqlite3 && test -e .run/demo; then cat .run/demo; printf '\nMail, such as invitations, is printed here.\n\n'; fi
 	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve
 
 test: $(VENV)/installed-dev

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from allauth.account.authentication import get_authentication_records
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render, resolve_url
@@ -22,9 +21,6 @@ from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
 
 P = ParamSpec("P")
-
-#: Of whom an account may ask two-factor: those who can make keys.
-TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
 
 LAST_ACCOUNT = "last_account"
 
@@ -111,8 +107,7 @@ def _obstacle(request: Any, membership: Membership, *, of_closed: bool) -> HttpR
         return None if of_closed else lead_to(request, "accounts:closed", account.slug)
     if account.suspended_at is not None:
         return render(request, "accounts/suspended.html", status=403)
-    if account.requires_two_factor and membership.role in TWO_FACTOR_ROLES and not is_mfa_enabled(request.user):
-        messages.info(request, f"{account.name} asks two-factor of its Owner and Admins. Set it up to go on.")
+    if membership.needs_two_factor and not is_mfa_enabled(request.user):
         return _send_to(request, "mfa_index", back=request.path)
     return None
 

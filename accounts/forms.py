@@ -113,7 +113,7 @@ class AuditFilter(forms.Form):
         label="Who",
         required=False,
         max_length=254,
-        widget=forms.TextInput({"data-example": "Name, e-mail or id", "aria-keyshortcuts": "/"}),
+        widget=forms.TextInput({"data-example": "E-mail, key or id", "aria-keyshortcuts": "/"}),
     )
     event = forms.ChoiceField(label="What", required=False)
     target = forms.CharField(

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from . import ids
 from .audit import Target
-from .policy import AccountRef, Role
+from .policy import TWO_FACTOR_ROLES, AccountRef, Role
 
 
 class HasAccountId(Protocol):
@@ -195,6 +195,11 @@ class Membership(models.Model):
     def target(self) -> Target:
         return Target("member", self.id, self.user.email)
 
+    @property
+    def needs_two_factor(self) -> bool:
+        """Whether the account opens to this member only with two-factor."""
+        return self.account.requires_two_factor and self.role in TWO_FACTOR_ROLES
+
 
 class InvitationQuerySet(AccountOwnedQuerySet["Invitation"]):
     def open(self) -> Self:
@@ -328,14 +333,17 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Self:
-        """Events by id or label of actor and target, by name (`api_key` finds every `api_key.…`), and by time."""
+        """Events by actor and target, by name and by time.
+
+        An actor or a target is told by its id or a part of its label; `api_key` finds every `api_key.…`.
+        """
         found = self
         if actor:
-            found = found.filter(models.Q(actor_id=actor) | models.Q(actor_label__iexact=actor))
+            found = found.filter(models.Q(actor_id=actor) | models.Q(actor_label__icontains=actor))
         if event:
             found = found.filter(models.Q(event=event) | models.Q(event__startswith=f"{event}."))
         if target:
-            found = found.filter(models.Q(target_id=target) | models.Q(target_label__iexact=target))
+            found = found.filter(models.Q(target_id=target) | models.Q(target_label__icontains=target))
         if since is not None:
             found = found.filter(at__gte=since)
         if until is not None:

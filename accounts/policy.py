@@ -68,6 +68,10 @@ class Role(StrEnum):
         return self.value.capitalize()
 
 
+#: Of whom an account may ask two-factor: those who can make keys.
+TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
+
+
 class KeyRole(StrEnum):
     """What a key is in its account."""
 

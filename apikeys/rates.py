@@ -14,6 +14,10 @@ class Rate(NamedTuple):
     limit: int
     window: int  # seconds
 
+    def __str__(self) -> str:
+        unit = next(unit for unit, seconds in WINDOWS.items() if seconds == self.window)
+        return f"{self.limit}/{unit}"
+
     def covers(self, other: "Rate") -> bool:
         """Whether this is as fast as the other, both at once and in the long run."""
         return self.limit >= other.limit and self.limit * other.window >= other.limit * self.window

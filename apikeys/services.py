@@ -125,8 +125,10 @@ def _create(actor: Actor, api_key: APIKey, event: Event) -> Issued:
 
 
 def _given(api_key: APIKey) -> audit.Changes:
-    """The power that a new key was given."""
-    return {name: (None, value) for name, value in Power.of(api_key)._asdict().items() if value}
+    """The settings that a new key was given, beside its name: those that are not what keys have anyway."""
+    usual = APIKey()
+    settings = {name: getattr(api_key, name) for name in SETTINGS if name != "name"}
+    return {name: (None, value) for name, value in settings.items() if value != getattr(usual, name)}
 
 
 class ImportedKey(NamedTuple):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
@@ -67,6 +68,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "today": list(days.values())[-1],
         "origins": origins[:LATEST_ORIGINS],
         "origins_since": origins.filter(last_used_at__gte=rotated_at).count() if rotated_at else 0,
+        "usual_rate": settings.API_RATE_LIMIT,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
         "events": events[:LATEST_EVENTS],
         "exposure": events.filter(event=Event.API_KEY_EXPOSED).first() if api_key.exposed_at else None,

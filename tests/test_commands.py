@@ -68,7 +68,9 @@ def test_the_audit_log_says_that_an_account_came_from_the_command_line(db: None,
 
 def test_who_exists_becomes_owner_and_keeps_their_password(cast: Cast, settings: Any) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = "another one altogether"
-    _run("create_account", "Second", "--owner", "USER@example.com")
+    assert "user@example.com is here already: the password stays as it is." in _run(
+        "create_account", "Second", "--owner", "USER@example.com"
+    )
     cast.user.refresh_from_db()
     assert cast.user.check_password(factories.PASSWORD)
     assert Membership.objects.get(account__slug="second").user == cast.user
@@ -193,6 +195,13 @@ def test_a_key_is_revoked_by_its_id(cast: Cast) -> None:
 def test_a_key_is_revoked_by_itself_and_not_printed(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     assert issued.secret not in _run("revoke_api_key", issued.secret)
+    assert APIKey.objects.get().state == State.REVOKED
+
+
+def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: Any) -> None:
+    issued = factories.make_key(cast.account)
+    monkeypatch.setattr("sys.stdin", StringIO(f"{issued.secret}\n"))
+    _run("revoke_api_key", "-")
     assert APIKey.objects.get().state == State.REVOKED
 
 

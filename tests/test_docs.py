@@ -41,5 +41,10 @@ def test_the_api_page_tells_the_scanners_pattern():
     assert tokens.SCANNER_PATTERN in API
 
 
+@pytest.mark.parametrize("event", Event)
+def test_the_api_page_tells_every_event(event):
+    assert f"`{event}`" in API
+
+
 def test_event_names_are_a_subject_and_a_past_tense_verb():
     assert all(re.fullmatch(r"[a-z_]+\.[a-z]+(ed|en|ft|nt|wn)", event) for event in Event)

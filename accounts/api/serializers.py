@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ..audit import Event
 from ..models import Account, AuditEvent, Deployment, Invitation, Membership, Project
 
 
@@ -97,11 +98,15 @@ class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
         return {"kind": event.target_kind, "id": event.target_id, "label": event.target_label}
 
 
+#: What the log can be filtered by: an event, or the subject that all of its events share.
+EVENTS = sorted({name for event in Event for name in (event.value, event.partition(".")[0])})
+
+
 class AuditFilterSerializer(serializers.Serializer[Any]):
     """`since` is included, `until` is not."""
 
     actor = serializers.CharField(required=False, allow_blank=True)
-    event = serializers.CharField(required=False, allow_blank=True)
+    event = serializers.ChoiceField(EVENTS, required=False, allow_blank=True)
     target = serializers.CharField(required=False, allow_blank=True)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)

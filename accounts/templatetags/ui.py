@@ -50,9 +50,12 @@ def ago(when: datetime) -> SafeString:
 @register.filter
 def until(when: datetime) -> SafeString:
     """A time to come as people say it, the exact time in the title."""
-    hours = (when - timezone.now()).total_seconds() / 3600
-    if hours < 1:
-        text = "within the hour"
+    minutes = (when - timezone.now()).total_seconds() / 60
+    hours = minutes / 60
+    if minutes < 1:
+        text = "within a minute"
+    elif minutes < 59.5:
+        text = f"in {minutes:.0f} min"
     elif hours < 47.5:
         text = f"in {hours:.0f} h"
     else:

@@ -9,11 +9,11 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import services
-from ..access import TWO_FACTOR_ROLES, AccountRequest, account_page, lead_to, recently_authenticated, typed
+from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
 from ..errors import DomainError
 from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
 from ..models import Membership
-from ..policy import Permission
+from ..policy import TWO_FACTOR_ROLES, Permission
 
 
 @vary_on_headers("HX-Request")

@@ -128,6 +128,7 @@ if (dialog) {
   });
 
   dialog.addEventListener("close", () => {
+    if (dialog.open) return; // The next one came before this was told.
     document.body.append(status);
     document.getElementById("dialog-content").replaceChildren();
   });

@@ -49,6 +49,8 @@ def events(cast: Cast, owner: Browser) -> None:
         ("actor=command line", ["Command line project.created web"]),
         ("event=project", ["Command line project.created web"]),
         ("event=account.changed", ["owner@example.com account.changed Acme Ltd"]),
+        ("actor=mmand", ["Command line project.created web"]),
+        ("target=we", ["Command line project.created web"]),
         ("target=web", ["Command line project.created web"]),
         ("target=acme&event=account.created", ["System account.created Acme"]),
         ("target=theirs", []),

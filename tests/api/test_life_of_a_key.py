@@ -413,3 +413,4 @@ def test_audit_events_are_filtered(administrator, issued, path):
     assert count(event="api_key") > count(event="api_key.changed") == 1
     assert count(since=in_days(1)) == count(until="2020-01-01T00:00:00Z") == 0
     assert administrator.get("/v2/audit-events", {"since": "x"}).status_code == 400
+    assert list(administrator.get("/v2/audit-events", {"event": "nonsense"}).json()["Errors"]) == ["event"]

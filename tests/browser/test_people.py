@@ -237,7 +237,7 @@ def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast:
     page.get_by_label("E-mail").fill("admin@example.com")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("status")).to_contain_text("Acme asks two-factor of its Owner and Admins.")
+    expect(page.get_by_role("main")).to_contain_text("Acme asks two-factor of its Owner and Admins.")
     page.get_by_role("link", name="Set up an authenticator app").click()
     page.get_by_label("Code").fill(code(page.locator("#secret").inner_text()))
     page.get_by_role("button", name="Switch on").click()

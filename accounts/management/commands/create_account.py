@@ -41,6 +41,10 @@ class Command(BaseCommand):
             password = _password_for(owner)
         elif not owner.is_active:
             raise CommandError(f"{email} is switched off and can't own an account.")
+        if owner.pk is not None:
+            self.stdout.write(f"{email} is here already: the password stays as it is.")
+        if Account.objects.filter(name=name).exists():
+            self.stdout.write(f"There is another account with the name {name}.")
         with transaction.atomic():
             if owner.pk is None:
                 owner = User.objects.create_user(email, password)

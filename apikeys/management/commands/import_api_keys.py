@@ -18,7 +18,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the CSV file, or - for standard input")
-        parser.add_argument("--account", required=True, metavar="SLUG")
+        parser.add_argument(
+            "--account", required=True, metavar="SLUG", help="the account that the keys shall belong to"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         account = Account.objects.filter(slug=options["account"]).first()
