@@ -1,5 +1,6 @@
 """What allauth asks us to decide, about signing in and second factors."""
 
+from datetime import UTC
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -45,7 +46,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         self, template_prefix: str, email: str, context: dict[str, Any], headers: dict[str, str] | None = None
     ) -> EmailMultiAlternatives:
         """allauth's text, composed as all our mail is."""
-        message = super().render_mail(template_prefix, email, context, headers)
+        with timezone.override(UTC):
+            message = super().render_mail(template_prefix, email, context, headers)
         return mail.compose(email, message.subject, message.body)
 
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:

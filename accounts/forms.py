@@ -17,9 +17,6 @@ from .errors import DomainError
 from .models import Account, AuditEventQuerySet, Membership, User
 from .policy import Role
 
-#: The last day that has one after it.
-LAST_DAY = date.max - timedelta(days=1)
-
 
 def status_of(form: forms.BaseForm) -> int:
     """A form that was refused is no success: 422, and htmx swaps it in all the same."""
@@ -113,7 +110,7 @@ class AuditFilter(forms.Form):
         label="Who",
         required=False,
         max_length=254,
-        widget=forms.TextInput({"data-example": "E-mail, key or id", "aria-keyshortcuts": "/"}),
+        widget=forms.TextInput({"data-example": "E-mail, key or id", "data-key": "/"}),
     )
     event = forms.ChoiceField(label="What", required=False)
     target = forms.CharField(
@@ -196,9 +193,7 @@ class LookForm(forms.Form):
     """How pages look and behave in one browser."""
 
     theme = forms.ChoiceField(label="Theme", choices=Theme.LABELS, widget=forms.RadioSelect)
-    shortcuts = forms.BooleanField(
-        label="Keyboard shortcuts", required=False, help_text="Press ? on any page to see them."
-    )
+    shortcuts = forms.BooleanField(label="Keyboard shortcuts", required=False, help_text="Press ? to see them.")
 
 
 class RoleForm(forms.Form):

@@ -17,7 +17,8 @@ class ActivityMiddleware(UserSessionsMiddleware):  # type: ignore[misc]  # allau
     """Notes now and then when a session was last seen. allauth would on every request, at five queries each."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.session.session_key and request.user.is_authenticated:
+        by_itself = request.headers.get("HX-Trigger") == "guide"  # a page left open, with nobody before it
+        if request.session.session_key and request.user.is_authenticated and not by_itself:
             now = int(time.time())
             if now - request.session.get(SEEN, 0) >= SEEN_EVERY:
                 request.session[SEEN] = now

@@ -10,7 +10,7 @@ from django.utils import timezone
 #: Where `app.js` keeps the name of the browser's time zone.
 COOKIE = "time_zone"
 
-#: The parts of the world that the IANA time zone database names its zones by, its old aliases left out.
+#: The parts of the world that the IANA time zone database names its zones by.
 REGIONS = ["Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"]
 
 

@@ -87,7 +87,7 @@ class KeySettingsForm(forms.Form):
     def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.longest = account.max_key_lifetime_days
-        self.fields["expires_at"].help_text = f"In your time zone, {times.zone_name(timezone.localtime())}."
+        self.fields["expires_at"].help_text = f"In your time zone, {timezone.get_current_timezone_name()}."
         self.fields["expiry"].choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]  # type: ignore[attr-defined]  # a ChoiceField
         if self.longest:
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
@@ -241,7 +241,8 @@ class ImportForm(forms.Form):
         widget=forms.Textarea({"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
     )
 
-    MAXIMUM_BYTES = 4 * 1024 * 1024
+    #: nginx passes 2 MiB, and the form takes some of that.
+    MAXIMUM_BYTES = 1_900 * 1024
 
     rows: list[ImportedKey]
 
@@ -266,7 +267,7 @@ class ImportForm(forms.Form):
 
     def _content(self, file: Any) -> str:
         if file.size > self.MAXIMUM_BYTES:
-            raise Invalid("The file is larger than 4 MiB.")
+            raise Invalid("The file is larger than 1.9 MB: send it in parts, or use manage.py import_api_keys.")
         try:
             return str(file.read().decode("utf-8"))
         except UnicodeDecodeError:

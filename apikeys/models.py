@@ -169,6 +169,11 @@ class APIKey(models.Model):
         return max(self.rotated_at, self.last_used_at or self.rotated_at) + min(QUIET_AFTER, overlap / 4)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it was rotated and is safe to retire, and nothing else is the matter with it."""
+        return self.rotated_at is not None and self.exposed_at is None and self.retirement == Retirement.SAFE
+
+    @property
     def retirement(self) -> Retirement:
         """Of a rotated key."""
         if self.quiet_from <= timezone.now():
@@ -248,6 +253,7 @@ class KeyOrigin(models.Model):
         verbose_name_plural = "origins of requests"
         ordering = ["-last_used_at", "-id"]
         constraints = [models.UniqueConstraint("api_key", "origin", name="key_origin_once")]
+        indexes = [models.Index(fields=["api_key", "-last_used_at", "-id"], name="key_origin_latest")]
 
     def __str__(self) -> str:
         return f"{self.api_key_id} from {self.origin}: {self.requests}"

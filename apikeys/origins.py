@@ -15,12 +15,12 @@ from django.http import HttpRequest
 from . import networks, tokens
 from .models import APIKey, KeyOrigin
 
-#: Of so many addresses of one key a flush writes where they are. Requests from more are counted by `usage` alone.
-MOST_ADDRESSES = 20
+#: How many origins of one key a flush writes. Requests from more are counted by `usage` alone.
+MOST = 20
 
 
 class _Seen(NamedTuple):
-    """What came from one address since the last flush."""
+    """What came from one origin since the last flush."""
 
     at: float
     agent: str
@@ -34,15 +34,18 @@ _pending: dict[str, dict[str, _Seen]] = {}
 def note(request: HttpRequest, key_id: str) -> None:
     """Note where a request of a key came from."""
     address, agent = request.META["REMOTE_ADDR"], request.META.get("HTTP_USER_AGENT", "")
+    if not address:
+        return  # it came by a socket of this machine
+    origin = networks.origin(address)
     with _lock:
-        addresses = _pending.get(key_id)
-        if addresses is None:
-            addresses = _pending[key_id] = {}
-        seen = addresses.get(address)
+        noted = _pending.get(key_id)
+        if noted is None:
+            noted = _pending[key_id] = {}
+        seen = noted.get(origin)
         if seen is not None:
-            addresses[address] = _Seen(time.time(), agent, seen.requests + 1)
-        elif len(addresses) < MOST_ADDRESSES:
-            addresses[address] = _Seen(time.time(), agent, 1)
+            noted[origin] = _Seen(time.time(), agent, seen.requests + 1)
+        elif len(noted) < MOST:
+            noted[origin] = _Seen(time.time(), agent, 1)
 
 
 def flush() -> None:
@@ -56,8 +59,8 @@ def flush() -> None:
         _write(taken)
     except BaseException:
         with _lock:
-            for key, addresses in taken.items():
-                _take_back(_pending.setdefault(key, {}), addresses)
+            for key, noted in taken.items():
+                _take_back(_pending.setdefault(key, {}), noted)
         raise
 
 
@@ -68,9 +71,11 @@ def discard() -> None:
 
 
 def _take_back(noted: dict[str, _Seen], earlier: dict[str, _Seen]) -> None:
-    for address, seen in earlier.items():
-        since = noted.get(address)
-        noted[address] = since._replace(requests=since.requests + seen.requests) if since else seen
+    for origin, seen in earlier.items():
+        if since := noted.get(origin):
+            noted[origin] = since._replace(requests=since.requests + seen.requests)
+        elif len(noted) < MOST:
+            noted[origin] = seen
 
 
 def _write(taken: dict[str, dict[str, _Seen]]) -> None:
@@ -80,11 +85,10 @@ def _write(taken: dict[str, dict[str, _Seen]]) -> None:
         cursor.executemany(_upsert(), [row for key in known for row in sorted(_rows(key, taken[key]))])
 
 
-def _rows(key: str, addresses: dict[str, _Seen]) -> Iterator[tuple[Any, ...]]:
-    for address, seen in addresses.items():
-        if address:
-            at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(seen.at, UTC))
-            yield key, networks.origin(address)[:43], seen.requests, at, tokens.redact(seen.agent)[:200]
+def _rows(key: str, noted: dict[str, _Seen]) -> Iterator[tuple[Any, ...]]:
+    for origin, seen in noted.items():
+        at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(seen.at, UTC))
+        yield key, origin, seen.requests, at, tokens.redact(seen.agent)[:200]
 
 
 def _upsert() -> str:

@@ -27,6 +27,7 @@ from .services import Issued, Overlap
 PAGE_SIZE = 20
 LATEST_EVENTS = 10
 LATEST_ORIGINS = 10
+MOST_ORIGINS = 100
 
 
 # Looking ----------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "chart": charts.chart(days),
         "today": list(days.values())[-1],
         "origins": origins[:LATEST_ORIGINS],
-        "origins_since": origins.filter(last_used_at__gte=rotated_at).count() if rotated_at else 0,
+        "origins_since": origins.filter(last_used_at__gte=rotated_at)[:MOST_ORIGINS].count() if rotated_at else 0,
         "usual_rate": settings.API_RATE_LIMIT,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
         "events": events[:LATEST_EVENTS],

@@ -52,11 +52,19 @@ def overview(request: AccountRequest) -> HttpResponse:
         "deployments": deployments.count(),
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
-        "attention": keys.needing_attention()[:MOST_ATTENTION] if request.actor.may(Permission.API_KEY_READ) else [],
+        "attention": _attention(request),
         "guide": guide,
         "api": request.build_absolute_uri("/v2"),
     }
     return render(request, "overview.html", context)
+
+
+def _attention(request: AccountRequest) -> list[APIKey]:
+    """The keys that need it most, for who may see keys."""
+    if not request.actor.may(Permission.API_KEY_READ):
+        return []
+    urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MOST_ATTENTION]
+    return [api_key for api_key in urgent if not api_key.is_settled][:MOST_ATTENTION]
 
 
 def _guide(request: AccountRequest) -> str:
@@ -75,7 +83,8 @@ def _next_step(request: AccountRequest, guide: str) -> HttpResponse:
         return HttpResponse(status=204)
     if guide:
         return render(request, "_guide.html", {"guide": guide, "api": request.build_absolute_uri("/v2")})
-    messages.success(request, "The first call has arrived.")
+    if request.actor.may(Permission.API_KEY_CHANGE):
+        messages.success(request, "The first call has arrived.")
     return HttpResponseClientRefresh()
 
 

@@ -126,7 +126,7 @@ def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: B
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", browser.as_(cast.user).get(overview(cast)).content.decode()))
 
     assert "Requests, 30 days 1,500 +50 % on the 30 days before" in page
-    assert "Failed 6.7 % 50 client errors, 50 over a limit" in page
+    assert "Failed 6.7 % 50 client errors, 50 over a limit, 0 server errors" in page
     assert "7777" not in page.replace(",", "")
 
 

@@ -1,5 +1,6 @@
 """What templates say again and again: an icon, a time, a form control."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html, linebreaks
+from django.utils.safestring import SafeString, mark_safe
 
 from .. import times
 from ..audit import Event
@@ -55,11 +56,11 @@ def until(when: datetime) -> SafeString:
     if minutes < 1:
         text = "within a minute"
     elif minutes < 59.5:
-        text = f"in {minutes:.0f} min"
+        text = f"in {minutes:.0f}\N{NO-BREAK SPACE}min"
     elif hours < 47.5:
-        text = f"in {hours:.0f} h"
+        text = f"in {hours:.0f}\N{NO-BREAK SPACE}h"
     else:
-        text = f"in {hours / 24:.0f} days"
+        text = f"in {hours / 24:.0f}\N{NO-BREAK SPACE}days"
     return _time(when, text)
 
 
@@ -74,7 +75,7 @@ def day(when: datetime) -> SafeString:
 
 def _time(when: datetime, text: str) -> SafeString:
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="seconds"), times.exactly(when), text
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="minutes"), times.exactly(when), text
     )
 
 
@@ -111,6 +112,17 @@ def is_first_refused(field: BoundField) -> bool:
 @register.filter
 def is_checkbox(field: BoundField) -> bool:
     return isinstance(field.field.widget, forms.CheckboxInput)
+
+
+@register.filter
+def paragraphs(text: str) -> SafeString:
+    """A text as HTML. A line that is an address becomes a link; a name that looks like one stays a name."""
+    lines = [_linked(escape(str(line))) for line in text.splitlines()]
+    return mark_safe(linebreaks("\n".join(lines)))  # noqa: S308  escaped line by line
+
+
+def _linked(line: str) -> str:
+    return f'<a href="{line}">{line}</a>' if re.fullmatch(r"https?://\S+", line) else line
 
 
 @register.filter

@@ -58,6 +58,7 @@ def look(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         _keep(response, Theme.COOKIE, form.cleaned_data["theme"])
         _keep(response, Shortcuts.COOKIE, "" if form.cleaned_data["shortcuts"] else Shortcuts.OFF)
+        messages.success(request, "Saved for this browser.")
     return response
 
 

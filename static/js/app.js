@@ -5,13 +5,18 @@ const status = document.getElementById("status");
 
 /** Say what happened, to those who see and to those who listen. */
 function tell(text, level = "success") {
-  const error = status.querySelector(".error");
-  if (error?.textContent === text) return; // It stands there still, and needn't be read out again.
   const toast = document.createElement("p");
   toast.className = `toast-x ${level}`;
   toast.textContent = text;
   status.replaceChildren(toast);
 }
+
+// A live region reads out what comes into it, not what stands in it when the page opens.
+const said = [...status.children];
+status.replaceChildren();
+setTimeout(() => status.append(...said), 150);
+
+status.addEventListener("click", (event) => event.target.closest(".error")?.remove());
 
 /* Times: the server writes them as this browser's clock has them --------------- */
 
@@ -51,8 +56,8 @@ addEventListener("pageshow", (event) => {
 
 /* The new key: it is shown once, so it doesn't go away by accident ----------- */
 
-function unstored() {
-  const form = document.querySelector("[data-reveal]");
+function unstored(where = document) {
+  const form = where.querySelector("[data-reveal]");
   return form && !form.checkValidity() ? form : null;
 }
 
@@ -87,12 +92,12 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
 });
 
-/* Single keys: what carries `aria-keyshortcuts` has the focus or is clicked ------ */
+/* Single keys: what carries `data-key` has the focus or is clicked ---------------- */
 
 document.addEventListener("keydown", (event) => {
-  if (!("shortcuts" in document.body.dataset) || dialog?.open) return;
+  if (!("shortcuts" in document.body.dataset) || dialog?.open || event.repeat) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
-  const target = document.querySelector(`[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
+  const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (!target) return;
   event.preventDefault();
   if (target.matches("input")) target.select();
@@ -108,13 +113,15 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.close();
   }
+  // What it points at may stand on this page, behind the dialog.
+  if (dialog?.open && event.target.closest("#dialog a[href*='#']")) dialog.close();
 });
 
 if (dialog) {
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id !== "dialog-content") return;
     // The reveal ends with Done alone; Escape would lose the key.
-    dialog.setAttribute("closedby", unstored() ? "none" : "closerequest");
+    dialog.setAttribute("closedby", unstored(dialog) ? "none" : "closerequest");
     if (dialog.open) return;
     // What lies outside an open dialog is hidden from screen readers, the status included: it moves along.
     dialog.append(status);
@@ -122,9 +129,9 @@ if (dialog) {
   });
 
   dialog.addEventListener("cancel", (event) => {
-    if (!unstored()) return;
+    if (!unstored(dialog)) return;
     event.preventDefault();
-    unstored().reportValidity();
+    unstored(dialog).reportValidity();
   });
 
   dialog.addEventListener("close", () => {
@@ -177,13 +184,23 @@ document.addEventListener("submit", async (event) => {
 
 /* Busy: what is about to be replaced says so ----------------------------------- */
 
-document.addEventListener("htmx:beforeRequest", (event) => event.detail.target.setAttribute("aria-busy", "true"));
+/** The guide asks by itself, again and again: nobody waits for that, and the next time it may succeed. */
+function asked(event) {
+  return event.detail.elt.id !== "guide";
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (asked(event)) event.detail.target.setAttribute("aria-busy", "true");
+});
 document.addEventListener("htmx:afterRequest", (event) => event.detail.target.removeAttribute("aria-busy"));
 
 /* What htmx could not do ----------------------------------------------------- */
 
 document.addEventListener("htmx:responseError", (event) => {
+  if (!asked(event)) return;
   const code = event.detail.xhr.status;
   tell(code === 403 ? "You may not do this, or the page is too old. Reload it." : `That didn't work (${code}). Reload the page.`, "error");
 });
-document.addEventListener("htmx:sendError", () => tell("The server can't be reached.", "error"));
+document.addEventListener("htmx:sendError", (event) => {
+  if (asked(event)) tell("The server can't be reached.", "error");
+});

@@ -1,5 +1,6 @@
 """Times are written in the reader's time zone; what goes to others is written in UTC."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import times
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Invitation
 from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -99,5 +100,18 @@ def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: B
         "/accounts/acme/settings/members/invite/", {"email": "new@example.com", "role": "user"}
     )
 
-    assert " UTC" in mail.outbox[0].body
-    assert f"{timezone.now() + timedelta(days=7):%H:}" in mail.outbox[0].body
+    ends = Invitation.objects.get().expires_at
+    assert f"{ends.day} {ends:%B %Y, %H:%M} UTC" in mail.outbox[0].body
+
+
+def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
+    browser.cookies["time_zone"] = "Asia/Tokyo"
+    new = "another one altogether"
+    browser.as_(cast.owner).post(
+        "/auth/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new}
+    )
+    told = re.search(r"When: (.*) UTC", mail.outbox[-1].body)
+
+    assert told is not None
+    when = datetime.strptime(told[1], "%d %B %Y, %H:%M").replace(tzinfo=UTC)
+    assert abs(timezone.now() - when) < timedelta(minutes=2)

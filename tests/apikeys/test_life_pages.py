@@ -130,7 +130,7 @@ def test_the_list_leads_to_the_page(cast: Cast, owner: Browser, api_key: APIKey)
 def test_the_chart_has_a_title_for_every_day_and_a_table_behind_it(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     use(api_key, succeeded=1200, client_errors=34)
     html = owner.get(page(cast, "key", api_key.id)).content.decode()
-    plot = re.findall(r'<svg class="chart-plot".*?</svg>\s*</div>', html, re.DOTALL)[0]
+    plot = re.findall(r'<svg width="100%".*?</svg>\s*</div>', html, re.DOTALL)[0]
 
     assert plot.count("<title>") == 30
     assert "1,234 requests, 34 failed</title>" in plot

@@ -209,7 +209,7 @@ def test_two_processes_at_once_send_nothing_twice(cast):
 def test_prune_lets_old_usage_and_notices_go(cast):
     key = factories.make_key(cast.account).api_key
     today = timezone.now().date()
-    for days in (0, 400, 401):
+    for days in (0, 729, 730):
         KeyUsage.objects.create(api_key=key, day=today - timedelta(days=days))
         key.origins.create(origin=f"203.0.113.{days % 256}", last_used_at=timezone.now() - timedelta(days=days))
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
@@ -219,3 +219,12 @@ def test_prune_lets_old_usage_and_notices_go(cast):
     assert key.origins.count() == 1
     assert not Notice.objects.exists()
     assert APIKey.objects.count() == 1
+
+
+def test_prune_keeps_the_latest_origins_of_a_key_that_is_used_from_very_many(cast, monkeypatch):
+    monkeypatch.setattr("apikeys.pruning.MOST_ORIGINS", 3)
+    key = factories.make_key(cast.account).api_key
+    for hours in range(5):
+        key.origins.create(origin=f"203.0.113.{hours}", last_used_at=timezone.now() - timedelta(hours=hours))
+    call_command("prune", stdout=io.StringIO())
+    assert [origin.origin for origin in key.origins.all()] == [f"203.0.113.{hours}" for hours in range(3)]

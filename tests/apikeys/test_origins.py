@@ -51,7 +51,7 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast)
     usage.flush()
     origins.flush()
     assert KeyUsage.objects.get().requests == 50
-    assert len(listed(issued.api_key)) == origins.MOST_ADDRESSES
+    assert len(listed(issued.api_key)) == origins.MOST
 
 
 def test_an_origin_keeps_its_latest_agent_whichever_is_written_last(cast):

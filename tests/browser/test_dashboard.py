@@ -1,6 +1,5 @@
 """What makes the dashboard quick: keys, a guide that follows along, times of one's own clock, signs of being busy."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -51,6 +50,7 @@ def test_shortcuts_can_be_switched_off(visit: Visit) -> None:
     visitor.goto("/profile/")
     page.get_by_label("Keyboard shortcuts", exact=True).and_(page.get_by_role("checkbox")).uncheck()
     page.get_by_role("button", name="Save look").click()
+    expect(page.get_by_role("status")).to_contain_text("Saved for this browser.")
     page.keyboard.press("?")
     page.wait_for_timeout(300)
 
@@ -88,15 +88,14 @@ def test_a_slow_answer_shows_that_something_is_under_way(visit: Visit, cast: Cas
     page = visitor.page
     visitor.goto(KEYS)
 
-    def slowly(route: Route) -> None:
-        time.sleep(1)
-        route.continue_()
-
-    page.route("**/api-keys/?q=*", slowly)
+    held: list[Route] = []
+    page.route("**/api-keys/?q=*", lambda route: held.append(route))
     page.get_by_role("searchbox").fill("nothing")
 
     expect(page.locator("#keys")).to_have_attribute("aria-busy", "true")
     assert page.evaluate("getComputedStyle(document.body, '::before').animationName") == "busy"
+    expect(page.locator("#keys .sheet")).to_have_css("opacity", "0.55")
+    held[0].continue_()
     expect(page.get_by_text("No key fits.")).to_be_visible()
     expect(page.locator("#keys")).not_to_have_attribute("aria-busy", "true")
 
@@ -121,7 +120,12 @@ def test_the_back_button_shows_the_list_as_it_was(path: str, visit: Visit, cast:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     visitor.goto(KEYS)
-    visitor.goto(KEYS + path)
+    if path.startswith("?q"):
+        page.get_by_role("searchbox").fill("nothing")
+    else:
+        page.get_by_role("link", name="Disabled" if "state" in path else "Key", exact=True).click()
+    page.wait_for_url(f"**{KEYS}?*{path[1:]}*")
+    expect(page.locator("#keys")).not_to_have_attribute("aria-busy", "true")
     before = page.get_by_role("main").inner_text()
     page.get_by_role("link", name="Overview").click()
     page.wait_for_url("**/accounts/acme/")
@@ -152,10 +156,12 @@ def test_a_key_is_made_copied_and_revoked_by_keyboard_alone(visit: Visit, site: 
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/accounts/acme/")
-    for link in ("Settings", "Account Settings", "API Keys", "New API Key"):
+    for link in ("Settings", "Account Settings", "API Keys"):
         press_until(page, link)
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(500)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+    press_until(page, "New API Key")
+    page.keyboard.press("Enter")
     expect(page.get_by_label("API Key Name", exact=True)).to_be_focused()
     page.keyboard.type("By hand")
     page.keyboard.press("Tab")
