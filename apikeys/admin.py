@@ -1,5 +1,6 @@
 """Django admin for operators: keys, shown by their masks, and what they did."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -39,6 +40,12 @@ class SettingsForm(forms.ModelForm):
 
     def clean_allowed_networks(self) -> list[str]:
         return terms.network_list(self.cleaned_data["allowed_networks"] or [])
+
+    def clean_expires_at(self) -> datetime | None:
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if "expires_at" in self.changed_data:
+            terms.expiry(expires_at, latest=terms.latest_expiry(self.instance.account.max_key_lifetime_days))
+        return expires_at
 
 
 @admin.register(APIKey)

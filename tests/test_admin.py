@@ -361,6 +361,12 @@ def test_settings_that_can_not_be_are_refused_at_the_field(
     assert list(changes) == list(answer.context["adminform"].errors)
 
 
+def test_an_end_that_has_passed_is_refused_at_the_field(desk: Browser, key: factories.Issued) -> None:
+    past = _settings(key, expires_at_0="2020-01-01", expires_at_1="00:00:00")
+    answer = desk.post(_url(key.api_key, "change"), past)
+    assert answer.context["adminform"].errors == {"expires_at": ["This is in the past."]}
+
+
 def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: factories.Issued) -> None:
     assert desk.get(_url(APIKey, "add")).status_code == 403
     assert desk.post(_url(key.api_key, "delete"), {"post": "yes"}).status_code == 403
