@@ -162,6 +162,11 @@ class APIKey(models.Model):
         return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
 
     @property
+    def used_since_rotation(self) -> bool:
+        """Of a rotated key."""
+        return self.rotated_at is not None and self.last_used_at is not None and self.last_used_at >= self.rotated_at
+
+    @property
     def quiet_from(self) -> datetime:
         """When a rotated key that nothing uses any more has been quiet for long enough to go."""
         assert self.rotated_at is not None
@@ -178,9 +183,7 @@ class APIKey(models.Model):
         """Of a rotated key."""
         if self.quiet_from <= timezone.now():
             return Retirement.SAFE
-        assert self.rotated_at is not None
-        used_since = self.last_used_at is not None and self.last_used_at >= self.rotated_at
-        return Retirement.IN_USE if used_since else Retirement.TOO_EARLY
+        return Retirement.IN_USE if self.used_since_rotation else Retirement.TOO_EARLY
 
     @property
     def state(self) -> State:

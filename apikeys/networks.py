@@ -63,6 +63,7 @@ def _is_inside(inner: Network, outer: Network) -> bool:
     return False
 
 
+@lru_cache(maxsize=4096)
 def origin(address: str) -> str:
     """Where a request comes from: an IPv4 address, or the /64 of an IPv6 one, which is one household."""
     try:

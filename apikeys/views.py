@@ -69,6 +69,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "today": list(days.values())[-1],
         "origins": origins[:LATEST_ORIGINS],
         "origins_since": origins.filter(last_used_at__gte=rotated_at)[:MOST_ORIGINS].count() if rotated_at else 0,
+        "most_origins": MOST_ORIGINS,
         "usual_rate": settings.API_RATE_LIMIT,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
         "events": events[:LATEST_EVENTS],

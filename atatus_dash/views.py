@@ -53,6 +53,7 @@ def overview(request: AccountRequest) -> HttpResponse:
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
         "attention": _attention(request),
+        "most_attention": MOST_ATTENTION,
         "guide": guide,
         "api": request.build_absolute_uri("/v2"),
     }

@@ -1,15 +1,18 @@
 """Home, Overview, and the pages that tell what went wrong."""
 
+import io
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import policy
+from accounts.middleware import SEEN
 from accounts.models import Membership
 from accounts.policy import Role
 from apikeys import services
@@ -156,6 +159,50 @@ def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser:
 
     assert [key.name for key in response.context["attention"]] == ["exposed", "busy", "soon", "unused"]
     assert "was rotated and was used since" in response.content.decode()
+
+
+def test_a_rotated_key_that_is_safe_to_retire_needs_no_attention(cast: Cast, browser: Browser) -> None:
+    api_key = factories.make_key(cast.account, "Rotated").api_key
+    services.rotate(actor=policy.system(cast.account.ref), api_key=api_key, overlap=Overlap.HOUR)
+
+    def attention(minutes: int) -> list[str]:
+        now = timezone.now()
+        APIKey.objects.filter(pk=api_key.pk).update(
+            rotated_at=now - timedelta(minutes=30),
+            expires_at=now + timedelta(minutes=30),
+            last_used_at=now - timedelta(minutes=minutes),
+        )
+        return [key.name for key in browser.as_(cast.admin).get(overview(cast)).context["attention"]]
+
+    assert attention(14) == ["Rotated"]
+    assert attention(16) == []
+
+
+def test_a_year_is_compared_with_the_whole_year_before(cast: Cast, browser: Browser) -> None:
+    api_key = factories.make_key(cast.account).api_key
+    for days_ago in (0, 363, 364, 727):
+        use(api_key, days_ago, succeeded=100)
+    call_command("prune", stdout=io.StringIO())
+    response = browser.as_(cast.user).get(overview(cast), {"days": "365"})
+
+    assert response.context["growth"] == 0
+    assert "As many as the year before" in response.content.decode()
+
+
+def test_the_guide_tells_no_call_to_who_may_make_no_keys(cast: Cast, browser: Browser) -> None:
+    answer = browser.as_(cast.user).get(overview(cast), {"guide": "call"}, headers={"HX-Request": "true"})
+
+    assert answer.headers["HX-Refresh"] == "true"
+    assert "The first call" not in browser.get(overview(cast)).content.decode()
+
+
+def test_a_page_that_asks_by_itself_does_not_count_as_seen(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.owner)
+    by_itself = {"HX-Request": "true", "HX-Trigger": "guide"}
+    browser.get(overview(cast), {"guide": "key"}, headers=by_itself)
+    assert SEEN not in browser.session
+    browser.get(overview(cast))
+    assert SEEN in browser.session
 
 
 def test_keys_that_need_attention_are_for_those_who_may_see_keys(cast: Cast, browser: Browser) -> None:
