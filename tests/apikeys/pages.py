@@ -1,0 +1,52 @@
+"""What the tests of keys' pages share: addresses, a page's text, what the edit form sends."""
+
+import re
+from datetime import timedelta
+from html import unescape
+
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import policy
+from apikeys.models import APIKey, KeyUsage
+from tests.conftest import Browser, Cast
+
+HTMX = {"HX-Request": "true"}
+
+
+def page(cast: Cast, name: str, *more: str) -> str:
+    return reverse(f"apikeys:{name}", args=[cast.account.slug, *more])
+
+
+def words(html: str) -> str:
+    """A page's text, on one line."""
+    inline = re.sub(r"</?(?:a|b|code|span|time)\b[^>]*>", "", html)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", inline)))
+
+
+def read(browser: Browser, url: str) -> str:
+    return words(browser.get(url).content.decode())
+
+
+def settings(**fields: str) -> dict[str, str]:
+    """What the edit form sends when nothing was touched. None leaves a field out."""
+    sent = {
+        "name": "Deploys",
+        "permission": "read",
+        "description": "",
+        "expiry": "keep",
+        "allowed_networks": "",
+        "rate_limit": "",
+        "accepts_query": "on",
+        "accepts_body": "on",
+    }
+    return {name: value for name, value in {**sent, **fields}.items() if value is not None}
+
+
+def operator(cast: Cast) -> policy.Actor:
+    return policy.system(cast.account.ref)
+
+
+def use(api_key: APIKey, days_ago: int = 0, **counts: int) -> None:
+    counts = {"requests": sum(counts.values()), **counts}
+    KeyUsage.objects.create(api_key=api_key, day=timezone.now().date() - timedelta(days=days_ago), **counts)

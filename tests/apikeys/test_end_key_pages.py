@@ -1,0 +1,115 @@
+"""The pages that disable and enable a key, and end one or several."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import AuditEvent
+from apikeys import services
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Browser, Cast, Program
+from tests.factories import PASSWORD
+
+from .pages import HTMX, operator, page, read, words
+
+
+def test_a_disabled_key_is_refused_until_it_is_enabled(cast: Cast, owner: Browser) -> None:
+    issued = factories.make_key(cast.account, "Deploys")
+    asked = read(owner, page(cast, "disable_key", issued.api_key.id))
+    disabled = owner.post(page(cast, "disable_key", issued.api_key.id), follow=True)
+    refused = Program(issued.secret).get("/v2").status_code
+    enabled = owner.post(page(cast, "enable_key", issued.api_key.id), follow=True)
+
+    assert "Disable Deploys?" in asked
+    assert "Deploys is disabled" in words(disabled.content.decode())
+    assert refused == 401
+    assert "Deploys works again." in words(enabled.content.decode())
+    assert Program(issued.secret).get("/v2").status_code == 200
+
+
+def test_looking_disables_and_enables_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+    owner.get(page(cast, "disable_key", api_key.id))
+    owner.get(page(cast, "enable_key", api_key.id))
+
+    assert not AuditEvent.objects.filter(event__in=["api_key.disabled", "api_key.enabled"]).exists()
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_ticked_keys_are_named_with_their_last_use_before_they_end(
+    headers: dict[str, str], cast: Cast, owner: Browser
+) -> None:
+    keys = [factories.make_key(cast.account, name).api_key for name in ("alpha", "beta", "gamma")]
+    ticked = {"id": [key.id for key in keys[:2]]}
+    text = words(owner.get(page(cast, "revoke_keys"), ticked, headers=headers).content.decode())
+
+    assert "Revoke 2 keys?" in text
+    assert re.search(rf"alpha {re.escape(keys[0].mask)} Never used beta", text)
+    assert "gamma" not in text
+    assert not APIKey.objects.exclude(revoked_at=None).exists()
+
+
+def test_ticked_keys_end_together(cast: Cast, owner: Browser) -> None:
+    issued = [factories.make_key(cast.account, name) for name in ("alpha", "beta", "gamma")]
+    response = owner.post(page(cast, "revoke_keys"), {"id": [one.api_key.id for one in issued[:2]]}, follow=True)
+
+    assert "2 keys are revoked." in words(response.content.decode())
+    assert [Program(one.secret).get("/v2").status_code for one in issued] == [401, 401, 200]
+    assert AuditEvent.objects.filter(event="api_key.revoked").count() == 2
+
+
+def test_another_accounts_keys_and_revoked_ones_are_left_out(cast: Cast, owner: Browser) -> None:
+    theirs = factories.make_key(cast.elsewhere).api_key
+    gone = factories.make_key(cast.account, revoked_at=timezone.now() - timedelta(days=1)).api_key
+    owner.post(page(cast, "revoke_keys"), {"id": [theirs.id, gone.id]})
+
+    assert "No key is ticked" in read(owner, f"{page(cast, 'revoke_keys')}?id={theirs.id}&id={gone.id}")
+    assert APIKey.objects.get(pk=theirs.pk).revoked_at is None
+    assert not AuditEvent.objects.filter(event="api_key.revoked").exists()
+
+
+def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
+    namesake = factories.make_key(cast.account, api_key.id).api_key
+    services.revoke(actor=operator(cast), api_key=namesake)
+
+    assert "api_key.revoked" not in [
+        event.event for event in owner.get(page(cast, "key", api_key.id)).context["events"]
+    ]
+
+
+def test_what_can_be_no_id_names_no_key(cast: Cast, owner: Browser) -> None:
+    """PostgreSQL raises an error for it."""
+    assert owner.get(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 200
+    assert owner.post(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 302
+
+
+def test_after_the_password_the_same_keys_are_ticked(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
+    asked = signed_in.get(page(cast, "revoke_keys"), {"id": api_key.id})
+
+    assert asked.headers["Location"].endswith(f"revoke%2F%3Fid%3D{api_key.id}")
+
+
+def test_every_weighty_page_asks_for_the_password_again(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
+    for url in (page(cast, "rotate_key", api_key.id), page(cast, "revoke_keys"), page(cast, "import_keys")):
+        for method in ("get", "post"):
+            response = getattr(signed_in, method)(url)
+
+            assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
+
+
+def test_however_much_was_typed_it_comes_back_after_the_password_once_and_in_no_address(
+    cast: Cast, signed_in: Browser
+) -> None:
+    lines = "name,permission,digest\n" + f"Nächtlich,read,{'0' * 64}\n" * 500
+    asked = signed_in.post(page(cast, "import_keys"), {"text": lines})
+    back = page(cast, "import_keys")
+    again = signed_in.post(reverse("account_reauthenticate"), {"password": PASSWORD, "next": back}, follow=True)
+
+    assert len(asked.headers["Location"]) < 200
+    assert again.context["form"]["text"].value() == lines
+    assert signed_in.get(back).context["form"]["text"].value() is None

@@ -1,0 +1,70 @@
+"""The page that imports keys made elsewhere."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from apikeys.models import APIKey
+from tests.conftest import Browser, Cast, Program
+
+from .pages import page, read, words
+
+SECRET = "legacy-key-0123456789abcdef"
+LINES = f"name,permission,digest,mask,expiry\nNightly,read,{hashlib.sha256(SECRET.encode()).hexdigest()},old_…cdef,\n"
+
+
+@pytest.mark.parametrize("sent", [{"text": LINES}, {"file": SimpleUploadedFile("keys.csv", LINES.encode())}])
+def test_an_imported_key_opens_the_api_as_it_did_before(sent: dict[str, Any], cast: Cast, owner: Browser) -> None:
+    if "file" in sent:
+        sent["file"].seek(0)
+    response = owner.post(page(cast, "import_keys"), sent, follow=True)
+
+    assert "1 key is imported." in words(response.content.decode())
+    assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Nightly"
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ({}, "Choose a file or paste its lines, one of both."),
+        ({"text": LINES, "file": LINES.encode()}, "Choose a file or paste its lines, one of both."),
+        ({"text": "a,b\n1,2\n"}, "The first line has to name the columns"),
+        ({"text": LINES + "Other,admin,xyz,,\n"}, "Line 3: The permission is one of read, write, read_write."),
+        ({"file": b"\xff\xfe"}, "The file is not UTF-8 text."),
+    ],
+)
+def test_a_file_that_is_refused_is_told_by_line(
+    sent: dict[str, Any], sentence: str, cast: Cast, owner: Browser
+) -> None:
+    if "file" in sent:
+        sent = {**sent, "file": SimpleUploadedFile("keys.csv", sent["file"])}
+    response = owner.post(page(cast, "import_keys"), sent)
+
+    assert response.status_code == 422
+    assert sentence in words(response.content.decode())
+    assert not APIKey.objects.exists()
+
+
+def test_a_digest_that_is_here_already_is_told_by_line(cast: Cast, owner: Browser) -> None:
+    owner.post(page(cast, "import_keys"), {"text": LINES})
+    response = owner.post(page(cast, "import_keys"), {"text": LINES})
+
+    assert response.status_code == 422
+    assert "Line 2: This key is here already." in words(response.content.decode())
+
+
+def test_only_so_many_wrong_lines_are_told(cast: Cast, owner: Browser) -> None:
+    text = words(owner.post(page(cast, "import_keys"), {"text": LINES + "x,y,z,,\n" * 100}).content.decode())
+
+    assert text.count("The digest is a SHA-256") == 20
+    assert "And 80 lines more." in text
+
+
+def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:
+    admins = Browser().as_(cast.admin)
+
+    assert "Import" in read(owner, page(cast, "keys"))
+    assert "Import" not in read(admins, page(cast, "keys"))
+    assert "This item is for the Owner only." in read(admins, page(cast, "import_keys"))
