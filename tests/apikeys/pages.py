@@ -1,20 +1,22 @@
-"""What the tests of keys' pages share: addresses, a page's text, what the edit form sends."""
+"""What the tests of keys' pages share: addresses, what forms send, a page's text and the secret in it."""
 
 import re
 from datetime import timedelta
 from html import unescape
+from typing import Any
 
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import policy
+from accounts import ids, policy
+from apikeys import tokens
 from apikeys.models import APIKey, KeyUsage
 from tests.conftest import Browser, Cast
 
 HTMX = {"HX-Request": "true"}
 
 
-def page(cast: Cast, name: str, *more: str) -> str:
+def page(cast: Cast, name: str = "keys", *more: str) -> str:
     return reverse(f"apikeys:{name}", args=[cast.account.slug, *more])
 
 
@@ -50,3 +52,13 @@ def operator(cast: Cast) -> policy.Actor:
 def use(api_key: APIKey, days_ago: int = 0, **counts: int) -> None:
     counts = {"requests": sum(counts.values()), **counts}
     KeyUsage.objects.create(api_key=api_key, day=timezone.now().date() - timedelta(days=days_ago), **counts)
+
+
+def form(**fields: str) -> dict[str, str]:
+    return {"name": "Deploys", "permission": "write", "id": ids.new_key_id(), **fields}
+
+
+def secret_in(response: Any) -> str:
+    found = re.search(tokens.SCANNER_PATTERN, response.content.decode())
+    assert found
+    return found.group()

@@ -113,3 +113,33 @@ def test_however_much_was_typed_it_comes_back_after_the_password_once_and_in_no_
     assert len(asked.headers["Location"]) < 200
     assert again.context["form"]["text"].value() == lines
     assert signed_in.get(back).context["form"]["text"].value() is None
+
+
+def test_revoking_asks_with_the_name_the_mask_and_the_last_use(cast: Cast, owner: Browser) -> None:
+    api_key = factories.make_key(cast.account, "Deploys").api_key
+    html = owner.get(page(cast, "revoke_key", api_key.id)).content.decode()
+
+    api_key.refresh_from_db()
+    assert "Revoke Deploys?" in html
+    assert api_key.mask in html
+    assert "Never used" in html
+    assert "can't be undone" in html
+    assert api_key.revoked_at is None
+
+
+def test_a_revoked_key_is_refused_on_the_next_request(cast: Cast, owner: Browser) -> None:
+    issued = factories.make_key(cast.account, "Deploys")
+    before = Program(issued.secret).get("/v2").status_code
+    response = owner.post(page(cast, "revoke_key", issued.api_key.id), follow=True)
+    after = Program(issued.secret).get("/v2")
+
+    assert before == 200
+    assert "Deploys is revoked." in response.content.decode()
+    assert (after.status_code, after.json()) == (401, {"Message": "API key has been revoked!"})
+
+
+def test_a_revoked_key_offers_no_second_revoking(cast: Cast, owner: Browser) -> None:
+    api_key = factories.make_key(cast.account, revoked_at=timezone.now()).api_key
+
+    assert ">Revoke</button>" not in owner.get(page(cast, "revoke_key", api_key.id)).content.decode()
+    assert page(cast, "revoke_key", api_key.id) not in owner.get(page(cast)).content.decode()

@@ -1,0 +1,23 @@
+"""What the tests of people share: who is who in an account, and what was recorded."""
+
+from accounts import policy, services
+from accounts.models import AuditEvent, Membership
+from accounts.policy import Actor, ActorKind, Role
+
+
+def membership(user, account):
+    return Membership.objects.get(user=user, account=account)
+
+
+def actor_of(user, account):
+    member = membership(user, account)
+    role = Role(member.role)
+    return Actor(ActorKind.PERSON, str(user.pk), user.email, account.ref, policy.GRANTS[role], role)
+
+
+def accept(sent, user):
+    return services.accept_invitation(token=sent.token, user=user, address="203.0.113.7", request_id="req-1")
+
+
+def events():
+    return list(AuditEvent.objects.order_by("at").values_list("event", flat=True))

@@ -1,0 +1,206 @@
+"""Inviting people, and how they come in."""
+
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.utils import timezone
+
+from accounts import services
+from accounts.errors import (
+    AlreadyExists,
+    Invalid,
+    InvalidState,
+    NotFound,
+    NotPermitted,
+    TooManyRequests,
+    Unavailable,
+)
+from accounts.models import Account, AuditEvent, Invitation, User
+from accounts.policy import Role
+from tests import factories
+
+from .people import accept, actor_of, events, membership
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
+    sent = factories.make_invitation(cast.account, "New@Example.com", Role.ADMIN)
+    message = mail.outbox[-1]
+    assert message.to == ["new@example.com"]
+    assert message.subject == "Join Acme"
+    assert sent.token in message.body
+    assert sent.token in message.alternatives[0][0]
+    assert sent.token not in str(Invitation.objects.values().get())
+    assert "member.invited" in events()
+
+
+def test_a_name_is_no_markup_in_a_mail(cast):
+    Account.objects.update(name="<a href='https://elsewhere.example'>Acme & Co</a>")
+    cast.account.refresh_from_db()
+    factories.make_invitation(cast.account)
+    html = mail.outbox[-1].alternatives[0][0]
+    assert "<a href='" not in html
+    assert "Acme &amp; Co&lt;/a&gt;" in html
+    assert html.count("<a href=") == 1
+
+
+def test_accepting_makes_a_member_with_the_role(cast):
+    sent = factories.make_invitation(cast.account, "new@example.com", Role.ADMIN)
+    user = factories.make_user("new@example.com")
+    assert accept(sent, user).role == Role.ADMIN
+    assert AuditEvent.objects.get(event="member.joined").actor_label == "new@example.com"
+
+
+def test_a_newcomer_joins_without_a_second_mail(cast):
+    sent = factories.make_invitation(cast.account)
+    user = services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+    assert membership(user, cast.account).role == Role.USER
+    assert user.emailaddress_set.get().verified
+    with pytest.raises(AlreadyExists):
+        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+
+
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
+    sent = factories.make_invitation(cast.account)
+    factories.make_user("new@example.com")
+    with mock.patch("accounts.services.members.is_known", return_value=False), pytest.raises(AlreadyExists):
+        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+    assert Invitation.objects.get().accepted_at is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"accepted_at": timezone.now()}, "used already"),
+        ({"withdrawn_at": timezone.now()}, "withdrawn"),
+        ({"expires_at": timezone.now() - timedelta(seconds=1)}, "expired"),
+    ],
+)
+def test_a_link_that_no_longer_works_says_why(cast, fields, problem):
+    sent = factories.make_invitation(cast.account, **fields)
+    with pytest.raises(InvalidState, match=problem):
+        accept(sent, factories.make_user("new@example.com"))
+    User.objects.filter(email="new@example.com").delete()
+    with pytest.raises(InvalidState, match=problem):
+        services.join(token=sent.token, name="", password="x" * 12, address=None, request_id="")
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+def test_a_link_works_once(cast):
+    sent, user = factories.make_invitation(cast.account), factories.make_user("new@example.com")
+    accept(sent, user)
+    with pytest.raises(InvalidState, match="used already"):
+        accept(sent, user)
+
+
+def test_a_link_is_for_the_person_it_was_sent_to(cast):
+    with pytest.raises(NotPermitted, match=r"for new@example\.com"):
+        accept(factories.make_invitation(cast.account), cast.stranger)
+
+
+def test_a_token_that_nobody_made_is_not_there(cast):
+    with pytest.raises(NotFound):
+        services.accept_invitation(token="x" * 43, user=cast.stranger, address=None, request_id="")
+
+
+def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast):
+    first = factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
+    tokens = []
+    services.resend_invitation(
+        actor=actor_of(cast.owner, cast.account), invitation=first.invitation, link=lambda t: tokens.append(t) or t
+    )
+    user = factories.make_user("new@example.com")
+    with pytest.raises(NotFound):
+        accept(first, user)
+    services.accept_invitation(token=tokens[0], user=user, address=None, request_id="")
+
+
+def test_nobodys_mailbox_is_flooded_with_invitations(cast):
+    sent = factories.make_invitation(cast.account)
+    actor = actor_of(cast.owner, cast.account)
+    for _ in range(9):
+        services.resend_invitation(actor=actor, invitation=sent.invitation, link=str)
+    with pytest.raises(TooManyRequests):
+        services.resend_invitation(actor=actor, invitation=sent.invitation, link=str)
+    services.withdraw_invitation(actor=actor, invitation=sent.invitation)
+    with pytest.raises(TooManyRequests):
+        factories.make_invitation(cast.account)
+    factories.make_invitation(cast.account, "other@example.com")
+    factories.make_invitation(cast.elsewhere)
+
+
+def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
+    monkeypatch.setattr("accounts.services.members.MOST_TO_ALL", 2)
+    for name in ("a", "b"):
+        factories.make_invitation(cast.account, f"{name}@example.com")
+    with pytest.raises(TooManyRequests):
+        factories.make_invitation(cast.account, "c@example.com")
+
+
+def test_members_and_invited_people_are_not_invited_twice(cast):
+    factories.make_invitation(cast.account)
+    for email in ("new@example.com", "NEW@example.com", "user@example.com"):
+        with pytest.raises(AlreadyExists):
+            factories.make_invitation(cast.account, email)
+    factories.make_invitation(cast.elsewhere)
+
+
+IMPOSSIBLE = [f"a@{'ä' * 60}.com", "a@xn--ä.com", f"a@{'.'.join(['İ' * 40] * 6)}"]
+
+
+@pytest.mark.parametrize("address", IMPOSSIBLE)
+def test_nobody_is_invited_where_no_mail_can_be_sent(address, cast):
+    with pytest.raises(Invalid) as refused:
+        factories.make_invitation(cast.account, address)
+    assert list(refused.value.errors) == ["email"]
+    assert not Invitation.objects.exists()
+
+
+def test_an_expired_invitation_makes_way_for_a_new_one(cast):
+    factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
+    factories.make_invitation(cast.account)
+    assert Invitation.objects.open().count() == 1
+
+
+def test_a_mail_that_fails_leaves_an_invitation_to_send_again(cast):
+    with mock.patch("accounts.mail.send", side_effect=ConnectionRefusedError), pytest.raises(Unavailable):
+        factories.make_invitation(cast.account)
+    assert Invitation.objects.get().state == Invitation.State.PENDING
+
+
+def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast):
+    EmailAddress.objects.create(user=cast.user, email="second@example.com", verified=True)
+    accept(factories.make_invitation(cast.account, "second@example.com", Role.ADMIN), cast.user)
+    assert membership(cast.user, cast.account).role == Role.USER
+    assert "member.joined" not in events()
+
+
+def test_everybody_hears_that_their_account_is_closed(cast, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    assert {message.to[0] for message in mail.outbox} == {"owner@example.com", "admin@example.com", "user@example.com"}
+
+
+def test_nobody_joins_a_closed_account(cast):
+    sent = factories.make_invitation(cast.account, cast.stranger.email)
+    services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    with pytest.raises(InvalidState, match="closed"):
+        accept(sent, cast.stranger)
+
+
+def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast):
+    owner = actor_of(cast.owner, cast.account)
+    invitation = factories.make_invitation(cast.account).invitation
+    services.change_invitation(actor=owner, invitation=invitation, role=Role.ADMIN)
+    services.withdraw_invitation(actor=owner, invitation=invitation)
+    for attempt in (
+        lambda: services.withdraw_invitation(actor=owner, invitation=invitation),
+        lambda: services.change_invitation(actor=owner, invitation=invitation, role=Role.USER),
+        lambda: services.resend_invitation(actor=owner, invitation=invitation, link=str),
+    ):
+        with pytest.raises(InvalidState):
+            attempt()

@@ -1,0 +1,109 @@
+"""An account that is offered, taken, closed and taken back."""
+
+import pytest
+from django.utils import timezone
+
+from accounts import services
+from accounts.errors import (
+    Invalid,
+    InvalidState,
+    NotPermitted,
+)
+from accounts.models import Account, AuditEvent
+from accounts.policy import Role
+
+from .people import actor_of, events, membership
+
+pytestmark = pytest.mark.django_db
+
+
+def test_ownership_passes_when_the_offer_is_accepted(cast):
+    services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    assert membership(cast.owner, cast.account).role == Role.OWNER
+    services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    assert membership(cast.admin, cast.account).role == Role.OWNER
+    assert membership(cast.owner, cast.account).role == Role.ADMIN
+    with pytest.raises(NotPermitted):
+        services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    assert [name for name in events() if name.startswith("ownership")] == ["ownership.offered", "ownership.taken"]
+
+
+def test_only_the_person_it_is_offered_to_accepts(cast):
+    services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    with pytest.raises(NotPermitted):
+        services.accept_ownership(actor=actor_of(cast.user, cast.account))
+    with pytest.raises(NotPermitted):
+        services.withdraw_ownership(actor=actor_of(cast.user, cast.account))
+
+
+@pytest.mark.parametrize("who", ["owner", "admin"])
+def test_an_offer_is_withdrawn_or_declined(cast, who):
+    owner, admin = actor_of(cast.owner, cast.account), actor_of(cast.admin, cast.account)
+    services.offer_ownership(actor=owner, membership=membership(cast.admin, cast.account))
+    services.withdraw_ownership(actor=owner if who == "owner" else admin)
+    with pytest.raises(NotPermitted):
+        services.accept_ownership(actor=admin)
+    with pytest.raises(InvalidState):
+        services.withdraw_ownership(actor=owner)
+
+
+def test_an_offer_goes_with_whom_it_was_made_to(cast):
+    owner = actor_of(cast.owner, cast.account)
+    services.offer_ownership(actor=owner, membership=membership(cast.admin, cast.account))
+    services.remove_member(actor=owner, membership=membership(cast.admin, cast.account))
+    cast.account.refresh_from_db()
+    assert cast.account.offered_to is None
+
+
+def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast):
+    """Their request came in while they were the Owner, and had to wait for the one that accepted."""
+    was_owner = actor_of(cast.owner, cast.account)
+    services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
+    services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    with pytest.raises(NotPermitted, match="Your role in this account has changed"):
+        services.offer_ownership(actor=was_owner, membership=membership(cast.user, cast.account))
+    with pytest.raises(NotPermitted):
+        services.close_account(actor=was_owner, name="Acme")
+
+
+def test_who_was_removed_while_they_waited_changes_nothing(cast):
+    was_admin = actor_of(cast.admin, cast.account)
+    services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    with pytest.raises(NotPermitted):
+        services.invite(actor=was_admin, email="new@example.com", role=Role.ADMIN, link=str)
+    with pytest.raises(NotPermitted):
+        services.leave(actor=was_admin)
+
+
+def test_an_admin_offers_nothing(cast):
+    with pytest.raises(NotPermitted):
+        services.offer_ownership(
+            actor=actor_of(cast.admin, cast.account), membership=membership(cast.user, cast.account)
+        )
+
+
+# Closing ----------------------------------------------------------------------------------------
+
+
+def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast, program):
+    owner = actor_of(cast.owner, cast.account)
+    with pytest.raises(Invalid):
+        services.close_account(actor=owner, name="acme")
+    services.close_account(actor=owner, name="Acme")
+    assert program.get("/v2").json() == {"Message": "API key has been revoked!"}
+    with pytest.raises(InvalidState):
+        services.close_account(actor=owner, name="Acme")
+    services.reopen_account(actor=owner)
+    assert program.get("/v2").status_code == 200
+
+
+def test_a_closed_account_goes_with_all_its_data_after_the_grace_period(cast, program):
+    program.send("post", "/v2/projects", {"name": "web"})
+    services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
+    assert services.prune_closed() == 0
+    Account.objects.filter(pk=cast.account.pk).update(closed_at=timezone.now() - services.GRACE_PERIOD)
+    assert services.prune_closed() == 1
+    assert not Account.objects.filter(pk=cast.account.pk).exists()
+    assert not AuditEvent.objects.filter(account_id=cast.account.pk).exists()
+    assert AuditEvent.objects.filter(account=cast.elsewhere).exists()
+    assert services.prune_closed() == 0

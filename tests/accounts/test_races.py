@@ -1,0 +1,100 @@
+"""What happens at once leaves one Owner and nobody twice."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.utils import timezone
+
+from accounts import services
+from accounts.access import actor_for
+from accounts.errors import (
+    AlreadyExists,
+    DomainError,
+)
+from accounts.models import Invitation, Membership, User
+from accounts.policy import Role
+from tests import factories
+
+from .people import accept, actor_of, membership
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast):
+    """Two Admins and an Owner transfer, remove, leave and accept at once, fifty times."""
+    other = factories.make_member(cast.account, Role.ADMIN, "other@example.com")
+    people = [cast.owner, cast.admin, other]
+
+    def act(start, newcomer, sent, user):
+        start.wait()
+        try:
+            actor = actor_of(user, cast.account)
+            random.choice(
+                [
+                    lambda: services.offer_ownership(actor=actor, membership=pick(cast.account)),
+                    lambda: services.accept_ownership(actor=actor),
+                    lambda: services.remove_member(actor=actor, membership=pick(cast.account)),
+                    lambda: services.leave(actor=actor),
+                    lambda: services.change_role(actor=actor, membership=pick(cast.account), role=Role.ADMIN),
+                    lambda: accept(sent, newcomer),
+                ]
+            )()
+            accept(sent, newcomer)
+        except (DomainError, Membership.DoesNotExist, IntegrityError, OperationalError):
+            pass
+        finally:
+            connection.close()
+
+    for number in range(50):
+        for user in people:
+            if not Membership.objects.filter(account=cast.account, user=user).exists():
+                Membership.objects.create(account=cast.account, user=user, role=Role.ADMIN)
+        newcomer = factories.make_user(f"newcomer{number}@example.com")
+        sent = factories.make_invitation(cast.account, newcomer.email)
+        start = threading.Barrier(len(people))
+        with ThreadPoolExecutor(len(people)) as pool:
+            list(pool.map(partial(act, start, newcomer, sent), people))
+        assert Membership.objects.filter(account=cast.account, role=Role.OWNER).count() == 1
+        assert Membership.objects.filter(account=cast.account, user=newcomer).count() <= 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
+    token = factories.make_invitation(cast.account).token
+    start = threading.Barrier(2)
+
+    def join(_):
+        start.wait()
+        try:
+            return services.join(token=token, name="", password="x" * 12, address=None, request_id="")
+        except AlreadyExists:
+            return None
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(join, range(2))).count(None) == 1
+    assert User.objects.filter(email="new@example.com").count() == 1
+
+
+def pick(account):
+    return random.choice(list(Membership.objects.filter(account=account)))
+
+
+def test_the_database_holds_one_open_invitation_for_an_address(cast):
+    invitation = factories.make_invitation(cast.account).invitation
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Invitation.objects.create(
+            account=cast.account, email=invitation.email, role="user", token_digest="0" * 64, expires_at=timezone.now()
+        )
+
+
+def test_the_actor_of_a_page_is_the_member(cast, rf):
+    request = rf.get("/")
+    request.user, request.request_id = cast.admin, "req-1"
+    assert actor_for(request, membership(cast.admin, cast.account)).role == Role.ADMIN

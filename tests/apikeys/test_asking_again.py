@@ -1,0 +1,118 @@
+"""Making and revoking keys ask for the password again when it was given long ago."""
+
+import re
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.urls import reverse
+from django.utils import timezone
+
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Browser, Cast
+from tests.factories import PASSWORD
+
+from .pages import HTMX, form, page
+
+
+@pytest.fixture
+def signed_in(cast: Cast, browser: Browser) -> Browser:
+    """An Owner who signed in by the form."""
+    cache.clear()
+    browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
+    return browser
+
+
+def age(browser: Browser, minutes: int) -> None:
+    """Let so much time pass since the sign-in."""
+    session = browser.session
+    for record in session["account_authentication_methods"]:
+        record["at"] = time.time() - minutes * 60
+    session.save()
+
+
+def weighty(cast: Cast) -> list[str]:
+    return [page(cast, "new_key"), page(cast, "revoke_key", factories.make_key(cast.account).api_key.id)]
+
+
+def test_signing_in_counts_as_giving_the_password(cast: Cast, signed_in: Browser) -> None:
+    assert [signed_in.get(url).status_code for url in weighty(cast)] == [200, 200]
+
+
+def test_making_and_revoking_ask_again_after_a_while(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    for url in weighty(cast):
+        for method in ("get", "post"):
+            response = getattr(signed_in, method)(url)
+
+            assert response.status_code == 302
+            assert response.headers["Location"] == (
+                f"{reverse('account_reauthenticate')}?next={url.replace('/', '%2F')}"
+            )
+    assert not APIKey.objects.filter(revoked_at__isnull=False).exists()
+
+
+def test_the_time_is_the_operators_choice(cast: Cast, signed_in: Browser, settings: Any) -> None:
+    settings.SUDO_MINUTES = 60
+    age(signed_in, 31)
+
+    assert signed_in.get(page(cast, "new_key")).status_code == 200
+
+
+def test_pages_of_a_persons_own_ask_as_often(settings: Any) -> None:
+    assert settings.ACCOUNT_REAUTHENTICATION_TIMEOUT == settings.SUDO_MINUTES * 60
+
+
+def test_a_page_travels_packed(cast: Cast, owner: Browser) -> None:
+    response = owner.get(page(cast, "keys"), headers={"Accept-Encoding": "gzip"})
+
+    assert response.headers["Content-Encoding"] == "gzip"
+
+
+def test_in_a_dialog_the_whole_page_goes_to_ask(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    response = signed_in.get(page(cast, "new_key"), headers=HTMX)
+
+    assert response.status_code == 200
+    assert response.headers["HX-Redirect"].startswith(reverse("account_reauthenticate"))
+
+
+def test_what_was_typed_comes_back_after_the_password(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    sent = form(name="Nightly & more", permission="read_write", rate_limit="5/day")
+    asked = signed_in.post(page(cast, "new_key"), sent)
+    again = signed_in.post(
+        reverse("account_reauthenticate"),
+        {
+            "password": PASSWORD,
+            "next": re.findall(
+                r'name="next" value="([^"]+)"', signed_in.get(asked.headers["Location"]).content.decode()
+            )[0].replace("&amp;", "&"),
+        },
+        follow=True,
+    )
+    html = again.content.decode()
+
+    assert 'value="Nightly &amp; more"' in html
+    assert re.search(r'value="read_write"[^>]* checked', html)
+    assert 'value="5/day"' in html
+    assert sent["id"] in html
+    assert not APIKey.objects.exists()
+
+
+def test_a_wrong_password_opens_nothing(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    signed_in.post(reverse("account_reauthenticate"), {"password": "wrong", "next": page(cast, "new_key")})
+
+    assert signed_in.get(page(cast, "new_key")).status_code == 302
+
+
+def test_a_session_without_any_proof_counts_from_the_sign_in(cast: Cast, owner: Browser) -> None:
+    fresh = owner.get(page(cast, "new_key")).status_code
+    cast.owner.last_login = timezone.now() - timedelta(minutes=31)
+    cast.owner.save()
+
+    assert (fresh, owner.get(page(cast, "new_key")).status_code) == (200, 302)
