@@ -9,15 +9,7 @@ from django.core import mail
 from django.utils import timezone
 
 from accounts import services
-from accounts.errors import (
-    AlreadyExists,
-    Invalid,
-    InvalidState,
-    NotFound,
-    NotPermitted,
-    TooManyRequests,
-    Unavailable,
-)
+from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests, Unavailable
 from accounts.models import Account, AuditEvent, Invitation, User
 from accounts.policy import Role
 from tests import factories

@@ -4,11 +4,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import services
-from accounts.errors import (
-    Invalid,
-    InvalidState,
-    NotPermitted,
-)
+from accounts.errors import Invalid, InvalidState, NotPermitted
 from accounts.models import Account, AuditEvent
 from accounts.policy import Role
 

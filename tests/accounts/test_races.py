@@ -11,10 +11,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.access import actor_for
-from accounts.errors import (
-    AlreadyExists,
-    DomainError,
-)
+from accounts.errors import AlreadyExists, DomainError
 from accounts.models import Invitation, Membership, User
 from accounts.policy import Role
 from tests import factories

@@ -4,11 +4,7 @@ import pytest
 from django.core import mail
 
 from accounts import services
-from accounts.errors import (
-    Invalid,
-    NotFound,
-    NotPermitted,
-)
+from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.models import AuditEvent, Membership
 from accounts.policy import KEY_GRANTS, Actor, ActorKind, KeyRole, Role
 from tests import factories
