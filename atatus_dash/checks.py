@@ -56,6 +56,6 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security, deploy=True)
 def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Mail carries links that set passwords."""
-    if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend":
+    if settings.EMAIL_BACKEND == "accounts.console.EmailBackend":
         return [Info("EMAIL_URL=consolemail:// sends no mail: links go to the log.", id="atatus_dash.I001")]
     return []

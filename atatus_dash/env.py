@@ -24,6 +24,8 @@ from apikeys import networks, rates
 T = TypeVar("T")
 
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+#: Where ours is better for people than Django's.
+_MAIL_BACKENDS = {"django.core.mail.backends.console.EmailBackend": "accounts.console.EmailBackend"}
 _HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 
 
@@ -218,7 +220,7 @@ def email(name: str, default: str, base: Path) -> dict[str, Any]:
         if urlsplit(value).scheme == "filemail" and not path:
             raise ValueError
         return {
-            "backend": config["EMAIL_BACKEND"],
+            "backend": _MAIL_BACKENDS.get(config["EMAIL_BACKEND"], config["EMAIL_BACKEND"]),
             "host": config["EMAIL_HOST"] or "localhost",
             "port": config["EMAIL_PORT"] or (465 if ssl else 587 if tls else 25),
             "user": config["EMAIL_HOST_USER"] or "",

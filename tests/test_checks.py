@@ -42,7 +42,7 @@ def test_several_processes_with_redis_are_none(settings: Any) -> None:
         ("ALLOWED_HOSTS", ["*"], "atatus_dash.W002"),
         ("ALLOW_HTTP", True, "atatus_dash.W003"),
         ("TRUSTED_PROXIES", (parse_network("0.0.0.0/0"),), "atatus_dash.W004"),
-        ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "atatus_dash.I001"),
+        ("EMAIL_BACKEND", "accounts.console.EmailBackend", "atatus_dash.I001"),
     ],
 )
 def test_a_mistake_of_an_installation_is_a_warning(settings: Any, name: str, value: object, id: str) -> None:

@@ -169,7 +169,7 @@ def test_postgresql_is_reached_through_a_socket_too(variable: Callable[[str], No
         ("smtp+ssl://mail.example.com", {"port": 465, "tls": False, "ssl": True}),
         ("smtps://mail.example.com:465", {"port": 465, "tls": False, "ssl": True}),
         ("smtp://mail.example.com?EMAIL_USE_TLS=True", {"tls": True}),
-        ("consolemail://", {"backend": "django.core.mail.backends.console.EmailBackend"}),
+        ("consolemail://", {"backend": "accounts.console.EmailBackend"}),
         ("memorymail://", {"backend": "django.core.mail.backends.locmem.EmailBackend"}),
         ("dummymail://", {"backend": "django.core.mail.backends.dummy.EmailBackend"}),
         ("filemail:////var/mail/keys", {"directory": "/var/mail/keys"}),
