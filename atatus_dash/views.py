@@ -75,7 +75,9 @@ def _guide(request: AccountRequest) -> str:
     keys = APIKey.objects.for_account(request.account)
     if keys.filter(last_used_at__isnull=False).exists():
         return ""
-    return "call" if keys.in_state(State.ACTIVE).exists() else "key"
+    # Only who created a key has its secret: nobody can call the API with those of the demonstration.
+    members = Membership.objects.for_account(request.account).values("user__email")
+    return "call" if keys.in_state(State.ACTIVE).filter(created_by__in=members).exists() else "key"
 
 
 def _next_step(request: AccountRequest, guide: str) -> HttpResponse:
