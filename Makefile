@@ -1,4 +1,5 @@
 # run      serve a demonstration on http://127.0.0.1:8000 (PORT=… for another port)
+# demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
 # check    formatters, linters, types, import rules, migrations, system checks
 # screenshots  draw the pictures of README and docs anew
@@ -22,7 +23,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run test check bench screenshots clean
+.PHONY: run demo test check bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -32,9 +33,11 @@ run: $(VENV)/installed .run/secret_key
 	esac; \
 	$$PYTHON manage.py migrate --verbosity 0 && \
 	if test -n "$$new"; then $$PYTHON manage.py demo > .run/demo; fi'
-	@printf '\nAtatus Dash: http://127.0.0.1:$(PORT)\n\n'
-	@if test '$(DATABASE)' = DATABASE_URL=sqlite:///db.sqlite3 && test -e .run/demo; then cat .run/demo; printf '\nMail, such as invitations, is printed here.\n\n'; fi
-	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve
+	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve \
+	  $(if $(filter DATABASE_URL=sqlite:///db.sqlite3,$(DATABASE)),--greeting .run/demo)
+
+demo:
+	@cat .run/demo 2>/dev/null || { echo 'There is no demonstration yet: make run creates one, on a new database.' >&2; exit 1; }
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
@@ -74,11 +77,13 @@ $(VENV)/bin/python:
 	echo 'Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3' >&2; exit 1
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo 'Installing what it runs on into $(VENV), which takes a minute.'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo 'Installing what it runs on and its tools into $(VENV), which takes a minute or two.'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 
 .run/secret_key: | $(VENV)/bin/python

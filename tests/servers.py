@@ -132,13 +132,13 @@ class Server:
 
 
 @contextmanager
-def serving(installation: Installation, **overrides: str | None) -> Iterator[Server]:
+def serving(installation: Installation, *arguments: str, **overrides: str | None) -> Iterator[Server]:
     """`manage.py serve`, ready for requests."""
     port = free_port()
     log = installation.directory / f"serve-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve"],
+            [sys.executable, "manage.py", "serve", *arguments],
             cwd=ROOT,
             env=installation.environ(PORT=str(port), **overrides),
             stdout=output,

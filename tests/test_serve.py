@@ -203,3 +203,12 @@ def test_two_processes_on_one_redis_let_exactly_the_limit_pass(installation: Ins
         assert len(server.workers()) >= 2
     assert (statuses.count(200), statuses.count(429)) == (100, 200)
     assert installation.requests_counted("Limited") == 300
+
+
+def test_a_greeting_is_printed_after_the_address(installation: Installation) -> None:
+    greeting = installation.directory / "greeting"
+    greeting.write_text("Sign in as one of:\n")
+    with serving(installation, "--greeting", str(greeting)) as server:
+        lines = server.log.read_text().splitlines()
+    assert lines[0].startswith(f"Serving on http://127.0.0.1:{server.port}")
+    assert lines[1:3] == ["", "Sign in as one of:"]

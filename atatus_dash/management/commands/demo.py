@@ -35,9 +35,10 @@ class Command(BaseCommand):
         if Account.objects.exists():
             raise CommandError("There is an account already: the demonstration is for an empty database.")
         # Drawn anew for each database: a password that everybody knows would outlive the demonstration.
-        password = secrets.token_urlsafe(9)
+        passwords = {role: secrets.token_urlsafe(9) for role in PEOPLE}
         people = {
-            role: User.objects.create_user(f"{role}@example.com", password, name=name) for role, name in PEOPLE.items()
+            role: User.objects.create_user(f"{role}@example.com", passwords[role], name=name)
+            for role, name in PEOPLE.items()
         }
         account = services.create_account(name="Acme", owner=people[Role.OWNER], by=MAKER)
         actor = policy.system(account.ref, MAKER.label)
@@ -46,8 +47,10 @@ class Command(BaseCommand):
         _fill(actor)
         # Nobody waits for mail about these keys, and on the console it would hide how to sign in.
         Notice.objects.all().delete()
+        self.stdout.write("Sign in as one of:\n\n")
         for role, person in people.items():
-            self.stdout.write(f"  {role.label:<6} {person.email:<18} password {password}")
+            self.stdout.write(f"  {role.label:<6} {person.email:<18} password {passwords[role]}")
+        self.stdout.write("\nMail, such as an invitation, is printed where the server runs.")
 
 
 def _fill(actor: policy.Actor) -> None:

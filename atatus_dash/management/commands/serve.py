@@ -12,7 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
 #: Granian keeps an idle thread, and with it the thread's database connection, for at most this many seconds.
@@ -26,6 +26,9 @@ STOP_SECONDS = 10
 class Command(BaseCommand):
     help = "Serve the pages and the API. BIND, PORT, WEB_CONCURRENCY and THREADS say where and how wide."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--greeting", metavar="FILE", help="Print what stands in this file, if it is there, last.")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Replace this process with the server's, so that signals reach it. Doesn't return."""
         if settings.DATABASES["default"]["NAME"] == ":memory:":
@@ -37,6 +40,8 @@ class Command(BaseCommand):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")]))
         host = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
         self.stdout.write(f"Serving on http://{host}:{settings.PORT} with {_width()}.")
+        if options["greeting"] and (greeting := Path(options["greeting"])).exists():
+            self.stdout.write(f"\n{greeting.read_text()}")
         self.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "granian", *_arguments()])  # noqa: S606  our own interpreter
 
