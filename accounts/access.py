@@ -19,6 +19,7 @@ from . import policy
 from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
+from .sessions import SIGNED_IN_AT
 
 P = ParamSpec("P")
 
@@ -98,18 +99,26 @@ def _obstacle(request: Any, membership: Membership, *, of_closed: bool) -> HttpR
     """What stands between a member and every page of the account, if anything does.
 
     A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
-    told so. An account may ask two-factor of its Owner and Admins, who are led to set it up.
+    told so. An account may ask two-factor of its Owner and Admins, who are led to set it up; its being closed
+    changes nothing about that.
     """
     account = membership.account
     if account.closed_at is not None:
         if membership.role != Role.OWNER:
             raise Http404
-        return None if of_closed else lead_to(request, "accounts:closed", account.slug)
-    if account.suspended_at is not None:
+        if not of_closed:
+            return lead_to(request, "accounts:closed", account.slug)
+    elif account.suspended_at is not None:
         return render(request, "accounts/suspended.html", status=403)
     if membership.needs_two_factor and not is_mfa_enabled(request.user):
-        return _send_to(request, "mfa_index", back=request.path)
+        return set_up_two_factor(request)
     return None
+
+
+def set_up_two_factor(request: Any) -> HttpResponse:
+    """Lead to where one sets up two-factor, and back to the page, or to the Overview if a form was sent."""
+    back = request.path if request.method == "GET" else resolve_url("overview", request.account.slug)
+    return _send_to(request, "mfa_index", back=back)
 
 
 def recently_authenticated(
@@ -136,9 +145,15 @@ def recently_authenticated(
 
 def typed(request: SignedInRequest) -> QueryDict:
     """What fills a form in: what was typed before the password was asked for, once, or else what the address says."""
+    sent = sent_before(request)
+    return request.GET if sent is None else sent
+
+
+def sent_before(request: SignedInRequest) -> QueryDict | None:
+    """The form that was sent before the password was asked for, once."""
     kept = request.session.get(TYPED, {})
     if request.path not in kept:
-        return request.GET
+        return None
     del request.session[TYPED]
     return QueryDict(kept[request.path])
 
@@ -152,12 +167,12 @@ def authenticated_at(request: SignedInRequest) -> float:
     """When the person at this browser last proved who they are, the sign-in included, as Unix time.
 
     allauth records every proof in the session. A session that was opened past its forms has none; there
-    the time of signing in counts.
+    the session's own sign-in counts, and never one at another browser.
     """
     records = get_authentication_records(request, request.user)
     if records:
         return max(float(record["at"]) for record in records)
-    return request.user.last_login.timestamp() if request.user.last_login else 0.0
+    return float(request.session.get(SIGNED_IN_AT, 0))
 
 
 def _send_to(request: Any, name: str, *, back: str) -> HttpResponse:

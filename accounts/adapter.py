@@ -89,7 +89,7 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
 
 
 #: A signed cookie with the ids of the people who have signed in from this browser.
-DEVICE_COOKIE = "device"
+DEVICE_COOKIE = f"{settings.COOKIE_PREFIX}device"
 DEVICE_REMEMBERED = 365 * 24 * 3600  # seconds
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from . import times
 from .access import LAST_ACCOUNT
 from .forms import Shortcuts, Theme
 from .models import Membership
@@ -34,6 +35,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "theme": chosen if chosen in Theme.FIXED else "",
         "shortcuts": request.COOKIES.get(Shortcuts.COOKIE) != Shortcuts.OFF,
         "signup_open": settings.SIGNUP_OPEN,
+        "time_zone_cookie": times.COOKIE,
     }
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:

@@ -4,6 +4,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
@@ -34,7 +35,7 @@ def refuse(form: forms.BaseForm, error: DomainError) -> None:
 class Theme:
     """Light, dark, or as the reader's system has it. Kept in a cookie, so that a page is right from its first byte."""
 
-    COOKIE = "theme"
+    COOKIE = f"{settings.COOKIE_PREFIX}theme"
     SYSTEM = "system"
     LABELS = {SYSTEM: "As my system", "light": "Light", "dark": "Dark"}
     FIXED = ("light", "dark")
@@ -43,7 +44,7 @@ class Theme:
 class Shortcuts:
     """Keys that act without a modifier. WCAG 2.2, 2.1.4: they can be switched off. Kept in a cookie too."""
 
-    COOKIE = "shortcuts"
+    COOKIE = f"{settings.COOKIE_PREFIX}shortcuts"
     OFF = "off"
 
 

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 
 #: Where `app.js` keeps the name of the browser's time zone.
-COOKIE = "time_zone"
+COOKIE = f"{settings.COOKIE_PREFIX}time_zone"
 
 #: The parts of the world that the IANA time zone database names its zones by.
 REGIONS = ["Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"]

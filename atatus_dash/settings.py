@@ -20,6 +20,7 @@ TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
 REDIS_URL = env.redis("REDIS_URL")
 SIGNUP_OPEN = env.flag("SIGNUP_OPEN")
 SUDO_MINUTES = env.whole_number("SUDO_MINUTES", 30)
+SESSION_DAYS = env.whole_number("SESSION_DAYS", 30, maximum=3650)
 LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", "refuse", ("refuse", "allow"))
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/minute")
 FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT", "30/minute")
@@ -182,6 +183,8 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = SUDO_MINUTES * 60
+# Beside allauth's own limits: how many accounts one person, and one address, may create at /accounts/new/.
+ACCOUNT_RATE_LIMITS = {"new_account": "5/h/user,20/h/ip"}
 
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"
 MFA_FORMS = {
@@ -201,9 +204,19 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = ALLOW_HTTP
 
 USERSESSIONS_TRACK_ACTIVITY = True
 
+SESSION_ENGINE = "accounts.sessions"
+# After so long without use, if SESSION_DAYS have not ended it before.
+SESSION_COOKIE_AGE = min(SESSION_DAYS, 14) * 24 * 3600
+# In the session: a cookie of its own would be one more that browsers send and that others could set.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
 # HTTPS ------------------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not ALLOW_HTTP
+# Browsers take a cookie of such a name only from this host, over TLS and for the whole of it (RFC 6265bis, 4.1.3.2).
+COOKIE_PREFIX = "" if ALLOW_HTTP else "__Host-"
+SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
+CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SESSION_COOKIE_HTTPONLY = True
 SECURE_SSL_REDIRECT = not ALLOW_HTTP
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]

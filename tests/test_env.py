@@ -239,6 +239,7 @@ def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.Monk
         ("DEFAULT_FROM_EMAIL", "nobody"),
         ("SIGNUP_OPEN", "perhaps"),
         ("SUDO_MINUTES", "half"),
+        ("SESSION_DAYS", "0"),
         ("LIMITS_WITHOUT_REDIS", "perhaps"),
         ("API_RATE_LIMIT", "fast"),
         ("FAILED_AUTH_LIMIT", "fast"),

@@ -266,7 +266,7 @@ def test_plain_http_on_the_port_of_https_is_400_in_json(front: Front) -> None:
 def test_a_page_is_drawn_and_signing_in_works(front: Front) -> None:
     page = front.ask("/auth/login/")
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body.decode())
-    cookie = re.search(r"csrftoken=([^;]+)", page.headers["set-cookie"])
+    cookie = re.search(r"__Host-csrftoken=([^;]+)", page.headers["set-cookie"])
     assert token
     assert cookie
     origin = f"https://localhost:{front.https_port}"
@@ -276,7 +276,7 @@ def test_a_page_is_drawn_and_signing_in_works(front: Front) -> None:
         method="POST",
         body=form.encode(),
         Content_Type="application/x-www-form-urlencoded",
-        Cookie=f"csrftoken={cookie[1]}",
+        Cookie=f"__Host-csrftoken={cookie[1]}",
         Origin=origin,
         Referer=f"{origin}/auth/login/",
     )

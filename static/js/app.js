@@ -20,8 +20,10 @@ status.addEventListener("click", (event) => event.target.closest(".error")?.remo
 
 /* Times: the server writes them as this browser's clock has them --------------- */
 
-const zone = `time_zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
-if (!document.cookie.split("; ").includes(zone)) {
+// A page that was drawn without the database doesn't name the cookie.
+const { timeZoneCookie } = document.body.dataset;
+const zone = `${timeZoneCookie}=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+if (timeZoneCookie && !document.cookie.split("; ").includes(zone)) {
   document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
 }
 

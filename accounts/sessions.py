@@ -1,0 +1,59 @@
+"""Sessions: kept in the database, and ended so many days after the sign-in however much they are used."""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+#: Where a session keeps when its person signed in, as Unix time.
+SIGNED_IN_AT = "signed_in_at"
+
+#: What Django makes the keys of: 32 of its `VALID_KEY_CHARS`.
+_KEY = re.compile(r"[0-9a-z]{32}", re.ASCII)
+
+
+@receiver(user_logged_in)
+def note_sign_in(request: HttpRequest, **kwargs: Any) -> None:
+    """Whatever way a person signs in, Django tells of it here."""
+    request.session[SIGNED_IN_AT] = time.time()
+
+
+class SessionStore(DatabaseSessionStore):
+    """Django's, with a longest life: `SESSION_DAYS` from the sign-in, which may be fewer tomorrow than today.
+
+    A session that doesn't say when its person signed in, made by an older version, has ended. A key that was
+    never made by us is no key: PostgreSQL can't even be asked for one with NUL in it.
+    """
+
+    def __init__(self, session_key: str | None = None) -> None:
+        super().__init__(session_key if _KEY.fullmatch(session_key or "") else None)
+
+    def load(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().load()
+        if SESSION_KEY in data and data.get(SIGNED_IN_AT, 0.0) + settings.SESSION_DAYS * 86400 <= time.time():
+            self._session_key = None  # as Django does for one that has expired
+            return {}
+        return data
+
+    def get_expiry_age(self, **kwargs: Any) -> int:
+        """Seconds until the session ends, for its cookie."""
+        age: int = super().get_expiry_age(**kwargs)
+        return age if self._ends_at is None else max(0, min(age, int(self._ends_at - time.time())))
+
+    def get_expiry_date(self, **kwargs: Any) -> datetime:
+        """When the session ends, for its row."""
+        date: datetime = super().get_expiry_date(**kwargs)
+        return date if self._ends_at is None else min(date, datetime.fromtimestamp(self._ends_at, UTC))
+
+    @property
+    def _ends_at(self) -> float | None:
+        """The last moment of a signed-in session, as Unix time."""
+        signed_in_at: float | None = self.get(SIGNED_IN_AT)
+        return None if signed_in_at is None else signed_in_at + settings.SESSION_DAYS * 86400
