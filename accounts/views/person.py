@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.core import ratelimit
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
@@ -12,7 +13,8 @@ from django.views.decorators.vary import vary_on_headers
 
 from .. import services
 from ..access import SignedInRequest, maker_for, signed_in
-from ..forms import LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, status_of
+from ..errors import NotPermitted, TooManyRequests
+from ..forms import LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
 from ..models import Membership
 
 A_YEAR = 365 * 24 * 3600
@@ -26,12 +28,25 @@ def accounts(request: SignedInRequest) -> HttpResponse:
 
 @signed_in
 def new_account(request: SignedInRequest) -> HttpResponse:
+    """A person's further account, where anybody may have one at all: `SIGNUP_OPEN`."""
+    if not settings.SIGNUP_OPEN:
+        raise NotPermitted("New accounts are created by whoever runs this installation.")
     form = NewAccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        if not ratelimit.consume(request, action="new_account"):
+            return _too_many_accounts(request, form)
         account = services.create_account(**form.cleaned_data, owner=request.user, by=maker_for(request, request.user))
         messages.success(request, f"{account.name} is made. You are its Owner.")
         return redirect("overview", account.slug)
     return render(request, "accounts/new_account.html", {"form": form}, status=status_of(form))
+
+
+def _too_many_accounts(request: SignedInRequest, form: NewAccountForm) -> HttpResponse:
+    error = TooManyRequests("Too many accounts were created. Try again in an hour.", retry_after=3600)
+    refuse(form, error)
+    response = render(request, "accounts/new_account.html", {"form": form}, status=error.status)
+    response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 @signed_in
