@@ -18,6 +18,8 @@ OWN = {"owner": 200, "admin": 403, "user": 403}
 #: Changes at once, so it takes POST alone.
 POST_ONLY = {"owner": 405, "admin": 405, "user": 405}
 POST_ALONE = {"owner": 405, "admin": 405, "user": 403}
+#: Nothing to see there now: it leads to a page that tells.
+LEAD = {"owner": 302, "admin": 302, "user": 302}
 
 #: What a GET answers to each role, by the name of the page.
 PAGES_OF_AN_ACCOUNT = {
@@ -32,7 +34,7 @@ PAGES_OF_AN_ACCOUNT = {
     "accounts:key_policy": ADMINISTER,
     "accounts:two_factor": ADMINISTER,
     "accounts:transfer": OWN,
-    "accounts:accept_transfer": POST_ONLY,
+    "accounts:accept_transfer": LEAD,
     "accounts:withdraw_transfer": POST_ONLY,
     "accounts:close": OWN,
     "accounts:closed": {**OWN, "owner": 302},

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
 from .. import exports, policy, services
-from ..access import AccountRequest, account_page
+from ..access import AccountRequest, account_page, recently_authenticated, sent_before
 from ..forms import AccountForm, AuditFilter, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
 from ..policy import Permission
@@ -93,9 +93,16 @@ def general(request: AccountRequest) -> HttpResponse:
 
 
 @account_page(Permission.ACCOUNT_CHANGE)
+@recently_authenticated
 def key_policy(request: AccountRequest) -> HttpResponse:
     """What holds for every key of the account; the form stands on the General tab."""
-    form = KeyPolicyForm(request.POST if request.method == "POST" else None, instance=request.account)
+    sent = sent_before(request)
+    form = KeyPolicyForm(
+        request.POST if request.method == "POST" else None,
+        # A box that was not ticked isn't sent.
+        initial=None if sent is None else {name: sent.get(name, "") for name in KeyPolicyForm.base_fields},
+        instance=request.account,
+    )
     if form.is_bound and form.is_valid():
         services.change_account(actor=request.actor, **form.cleaned_data)
         messages.success(request, "Key policy saved.")

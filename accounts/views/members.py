@@ -48,6 +48,7 @@ def change_role(request: AccountRequest, id: str) -> HttpResponse:
 
 @vary_on_headers("HX-Request")
 @account_page(Permission.MEMBER_CHANGE)
+@recently_authenticated
 def remove_member(request: AccountRequest, id: str) -> HttpResponse:
     membership = _member(request, id)
     if request.method == "POST":

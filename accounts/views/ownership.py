@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import services
-from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
+from ..access import AccountRequest, account_page, lead_to, recently_authenticated, set_up_two_factor, typed
 from ..errors import DomainError
 from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
 from ..models import Membership
@@ -54,11 +54,20 @@ def transfer(request: AccountRequest) -> HttpResponse:
 
 
 @account_page(Permission.ACCOUNT_READ)
-@require_POST
+@recently_authenticated
 def accept_transfer(request: AccountRequest) -> HttpResponse:
-    services.accept_ownership(actor=request.actor)
-    messages.success(request, f"You are the Owner of {request.account.name} now.")
-    return redirect("accounts:general", request.account.slug)
+    """Become the Owner. The banner on every page sends the form; the page is where the password leads back to."""
+    if request.account.requires_two_factor and not is_mfa_enabled(request.user):
+        return set_up_two_factor(request)
+    if request.method == "POST":
+        services.accept_ownership(actor=request.actor)
+        messages.success(request, f"You are the Owner of {request.account.name} now.")
+        return redirect("accounts:general", request.account.slug)
+    offered_to = request.account.offered_to
+    if offered_to is None or offered_to.user_id != request.user.pk:
+        messages.error(request, f"{request.account.name} is not offered to you.")
+        return lead_to(request, "overview", request.account.slug)
+    return render(request, "accounts/accept_transfer.html", {"offered": False})  # the banner asks the same
 
 
 @account_page(Permission.ACCOUNT_READ)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.core import mail
+from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 
@@ -111,6 +113,31 @@ def test_who_is_alone_is_told_to_invite_first(cast: Cast, browser: Browser) -> N
     assert "Invite who shall own it first." in html(browser.as_(cast.stranger), alone)
 
 
+def test_accepting_is_a_page_too_and_one_without_an_offer_tells(cast: Cast, browser: Browser) -> None:
+    browser.as_(cast.admin)
+    told = browser.get(page(cast, "accept_transfer"), follow=True).content.decode()
+    offer(cast, cast.admin)
+    asked = html(browser, page(cast, "accept_transfer"))
+    others = browser.as_(cast.user).get(page(cast, "accept_transfer"))
+
+    assert "Acme is not offered to you." in told
+    assert asked.count(">Accept</button>") == 1
+    assert others.status_code == 302
+    assert member(cast, cast.owner).role == Role.OWNER
+
+
+def test_a_user_sets_two_factor_up_before_becoming_the_owner_of_what_requires_it(cast: Cast, browser: Browser) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
+    offer(cast, cast.user)
+    led = browser.as_(cast.user).post(page(cast, "accept_transfer"))
+    before = member(cast, cast.user).role
+    TOTP.activate(cast.user, generate_totp_secret())
+    browser.post(page(cast, "accept_transfer"))
+
+    assert led.headers["Location"].startswith(reverse("mfa_index"))
+    assert (before, member(cast, cast.user).role) == (Role.USER, Role.OWNER)
+
+
 # Closing ----------------------------------------------------------------------------------------
 
 
@@ -141,6 +168,24 @@ def test_closing_needs_the_name_as_it_stands(name: str, cast: Cast, browser: Bro
 
     assert refused.status_code == 422
     assert 'aria-invalid="true"' in refused.content.decode()
+    assert Account.objects.get(pk=cast.account.pk).closed_at is None
+
+
+def test_an_owner_without_the_two_factor_that_it_requires_takes_no_closed_account_back(
+    cast: Cast, browser: Browser, shut: Account
+) -> None:
+    Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
+    led = browser.as_(cast.owner).post(page(cast, "reopen"))
+    in_part = browser.post(page(cast, "reopen"), headers={"HX-Request": "true"})
+    seen = browser.get(page(cast, "closed"))
+    still_closed = Account.objects.get(pk=cast.account.pk).closed_at is not None
+    TOTP.activate(cast.owner, generate_totp_secret())
+    browser.post(page(cast, "reopen"))
+
+    back = reverse("overview", args=[cast.account.slug]).replace("/", "%2F")
+    assert led.headers["Location"] == in_part.headers["HX-Redirect"] == f"{reverse('mfa_index')}?next={back}"
+    assert seen.headers["Location"].startswith(reverse("mfa_index"))
+    assert still_closed
     assert Account.objects.get(pk=cast.account.pk).closed_at is None
 
 
@@ -197,6 +242,13 @@ def test_a_suspended_account_stays_a_strangers_secret(cast: Cast, browser: Brows
 # Several accounts -------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def sign_up_is_open(settings: Any) -> None:
+    cache.clear()
+    settings.SIGNUP_OPEN = True
+
+
+@pytest.mark.usefixtures("sign_up_is_open")
 def test_one_makes_another_account_and_owns_it(cast: Cast, browser: Browser) -> None:
     made = browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": "Uma & Co"}, follow=True)
     account = Account.objects.get(name="Uma & Co")
@@ -206,8 +258,58 @@ def test_one_makes_another_account_and_owns_it(cast: Cast, browser: Browser) -> 
     assert AuditEvent.objects.get(account=account, event="account.created").actor_label == "user@example.com"
 
 
+@pytest.mark.usefixtures("sign_up_is_open")
 def test_an_account_needs_a_name(cast: Cast, browser: Browser) -> None:
     assert browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": " "}).status_code == 422
+
+
+def test_where_sign_up_is_closed_nobody_makes_another_account_nor_is_led_to(cast: Cast, browser: Browser) -> None:
+    new, before = reverse("accounts:new_account"), Account.objects.count()
+    browser.as_(cast.owner)
+    told = [browser.get(new), browser.post(new, {"name": "One more"})]
+
+    assert [answer.status_code for answer in told] == [403, 403]
+    assert "New accounts are created by whoever runs this installation." in told[0].content.decode()
+    assert Account.objects.count() == before
+    for page_of in (reverse("overview", args=[cast.account.slug]), reverse("accounts:accounts")):
+        assert new not in html(browser, page_of)
+    assert new not in html(Browser().as_(factories.make_user()), reverse("home"))
+
+
+@pytest.mark.usefixtures("sign_up_is_open")
+def test_where_sign_up_is_open_pages_lead_to_a_new_account(cast: Cast, browser: Browser) -> None:
+    new = reverse("accounts:new_account")
+
+    assert new in html(browser.as_(cast.owner), reverse("accounts:accounts"))
+    assert new in html(Browser().as_(factories.make_user()), reverse("home"))
+
+
+@pytest.mark.usefixtures("sign_up_is_open")
+def test_a_person_makes_so_many_accounts_an_hour(cast: Cast, browser: Browser) -> None:
+    new, before = reverse("accounts:new_account"), Account.objects.count()
+    browser.as_(cast.user)
+    made = [browser.post(new, {"name": f"Number {number}"}).status_code for number in range(7)]
+    told = browser.post(new, {"name": "Kept"})
+
+    assert made == [302] * 5 + [429] * 2
+    assert "Too many accounts were created. Try again in an hour." in told.content.decode()
+    assert 'value="Kept"' in told.content.decode()
+    assert told.headers["Retry-After"] == "3600"
+    assert Account.objects.count() == before + 5
+    assert Browser().as_(cast.admin).post(new, {"name": "Another's"}).status_code == 302
+
+
+@pytest.mark.usefixtures("sign_up_is_open")
+def test_an_address_makes_so_many_accounts_an_hour(cast: Cast) -> None:
+    new, before = reverse("accounts:new_account"), Account.objects.count()
+    for _ in range(5):
+        theirs = Browser().as_(factories.make_user())
+        for number in range(5):
+            theirs.post(new, {"name": f"Number {number}"})
+    elsewhere = Browser(REMOTE_ADDR="203.0.113.9").as_(factories.make_user()).post(new, {"name": "Elsewhere"})
+
+    assert Account.objects.count() == before + 21
+    assert elsewhere.status_code == 302
 
 
 def test_one_sees_in_which_account_one_is_what(cast: Cast, browser: Browser) -> None:
