@@ -1,7 +1,7 @@
 """Who may do what: the one table that pages, API, commands and admin read. Pure: imports no models."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -157,7 +157,9 @@ class ActorKind(StrEnum):
 class Actor:
     """Who does something: a person, a key or the system, in one account.
 
-    `address` and `request_id` tell where from, for the audit log; both are empty for the system.
+    `address` and `request_id` tell where from, for the audit log; both are empty for the system. `bounds`
+    names what limits a key and no person, such as "expires"; it is empty where nothing does. `renew` locks
+    the key's row and returns the actor as it is at this moment: `services.lock_actor` calls it.
     """
 
     kind: ActorKind
@@ -168,6 +170,8 @@ class Actor:
     role: Role | KeyRole | None = None
     address: str | None = None
     request_id: str = ""
+    bounds: str = ""
+    renew: "Callable[[Actor], Actor] | None" = field(default=None, repr=False, compare=False)
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions

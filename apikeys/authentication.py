@@ -14,9 +14,9 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 from accounts.errors import Invalid, NotAuthenticated, NotPermitted
-from accounts.policy import KEY_GRANTS, AccountRef, Actor, ActorKind, KeyRole
+from accounts.policy import Actor
 
-from . import lookup, networks, tokens
+from . import actors, lookup, networks, tokens
 from .lookup import KeyRecord
 from .throttling import require_not_too_often
 
@@ -45,12 +45,12 @@ class APIKeyAuthentication(BaseAuthentication):
         secret, place = find(request)
         address = request.META["REMOTE_ADDR"]
         key = _open(secret, address)
-        if key.account_suspended is not None:
-            raise NotPermitted("This account is suspended.")
+        actors.require_not_suspended(key)
         _require_place(key, place)
         if key.allowed_networks != "[]" and not networks.is_within(address, key.networks):
             raise NotPermitted("This API key may not be used from this address.")
-        return _actor(request, key, address), Credential(key, place)
+        request_id = request._request.request_id  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        return actors.actor_of(key, address=address, request_id=request_id), Credential(key, place)
 
 
 def find(request: Request) -> tuple[str, Place]:
@@ -109,18 +109,11 @@ def _in_body(request: Request) -> list[str]:
 def _open(secret: str, address: str) -> KeyRecord:
     """The key of that secret. Raises `NotAuthenticated` if it opens nothing, and counts that against the address."""
     key = lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
-    if key is None:
-        problem = "API key is invalid!"
-    elif key.revoked is not None or key.account_closed is not None:
-        problem = "API key has been revoked!"
-    elif key.expired:
-        problem = "API key has expired!"
-    elif key.disabled is not None:
-        problem = "API key is disabled!"
-    else:
+    problem = actors.problem_of(key)
+    if key is not None and problem is None:
         return key
     require_not_too_often("failed:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
-    raise NotAuthenticated(problem)
+    raise NotAuthenticated(str(problem))
 
 
 def _require_place(key: KeyRecord, place: Place) -> None:
@@ -129,17 +122,3 @@ def _require_place(key: KeyRecord, place: Place) -> None:
         raise NotPermitted("This API key may not be sent in the query string.")
     if place == "body" and not (key.accepts_body and key.account_accepts_body):
         raise NotPermitted("This API key may not be sent in the body.")
-
-
-def _actor(request: Request, key: KeyRecord, address: str) -> Actor:
-    role = KeyRole.ADMINISTRATOR if key.administrator else KeyRole.KEY
-    return Actor(
-        ActorKind.KEY,
-        key.id,
-        key.name,
-        AccountRef(key.account_id, key.account_slug, key.account_name),
-        KEY_GRANTS[role, key.permission],
-        role,
-        address,
-        request._request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
-    )

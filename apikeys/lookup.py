@@ -65,13 +65,13 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
-@lru_cache(maxsize=4)
-def _statement(vendor: str) -> str:
-    """The SQL, with one parameter: the digest."""
+@lru_cache(maxsize=8)
+def _statement(vendor: str, column: str) -> str:
+    """The SQL, with one parameter: what the column, `digest` or `id`, is compared with."""
     expired = ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
     queryset = (
         APIKey.objects.annotate(expired=expired)
-        .filter(digest="")
+        .filter(**{column: ""})
         .values_list(
             "id",
             "name",
@@ -96,7 +96,7 @@ def _statement(vendor: str) -> str:
         )
     )
     sql, parameters = queryset.order_by().query.sql_with_params()
-    assert parameters == ("",), "the digest has to be the statement's only parameter"
+    assert parameters == ("",), "what the column is compared with has to be the statement's only parameter"
     return sql
 
 
@@ -107,17 +107,23 @@ def by_digest(digest: str) -> KeyRecord | None:
     per request, so the lookup is tried once more on a fresh connection instead.
     """
     try:
-        row = _fetch(digest)
+        row = _fetch("digest", digest)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        row = _fetch(digest)
+        row = _fetch("digest", digest)
     return KeyRecord._make(row) if row is not None else None
 
 
-def _fetch(digest: str) -> tuple[Any, ...] | None:
+def by_id(id: str) -> KeyRecord | None:
+    """The key with this id, whatever its state."""
+    row = _fetch("id", id)
+    return KeyRecord._make(row) if row is not None else None
+
+
+def _fetch(column: str, value: str) -> tuple[Any, ...] | None:
     with connection.cursor() as cursor:
-        cursor.execute(_statement(connection.vendor), (digest,))
+        cursor.execute(_statement(connection.vendor, column), (value,))
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row

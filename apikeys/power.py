@@ -25,16 +25,23 @@ class HasPower(Protocol):
 
 
 class Power(NamedTuple):
-    """What makes a key dangerous. How fast it may go does not: two slow keys are as fast as one."""
+    """What makes a key dangerous. `rate_limit` is its own: a key without one is not limited in this."""
 
     permission: KeyPermission
     administrator: bool
     expires_at: datetime | None
     allowed_networks: Sequence[str]
+    rate_limit: str | None
 
     @classmethod
     def of(cls, key: HasPower) -> "Power":
-        return cls(KeyPermission(key.permission), key.administrator, key.expires_at, tuple(key.allowed_networks))
+        return cls(
+            KeyPermission(key.permission),
+            key.administrator,
+            key.expires_at,
+            tuple(key.allowed_networks),
+            key.rate_limit or None,
+        )
 
     def exceeded_by(self, other: "Power") -> str | None:
         """How `other` goes beyond this power, as the end of a sentence; None if it doesn't."""
@@ -44,6 +51,8 @@ class Power(NamedTuple):
             return "that outlives it"
         if not networks.covers(self.allowed_networks, other.allowed_networks):
             return "that works from more networks than it does"
+        if self.rate_limit is not None and not _rate(self).covers(_rate(other)):
+            return "that may go faster than it does"
         return None
 
 
@@ -57,5 +66,14 @@ def is_wider(key: HasPower, *, than: HasPower) -> bool:
     )
 
 
-def _rate(key: HasPower) -> Rate:
+def bounds(*, expires_at: datetime | None, allowed_networks: Sequence[str], rate_limit: str | None) -> str:
+    """What limits a key and no Admin, as the end of "a key that …"; empty where nothing does."""
+    if expires_at is not None:
+        return "expires"
+    if allowed_networks:
+        return "is bound to networks"
+    return "has a rate limit of its own" if rate_limit else ""
+
+
+def _rate(key: HasPower | Power) -> Rate:
     return rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT

@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from accounts import audit, ids, policy
 from accounts.audit import Event
-from accounts.errors import AlreadyExists, Invalid, InvalidState, NotPermitted
+from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
-from accounts.services import changed, own
+from accounts.services import changed, lock_actor
 
-from . import notices, terms, tokens
+from . import actors, notices, terms, tokens
 from .models import APIKey, Notice, State
 from .power import Power, is_wider
 
@@ -94,7 +94,6 @@ def issue(
     for what `terms` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
     `NotPermitted` where the actor may not, or where a key would make a key beyond its own power.
     """
-    policy.require(actor, Permission.API_KEY_CHANGE)
     api_key = APIKey(
         id=id or ids.new_key_id(),
         account_id=actor.account.id,
@@ -103,10 +102,11 @@ def issue(
         disabled_at=timezone.now() if disabled else None,
         **options,
     )
-    _require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
-    _require_own_power(actor, Power.of(api_key))
     try:
         with transaction.atomic():
+            actor = lock_actor(actor, Permission.API_KEY_CHANGE)
+            _require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
+            _require_own_power(actor, Power.of(api_key))
             return _create(actor, api_key, Event.API_KEY_CREATED)
     except IntegrityError:
         if id is None or not APIKey.objects.filter(pk=id).exists():
@@ -148,7 +148,7 @@ class ImportedKey(NamedTuple):
 @transaction.atomic
 def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     """Take over keys by their digests, all or none. Raises `Invalid` for a digest that is in use already."""
-    policy.require(actor, Permission.API_KEY_IMPORT)
+    actor = lock_actor(actor, Permission.API_KEY_IMPORT)
     known = set(APIKey.objects.filter(digest__in=[row.digest for row in rows]).values_list("digest", flat=True))
     latest = _latest_expiry(actor)
     errors = {f"line {row.line}": sentences for row in rows if (sentences := _import_problems(row, known, latest))}
@@ -198,7 +198,7 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
     widen a key beyond its own power.
     """
-    api_key = _locked(actor, api_key)
+    actor, api_key = _locked(actor, api_key)
     _require_not_revoked(api_key, "changed")
     before = copy(api_key)
     changes = changed(api_key, **settings)
@@ -226,7 +226,7 @@ def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
 @transaction.atomic
 def disable(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Refuse the key until it is enabled again. Raises `InvalidState` unless it is active."""
-    api_key = _locked(actor, api_key)
+    actor, api_key = _locked(actor, api_key)
     if api_key.state != State.ACTIVE:
         raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
     return _switch(actor, api_key, disabled=True)
@@ -235,7 +235,7 @@ def disable(*, actor: Actor, api_key: APIKey) -> APIKey:
 @transaction.atomic
 def enable(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Let a disabled key work again. Raises `InvalidState` unless it is disabled."""
-    api_key = _locked(actor, api_key)
+    actor, api_key = _locked(actor, api_key)
     if api_key.state != State.DISABLED:
         raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
     return _switch(actor, api_key, disabled=False)
@@ -259,7 +259,7 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
     once. Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an
     `id` that was used, and `NotPermitted` where a key would get hold of more power than its own.
     """
-    old = _locked(actor, api_key)
+    actor, old = _locked(actor, api_key)
     if id is not None and APIKey.objects.filter(pk=id).exists():
         raise AlreadyExists("This key was rotated already.")
     _require_not_revoked(old, "rotated")
@@ -289,13 +289,14 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
 @transaction.atomic
 def revoke(*, actor: Actor, api_key: APIKey) -> APIKey:
     """End the key for good, from the next request on. Revoking it again changes nothing."""
-    return _revoke(actor, _locked(actor, api_key))
+    return _revoke(*_locked(actor, api_key))
 
 
 @transaction.atomic
 def revoke_all(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
     """End several keys together, or none."""
-    return [_revoke(actor, _locked(actor, api_key)) for api_key in sorted(api_keys, key=lambda key: key.pk)]
+    actor, locked = _lock_all(actor, api_keys)
+    return [_revoke(actor, api_key) for api_key in locked]
 
 
 def _revoke(actor: Actor, api_key: APIKey) -> APIKey:
@@ -314,7 +315,7 @@ def expose(*, api_key: APIKey, address: str) -> None:
     """
     account = Account.objects.get(pk=api_key.account_id)
     actor = policy.system(account.ref, "Plain HTTP", address=address)
-    api_key = _locked(actor, api_key)
+    actor, api_key = _locked(actor, api_key)
     now = timezone.now()
     if api_key.state not in (State.ACTIVE, State.DISABLED):
         return
@@ -333,7 +334,7 @@ def report(*, secrets: Iterable[str], address: str, request_id: str) -> None:
     for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
         actor = policy.system(api_key.account.ref, "Leak report", address=address, request_id=request_id)
         with transaction.atomic():
-            locked = _locked(actor, api_key)
+            actor, locked = _locked(actor, api_key)
             if locked.revoked_at is None:
                 audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target)
                 _revoke(actor, locked)
@@ -351,9 +352,23 @@ def expire(*, api_key: APIKey) -> None:
 # Rules ------------------------------------------------------------------------------------------
 
 
-def _locked(actor: Actor, api_key: APIKey) -> APIKey:
-    policy.require(actor, Permission.API_KEY_CHANGE)
-    return own(actor, APIKey.objects, api_key, "This API key")
+def _locked(actor: Actor, api_key: APIKey) -> tuple[Actor, APIKey]:
+    actor, locked = _lock_all(actor, [api_key])
+    return actor, locked[0]
+
+
+def _lock_all(actor: Actor, api_keys: Iterable[APIKey]) -> tuple[Actor, list[APIKey]]:
+    """The actor and the keys as they are now. The acting key is locked with them, in one order for all services.
+
+    Raises `NotFound` for a key that is gone or another account's, and as `lock_actor` does.
+    """
+    wanted = [api_key.pk for api_key in api_keys]
+    locked = actors.lock(actor.account, [*wanted, actor.id] if actor.kind == ActorKind.KEY else wanted)
+    actor = lock_actor(actor, Permission.API_KEY_CHANGE)
+    found = [locked[pk] for pk in wanted if pk in locked]
+    if len(found) != len(wanted):
+        raise NotFound("This API key is not there any more.")
+    return actor, found
 
 
 def _require_not_revoked(api_key: APIKey, done: str) -> None:

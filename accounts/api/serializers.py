@@ -35,7 +35,7 @@ class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
             "requires_two_factor",
             "created_at",
         ]
-        read_only_fields = ["slug", "created_at"]
+        read_only_fields = ["slug", "requires_two_factor", "created_at"]
 
 
 class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):

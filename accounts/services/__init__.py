@@ -15,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import changed, own
+from .changes import changed, lock_actor, own
 from .members import (
     INVITATION_LASTS,
     Link,
@@ -64,6 +64,7 @@ __all__ = [
     "is_known",
     "join",
     "leave",
+    "lock_actor",
     "offer_ownership",
     "own",
     "prune_closed",

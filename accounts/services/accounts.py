@@ -7,12 +7,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from .. import audit, mail, policy
+from .. import audit, mail
 from ..audit import Event
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
-from .changes import changed
+from .changes import changed, lock_actor
 
 #: How long the Owner can take a closed account back, before its data goes.
 GRACE_PERIOD = timedelta(days=30)
@@ -93,8 +93,13 @@ class AccountSettings(TypedDict, total=False):
 
 @transaction.atomic
 def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Account:
-    """Change settings of the actor's account. Keys that exist keep their expiry whatever the longest life becomes."""
-    policy.require(actor, Permission.ACCOUNT_CHANGE)
+    """Change settings of the actor's account. Keys that exist keep their expiry whatever the longest life becomes.
+
+    Raises `NotPermitted` for a key that would change whether two-factor is required: that is about people.
+    """
+    actor = lock_actor(actor, Permission.ACCOUNT_CHANGE)
+    if actor.kind == ActorKind.KEY and "requires_two_factor" in settings:
+        raise NotPermitted("A key can't change whether two-factor is required.")
     account = locked(actor)
     if changes := changed(account, **settings):
         account.save(update_fields=changes)
@@ -132,7 +137,7 @@ def close_account(*, actor: Actor, name: str) -> Account:
     `name` is the account's name, typed out by who closes it; raises `Invalid` for another. The Owner can
     take the account back for `GRACE_PERIOD`; then `prune_closed` deletes all of it.
     """
-    policy.require(actor, Permission.ACCOUNT_CLOSE)
+    actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
     account = locked(actor)
     if account.closed_at is not None:
         raise InvalidState(f"{account.name} is closed already.")
@@ -148,7 +153,7 @@ def close_account(*, actor: Actor, name: str) -> Account:
 @transaction.atomic
 def reopen_account(*, actor: Actor) -> Account:
     """Take a closed account back, with all that was in it."""
-    policy.require(actor, Permission.ACCOUNT_CLOSE)
+    actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
     account = locked(actor)
     if account.closed_at is None:
         raise InvalidState(f"{account.name} is not closed.")

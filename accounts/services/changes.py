@@ -1,13 +1,28 @@
-"""What every change needs: the row itself, locked, and what was changed of it."""
+"""What every change needs: the actor and the row as they are now, locked, and what was changed of the row."""
 
 from typing import Any, TypeVar
 
 from django.db.models import Model
 
+from .. import policy
 from ..errors import NotFound
-from ..policy import Actor
+from ..policy import Actor, Permission
 
 M = TypeVar("M", bound=Model)
+
+
+def lock_actor(actor: Actor, permission: Permission) -> Actor:
+    """The actor as it is now and stays until the transaction ends: each service begins with this.
+
+    A key may have been revoked, disabled or restricted since its request passed the gates: while the rest of the
+    body arrived, or while the request waited for a lock. Raises `NotPermitted` without the permission, and for
+    a key whatever a new request with it would be refused with. The key's row is locked before any other, so
+    that two services never wait for each other.
+    """
+    if actor.renew is not None:
+        actor = actor.renew(actor)
+    policy.require(actor, permission)
+    return actor
 
 
 def own(actor: Actor, rows: Any, row: M, name: str) -> M:

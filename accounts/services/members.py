@@ -19,6 +19,7 @@ from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitte
 from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
 from .accounts import locked
+from .changes import lock_actor
 
 INVITATION_LASTS = timedelta(days=7)
 
@@ -55,7 +56,7 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     if not mail.is_possible(email):
         raise Invalid(f"No mail reaches {email}.", errors={"email": ["Enter a valid email address."]})
     with transaction.atomic():
-        policy.require(actor, Permission.MEMBER_CHANGE)
+        actor = lock_actor(actor, Permission.MEMBER_CHANGE)
         _require_power_to_give(actor, role)
         account = locked(actor)
         if Membership.objects.for_account(account).filter(user__email=email).exists():
@@ -78,10 +79,10 @@ def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> In
     Raises `InvalidState` once it was accepted or withdrawn, and `TooManyRequests` and `Unavailable` as `invite`.
     """
     with transaction.atomic():
-        policy.require(actor, Permission.MEMBER_CHANGE)
-        _require_power_to_give(actor, Role(invitation.role))
+        actor = lock_actor(actor, Permission.MEMBER_CHANGE)
         account = locked(actor)
         invitation = _open(actor, invitation)
+        _require_power_to_give(actor, Role(invitation.role))
         _require_no_flood(account, invitation.email)
         sent = _renew(invitation)
         audit.record(actor=actor, event=Event.INVITATION_SENT, target=invitation.target)
@@ -92,7 +93,7 @@ def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> In
 @transaction.atomic
 def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> Invitation:
     """Invite to another role."""
-    policy.require(actor, Permission.MEMBER_CHANGE)
+    actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
     locked(actor)
     invitation = _open(actor, invitation)
@@ -107,7 +108,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
 @transaction.atomic
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
     """Let its link open nothing any more. Raises `InvalidState` once it was accepted or withdrawn."""
-    policy.require(actor, Permission.MEMBER_CHANGE)
+    actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     locked(actor)
     invitation = _open(actor, invitation)
     invitation.withdrawn_at = timezone.now()
@@ -230,7 +231,7 @@ def _mail(sent: Sent, link: Link) -> None:
 @transaction.atomic
 def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
     """Make a person a member without asking them: the operator's way. Raises `AlreadyExists` for a member."""
-    policy.require(actor, Permission.MEMBER_CHANGE)
+    actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
     account = locked(actor)
     if Membership.objects.for_account(account).filter(user=user).exists():
@@ -244,7 +245,7 @@ def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
 @transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
     """Give a member another role, from their next request on. Ownership is handed over, never given."""
-    policy.require(actor, Permission.MEMBER_CHANGE)
+    actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     account = locked(actor)
     membership = _member(actor, membership)
     if role == Role.OWNER:
@@ -264,7 +265,7 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
 @transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership) -> None:
     """Take a member out of the account, from their next request on. What they made stays; so do their keys."""
-    policy.require(actor, Permission.MEMBER_CHANGE)
+    actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     locked(actor)
     _part(actor, _member(actor, membership), Event.MEMBER_REMOVED)
 
@@ -292,11 +293,17 @@ def _member(actor: Actor, membership: Membership) -> Membership:
 
 
 def _require_power_to_give(actor: Actor, role: Role) -> None:
-    """Nobody raises anyone above themselves: a role is given only by who may do all that it may."""
+    """Nobody raises anyone above themselves: a role is given only by who may do all that it may.
+
+    An Admin lasts, works from everywhere and as fast as the server allows, and can make such keys. So a key
+    that is limited in one of these makes nobody an Admin.
+    """
     if role == Role.OWNER:
         raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
     if not GRANTS[role] <= actor.permissions:
         raise NotPermitted(f"You can't make anyone {role.label}: that is more than you may yourself.")
+    if role == Role.ADMIN and actor.bounds:
+        raise NotPermitted(f"A key that {actor.bounds} can't make anyone {role.label}.")
 
 
 # Ownership --------------------------------------------------------------------------------------
@@ -305,7 +312,7 @@ def _require_power_to_give(actor: Actor, role: Role) -> None:
 @transaction.atomic
 def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
     """Offer the account to a member. Nothing changes until they accept; a new offer replaces the old one."""
-    policy.require(actor, Permission.ACCOUNT_TRANSFER)
+    actor = lock_actor(actor, Permission.ACCOUNT_TRANSFER)
     account = locked(actor)
     membership = _member(actor, membership)
     if membership.role == Role.OWNER:

@@ -2,16 +2,16 @@
 
 from django.db import transaction
 
-from .. import audit, policy
+from .. import audit
 from ..audit import Event
 from ..models import Deployment, Project
 from ..policy import Actor, Permission
-from .changes import changed, own
+from .changes import changed, lock_actor, own
 
 
 @transaction.atomic
 def create_project(*, actor: Actor, name: str) -> Project:
-    policy.require(actor, Permission.PROJECT_CHANGE)
+    actor = lock_actor(actor, Permission.PROJECT_CHANGE)
     project = Project.objects.create(account_id=actor.account.id, name=name)
     audit.record(actor=actor, event=Event.PROJECT_CREATED, target=project.target)
     return project
@@ -19,7 +19,7 @@ def create_project(*, actor: Actor, name: str) -> Project:
 
 @transaction.atomic
 def change_project(*, actor: Actor, project: Project, name: str) -> Project:
-    policy.require(actor, Permission.PROJECT_CHANGE)
+    actor = lock_actor(actor, Permission.PROJECT_CHANGE)
     project = _own_project(actor, project)
     if changes := changed(project, name=name):
         project.save(update_fields=changes)
@@ -30,7 +30,7 @@ def change_project(*, actor: Actor, project: Project, name: str) -> Project:
 @transaction.atomic
 def delete_project(*, actor: Actor, project: Project) -> None:
     """Delete a project with all its deployments."""
-    policy.require(actor, Permission.PROJECT_CHANGE)
+    actor = lock_actor(actor, Permission.PROJECT_CHANGE)
     project = _own_project(actor, project)
     audit.record(actor=actor, event=Event.PROJECT_DELETED, target=project.target)
     project.delete()
@@ -47,7 +47,7 @@ def create_deployment(
     user: str = "",
 ) -> Deployment:
     """Record that a revision of a project went to a release stage."""
-    policy.require(actor, Permission.DEPLOYMENT_CHANGE)
+    actor = lock_actor(actor, Permission.DEPLOYMENT_CHANGE)
     deployment = Deployment.objects.create(
         project=_own_project(actor, project),
         revision=revision,
@@ -62,7 +62,7 @@ def create_deployment(
 
 @transaction.atomic
 def delete_deployment(*, actor: Actor, deployment: Deployment) -> None:
-    policy.require(actor, Permission.DEPLOYMENT_CHANGE)
+    actor = lock_actor(actor, Permission.DEPLOYMENT_CHANGE)
     deployment = own(actor, Deployment.objects, deployment, "This deployment")
     audit.record(actor=actor, event=Event.DEPLOYMENT_DELETED, target=deployment.target)
     deployment.delete()

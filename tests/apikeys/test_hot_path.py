@@ -59,11 +59,11 @@ def test_a_dead_connection_is_replaced_once(cast):
     issued = factories.make_key(cast.account)
     fetch, calls = lookup._fetch, []
 
-    def die_once(digest):
-        calls.append(digest)
+    def die_once(column, value):
+        calls.append(value)
         if len(calls) == 1:
             raise OperationalError("server closed the connection unexpectedly")
-        return fetch(digest)
+        return fetch(column, value)
 
     with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close") as close:
         assert Program(issued.secret).get("/v2").status_code == 200

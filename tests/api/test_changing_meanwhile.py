@@ -1,0 +1,280 @@
+"""A key that is revoked or restricted after its request passed the gates changes nothing any more."""
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.api.base import APIView
+from accounts.models import Account, AuditEvent, Membership
+from accounts.policy import GRANTS, KeyPermission, KeyRole
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Program
+from tests.servers import install, serving, wait_for
+
+from .test_matrix import ROUTES, fill
+
+pytestmark = pytest.mark.django_db
+
+#: What each changing request sends, so that it would change something.
+BODIES = {
+    ("PATCH", "v2/account"): {"name": "Other"},
+    ("POST", "v2/projects"): {"name": "site"},
+    ("PUT", "v2/projects/<id:project_id>"): {"name": "site"},
+    ("PATCH", "v2/projects/<id:project_id>"): {"name": "site"},
+    ("DELETE", "v2/projects/<id:project_id>"): None,
+    ("POST", "v2/projects/<id:project_id>/deployments"): {"revision": "1"},
+    ("DELETE", "v2/projects/<id:project_id>/deployments/<id:deployment_id>"): None,
+    ("POST", "v2/api-keys"): {"name": "x", "permission": "read"},
+    ("PATCH", "v2/api-keys/<id:key_id>"): {"name": "Other"},
+    ("DELETE", "v2/api-keys/<id:key_id>"): None,
+    ("POST", "v2/api-keys/<id:key_id>/rotate"): {"overlap": "24h"},
+    ("PATCH", "v2/members/<id:member_id>"): {"role": "admin"},
+    ("DELETE", "v2/members/<id:member_id>"): None,
+    ("POST", "v2/invitations"): {"email": "new2@example.com", "role": "user"},
+    ("PATCH", "v2/invitations/<id:invitation_id>"): {"role": "admin"},
+    ("DELETE", "v2/invitations/<id:invitation_id>"): None,
+}
+
+A_MINUTE_AGO = timezone.now() - timedelta(minutes=1)
+
+#: What happens to the key or to its account meanwhile, and what the request is answered then.
+FATES = {
+    "revoked": ({"revoked_at": A_MINUTE_AGO}, {}, 401, "API key has been revoked!"),
+    "expired": ({"expires_at": A_MINUTE_AGO}, {}, 401, "API key has expired!"),
+    "disabled": ({"disabled_at": A_MINUTE_AGO}, {}, 401, "API key is disabled!"),
+    "read": ({"permission": "read"}, {}, 403, "This API key does not have the Write permission."),
+    "suspended": ({}, {"suspended_at": A_MINUTE_AGO}, 403, "This account is suspended."),
+    "closed": ({}, {"closed_at": A_MINUTE_AGO}, 401, "API key has been revoked!"),
+}
+
+
+@pytest.fixture
+def things(cast):
+    project = factories.make_project(cast.account)
+    return {
+        "<id:project_id>": project.id,
+        "<id:deployment_id>": factories.make_deployment(project).id,
+        "<id:key_id>": factories.make_key(cast.account, "Another").api_key.id,
+        "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
+        "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
+    }
+
+
+@pytest.fixture
+def root(cast):
+    return factories.make_key(cast.account, "Root", administrator=True)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Lets something happen once a request has passed the gates, as while the rest of its body is arriving."""
+
+    def let(happen):
+        gates = APIView.check_permissions
+
+        def pass_gates(view, request):
+            gates(view, request)
+            happen()
+
+        monkeypatch.setattr(APIView, "check_permissions", pass_gates)
+
+    return let
+
+
+def test_every_request_that_changes_something_is_listed_here():
+    changing = {
+        (method, route)
+        for route, methods in ROUTES.items()
+        for method, permission in methods.items()
+        if permission is not None and not permission.reads
+    }
+    assert changing == set(BODIES)
+
+
+@pytest.mark.parametrize(("method", "route"), BODIES)
+@pytest.mark.parametrize("fate", FATES)
+def test_a_key_that_ends_meanwhile_changes_nothing(cast, things, root, meanwhile, method, route, fate):
+    of_key, of_account, status, message = FATES[fate]
+
+    def happen():
+        APIKey.objects.filter(pk=root.api_key.pk).update(**of_key)
+        Account.objects.filter(pk=cast.account.pk).update(**of_account)
+
+    meanwhile(happen)
+    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    assert (response.status_code, response.json()) == (status, {"Message": message})
+    assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "route"), [item for item in BODIES if ROUTES[item[1]][item[0]] not in GRANTS[KeyRole.KEY]]
+)
+def test_a_key_that_loses_administrator_access_meanwhile_changes_nothing(things, root, meanwhile, method, route):
+    meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(administrator=False))
+    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    assert (response.status_code, response.json()) == (403, {"Message": "This item is for administrators only."})
+    assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
+
+
+def test_a_key_that_loses_the_read_permission_meanwhile_invites_no_admin(root, meanwhile):
+    meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(permission="write"))
+    response = Program(root.secret).send("POST", "/v2/invitations", {"email": "a@example.com", "role": "admin"})
+    assert response.status_code == 403
+
+
+def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(cast, things, root, meanwhile):
+    soon = timezone.now() + timedelta(days=1)
+    meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(expires_at=soon))
+    response = Program(root.secret).send("PATCH", fill("v2/members/<id:member_id>", things), {"role": "admin"})
+    assert response.status_code == 403
+    assert Membership.objects.get(user=cast.user).role == "user"
+
+
+@pytest.mark.parametrize(("method", "route"), BODIES)
+def test_a_key_that_stays_as_it_is_changes_what_it_may(things, root, method, route):
+    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    assert response.status_code in (200, 201, 204)
+    assert AuditEvent.objects.filter(actor_id=root.api_key.id, actor_label="Root").exists()
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH"])
+def test_a_key_ends_itself(root, method):
+    path = f"/v2/api-keys/{root.api_key.id}"
+    assert Program(root.secret).send(method, path, {"disabled": True} if method == "PATCH" else None).status_code < 300
+    assert Program(root.secret).get("/v2").status_code == 401
+
+
+def test_a_request_that_only_reads_locks_nothing(root, things, django_assert_num_queries):
+    with django_assert_num_queries(1):  # finding the key
+        Program(root.secret).get("/v2")
+
+
+# At once ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("narrowed", "status"), [({"revoked_at": A_MINUTE_AGO}, 401), ({"permission": "read"}, 403)], ids=["ended", "read"]
+)
+def test_a_change_waits_for_a_revocation_that_is_under_way(cast, narrowed, status):
+    """The request passes the gates before the other transaction ends, and is refused after it."""
+    root = factories.make_key(cast.account, "Root", administrator=True)
+    passed, answers = threading.Event(), []
+
+    def send():
+        try:
+            answers.append(Program(root.secret).send("POST", "/v2/projects", {"name": "late"}))
+        finally:
+            connection.close()
+
+    gates = APIView.check_permissions
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(APIView, "check_permissions", lambda view, request: (gates(view, request), passed.set()))
+        thread = threading.Thread(target=send)
+        with transaction.atomic():
+            APIKey.objects.filter(pk=root.api_key.pk).update(**narrowed)
+            thread.start()
+            assert passed.wait(10)
+            thread.join(0.3)
+            assert not answers
+        thread.join(10)
+    assert answers[0].status_code == status
+    assert not cast.account.projects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_revocation_waits_for_a_change_that_is_under_way(cast):
+    root = factories.make_key(cast.account, "Root", administrator=True)
+    ended = threading.Event()
+
+    def revoke():
+        try:
+            APIKey.objects.filter(pk=root.api_key.pk).update(revoked_at=timezone.now())
+            ended.set()
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        assert Program(root.secret).send("POST", "/v2/projects", {"name": "in time"}).status_code == 201
+        thread = threading.Thread(target=revoke)
+        thread.start()
+        assert not ended.wait(0.3)
+    thread.join(10)
+    assert ended.is_set()
+    assert Program(root.secret).get("/v2").status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", [("DELETE", None), ("PATCH", {"disabled": True}), ("PATCH", {"administrator": False})])
+def test_of_two_keys_that_end_each_other_at_once_one_does(cast, what):
+    method, body = what
+
+    def act(start, me, other):
+        start.wait()
+        try:
+            return Program(me.secret).send(method, f"/v2/api-keys/{other.api_key.id}", body).status_code
+        finally:
+            connection.close()
+
+    for _ in range(8):
+        one, two = (factories.make_key(cast.account, name, administrator=True) for name in ("One", "Two"))
+        start = threading.Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(act, [start] * 2, [one, two], [two, one]))
+        assert sorted(answers) in ([200, 401], [200, 403], [204, 401]), answers
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast):
+    keys = [factories.make_key(cast.account, f"Root {n}", administrator=True) for n in range(3)]
+    member = Membership.objects.get(account=cast.account, user=cast.user)
+    target = factories.make_key(cast.account, "Target").api_key
+    requests = [
+        ("PATCH", f"/v2/members/{member.id}", lambda n: {"role": ("admin", "user")[n % 2]}),
+        ("PATCH", f"/v2/api-keys/{keys[0].api_key.id}", lambda n: {"description": str(n)}),
+        ("PATCH", "/v2/account", lambda n: {"name": f"Acme {n}"}),
+        ("POST", "/v2/projects", lambda n: {"name": f"p{n}"}),
+        ("POST", f"/v2/api-keys/{target.id}/rotate", lambda n: {"overlap": "24h"}),
+        ("PATCH", f"/v2/api-keys/{keys[2].api_key.id}", lambda n: {"description": str(n)}),
+    ]
+
+    def act(n):
+        method, path, body = requests[n % len(requests)]
+        try:
+            return Program(keys[n % 3].secret).send(method, path, body(n)).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(act, range(48)))
+    assert all(status in (200, 201, 400) for status in answers), answers
+
+
+# Over a real server -----------------------------------------------------------------------------
+
+
+def test_a_key_that_is_revoked_while_its_body_arrives_makes_no_key(tmp_path):
+    installation = install(tmp_path, ALLOW_HTTP="1")
+    secret = installation.key("Root", "read_write", "--administrator")
+    body = json.dumps({"name": "Late", "permission": KeyPermission.READ_WRITE.value}).encode()
+    head = (
+        "POST /v2/api-keys HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"X-API-KEY: {secret}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with serving(installation) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as late:
+        late.sendall(head + body[:20])
+        wait_for(lambda: server.get("/v2", secret).status == 200, "the key to be good")
+        assert installation.manage("revoke_api_key", secret).returncode == 0
+        late.sendall(body[20:])
+        answer = b"".join(iter(lambda: late.recv(65_536), b""))
+        assert b" 401 " in answer.splitlines()[0], answer
+        assert b"API key has been revoked!" in answer
+        other = installation.key("Reader", "read", "--administrator")
+        assert "Late" not in server.get("/v2/api-keys", other).body.decode()

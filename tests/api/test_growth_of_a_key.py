@@ -1,0 +1,155 @@
+"""A key with administrator access never gets beyond its own limits: not through keys, not through people."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.errors import NotPermitted
+from accounts.models import Account, Invitation, Membership
+from accounts.policy import Role
+from accounts.services import change_account, resend_invitation
+from apikeys import actors, lookup
+from apikeys.models import APIKey
+from tests import factories
+from tests.conftest import Program
+
+pytestmark = pytest.mark.django_db
+
+IN_A_WEEK = timezone.now() + timedelta(days=7)
+
+LIMITS = {
+    "expires": {"expires_at": IN_A_WEEK},
+    "is bound to networks": {"allowed_networks": ["127.0.0.0/8"]},
+    "has a rate limit of its own": {"rate_limit": "300/minute"},
+}
+
+
+@pytest.fixture(params=LIMITS)
+def limit(request):
+    return request.param
+
+
+@pytest.fixture
+def issued(cast, limit):
+    return factories.make_key(cast.account, "Limited", administrator=True, **LIMITS[limit])
+
+
+@pytest.fixture
+def limited(issued):
+    return Program(issued.secret)
+
+
+@pytest.fixture
+def refusal(limit):
+    return {"Message": f"A key that {limit} can't make anyone Admin."}
+
+
+def member(cast, who):
+    return Membership.objects.get(account=cast.account, user=who)
+
+
+def test_a_limited_key_invites_no_admin(limited, refusal):
+    response = limited.send("POST", "/v2/invitations", {"email": "accomplice@example.com", "role": "admin"})
+    assert (response.status_code, response.json()) == (403, refusal)
+    assert not Invitation.objects.exists()
+
+
+def test_a_limited_key_promotes_nobody(cast, limited, refusal):
+    response = limited.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
+    assert (response.status_code, response.json()) == (403, refusal)
+    assert member(cast, cast.user).role == "user"
+
+
+def test_a_limited_key_makes_no_invitation_one_of_an_admin(cast, limited, refusal):
+    invitation = factories.make_invitation(cast.account).invitation
+    response = limited.send("PATCH", f"/v2/invitations/{invitation.id}", {"role": "admin"})
+    assert (response.status_code, response.json()) == (403, refusal)
+    assert Invitation.objects.get().role == "user"
+
+
+def test_a_limited_key_sends_no_invitation_of_an_admin_again(cast, issued):
+    sent = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
+    actor = actors.actor_of(lookup.by_id(issued.api_key.id), address=None, request_id="")
+    with pytest.raises(NotPermitted):
+        resend_invitation(actor=actor, invitation=sent, link=str)
+
+
+def test_a_limited_key_manages_users_and_takes_power_away(cast, limited):
+    invited = limited.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "user"})
+    other = factories.make_invitation(cast.account, "other@example.com", Role.ADMIN).invitation
+    answers = [
+        limited.send("PATCH", f"/v2/invitations/{other.id}", {"role": "user"}),
+        limited.send("DELETE", f"/v2/invitations/{other.id}"),
+        limited.send("PATCH", f"/v2/members/{member(cast, cast.admin).id}", {"role": "user"}),
+        limited.send("DELETE", f"/v2/members/{member(cast, cast.user).id}"),
+        limited.send("PATCH", "/v2/account", {"max_key_lifetime_days": 30}),
+    ]
+    assert [invited.status_code, *(answer.status_code for answer in answers)] == [201, 200, 204, 200, 204, 200]
+
+
+def test_a_key_without_limits_makes_an_admin(cast, administrator):
+    invited = administrator.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "admin"})
+    promoted = administrator.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
+    assert (invited.status_code, promoted.status_code) == (201, 200)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_no_key_changes_whether_two_factor_is_required(cast, administrator, limited, wanted):
+    Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=not wanted)
+    for program in (administrator, limited):
+        response = program.send("PATCH", "/v2/account", {"requires_two_factor": wanted})
+        assert response.status_code == 400
+        assert response.json()["Errors"] == {"requires_two_factor": ["This field is unknown here."]}
+    assert Account.objects.get(pk=cast.account.pk).requires_two_factor is not wanted
+
+
+def test_nor_does_its_service(cast):
+    key = factories.make_key(cast.account, administrator=True).api_key
+    actor = actors.actor_of(lookup.by_id(key.id), address=None, request_id="")
+    with pytest.raises(NotPermitted):
+        change_account(actor=actor, requires_two_factor=False)
+
+
+# Its own rate -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(cast):
+    return factories.make_key(cast.account, "Slow", administrator=True, rate_limit="300/minute")
+
+
+@pytest.mark.parametrize("rate", [None, "301/minute", "300/second", "18001/hour", "600/hour"])
+def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(cast, slow, rate):
+    """The last is slower in the long run and faster at once."""
+    root, other = Program(slow.secret), factories.make_key(cast.account, rate_limit="1/minute").api_key
+    answers = [
+        root.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": rate}),
+        root.send("PATCH", f"/v2/api-keys/{slow.api_key.id}", {"rate_limit": rate}),
+        root.send("PATCH", f"/v2/api-keys/{other.id}", {"rate_limit": rate}),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert answers[0].json() == {"Message": "A key can't make a key that may go faster than it does."}
+    assert APIKey.objects.get(pk=slow.api_key.pk).rate_limit == "300/minute"
+
+
+def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast, slow):
+    free = factories.make_key(cast.account, "Free").api_key
+    off = factories.make_key(cast.account, "Off", disabled_at=timezone.now()).api_key
+    root = Program(slow.secret)
+    assert root.send("POST", f"/v2/api-keys/{free.id}/rotate", {}).status_code == 403
+    assert root.send("PATCH", f"/v2/api-keys/{off.id}", {"disabled": False}).status_code == 403
+
+
+def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow):
+    root = Program(slow.secret)
+    for rate in ("300/minute", "5/second", "1/day"):
+        made = root.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": rate})
+        assert made.status_code == 201
+    successor = root.send("POST", f"/v2/api-keys/{slow.api_key.id}/rotate", {})
+    assert successor.json()["rate_limit"] == "300/minute"
+
+
+def test_a_key_without_a_rate_of_its_own_sets_any(administrator):
+    made = administrator.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": "9000/second"})
+    assert made.status_code == 201
