@@ -44,12 +44,15 @@ class RequestIdMiddleware:
 
 
 class TrustedProxiesMiddleware:
-    """Settles the client's address and scheme, once for everybody who asks.
+    """Settles the client's address, scheme and port, once for everybody who asks.
 
     `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
     address is the last in `X-Forwarded-For` that is no trusted proxy; the scheme is https only if every hop
-    says so.
+    says so. A client whose address the proxy names badly is refused: the proxy's own must not count as its.
+    Without the header the proxy asks for itself, as for `/healthz`.
     """
+
+    MALFORMED = "The proxy in front of this server sent a malformed X-Forwarded-For."
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -58,10 +61,22 @@ class TrustedProxiesMiddleware:
         # A link-local address names its interface behind a %, which is nobody's business but this host's.
         peer = request.META["REMOTE_ADDR"] = request.META.get("REMOTE_ADDR", "").partition("%")[0]
         if settings.TRUSTED_PROXIES and _is_trusted(peer):
-            request.META["REMOTE_ADDR"] = _client_address(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""))
+            try:
+                request.META["REMOTE_ADDR"] = _client_address(request.META.get("HTTP_X_FORWARDED_FOR", peer))
+            except ValueError:
+                logger.warning("The proxy at %s sent a malformed X-Forwarded-For: the request was refused.", peer)
+                return self._refuse(request)
             schemes = request.META.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
-            request.META["wsgi.url_scheme"] = "https" if set(schemes) == {"https"} else "http"
+            is_https = set(schemes) == {"https"}
+            request.META["wsgi.url_scheme"] = "https" if is_https else "http"
+            # Not the port between the proxy and here.
+            request.META["SERVER_PORT"] = "443" if is_https else "80"
         return self.get_response(request)
+
+    def _refuse(self, request: HttpRequest) -> HttpResponse:
+        if api.is_api(request.path_info):
+            return api.refuse(request, HTTPStatus.BAD_REQUEST, self.MALFORMED)
+        return HttpResponse(render_to_string("400.html", {"message": self.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
 
 
 def _is_trusted(address: str) -> bool:
@@ -72,16 +87,15 @@ def _is_trusted(address: str) -> bool:
     return any(parsed in network for network in settings.TRUSTED_PROXIES)
 
 
-def _client_address(peer: str, forwarded_for: str) -> str:
-    client = peer
+def _client_address(forwarded_for: str) -> str:
+    """The last hop that is no trusted proxy, or the first of all. What stands before it is the client's to write.
+
+    Raises `ValueError` for a hop that is no address.
+    """
     for hop in reversed(forwarded_for.split(",")):
-        hop = hop.strip().partition("%")[0]
-        try:
-            ip_address(hop)
-        except ValueError:
-            break
-        client = hop
-        if not _is_trusted(hop):
+        client = hop.strip().partition("%")[0]
+        ip_address(client)
+        if not _is_trusted(client):
             break
     return client
 

@@ -32,15 +32,65 @@ def address_seen(key, **meta):
         ("2001:db8::5", "2001:db8::5"),
         ("10.0.0.9, 10.0.0.1", "10.0.0.9"),
         ("fe80::1%eth0", "fe80::1"),
-        ("nonsense, 10.0.0.1", "10.0.0.1"),
-        ("nonsense", "127.0.0.1"),
-        ("", "127.0.0.1"),
+        ("nonsense, 203.0.113.7", "203.0.113.7"),
+        (", 203.0.113.7, 10.0.0.1", "203.0.113.7"),
     ],
 )
 def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(cast, behind_a_proxy, forwarded_for, seen):
     key = factories.make_key(cast.account).secret
     headers = {"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
     assert address_seen(key, headers=headers) == seen
+
+
+@pytest.mark.parametrize(
+    "forwarded_for",
+    [
+        "",
+        " ",
+        ",",
+        "nonsense",
+        "nonsense, 10.0.0.1",
+        "203.0.113.7,",
+        "203.0.113.7, , 10.0.0.1",
+        "203.0.113.7:4711",
+        "[2001:db8::5]:4711",
+        "[2001:db8::5]",
+        "for=203.0.113.7",
+        "203.0.113.007",
+        "10.0.0.0/8",
+        "203.0.113.7 10.0.0.1",
+        "%eth0",
+        "unknown",
+    ],
+)
+def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(cast, behind_a_proxy, forwarded_for):
+    key = factories.make_key(cast.account, allowed_networks=["127.0.0.0/8", "10.0.0.0/8"]).secret
+    headers = {"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
+    response = Program(key).get("/v2", headers=headers)
+
+    assert response.status_code == 400
+    assert response.json() == {"Message": "The proxy in front of this server sent a malformed X-Forwarded-For."}
+    assert response["X-Request-ID"]
+    usage.flush()
+    assert APIKey.objects.get().last_used_at is None
+
+
+def test_a_page_is_refused_as_well_and_the_log_names_the_proxy(db, browser, behind_a_proxy, caplog):
+    response = browser.get("/auth/login/", headers={"X-Forwarded-For": "nonsense", "X-Forwarded-Proto": "https"})
+
+    assert response.status_code == 400
+    assert "text/html" in response["Content-Type"]
+    assert caplog.messages == ["The proxy at 127.0.0.1 sent a malformed X-Forwarded-For: the request was refused."]
+
+
+def test_a_request_of_the_proxys_own_has_its_own_address(db, browser, behind_a_proxy):
+    assert browser.get("/healthz", plain_http=True).status_code == 200
+
+
+def test_who_is_no_trusted_proxy_may_send_what_they_like(cast, behind_a_proxy):
+    key = factories.make_key(cast.account).secret
+    meta = {"REMOTE_ADDR": "203.0.113.7", "headers": {"X-Forwarded-For": "nonsense"}}
+    assert Program(key).get("/v2", **meta).status_code == 200
 
 
 def test_nobody_is_believed_by_default(cast):
