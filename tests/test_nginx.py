@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SELF_SIGNED = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
     "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
 )
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
 
 pytestmark = [
     pytest.mark.xdist_group("nginx"),
@@ -103,11 +104,15 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         check=True,
         capture_output=True,
     )
+    https_port, http_port = free_port(), free_port()
     installation = install(
-        directory, ALLOWED_HOSTS="localhost", TRUSTED_PROXIES="127.0.0.1/32", FAILED_AUTH_LIMIT="1000/minute"
+        directory,
+        ALLOWED_HOSTS="localhost",
+        PUBLIC_URL=f"https://localhost:{https_port}",
+        TRUSTED_PROXIES="127.0.0.1/32",
+        FAILED_AUTH_LIMIT="1000/minute",
     )
     with serving(installation, ALLOWED_HOSTS="localhost 127.0.0.1") as server:
-        https_port, http_port = free_port(), free_port()
         configuration = _configure(directory, https_port, http_port, server.port)
         assert NGINX is not None
         nginx = subprocess.Popen([NGINX, "-c", str(configuration)], stderr=subprocess.PIPE)
@@ -126,6 +131,22 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def _nginx_alone(front: Front, directory: Path, app_port: int) -> Iterator[Front]:
+    """Another nginx with its logs in `directory`, in front of whatever listens on `app_port`."""
+    https_port, http_port = free_port(), free_port()
+    for name in ("fullchain.pem", "privkey.pem"):
+        shutil.copy(front.directory / name, directory)
+    assert NGINX is not None
+    nginx = subprocess.Popen([NGINX, "-c", str(_configure(directory, https_port, http_port, app_port))])
+    try:
+        wait_for(lambda: _listens(https_port), "nginx")
+        yield Front(https_port, http_port, front.certificate, directory, front.server, front.installation)
+    finally:
+        nginx.terminate()
+        nginx.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +224,43 @@ def test_plain_http_to_the_api_is_never_redirected(front: Front, path: str) -> N
 def test_plain_http_to_a_page_moves_to_https(front: Front) -> None:
     answer = front.ask("/auth/login/?next=/", plain_http=True)
     assert (answer.status, answer.headers["location"]) == (301, "https://localhost/auth/login/?next=/")
+
+
+def test_without_nginx_a_page_over_plain_http_moves_to_the_public_address_as_well(front: Front) -> None:
+    answer = front.server.get("/auth/login/", Host="localhost:1337")
+    assert (answer.status, answer.headers["location"]) == (301, f"https://localhost:{front.https_port}/auth/login/")
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "localhost.example.com", "127.0.0.1", "a.b"])
+@pytest.mark.parametrize("path", ["/v2", "/v2/projects", "/auth/login/", "/healthz", "/static/css/theme.css"])
+def test_a_host_that_is_not_ours_is_served_nothing(front: Front, host: str, path: str) -> None:
+    answer = front.ask(path, Host=host)
+    assert answer.status == 400
+    assert answer.json["Message"] in ("This host is not served here.", "The request is malformed.")
+    assert answer.headers["content-type"] == "application/json"
+    assert "location" not in answer.headers
+
+
+def test_a_host_that_is_not_ours_is_led_to_our_own_name_over_plain_http(front: Front) -> None:
+    page = front.ask("/auth/login/", plain_http=True, Host="evil.example.com:1337")
+    api = front.ask("/v2", plain_http=True, Host="evil.example.com:1337")
+    assert (page.status, page.headers["location"]) == (301, "https://localhost/auth/login/")
+    assert (api.status, api.json) == (403, {"Message": "HTTPS is required."})
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1337", "LOCALHOST:80", "localhost.", "localhost:81@evil"])
+def test_links_have_the_public_address_whatever_port_the_client_names(front: Front, key: str, host: str) -> None:
+    made = front.ask("/v2/projects", method="POST", body=b"name=web", X_API_KEY=key, Host=host, **FORM)
+    assert made.headers["location"] == f"https://localhost:{front.https_port}/v2/projects/{made.json['id']}"
+
+
+def test_no_port_that_a_client_names_reaches_the_application(front: Front, key: str, tmp_path: Path) -> None:
+    with (
+        serving(front.installation, ALLOWED_HOSTS="localhost 127.0.0.1", PUBLIC_URL=None) as server,
+        _nginx_alone(front, tmp_path, server.port) as alone,
+    ):
+        made = alone.ask("/v2/projects", method="POST", body=b"name=web", X_API_KEY=key, Host="localhost:1337", **FORM)
+    assert made.headers["location"] == f"https://localhost/v2/projects/{made.json['id']}"
 
 
 def test_a_forged_scheme_is_not_believed(front: Front, key: str) -> None:
@@ -307,21 +365,9 @@ def test_no_link_of_a_mail_reaches_a_log(front: Front) -> None:
 def test_without_the_application_the_api_is_503_in_json_and_no_key_is_logged(
     front: Front, key: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "logs").mkdir()
-    https_port, http_port = free_port(), free_port()
-    for name in ("fullchain.pem", "privkey.pem"):
-        shutil.copy(front.directory / name, tmp_path)
-    configuration = _configure(tmp_path, https_port, http_port, app_port=free_port())
-    assert NGINX is not None
-    nginx = subprocess.Popen([NGINX, "-c", str(configuration)])
-    alone = Front(https_port, http_port, front.certificate, tmp_path, front.server, front.installation)
-    try:
-        wait_for(lambda: _listens(https_port), "nginx")
+    with _nginx_alone(front, tmp_path, app_port=free_port()) as alone:
         api, page = alone.ask(f"/v2?api_key={key}", X_Request_ID="lonely"), alone.ask("/auth/login/")
         plain = alone.ask(f"/v2?api_key={key}", plain_http=True)
-    finally:
-        nginx.terminate()
-        nginx.wait(timeout=10)
     assert (api.status, api.json) == (503, {"Message": "We are out of reach. Please try again later."})
     assert (api.headers["retry-after"], api.headers["x-request-id"]) == ("5", "lonely")
     assert (page.status, page.headers["retry-after"], page.headers["content-type"]) == (503, "5", "text/plain")
