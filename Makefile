@@ -12,7 +12,7 @@ BIN = $(VENV)/bin
 
 # What the shell happens to export is not meant for these. `make run DATABASE_URL=…` is.
 unexport DEBUG SECRET_KEY SECRET_KEY_FILE ALLOW_HTTP ALLOWED_HOSTS TRUSTED_PROXIES DATABASE_URL DATABASE_URL_FILE
-unexport REDIS_URL REDIS_URL_FILE EMAIL_URL EMAIL_URL_FILE DEFAULT_FROM_EMAIL SIGNUP_OPEN SUDO_MINUTES SESSION_DAYS BIND THREADS
+unexport PUBLIC_URL REDIS_URL REDIS_URL_FILE EMAIL_URL EMAIL_URL_FILE DEFAULT_FROM_EMAIL SIGNUP_OPEN SUDO_MINUTES SESSION_DAYS BIND THREADS
 unexport WEB_CONCURRENCY LIMITS_WITHOUT_REDIS API_RATE_LIMIT FAILED_AUTH_LIMIT USAGE_FLUSH_SECONDS
 unexport ACCOUNT_OWNER_PASSWORD ACCOUNT_OWNER_PASSWORD_FILE
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -33,7 +33,8 @@ run: $(VENV)/installed .run/secret_key
 	esac; \
 	$$PYTHON manage.py migrate --verbosity 0 && \
 	if test -n "$$new"; then $$PYTHON manage.py demo > .run/demo; fi'
-	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) $(BIN)/python manage.py serve \
+	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) PUBLIC_URL=http://127.0.0.1:$(PORT) \
+	  $(BIN)/python manage.py serve \
 	  $(if $(filter DATABASE_URL=sqlite:///db.sqlite3,$(DATABASE)),--greeting .run/demo)
 
 demo:
@@ -45,6 +46,7 @@ test: $(VENV)/installed-dev
 # As an installation would be set up: `check --deploy` tells what that would miss.
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789
 check: export ALLOWED_HOSTS = keys.example.com
+check: export PUBLIC_URL = https://keys.example.com
 # Not db.sqlite3, which these would make: `make run` fills a database that it makes itself.
 check: export DATABASE_URL = sqlite:///:memory:
 check: $(VENV)/installed-dev

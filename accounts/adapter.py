@@ -2,6 +2,7 @@
 
 from datetime import UTC
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
@@ -13,7 +14,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, mail
+from . import access, links, mail
 from .models import User
 
 
@@ -45,7 +46,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def render_mail(
         self, template_prefix: str, email: str, context: dict[str, Any], headers: dict[str, str] | None = None
     ) -> EmailMultiAlternatives:
-        """allauth's text, composed as all our mail is."""
+        """allauth's text, composed as all our mail is. Its links are built from the request: they are built anew."""
+        addresses = {
+            name: links.in_mail(urlsplit(value).path, self.request)
+            for name, value in context.items()
+            if name.endswith("_url")
+        }
+        context = {**context, **addresses, "home": links.in_mail("/", self.request)}
         with timezone.override(UTC):
             message = super().render_mail(template_prefix, email, context, headers)
         return mail.compose(email, message.subject, message.body)

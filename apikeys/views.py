@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
+from accounts import links
 from accounts.access import AccountRequest, account_page, recently_authenticated, typed
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
@@ -48,7 +49,7 @@ def keys(request: AccountRequest) -> HttpResponse:
         "filters": filters,
         "any": page.paginator.count > 0 or every.exists(),
         "scanner_pattern": tokens.SCANNER_PATTERN,
-        "api": request.build_absolute_uri("/v2"),
+        "api": links.on_page("/v2", request),
     }
     return render(request, "apikeys/_keys.html" if request.htmx else "apikeys/keys.html", context)
 
@@ -139,7 +140,7 @@ def import_keys(request: AccountRequest) -> HttpResponse:
 
 
 def _reveal(request: AccountRequest, issued: Issued, *, predecessor: APIKey | None = None) -> HttpResponse:
-    context = {"issued": issued, "predecessor": predecessor, "api": request.build_absolute_uri("/v2")}
+    context = {"issued": issued, "predecessor": predecessor, "api": links.on_page("/v2", request)}
     response = render(request, "apikeys/reveal.html", context)
     response.headers["Cache-Control"] = "private, no-store"
     return response

@@ -30,6 +30,7 @@ from rest_framework.response import Response
 from rest_framework.utils.mediatypes import media_type_matches
 from rest_framework.utils.urls import remove_query_param
 
+from accounts import links
 from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import exposure, tokens
 
@@ -187,7 +188,7 @@ class Pagination(CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         page: list[Any] | None = super().paginate_queryset(queryset, request, view)
-        self.base_url = remove_query_param(str(self.base_url), "api_key")
+        self.base_url = remove_query_param(links.in_answer(request.get_full_path(), request._request), "api_key")
         return page
 
     def decode_cursor(self, request: Request) -> Any:

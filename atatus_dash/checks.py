@@ -4,6 +4,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.http.request import validate_host
+
+from accounts import links
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
@@ -33,6 +36,30 @@ def hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+def public_url(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Where mail leads is the operator's to say, and what it names has to be served, over HTTPS."""
+    if not settings.PUBLIC_URL:
+        return [
+            Warning(
+                "PUBLIC_URL is not set: links in mail lead where a request says, and many mails have none.",
+                hint="Set it to the address that people open, such as https://keys.example.com.",
+                id="atatus_dash.W005",
+            )
+        ]
+    problems: list[CheckMessage] = []
+    host = links.host_of(settings.PUBLIC_URL)
+    if not validate_host(host, settings.ALLOWED_HOSTS):
+        problems.append(
+            Warning(f"ALLOWED_HOSTS doesn't name {host}, where PUBLIC_URL leads: it gets 400.", id="atatus_dash.W006")
+        )
+    if settings.PUBLIC_URL.startswith("http:") and not settings.ALLOW_HTTP:
+        problems.append(
+            Warning("PUBLIC_URL leads to plain HTTP, where the API answers 403 only.", id="atatus_dash.W007")
+        )
+    return problems
+
+
+@register(Tags.security, deploy=True)
 def plain_http(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """A key that travels in the clear is a key that others have."""
     if settings.ALLOW_HTTP:
@@ -51,6 +78,31 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(Tags.security, deploy=True)
+def duties_of_the_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What the server can't see or do by itself, and nobody would miss until it is used against them."""
+    hint = "docs/operations.md, “The proxy”, has the lines for nginx, Caddy, Traefik, HAProxy and Envoy."
+    if settings.TRUSTED_PROXIES:
+        return [
+            Info(
+                "Every proxy in TRUSTED_PROXIES has to drop headers with an underscore in their name, or a client "
+                "chooses its address and scheme by X_Forwarded_For and X_Forwarded_Proto; and to take in the body of a "
+                "request whole before it passes the request on, or slow clients stop this server.",
+                hint=hint,
+                id="atatus_dash.I002",
+            )
+        ]
+    most = settings.WEB_CONCURRENCY * settings.THREADS
+    return [
+        Info(
+            f"TRUSTED_PROXIES is not set. Without a proxy that takes in bodies whole, {most} requests with a slow body "
+            "stop this server: it answers nobody else until they have arrived.",
+            hint=hint,
+            id="atatus_dash.I003",
+        )
+    ]
 
 
 @register(Tags.security, deploy=True)

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable
 from email.utils import parseaddr
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -27,6 +27,10 @@ _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 #: Where ours is better for people than Django's.
 _MAIL_BACKENDS = {"django.core.mail.backends.console.EmailBackend": "accounts.console.EmailBackend"}
 _HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
+
+_LABEL = "[0-9a-z](?:[0-9a-z-]*[0-9a-z])?"
+_ORIGIN = re.compile(rf"(https?)://({_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::([0-9]{{1,5}}))?/?", re.ASCII)
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def _stop(name: str, problem: str) -> NoReturn:
@@ -134,6 +138,28 @@ def sender(name: str, default: str) -> str:
         return value
 
     return _parse(name, text(name, default), parse, "an address such as Keys <keys@example.com>")
+
+
+def origin(name: str) -> str:
+    """Where people and programs reach this server, as browsers write an origin (RFC 6454 §6.2), or nothing."""
+
+    def parse(value: str) -> str:
+        match = _ORIGIN.fullmatch(value.lower())
+        if match is None:
+            raise ValueError
+        scheme, host, port = match.groups(default="")
+        if host.startswith("["):
+            IPv6Address(host[1:-1])
+        elif host.rpartition(".")[2].isdigit():
+            IPv4Address(host)
+        if port and not 1 <= int(port) <= 65535:
+            raise ValueError
+        is_usual = not port or int(port) == _USUAL_PORTS[scheme]
+        return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}"
+
+    value = text(name)
+    wanted = "an address such as https://keys.example.com, without a path,"
+    return _parse_secret(name, value, parse, wanted) if value else ""
 
 
 def _words(value: str) -> list[str]:

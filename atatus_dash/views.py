@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseClientRefresh
 
+from accounts import links
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
@@ -55,7 +56,7 @@ def overview(request: AccountRequest) -> HttpResponse:
         "attention": _attention(request),
         "most_attention": MOST_ATTENTION,
         "guide": guide,
-        "api": request.build_absolute_uri("/v2"),
+        "api": links.on_page("/v2", request),
     }
     return render(request, "overview.html", context)
 
@@ -85,7 +86,7 @@ def _next_step(request: AccountRequest, guide: str) -> HttpResponse:
     if guide == request.GET.get("guide"):
         return HttpResponse(status=204)
     if guide:
-        return render(request, "_guide.html", {"guide": guide, "api": request.build_absolute_uri("/v2")})
+        return render(request, "_guide.html", {"guide": guide, "api": links.on_page("/v2", request)})
     if request.actor.may(Permission.API_KEY_CHANGE):
         messages.success(request, "The first call has arrived.")
     return HttpResponseClientRefresh()

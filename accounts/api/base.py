@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView as DRFAPIView
 
+from .. import links
 from ..policy import Actor, Permission
 
 M = TypeVar("M", bound=Model)
@@ -93,7 +94,7 @@ class APIView(DRFAPIView):
     def created(self, data: Mapping[str, Any], collection: str | None = None) -> Response:
         """201 with the new item and, in `Location`, where it is: in its collection, by default this path."""
         collection = collection or self.request.path.rstrip("/")
-        location = self.request.build_absolute_uri(f"{collection}/{data['id']}")
+        location = links.in_answer(f"{collection}/{data['id']}", self.request._request)
         return Response(data, status=201, headers={"Location": location})
 
 

@@ -9,12 +9,13 @@ from django import forms, template
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import escape, format_html, linebreaks
 from django.utils.safestring import SafeString, mark_safe
 
-from .. import times
+from .. import links, times
 from ..audit import Event
 from ..policy import KeyPermission, Role
 
@@ -39,6 +40,12 @@ def icon(name: str, size: str = "") -> SafeString:
         static(SPRITE),
         name,
     )
+
+
+@register.simple_tag
+def public_url(name: str, *args: Any) -> str:
+    """As `url`, for mail: with the host. Empty without `PUBLIC_URL`, for no request is there to ask."""
+    return links.in_mail(reverse(name, args=args))
 
 
 @register.filter

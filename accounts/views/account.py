@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
-from .. import exports, policy, services
+from .. import exports, links, policy, services
 from ..access import AccountRequest, account_page, recently_authenticated, sent_before
 from ..forms import AccountForm, AuditFilter, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
@@ -43,7 +43,7 @@ def new_project(request: AccountRequest) -> HttpResponse:
 def project(request: AccountRequest, id: str) -> HttpResponse:
     project = _project(request, id)
     page = Paginator(project.deployments.all(), PAGE_SIZE).get_page(request.GET.get("page"))
-    api = request.build_absolute_uri(f"/v2/projects/{project.id}/deployments")
+    api = links.on_page(f"/v2/projects/{project.id}/deployments", request)
     return render(request, "accounts/project.html", {"project": project, "page": page, "api": api})
 
 

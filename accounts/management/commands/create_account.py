@@ -10,8 +10,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 from django.db import transaction
+from django.urls import reverse
 
-from accounts import policy, services
+from accounts import links, policy, services
 from accounts.models import Account, User
 from accounts.services.members import is_known
 
@@ -51,6 +52,8 @@ class Command(BaseCommand):
             account = services.create_account(
                 name=name, owner=owner, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line")
             )
+        if settings.PUBLIC_URL:
+            self.stdout.write(f"Sign in at {links.in_mail(reverse('account_login'))}")
         self.stdout.write(f"{account.name} belongs to {owner.email}. Its slug is {account.slug}")
 
 

@@ -3,11 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 from django.utils import timezone
 
-from accounts import policy
+from accounts import links, policy
 from accounts.errors import Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
@@ -52,6 +54,8 @@ class Command(BaseCommand):
         except (ValidationError, Invalid) as error:
             raise CommandError("\n".join(_told(error))) from None
         self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Keep the key: it is not shown again.")
+        if settings.PUBLIC_URL:
+            self.stdout.write(links.in_mail(reverse("apikeys:key", args=[account.slug, issued.api_key.id])))
         self.stdout.write(issued.secret)
 
 
