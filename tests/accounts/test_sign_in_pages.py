@@ -1,12 +1,16 @@
 """Signing in and its kin, under /auth/."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import Account, Membership, User
@@ -191,6 +195,35 @@ def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
     assert "Look into your mail" in told.content.decode()
     assert mail.outbox[0].subject == "You are registered already"
     assert Account.objects.count() == before
+
+
+def test_signing_up_with_a_taken_address_costs_as_much_as_with_a_new_one(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long are the hash and the rows: one password hashed, and the same rows written, kept or not."""
+    settings.SIGNUP_OPEN = True
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+    monkeypatch.setattr(
+        MD5PasswordHasher, "encode", lambda self, word, salt: hashed.append(word) or encode(self, word, salt)
+    )
+
+    def cost(email: str) -> tuple[list[str], Counter[str], int]:
+        form = {"email": email, "password1": PASSWORD, "password2": PASSWORD, "account_name": "Copy"}
+        hashed.clear()
+        mail.outbox.clear()
+        with CaptureQueriesContext(connection) as queries:
+            Browser().post(SIGNUP, form)
+        written = (re.match(r'INSERT INTO "(\w+)"', query["sql"]) for query in queries)
+        return [*hashed], Counter(found[1] for found in written if found), len(mail.outbox)
+
+    taken, new = cost("owner@example.com"), cost("new@example.com")
+
+    assert taken == new
+    assert taken[0] == [PASSWORD]
+    assert {"accounts_user", "accounts_account", "accounts_membership"} <= set(taken[1])
+    assert not Account.objects.filter(name="Copy").exclude(memberships__user__email="new@example.com").exists()
+    assert not User.objects.filter(email__endswith="@invalid").exists()
 
 
 def test_a_second_address_is_confirmed_and_made_primary(cast: Cast, browser: Browser) -> None:
