@@ -9,28 +9,27 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, SuspiciousOperation, ValidationError
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import get_resolver
 from rest_framework import exceptions
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import BasePagination
 from rest_framework.parsers import BaseParser
 from rest_framework.parsers import JSONParser as DRFJSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.mediatypes import media_type_matches
-from rest_framework.utils.urls import remove_query_param
+from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from accounts import links
+from accounts import keyset, links
 from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import exposure, tokens
 
@@ -167,47 +166,30 @@ def _plain(value: Any) -> Any:
     raise TypeError
 
 
-class Pagination(CursorPagination):
+class Pagination(BasePagination):
     """`{"results": […], "next": URL|null}` and a `Link` header (RFC 8288). `limit` is 1 to 100."""
 
     page_size = 50
     max_page_size = 100
-    page_size_query_param = "limit"
 
-    def get_page_size(self, request: Request) -> int:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        try:
+            self.page = keyset.page(queryset, size=self._size(request), cursor=request.query_params.get("cursor", ""))
+        except ValueError:
+            raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
+        self.url = remove_query_param(links.in_answer(request.get_full_path(), request._request), "api_key")
+        return self.page.rows
+
+    def get_paginated_response(self, data: Any) -> Response:
+        following = replace_query_param(self.url, "cursor", self.page.next) if self.page.next else None
+        headers = {"Link": f'<{following}>; rel="next"'} if following else None
+        return Response({"results": data, "next": following}, headers=headers)
+
+    def _size(self, request: Request) -> int:
         text = request.query_params.get("limit", str(self.page_size))
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= self.max_page_size):
             raise Invalid("The limit is out of range.", errors={"limit": ["Choose a whole number from 1 to 100."]})
         return int(text)
-
-    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
-        """Every model says itself how it is ordered."""
-        ordering = tuple(queryset.model._meta.ordering)
-        self.first = queryset.model._meta.get_field(ordering[0].removeprefix("-"))
-        return ordering
-
-    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
-        page: list[Any] | None = super().paginate_queryset(queryset, request, view)
-        self.base_url = remove_query_param(links.in_answer(request.get_full_path(), request._request), "api_key")
-        return page
-
-    def decode_cursor(self, request: Request) -> Any:
-        """DRF's cursor, whose position it hands to the database as it came: here the list's first column reads it."""
-        try:
-            cursor = super().decode_cursor(request)
-            if cursor is not None and cursor.position is not None:
-                position = self.first.to_python(cursor.position)
-                # Of all the offsets that Python takes, PostgreSQL takes some.
-                moment = position.astimezone(UTC) if isinstance(position, datetime) else position
-                cursor = cursor._replace(position=str(moment))  # type: ignore[arg-type]  # a text, whatever its stubs say
-        except (exceptions.NotFound, ValidationError, ValueError, OverflowError):
-            raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
-        return cursor
-
-    def get_paginated_response(self, data: Any) -> Response:
-        following = self.get_next_link()
-        headers = {"Link": f'<{following}>; rel="next"'} if following else None
-        return Response({"results": data, "next": following}, headers=headers)
 
 
 # Refusing ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 import tempfile
-from base64 import b64encode
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from unittest import mock
 
@@ -133,23 +133,31 @@ def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program):
     assert not Project.objects.exists()
 
 
-def cursor(position):
-    return "cursor=" + b64encode(f"p={position}".encode()).decode().replace("=", "%3D")
+def cursor(*values):
+    return "cursor=" + urlsafe_b64encode(json.dumps([0, *values]).encode()).decode().replace("=", "%3D")
 
 
-@pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00%2B23:59"])
+@pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00+23:59"])
 def test_400_for_a_cursor_whose_position_is_no_moment(program, position):
-    assert_refused(program.get(f"/v2/projects?{cursor(position)}"), 400, "The cursor is not one of ours.")
+    assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
 
 
 @pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
 def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program, position):
-    assert_refused(program.get(f"/v2/usage?{cursor(position)}"), 400, "The cursor is not one of ours.")
+    assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
 
 
 def test_a_cursor_may_have_any_offset_that_python_reads(program):
     """PostgreSQL reads fewer of them."""
-    assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00%2B23:59:59')}").status_code == 200
+    assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00+23:59:59', 'prj_1')}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "[0]", "[2, 1, 1]", '[0, "2026-11-24T10:00:00Z", "\\u0000"]', "null", "{}", "[" * 5000, "\\xff"]
+)
+def test_400_for_a_cursor_that_is_not_one_of_ours(program, content):
+    text = urlsafe_b64encode(content.encode()).decode()
+    assert_refused(program.get("/v2/projects", {"cursor": text}), 400, "The cursor is not one of ours.")
 
 
 @pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])

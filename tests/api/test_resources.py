@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent, Deployment, Project
 from accounts.policy import KeyPermission
 from apikeys import tokens
-from apikeys.models import APIKey
+from apikeys.models import APIKey, KeyUsage
 from tests import factories
 from tests.conftest import Program
 
@@ -313,3 +313,22 @@ def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(administrator, cap
     rows = [str(row) for model in (APIKey, AuditEvent) for row in model.objects.values()]
     assert secret not in "".join(rows) + caplog.text
     assert secret not in administrator.get("/v2/api-keys").content.decode()
+
+
+def test_usage_of_more_keys_than_a_page_holds_on_one_day_is_listed_whole(cast, program):
+    """A thousand rows of one day were once the most that a cursor could pass."""
+    keys = APIKey.objects.bulk_create(
+        APIKey(account=cast.account, name=f"k{number}", permission="read", digest=f"{number:064x}", mask="m")
+        for number in range(1100)
+    )
+    KeyUsage.objects.bulk_create(KeyUsage(api_key=key, day="2026-11-24", requests=1) for key in keys)
+
+    listed, path = [], "/v2/usage?limit=100"
+    for _ in range(20):
+        page = program.get(path).json()
+        listed += [row["api_key"]["id"] for row in page["results"]]
+        if page["next"] is None:
+            break
+        path = page["next"].removeprefix("https://testserver")
+    assert len(listed) == 1100
+    assert set(listed) == {key.pk for key in keys}
