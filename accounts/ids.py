@@ -1,5 +1,6 @@
 """Public ids: opaque strings whose prefix says what they name, such as `prj_7Kd2Qm0aXb9LsTyW`."""
 
+import re
 import secrets
 import string
 
@@ -8,10 +9,17 @@ from django.urls import register_converter
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 16
 
+_ID = re.compile(f"[a-z]{{3}}_[0-9A-Za-z]{{{RANDOM_LENGTH}}}", re.ASCII)
+
 
 def new_id(prefix: str) -> str:
     """A new id: the prefix, an underscore and 16 random base62 characters (95 bits)."""
     return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+
+
+def is_id(text: str) -> bool:
+    """Whether the text has the form of our ids."""
+    return _ID.fullmatch(text) is not None
 
 
 def new_project_id() -> str:

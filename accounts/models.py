@@ -80,6 +80,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
+        ordering = ["email"]
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
 
     def __str__(self) -> str:
@@ -279,7 +280,10 @@ class Project(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["account", "-created_at", "-id"], name="project_newest")]
+        indexes = [
+            models.Index(fields=["account", "-created_at", "-id"], name="project_newest"),
+            models.Index(fields=["-created_at", "-id"], name="project_latest"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -313,7 +317,10 @@ class Deployment(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["project", "-created_at", "-id"], name="deployment_newest")]
+        indexes = [
+            models.Index(fields=["project", "-created_at", "-id"], name="deployment_newest"),
+            models.Index(fields=["-created_at", "-id"], name="deployment_latest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.revision} to {self.release_stage}"
@@ -339,11 +346,11 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         """
         found = self
         if actor:
-            found = found.filter(models.Q(actor_id=actor) | models.Q(actor_label__icontains=actor))
+            found = found.filter(_named("actor", actor))
         if event:
             found = found.filter(models.Q(event=event) | models.Q(event__startswith=f"{event}."))
         if target:
-            found = found.filter(models.Q(target_id=target) | models.Q(target_label__icontains=target))
+            found = found.filter(_named("target", target))
         if since is not None:
             found = found.filter(at__gte=since)
         if until is not None:
@@ -362,6 +369,12 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
 
     def delete(self) -> Never:
         raise TypeError("Audit events are never deleted.")
+
+
+def _named(who: str, text: str) -> models.Q:
+    """An id of ours is looked up as a whole, in an index; anything else may be a part of a label too."""
+    by_id = models.Q(**{f"{who}_id": text})
+    return by_id if ids.is_id(text) else by_id | models.Q(**{f"{who}_label__icontains": text})
 
 
 class AuditEvent(models.Model):
@@ -385,7 +398,14 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ["-at", "-id"]
-        indexes = [models.Index(fields=["account", "-at", "-id"], name="audit_event_newest")]
+        indexes = [
+            models.Index(fields=["account", "-at", "-id"], name="audit_event_newest"),
+            models.Index(fields=["-at", "-id"], name="audit_event_latest"),
+            models.Index(fields=["event", "-at", "-id"], name="audit_event_by_event"),
+            models.Index(fields=["target_id", "account", "-at", "-id"], name="audit_event_by_target"),
+            models.Index(fields=["actor_id", "-at", "-id"], name="audit_event_by_actor"),
+            models.Index(fields=["request_id"], name="audit_event_by_request"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor_label} {self.event} {self.target_label}"

@@ -7,11 +7,12 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
+from accounts.admin.changelist import ExactSearch, since
 from accounts.models import Account
 
 from . import services, terms
@@ -49,7 +50,7 @@ class SettingsForm(forms.ModelForm):
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(ServiceAdmin):
+class APIKeyAdmin(ExactSearch, ServiceAdmin):
     """A key is made and rotated where its secret can be shown: by the account's people, or `create_api_key`.
 
     Here its settings are changed and it is ended.
@@ -59,9 +60,10 @@ class APIKeyAdmin(ServiceAdmin):
 
     list_display = ["name", "mask", "account", "permission", "administrator", "state", "last_used_at", "expires_at"]
     list_select_related = ["account"]
-    list_filter = [StateFilter, "permission", "administrator"]
-    search_fields = ["name", "id", "mask", "created_by", "account__name", "account__slug"]
-    date_hierarchy = "created_at"
+    list_filter = [since("created_at"), StateFilter, "permission", "administrator"]
+    search_fields = ["id"]
+    search_help_text = "An id, a mask, a part of a name; or an account's slug."
+    lookups = ["id", "mask", "name__icontains"]
     actions = ["disable", "enable", "revoke"]
     fieldsets = [
         (None, {"fields": ["account", "name", "description", "mask", "state", "id"]}),
@@ -78,6 +80,10 @@ class APIKeyAdmin(ServiceAdmin):
         ),
         ("Last use", {"fields": ["last_used_at", "last_used_from", "last_used_agent"]}),
     ]
+
+    def found_by(self, text: str) -> Q:
+        account = Account.objects.filter(slug=text).first()
+        return Q(account=account) if account else Q()
 
     def get_readonly_fields(self, request: HttpRequest, obj: APIKey | None = None) -> list[str]:
         shown = flatten_fieldsets(self.get_fieldsets(request, obj))
@@ -135,8 +141,19 @@ class APIKeyAdmin(ServiceAdmin):
         self.for_each(request, queryset.select_related("account"), act, done)
 
 
+class OfKeySearch(ExactSearch):
+    """Searches what keys did by the key: its id or its mask."""
+
+    search_fields = ["id"]
+    search_help_text = "The id or the mask of a key."
+    lookups = ["api_key_id"]
+
+    def found_by(self, text: str) -> Q:
+        return Q(api_key_id__in=list(APIKey.objects.filter(mask=text).values_list("pk", flat=True)[:100]))
+
+
 @admin.register(KeyUsage)
-class KeyUsageAdmin(ViewOnlyAdmin):
+class KeyUsageAdmin(OfKeySearch, ViewOnlyAdmin):
     list_display = [
         "day",
         "api_key",
@@ -148,20 +165,20 @@ class KeyUsageAdmin(ViewOnlyAdmin):
         "server_errors",
     ]
     list_select_related = ["api_key__account"]
-    search_fields = ["api_key__name", "api_key__id", "api_key__account__name", "api_key__account__slug"]
-    date_hierarchy = "day"
+    list_filter = [since("day")]
 
-    @admin.display(ordering="api_key__account__name")
+    @admin.display
     def account(self, usage: KeyUsage) -> Account:
         return usage.api_key.account
 
 
 @admin.register(KeyOrigin)
-class KeyOriginAdmin(ViewOnlyAdmin):
+class KeyOriginAdmin(OfKeySearch, ViewOnlyAdmin):
     list_display = ["origin", "api_key", "account", "requests", "last_used_at", "last_used_agent"]
     list_select_related = ["api_key__account"]
-    search_fields = ["origin", "api_key__name", "api_key__id", "api_key__account__name", "api_key__account__slug"]
+    search_help_text = "The id or the mask of a key; or an address, or the /64 of one."
+    lookups = ["api_key_id", "origin"]
 
-    @admin.display(ordering="api_key__account__name")
+    @admin.display
     def account(self, origin: KeyOrigin) -> Account:
         return origin.api_key.account

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
 from math import ceil, floor, log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import Sum
 from django.utils import timezone
 
-from .models import APIKey, KeyUsage, KeyUsageQuerySet
+from .models import APIKey, KeyUsage, UsageQuerySet
 from .usage import COUNTS
 
 MONTH = 30
@@ -57,11 +57,11 @@ class Use:
         return 100 * self.failed / self.requests if self.requests else 0.0
 
 
-def by_day(usage: KeyUsageQuerySet, days: int) -> dict[date, Use]:
+def by_day(usage: UsageQuerySet[Any], days: int) -> dict[date, Use]:
     """Every day of the last so many, today included, oldest first. One query."""
     today = timezone.now().date()
     every = {today - timedelta(days=ago): Use() for ago in reversed(range(days))}
-    rows = usage.matching(since=min(every), until=today).order_by("day").values("day")
+    rows = usage.between(min(every), today).order_by("day").values("day")
     for day, *counts in rows.annotate(*map(Sum, COUNTS)).values_list("day", *(f"{count}__sum" for count in COUNTS)):
         every[day] = Use(*counts)
     return every

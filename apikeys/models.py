@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 from django.core.validators import MinLengthValidator
 from django.db import models
@@ -126,7 +126,11 @@ class APIKey(models.Model):
     class Meta:
         verbose_name = "API key"
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["account", "-created_at", "-id"], name="api_key_newest")]
+        indexes = [
+            models.Index(fields=["account", "-created_at", "-id"], name="api_key_newest"),
+            models.Index(fields=["-created_at", "-id"], name="api_key_latest"),
+            models.Index(fields=["mask"], name="api_key_by_mask"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Exact(Length("digest"), 64), name="api_key_whole_digest"),
             models.CheckConstraint(
@@ -198,15 +202,13 @@ class APIKey(models.Model):
         return self.disabled_at is not None
 
 
-class KeyUsageQuerySet(models.QuerySet["KeyUsage"]):
-    def for_account(self, account: HasAccountId) -> Self:
-        return self.filter(api_key__account_id=account.id)
+U = TypeVar("U", bound="Usage")
 
-    def matching(self, *, key: str = "", since: date | None = None, until: date | None = None) -> Self:
-        """Usage of one key, and of the days from `since` to `until`, both included."""
+
+class UsageQuerySet(models.QuerySet[U]):
+    def between(self, since: date | None = None, until: date | None = None) -> Self:
+        """Usage of the days from `since` to `until`, both included."""
         found = self
-        if key:
-            found = found.filter(api_key_id=key)
         if since is not None:
             found = found.filter(day__gte=since)
         if until is not None:
@@ -214,10 +216,9 @@ class KeyUsageQuerySet(models.QuerySet["KeyUsage"]):
         return found
 
 
-class KeyUsage(models.Model):
-    """What one key did on one day (UTC). Added to by `usage.flush`, a whole flush at a time."""
+class Usage(models.Model):
+    """How many requests there were on one day (UTC). Added to by `usage.flush`, a whole flush at a time."""
 
-    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
     day = models.DateField()
     requests = models.PositiveBigIntegerField(default=0)
     succeeded = models.PositiveBigIntegerField(default=0)
@@ -228,6 +229,25 @@ class KeyUsage(models.Model):
     in_query = models.PositiveBigIntegerField(default=0)
     in_body = models.PositiveBigIntegerField(default=0)
 
+    class Meta:
+        abstract = True
+
+
+class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
+    def for_account(self, account: HasAccountId) -> Self:
+        return self.filter(api_key__account_id=account.id)
+
+    def matching(self, *, key: str = "", since: date | None = None, until: date | None = None) -> Self:
+        """Usage of one key, and of the days from `since` to `until`, both included."""
+        found = self.between(since, until)
+        return found.filter(api_key_id=key) if key else found
+
+
+class KeyUsage(Usage):
+    """What one key did on one day."""
+
+    api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
+
     objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
 
     class Meta:
@@ -235,9 +255,30 @@ class KeyUsage(models.Model):
         verbose_name_plural = "usage of keys"
         ordering = ["-day", "-id"]
         constraints = [models.UniqueConstraint("api_key", "day", name="key_usage_once_a_day")]
+        indexes = [models.Index(fields=["-day", "-id"], name="key_usage_latest")]
 
     def __str__(self) -> str:
         return f"{self.api_key_id} on {self.day}: {self.requests}"
+
+
+class AccountUsageQuerySet(UsageQuerySet["AccountUsage"]):
+    def for_account(self, account: HasAccountId) -> Self:
+        return self.filter(account_id=account.id)
+
+
+class AccountUsage(Usage):
+    """What all keys of an account did on one day: the sum of their `KeyUsage`, which may be a million rows."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+
+    objects: ClassVar[models.Manager["AccountUsage"]] = AccountUsageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("account", "day", name="account_usage_once_a_day")]
+        indexes = [models.Index(fields=["day"], name="account_usage_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} on {self.day}: {self.requests}"
 
 
 class KeyOrigin(models.Model):
@@ -256,7 +297,11 @@ class KeyOrigin(models.Model):
         verbose_name_plural = "origins of requests"
         ordering = ["-last_used_at", "-id"]
         constraints = [models.UniqueConstraint("api_key", "origin", name="key_origin_once")]
-        indexes = [models.Index(fields=["api_key", "-last_used_at", "-id"], name="key_origin_latest")]
+        indexes = [
+            models.Index(fields=["api_key", "-last_used_at", "-id"], name="key_origin_latest"),
+            models.Index(fields=["-last_used_at", "-id"], name="key_origin_latest_of_all"),
+            models.Index(fields=["origin"], name="key_origin_by_origin"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.api_key_id} from {self.origin}: {self.requests}"

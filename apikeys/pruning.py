@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.services import prune_closed
 
-from .models import APIKey, KeyOrigin, KeyUsage, Notice
+from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
 
 #: Two years and today, so that the Overview can compare a year with the one before.
 USAGE_KEPT = timedelta(days=2 * 364 + 1)
@@ -24,7 +24,9 @@ def prune() -> dict[str, int]:
     Returns how many of each.
     """
     now = timezone.now()
-    usage, _ = KeyUsage.objects.filter(day__lt=(now - USAGE_KEPT).date()).delete()
+    oldest_day = (now - USAGE_KEPT).date()
+    usage, _ = KeyUsage.objects.filter(day__lt=oldest_day).delete()
+    AccountUsage.objects.filter(day__lt=oldest_day).delete()
     # That a key has ended is noted for as long as there is the key, or it would be told again.
     notices, _ = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT).delete()
     origins, _ = KeyOrigin.objects.filter(last_used_at__lt=now - ORIGINS_KEPT).delete()

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.http import HttpRequest
 
 from . import tokens
-from .models import APIKey, KeyUsage
+from .models import AccountUsage, APIKey, KeyUsage
 
 if TYPE_CHECKING:
     from .authentication import Credential
@@ -104,27 +104,35 @@ def discard() -> None:
 def _write(taken: dict[tuple[str, int], _Tally]) -> None:
     """Add up the counts and note the last uses; counts of keys that are gone are dropped.
 
-    Rows are written in the order of their keys, so that two nodes can't lock each other out.
+    Rows are written in the order of their keys, then of their accounts, so that two nodes can't lock each other out.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        known = set(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", flat=True))
-        slots = sorted(slot for slot in taken if slot[0] in known)
+        accounts = dict(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", "account_id"))
+        slots = sorted(slot for slot in taken if slot[0] in accounts)
         if not slots:
             return
-        cursor.executemany(
-            _upsert(), [(key, _EPOCH + timedelta(days=day), *taken[key, day].counts) for key, day in slots]
-        )
+        sums: dict[tuple[int, int], _Tally] = {}
+        for key, day in slots:
+            sums.setdefault((accounts[key], day), _Tally()).add(taken[key, day])
+        cursor.executemany(_upsert(KeyUsage, "api_key_id"), [_row(slot, taken[slot]) for slot in slots])
         cursor.executemany(_update(), [_last_used(key, taken[key, day]) for key, day in slots])
+        cursor.executemany(_upsert(AccountUsage, "account_id"), [_row(slot, sums[slot]) for slot in sorted(sums)])
 
 
-def _upsert() -> str:
-    table = connection.ops.quote_name(KeyUsage._meta.db_table)
-    columns = ", ".join(("api_key_id", "day", *COUNTS))
+def _row(slot: tuple[str | int, int], tally: _Tally) -> tuple[Any, ...]:
+    of, day = slot
+    return (of, _EPOCH + timedelta(days=day), *tally.counts)
+
+
+def _upsert(model: type[KeyUsage | AccountUsage], of: str) -> str:
+    """Add counts to the row of a day and of what the column `of` names."""
+    table = connection.ops.quote_name(model._meta.db_table)
+    columns = ", ".join((of, "day", *COUNTS))
     values = ", ".join(["%s"] * (len(COUNTS) + 2))
     sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in COUNTS)
     return (
         f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608  only names of our own
-        f"ON CONFLICT (api_key_id, day) DO UPDATE SET {sums}"
+        f"ON CONFLICT ({of}, day) DO UPDATE SET {sums}"
     )
 
 

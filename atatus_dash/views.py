@@ -13,7 +13,7 @@ from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, accou
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
 from apikeys import charts
-from apikeys.models import APIKey, KeyUsage, State
+from apikeys.models import AccountUsage, APIKey, State
 
 LATEST = 5
 MOST_ATTENTION = 8
@@ -96,7 +96,7 @@ def _use(request: AccountRequest) -> dict[str, Any]:
     """The chart of the span that the address names, and how it compares with the span before. One query."""
     span = request.GET.get("days", DEFAULT_SPAN)
     days, days_a_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])
-    every = list(charts.by_day(KeyUsage.objects.for_account(request.account), 2 * days).items())
+    every = list(charts.by_day(AccountUsage.objects.for_account(request.account), 2 * days).items())
     before = charts.Use.total(use for _, use in every[:days])
     chart = charts.chart(dict(every[days:]), days_a_bar=days_a_bar)
     growth = round(100 * (chart.total.requests / before.requests - 1)) if before.requests else None

@@ -1,6 +1,7 @@
 """Things to test with: plain functions whose keywords override what does not matter."""
 
 import itertools
+from datetime import date
 from typing import Any
 
 from accounts import policy
@@ -9,6 +10,7 @@ from accounts.policy import KeyPermission, Role
 from accounts.services import create_account, invite
 from accounts.services.members import Sent
 from apikeys import services
+from apikeys.models import AccountUsage, APIKey, KeyUsage
 from apikeys.services import Issued
 
 PASSWORD = "correct horse battery staple"
@@ -18,6 +20,10 @@ _number = itertools.count(1)
 
 def make_user(email: str | None = None, **fields: Any) -> User:
     return User.objects.create_user(email=email or f"person{next(_number)}@example.com", password=PASSWORD, **fields)
+
+
+def make_operator(email: str = "operator@example.com") -> User:
+    return User.objects.create_superuser(email, PASSWORD)
 
 
 def make_account(name: str = "Acme", owner: User | None = None) -> Account:
@@ -63,3 +69,13 @@ def make_invitation(account: Account, email: str = "new@example.com", role: Role
         setattr(invitation, field, value)
     invitation.save()
     return Sent(invitation, tokens[0])
+
+
+def make_usage(api_key: APIKey, day: date, **counts: int) -> None:
+    """What a key did on a day, as a flush writes it: by key and by account."""
+    counts.setdefault("requests", sum(counts.values()))
+    KeyUsage.objects.create(api_key=api_key, day=day, **counts)
+    total, _ = AccountUsage.objects.get_or_create(account_id=api_key.account_id, day=day)
+    for name, number in counts.items():
+        setattr(total, name, getattr(total, name) + number)
+    total.save()

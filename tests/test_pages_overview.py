@@ -16,7 +16,7 @@ from accounts.middleware import SEEN
 from accounts.models import Account, Membership, User
 from accounts.policy import Role
 from apikeys import services
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey
 from apikeys.services import Overlap
 from atatus_dash import maintenance
 from tests import factories
@@ -131,7 +131,7 @@ def test_the_overview_costs_the_same_however_much_there_is(
 
 def use(api_key: APIKey, days_ago: int, **counts: int) -> None:
     day = timezone.now().date() - timedelta(days=days_ago)
-    KeyUsage.objects.create(api_key=api_key, day=day, requests=sum(counts.values()), **counts)
+    factories.make_usage(api_key, day, **counts)
 
 
 def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: Browser) -> None:

@@ -54,16 +54,17 @@ class AccountAdmin(ServiceAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         owner = Membership.objects.filter(account=OuterRef("pk"), role=Role.OWNER.value).values("user__email")
+        members = Membership.objects.filter(account=OuterRef("pk")).order_by().values("account").annotate(n=Count("pk"))
         accounts: QuerySet[Account] = super().get_queryset(request)
-        return accounts.annotate(owner_email=Subquery(owner[:1]), number_of_members=Count("memberships"))
+        return accounts.annotate(owner_email=Subquery(owner[:1]), number_of_members=Subquery(members.values("n")))
 
-    @admin.display(ordering="owner_email")
+    @admin.display
     def owner(self, account: Any) -> str:
         return str(account.owner_email)
 
-    @admin.display(ordering="number_of_members")
+    @admin.display
     def members(self, account: Any) -> int:
-        return int(account.number_of_members)
+        return int(account.number_of_members or 0)
 
     def get_form(self, request: HttpRequest, obj: Account | None = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is None:

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from ..errors import DomainError
 from ..models import Account
 from ..policy import Actor, ActorKind, Permission
+from .changelist import KeysetChangeList
 
 
 def operator(request: HttpRequest, account: Account) -> Actor:
@@ -28,8 +29,12 @@ def operator(request: HttpRequest, account: Account) -> Actor:
 class OperatorAdmin(admin.ModelAdmin):
     """Shared by all: fast lists, and services instead of bare saves."""
 
-    show_full_result_count = False
     list_per_page = 50
+    #: A list stands in the order of its model, which an index has: by another it would be sorted whole.
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return KeysetChangeList
 
     def for_each(self, request: HttpRequest, items: Iterable[Any], act: Callable[[Any], object], done: str) -> None:
         """Do it to each; tell how many it was done to and why not to the others."""

@@ -3,14 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from .. import services
 from ..audit import Event
-from ..models import Account, AuditEvent, Deployment, Project
+from ..models import Account, AuditEvent, Deployment, Project, User
 from ..policy import ActorKind
 from .base import ServiceAdmin, ViewOnlyAdmin, operator
+from .changelist import ExactSearch, since
 
 
 @admin.register(Project)
@@ -20,7 +21,7 @@ class ProjectAdmin(ServiceAdmin):
     list_select_related = ["account"]
     search_fields = ["name", "id", "account__name", "account__slug"]
     autocomplete_fields = ["account"]
-    date_hierarchy = "created_at"
+    list_filter = [since("created_at")]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Project | None = None) -> list[str]:
         return ["created_at"] if obj is None else ["account", "created_at"]
@@ -41,11 +42,10 @@ class DeploymentAdmin(ServiceAdmin):
 
     list_display = ["revision", "release_stage", "project", "account", "user", "recorded_by", "created_at"]
     list_select_related = ["project__account"]
-    list_filter = ["release_stage"]
+    list_filter = [since("created_at")]
     search_fields = ["revision", "release_stage", "user", "project__name", "project__account__name"]
-    date_hierarchy = "created_at"
 
-    @admin.display(ordering="project__account__name")
+    @admin.display
     def account(self, deployment: Deployment) -> Account:
         return deployment.project.account
 
@@ -84,9 +84,18 @@ class ActorKindFilter(admin.SimpleListFilter):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ViewOnlyAdmin):
+class AuditEventAdmin(ExactSearch, ViewOnlyAdmin):
     list_display = ["at", "account", "event", "actor_label", "target_label", "address", "request_id"]
     list_select_related = ["account"]
-    list_filter = [EventFilter, ActorKindFilter]
-    search_fields = ["actor_label", "target_label", "target_id", "request_id", "account__name", "account__slug"]
-    date_hierarchy = "at"
+    list_filter = [since("at"), EventFilter, ActorKindFilter]
+    search_fields = ["id"]
+    search_help_text = "The id of an event, a request or what was changed; a person's e-mail; or an account's slug."
+    lookups = ["id", "request_id", "target_id", "actor_id"]
+
+    def found_by(self, text: str) -> Q:
+        found = Q()
+        if person := User.objects.filter(email=User.objects.normalize_email(text)).first():
+            found |= Q(actor_id=str(person.pk))
+        if account := Account.objects.filter(slug=text).first():
+            found |= Q(account=account)
+        return found

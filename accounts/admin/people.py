@@ -14,6 +14,7 @@ from .. import services
 from ..models import Invitation, Membership, User
 from ..policy import Role
 from .base import OperatorAdmin, ServiceAdmin, ViewOnlyAdmin, operator
+from .changelist import since
 
 
 class _EmailForm(forms.ModelForm):
@@ -130,10 +131,9 @@ class InvitationAdmin(ViewOnlyAdmin):
 
     list_display = ["email", "account", "role", "state", "invited_by", "created_at", "expires_at"]
     list_select_related = ["account"]
-    list_filter = ["role"]
+    list_filter = [since("created_at"), "role"]
     search_fields = ["email", "account__name", "account__slug"]
     fields = ["account", "email", "role", "state", "invited_by", "created_at", "expires_at"]
-    date_hierarchy = "created_at"
     actions = ["withdraw"]
 
     @admin.display

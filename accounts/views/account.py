@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
-from .. import exports, links, policy, services
+from .. import exports, keyset, links, policy, services
 from ..access import AccountRequest, account_page, recently_authenticated, sent_before
 from ..forms import AccountForm, AuditFilter, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
@@ -121,7 +121,10 @@ def audit_log(request: AccountRequest) -> HttpResponse:
     """The log. htmx asks for its lower part alone while one filters."""
     filters = AuditFilter(request.GET)
     events = filters.apply(AuditEvent.objects.for_account(request.account))
-    page = Paginator(events, PAGE_SIZE).get_page(request.GET.get("page"))
+    try:
+        page = keyset.page(events, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
+    except ValueError:  # an address of old, or one that was changed by hand
+        page = keyset.page(events, size=PAGE_SIZE)
     template = "accounts/_events.html" if request.htmx else "accounts/audit_log.html"
     return render(request, template, {"page": page, "filters": filters})
 

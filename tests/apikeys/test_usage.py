@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from apikeys import usage
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import AccountUsage, APIKey, KeyUsage
 from tests import factories
 from tests.conftest import Program
 
@@ -49,6 +49,20 @@ def test_a_status_falls_in_one_class(cast, status, column):
     usage.flush()
     row = KeyUsage.objects.values("succeeded", "client_errors", "throttled", "server_errors").get()
     assert {name for name, number in row.items() if number} == {column}
+
+
+def test_an_account_has_the_sums_of_its_keys(cast):
+    first, second = (factories.make_key(cast.account).api_key for _ in range(2))
+    elsewhere = factories.make_key(cast.elsewhere).api_key
+    for key, status in [(first, 200), (second, 200), (second, 429), (elsewhere, 500)]:
+        count(key, status=status)
+        usage.flush()
+    count(first, status=404)
+    usage.flush()
+
+    ours = AccountUsage.objects.for_account(cast.account).get()
+    assert (ours.requests, ours.succeeded, ours.client_errors, ours.throttled, ours.in_header) == (4, 2, 1, 1, 4)
+    assert AccountUsage.objects.for_account(cast.elsewhere).get().server_errors == 1
 
 
 def test_flushes_add_up(program):

@@ -16,14 +16,15 @@ USE = """
 import random
 from datetime import timedelta
 from django.utils import timezone
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey
+from tests import factories
 random.seed(7)
 now = timezone.now()
 for number, key in enumerate(APIKey.objects.order_by("name")):
     for days in range(30):
         asked, failed = random.randint(40, 90) * (3 - number % 3), random.choice([0, 0, 0, 2])
-        KeyUsage.objects.create(
-            api_key=key, day=(now - timedelta(days=days)).date(), requests=asked, succeeded=asked - failed,
+        factories.make_usage(
+            key, (now - timedelta(days=days)).date(), requests=asked, succeeded=asked - failed,
             client_errors=failed, in_header=asked,
         )
     key.last_used_at, key.last_used_from = now - timedelta(minutes=4 + 50 * number), f"203.0.113.{7 + number}"

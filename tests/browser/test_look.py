@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from accounts import policy
 from accounts.models import Account
 from apikeys import services
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey
 from apikeys.services import Overlap
 from tests import factories
 from tests.conftest import Cast
@@ -76,7 +76,7 @@ def furnished(cast: Cast) -> Account:
     for days_ago in range(40):
         counts = {"requests": 1234567, "succeeded": 1234000, "client_errors": 500, "throttled": 60, "server_errors": 7}
         day = (now - timezone.timedelta(days=days_ago)).date()
-        KeyUsage.objects.create(api_key=keys["Rotated"], day=day, in_header=1234000, in_query=567, **counts)
+        factories.make_usage(keys["Rotated"], day, in_header=1234000, in_query=567, **counts)
     services.expose(api_key=keys["Active"], address="2001:db8::1")
     services.rotate(actor=policy.system(cast.account.ref), api_key=keys["Rotated"], overlap=Overlap.DAY)
     agent = "Mozilla/5.0 (compatible; an-agent-with-a-long-name-that-has-no-spaces-to-break-at; +https://example.com)"

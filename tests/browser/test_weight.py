@@ -12,8 +12,8 @@ from datetime import timedelta
 from django.utils import timezone
 from accounts import policy
 from accounts.models import Account
-from apikeys.models import KeyUsage
 from apikeys.services import issue
+from tests import factories
 today = timezone.now().date()
 actor = policy.system(Account.objects.get().ref)
 for number in range(25):
@@ -21,8 +21,8 @@ for number in range(25):
     api_key = issue(actor=actor, name=name, permission=policy.KeyPermission.READ).api_key
     for days in range(30):
         requests = (number + 3) ** 3 * (days + 7) % 991
-        KeyUsage.objects.create(
-            api_key=api_key, day=today - timedelta(days=days), requests=requests, succeeded=requests, in_header=requests
+        factories.make_usage(
+            api_key, today - timedelta(days=days), requests=requests, succeeded=requests, in_header=requests
         )
 """
 PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/profile/"]
