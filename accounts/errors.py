@@ -51,6 +51,12 @@ class NotFound(DomainError):
     status = 404
 
 
+class LengthRequired(DomainError):
+    """The body came without a length, so nobody can say whether it is whole (411)."""
+
+    status = 411
+
+
 class TooLarge(DomainError):
     """The body is larger than we read (413)."""
 

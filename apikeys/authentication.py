@@ -1,7 +1,8 @@
 """Who sends this request: finds the key in header, query string or body and opens the door with it.
 
 A key in two places, or twice in one, is refused (RFC 6750 §2). The body is read for a key only when
-neither header nor query has one.
+neither header nor query has one; a body of more than a few kilobytes then counts against its address, before it
+is parsed, because anybody may send it.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
+from accounts import bodies
 from accounts.errors import Invalid, NotAuthenticated, NotPermitted
 from accounts.policy import Actor
 
@@ -22,6 +24,7 @@ from .throttling import require_not_too_often
 
 FIELD = "api_key"
 SCHEMES = ("bearer", "token")
+AMBIGUOUS = "Send the API key once, and in one place only."
 
 Place = Literal["header", "query", "body"]
 
@@ -55,14 +58,20 @@ class APIKeyAuthentication(BaseAuthentication):
 
 def find(request: Request) -> tuple[str, Place]:
     """The key as it was sent, and where. Raises `NotAuthenticated` without one, `Invalid` for several."""
-    found = in_headers(request.META)
+    meta = request._request.META
+    if undivided(meta):
+        raise Invalid(
+            f"{AMBIGUOUS} A key with a comma in it can't be told from a header sent twice: "
+            "send it in the query string or in the body."
+        )
+    found = in_headers(meta)
     place: Place = "header"
-    if in_query := in_query_string(request.META):
+    if in_query := in_query_string(meta):
         found, place = [*found, *in_query], "query"
     if not found:
         found, place = _in_body(request), "body"
     if len(found) > 1:
-        raise Invalid("Send the API key once, and in one place only.")
+        raise Invalid(AMBIGUOUS)
     if not found:
         raise NotAuthenticated("API key is required!")
     return found[0], place
@@ -80,12 +89,20 @@ def in_headers(meta: Mapping[str, str]) -> list[str]:
         for part in sent.split(","):
             scheme, *words = part.split() or [""]
             if scheme.lower() in SCHEMES:
-                values += words[:1]
+                values += words
             elif words:
                 break  # another scheme, whose parameters are no keys
             elif scheme:
                 values.append(scheme)
     return values
+
+
+def undivided(meta: Mapping[str, str]) -> list[str]:
+    """What may be one key in a header if its commas are the key's own, as an imported key may have them."""
+    values = [meta.get("HTTP_X_API_KEY", "").strip()]
+    scheme, _, rest = meta.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    values.append(rest.strip() if scheme.lower() in SCHEMES else f"{scheme} {rest}".strip())
+    return [value for value in values if "," in value and " " not in value and tokens.may_be_a_key(value)]
 
 
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
@@ -94,7 +111,14 @@ def in_query_string(meta: Mapping[str, str]) -> list[str]:
 
 
 def _in_body(request: Request) -> list[str]:
-    """Keys in the body's field. A body of a kind we don't read holds none; a malformed one is the client's error."""
+    """Keys in the body's field. A body of a kind we don't read holds none; a malformed one is the client's error.
+
+    Raises `TooManyRequests` for too many large ones from one address.
+    """
+    meta = request._request.META
+    bodies.require_whole(meta)
+    if bodies.SMALL < bodies.length(meta) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        require_not_too_often("bodies:" + networks.origin(meta["REMOTE_ADDR"]), settings.FAILED_AUTH_LIMIT)
     try:
         fields = request.data
     except UnsupportedMediaType:

@@ -7,11 +7,11 @@ that don't exist and Django answers crashes in HTML, so `answer` catches both.
 
 import json
 import logging
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import IO, Any
+from itertools import islice
+from typing import Any
 
 import orjson
 from django.conf import settings
@@ -22,14 +22,13 @@ from rest_framework import exceptions
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.pagination import BasePagination
 from rest_framework.parsers import BaseParser
-from rest_framework.parsers import JSONParser as DRFJSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.mediatypes import media_type_matches
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from accounts import keyset, links
+from accounts import bodies, keyset, links
 from accounts.errors import DomainError, Invalid, NotFound, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import exposure, tokens
 
@@ -39,8 +38,12 @@ logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
-#: A sentence about a value may quote it; a longer one is cut.
-LONGEST_SENTENCE = 500
+#: A refusal names this many fields, and says this many sentences on each.
+MOST_FIELDS = MOST_SENTENCES = 20
+#: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
+LONGEST_NAME, LONGEST_SENTENCE = 100, 500
+#: A message may list the fields.
+LONGEST_MESSAGE = 2_500
 
 
 def is_api(path: str) -> bool:
@@ -90,7 +93,7 @@ class JSONNegotiation(BaseContentNegotiation):
     """One renderer whatever `Accept` says; a parser by `Content-Type`, for a body of at most 1 MiB."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        if bodies.length(request.META) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise TooLarge("The body is larger than 1 MiB.")
         for parser in parsers:
             if media_type_matches(parser.media_type, request.content_type):
@@ -101,41 +104,6 @@ class JSONNegotiation(BaseContentNegotiation):
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         return next(iter(renderers)), JSONRenderer.media_type
-
-
-class JSONParser(DRFJSONParser):
-    """Reads JSON strictly: UTF-8, finite numbers, no name twice in one object (RFC 8259 §4), no endless nesting."""
-
-    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
-        try:
-            text = stream.read().decode()
-            return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
-            detail = str(error) if isinstance(error, _RefusedJSONError) else "The body is not valid JSON."
-            raise exceptions.ParseError(detail) from None
-
-
-class _RefusedJSONError(ValueError):
-    """JSON we refuse, with a sentence for the client."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _RefusedJSONError("A name stands twice in one JSON object.")
-    "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could repeat
-    return result
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise _RefusedJSONError(f"{text} is too large a number.")
-    return number
-
-
-def _refuse_constant(name: str) -> None:
-    raise _RefusedJSONError(f"{name} is not valid JSON.")
 
 
 # Answering --------------------------------------------------------------------------------------
@@ -238,17 +206,28 @@ def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpR
 
 def _field_errors(detail: Any) -> dict[str, list[str]]:
     """DRF's nested details as one list of sentences a field."""
-    if isinstance(detail, Mapping):
-        return {str(field): _sentences(value) for field, value in detail.items()}
-    return {"non_field_errors": _sentences(detail)}
+    details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
+    return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MOST_FIELDS)})
 
 
-def _sentences(detail: Any) -> list[str]:
+def _sentences(detail: Any) -> Iterator[str]:
     if isinstance(detail, Mapping):
-        return [sentence for value in detail.values() for sentence in _sentences(value)]
+        detail = list(detail.values())
     if isinstance(detail, (list, tuple)):
-        return [sentence for value in detail for sentence in _sentences(value)]
-    return [str(detail)[:LONGEST_SENTENCE]]
+        for value in detail:
+            yield from _sentences(value)
+    else:
+        yield str(detail)
+
+
+def _bounded(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """As much of the errors as a refusal says. Keys are masked before anything is cut, which might cut through one."""
+    return {
+        tokens.redact(field)[:LONGEST_NAME]: [
+            tokens.redact(sentence)[:LONGEST_SENTENCE] for sentence in islice(sentences, MOST_SENTENCES)
+        ]
+        for field, sentences in islice(errors.items(), MOST_FIELDS)
+    }
 
 
 def refuse(
@@ -259,8 +238,9 @@ def refuse(
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A refusal in the one shape that all have. No key is ever echoed, not even as a field's name."""
+    """A refusal in the one shape that all have, of bounded size. No key is echoed, not even as a field's name."""
     content: dict[str, Any]
+    message, errors = tokens.redact(message)[:LONGEST_MESSAGE], _bounded(errors or {})
     if _wants_problem(request):
         media_type = PROBLEM
         content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": message}
@@ -271,7 +251,7 @@ def refuse(
         content = {"Message": message}
         if errors:
             content["Errors"] = errors
-    body = tokens.redact(json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_plain))
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     response = HttpResponse(
         body.encode(errors="backslashreplace"), status=status, content_type=media_type, headers=headers
     )

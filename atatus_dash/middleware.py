@@ -9,14 +9,15 @@ from ipaddress import ip_address
 
 from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from accounts.errors import DomainError, NotPermitted
-from apikeys import networks, origins, sunset, tokens, usage
+from accounts import bodies
+from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests
+from apikeys import networks, origins, sunset, throttling, tokens, usage
 
-from . import api, maintenance, reach
+from . import api, maintenance, parsers, reach
 from .logs import request_id
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class TrustedProxiesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         # A link-local address names its interface behind a %, which is nobody's business but this host's.
         peer = request.META["REMOTE_ADDR"] = request.META.get("REMOTE_ADDR", "").partition("%")[0]
-        if settings.TRUSTED_PROXIES and _is_trusted(peer):
+        if settings.TRUSTED_PROXIES and is_trusted(peer):
             try:
                 request.META["REMOTE_ADDR"] = _client_address(request.META.get("HTTP_X_FORWARDED_FOR", peer))
             except ValueError:
@@ -79,7 +80,8 @@ class TrustedProxiesMiddleware:
         return HttpResponse(render_to_string("400.html", {"message": self.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
 
 
-def _is_trusted(address: str) -> bool:
+def is_trusted(address: str) -> bool:
+    """Whether the address is a proxy's that the operator named."""
     try:
         parsed = networks.parse_address(address)
     except ValueError:
@@ -95,7 +97,7 @@ def _client_address(forwarded_for: str) -> str:
     for hop in reversed(forwarded_for.split(",")):
         client = hop.strip().partition("%")[0]
         ip_address(client)
-        if not _is_trusted(client):
+        if not is_trusted(client):
             break
     return client
 
@@ -166,6 +168,39 @@ class ContentSecurityPolicyMiddleware:
         return response
 
 
+class BodyMiddleware:
+    """Settles what a page's form may cost before anything reads it.
+
+    One that came in chunks is refused, and one that is too large. One past a small size counts against who is signed
+    in, or else against its address.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.encoding is not None and parsers.charset(request.encoding) is None:
+            request.encoding = None  # type: ignore[assignment]  # as it is unless a client says otherwise
+        try:
+            bodies.require_whole(request.META)
+            if bodies.length(request.META) > bodies.SMALL:
+                self._require_bounded(request)
+        except DomainError as error:
+            return _error_page(request, error)
+        except UnreadablePostError:
+            return _error_page(request, Invalid("The request is malformed."))
+        return self.get_response(request)
+
+    def _require_bounded(self, request: HttpRequest) -> None:
+        if bodies.length(request.META) > parsers.LARGEST_FORM:
+            raise TooLarge("The form is larger than 2 MiB.")
+        person = request.user
+        who = f"person {person.pk}" if person.is_authenticated else networks.origin(request.META["REMOTE_ADDR"])
+        throttling.require_not_too_often(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
+        if request.content_type == "application/x-www-form-urlencoded":
+            parsers.require_few_escapes(request.body)
+
+
 class ErrorPagesMiddleware:
     """Draws what a service refuses as a page with its sentence, and a database or Redis out of reach as a 503."""
 
@@ -182,8 +217,7 @@ class ErrorPagesMiddleware:
             return self._offline()
         if not isinstance(exception, DomainError):
             return None
-        template = "403.html" if isinstance(exception, NotPermitted) else "400.html"
-        return render(request, template, {"message": exception.message}, status=exception.status)
+        return _error_page(request, exception)
 
     def _offline(self) -> HttpResponse:
         """A page that asks nothing of what is out of reach."""
@@ -191,3 +225,11 @@ class ErrorPagesMiddleware:
         response = HttpResponse(render_to_string("503.html", {"message": unavailable.message}), status=503)
         response.headers["Retry-After"] = str(unavailable.retry_after)
         return response
+
+
+def _error_page(request: HttpRequest, error: DomainError) -> HttpResponse:
+    template = "403.html" if isinstance(error, NotPermitted) else "400.html"
+    response = render(request, template, {"message": error.message}, status=error.status)
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response

@@ -119,6 +119,8 @@ MIDDLEWARE = [
     "accounts.middleware.ActivityMiddleware",
     "accounts.middleware.TimeZoneMiddleware",
     "accounts.middleware.NoStoreMiddleware",
+    # Asks who is signed in, and comes before Django reads a form for its CSRF token.
+    "atatus_dash.middleware.BodyMiddleware",
     "atatus_dash.middleware.ErrorPagesMiddleware",
 ]
 
@@ -234,6 +236,10 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # API --------------------------------------------------------------------------------------------
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "atatus_dash.parsers.BoundedUploadHandler",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apikeys.authentication.APIKeyAuthentication"],
@@ -242,9 +248,9 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "atatus_dash.api.JSONNegotiation",
     "DEFAULT_RENDERER_CLASSES": ["atatus_dash.api.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "atatus_dash.api.JSONParser",
-        "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
+        "atatus_dash.parsers.JSONParser",
+        "atatus_dash.parsers.FormParser",
+        "atatus_dash.parsers.MultiPartParser",
     ],
     "DEFAULT_PAGINATION_CLASS": "atatus_dash.api.Pagination",
     "DEFAULT_METADATA_CLASS": None,

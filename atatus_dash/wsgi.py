@@ -1,22 +1,27 @@
 """An ordinary WSGI application (PEP 3333), for `manage.py serve` and any other WSGI server."""
 
+import gc
 import os
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
 import django
-from django.conf import settings
-from django.core.handlers.wsgi import LimitedStream, WSGIHandler
+from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
+from django.template import engines
+from django.urls import reverse
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 
 django.setup(set_prefix=False)
 
-from atatus_dash import heartbeat  # noqa: E402  needs the apps loaded
+from accounts import bodies  # noqa: E402
+from atatus_dash import heartbeat, parsers  # noqa: E402  they need the apps loaded
+from atatus_dash.middleware import is_trusted  # noqa: E402
 
 #: As much of a body as we take off the client's hands; nginx sends no more.
-TAKEN = 2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+TAKEN = parsers.LARGEST_FORM
 
 
 class WholeStream(LimitedStream):
@@ -43,13 +48,31 @@ class WholeStream(LimitedStream):
         return part
 
 
+class Request(WSGIRequest):
+    """Reads `Content-Type` with the few charsets that we know.
+
+    Django looks up whatever codec a client names: some fail at reading, and Python remembers each unknown name. So
+    parameters that name a codec of their own (RFC 2231) are dropped too.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        sent = meta.get("CONTENT_TYPE", "")
+        if "*" in sent:
+            sent = meta["CONTENT_TYPE"] = sent.partition(";")[0]
+        self.content_type, self.content_params = parse_header_parameters(sent)
+        if name := parsers.charset(self.content_params.get("charset")):
+            self.encoding = name
+
+
 class Application(WSGIHandler):
     """Django's handler, and what it leaves to others about bodies.
 
-    It takes a body sent in chunks for none, because it has no length: such a one is read here. And a server
-    closes a connection whose body was left unread, which a client or proxy that is still sending takes for a
-    failure instead of reading our refusal: such a body is read to its end here.
+    It takes a body sent in chunks for none, because it has no length. And a server closes a connection whose body
+    was left unread, which a client or proxy that is still sending takes for a failure instead of reading our
+    refusal: a body of a known length is read to its end here.
     """
+
+    request_class = Request
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if "HTTP_TRANSFER_ENCODING" in environ:
@@ -57,17 +80,24 @@ class Application(WSGIHandler):
         length = environ.get("CONTENT_LENGTH")
         if not length or length == "0":
             return super().__call__(environ, start_response)
-        body = environ["wsgi.input"] = WholeStream(environ["wsgi.input"], _whole_number(length))
+        body = environ["wsgi.input"] = WholeStream(environ["wsgi.input"], bodies.length(environ))
         response = super().__call__(environ, start_response)
         _drain(body)
         return response
 
 
 def _give_length(environ: dict[str, Any]) -> None:
-    """Read a body without a length, if the server ends such a one by itself, up to the byte that makes it too large."""
-    if environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
-        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-        if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+    """Take a trusted proxy's body out of its chunks (RFC 9112 §7.1.3), up to the byte that makes it too large.
+
+    From anybody else it stays as it is, unread, and is a 411: one that was cut off looks like a whole one, because
+    granian ends it without a word. What a proxy sends is whole if the proxy reads a request before it passes it on.
+    """
+    if not environ.get("wsgi.input_terminated") or not is_trusted(environ.get("REMOTE_ADDR", "").partition("%")[0]):
+        return
+    del environ["HTTP_TRANSFER_ENCODING"]
+    if not environ.get("CONTENT_LENGTH"):
+        body = environ["wsgi.input"].read(TAKEN + 1)
+        if len(body) > TAKEN:
             _drain(environ["wsgi.input"])
         environ["wsgi.input"] = BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
@@ -80,14 +110,13 @@ def _drain(stream: Any) -> None:
             left -= len(part)
 
 
-def _whole_number(text: str) -> int:
-    """As Django reads the header."""
-    try:
-        return int(text)
-    except ValueError:
-        return 0
-
-
 application = Application()
+
+# What is loaded by now stays. Frozen, it is no longer walked by every full collection, which took 30 ms each time and
+# which anybody could bring about by sending something with many parts.
+reverse("home")  # loads every view
+engines.all()
+gc.collect()
+gc.freeze()
 
 heartbeat.start()

@@ -82,22 +82,70 @@ def test_far_more_than_that_is_refused_and_the_connection_closed(server: Server,
     assert re.match(rb"HTTP/1.1 4(14|31) ", _raw(server, request_head))
 
 
-def test_a_body_sent_in_chunks_is_read(server: Server, key: str) -> None:
-    body = iter([b'{"na', b'me": "Chunks"}'])
-    answer = server.get("/v2/projects", key, method="POST", body=body, Content_Type="application/json")
-    assert (answer.status, answer.json["name"]) == (201, "Chunks")
+CHUNKS = {
+    "whole": b'11\r\n{"name": "chunks"}\r\n0\r\n\r\n',
+    "without its last chunk": b'12\r\n{"name": "chunks"}\r\n',
+    "cut within a chunk": b'80\r\n{"name": "chunks"}',
+    "with a bad size": b'12\r\n{"name": "chunks"}\r\nno size\r\n',
+    "empty": b"0\r\n\r\n",
+    "larger than we read": (b"10000\r\n" + b" " * 65536 + b"\r\n") * 17 + b"0\r\n\r\n",
+}
 
 
-def test_a_key_in_a_body_sent_in_chunks_is_found(server: Server, key: str) -> None:
-    body = iter([b"api_key=", key.encode(), b"&name=Form"])
-    answer = server.get("/v2/projects", method="POST", body=body, Content_Type="application/x-www-form-urlencoded")
-    assert answer.status == 201
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS.keys())
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [
+        ("POST /v2/projects", "X-API-KEY: {key}"),
+        ("POST /v2/projects?api_key={key}", "Transfer_Encoding:"),
+        ("POST /v2/projects", "Accept: */*"),
+        ("GET /v2", "X-API-KEY: {key}"),
+        ("POST /v2/leaked-keys", "Accept: */*"),
+        ("POST /auth/login/", "Accept: */*"),
+        ("POST /admin/login/", "Accept: */*"),
+    ],
+)
+def test_a_body_in_chunks_is_never_acted_on(server: Server, key: str, line: str, header: str, chunks: bytes) -> None:
+    head = f"{line} HTTP/1.1\r\nHost: localhost\r\n{header}\r\nContent-Type: application/json\r\n".format(key=key)
+    answer = _raw(server, f"{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode() + chunks)
+    assert answer.startswith(b"HTTP/1.1 411")
+    if "/v2" in line:
+        assert answer.endswith(b'{"Message":"Send the body with a Content-Length, not in chunks."}')
+    assert server.get("/v2/projects", key).json["results"] == []
 
 
-def test_a_body_over_one_mebibyte_sent_in_chunks_is_too_large(server: Server, key: str) -> None:
-    body = iter([b" " * 65536] * 17)
-    answer = server.get("/v2/projects", key, method="POST", body=body, Content_Type="application/json")
-    assert (answer.status, answer.json) == (413, {"Message": "The body is larger than 1 MiB."})
+def test_a_trusted_proxy_may_send_chunks(installation: Installation, key: str) -> None:
+    form = {"Content_Type": "application/x-www-form-urlencoded", "X_Forwarded_For": "192.0.2.1"}
+    json_type = {"Content_Type": "application/json", "X_Forwarded_For": "192.0.2.1"}
+    with serving(installation, TRUSTED_PROXIES="127.0.0.1/32") as server:
+        in_header = server.get(
+            "/v2/leaked-keys", method="POST", body=iter([b'{"cre', b'dentials": ["x"]}']), **json_type
+        )
+        in_body = server.get("/v2", method="GET", body=iter([b"api_key=", key.encode()]), **form)
+        too_large = server.get("/v2/projects", key, method="POST", body=iter([b" " * 65536] * 17), **json_type)
+    assert (in_header.status, in_body.status) == (202, 200)
+    assert (too_large.status, too_large.json) == (413, {"Message": "The body is larger than 1 MiB."})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "charset=punycode",
+        "charset='idna'",
+        "charset*=idna''%ff",
+        "boundary*=punycode''b",
+        "a*=nope''b",
+        'charset="base64',
+    ],
+)
+@pytest.mark.parametrize(
+    "path", ["/v2/projects?q=%ff", "/v2/leaked-keys", "/auth/login/?next=%ff", "/admin/login/", "/"]
+)
+def test_no_codec_in_a_content_type_is_a_fault_of_ours(server: Server, path: str, parameters: str) -> None:
+    for media_type in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"):
+        for method in ("GET", "POST"):
+            kind = f"{media_type}; {parameters}"
+            assert server.get(path, method=method, body=b"a=%ff\xff.\xe4", Content_Type=kind).status < 500
 
 
 def test_a_client_that_sends_more_than_we_read_still_gets_our_refusal(server: Server) -> None:

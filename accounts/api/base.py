@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView as DRFAPIView
 
-from .. import links
+from .. import bodies, links
 from ..policy import Actor, Permission
 
 M = TypeVar("M", bound=Model)
@@ -28,7 +28,7 @@ class MethodUnknownHere(MethodNotAllowed):
 
 
 class APIView(DRFAPIView):
-    """A view behind the gates, in their order: key, state and network; rate limit; method; permission.
+    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body.
 
     `permissions` names what each method needs; None lets any key pass.
     """
@@ -47,6 +47,7 @@ class APIView(DRFAPIView):
         if request.method not in self.allowed_methods:
             raise MethodUnknownHere(request.method, self.allowed_methods)
         self.check_permissions(request)
+        bodies.require_whole(request._request.META)
 
     @property
     def actor(self) -> Actor:

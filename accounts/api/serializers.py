@@ -16,10 +16,19 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, Mapping):
             writable = {name for name, field in self.fields.items() if not field.read_only}
             if unknown := [str(name) for name in data if name not in writable]:
-                raise serializers.ValidationError(
-                    {name[:100]: ["This field is unknown here."] for name in unknown[:20]}
-                )
+                raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown[:20]})
         return super().to_internal_value(data)
+
+
+class ShortListField(serializers.ListField):
+    """A list whose length is looked at first: DRF reads every item of one that it then refuses for its length."""
+
+    max_length: int
+
+    def run_child_validation(self, data: Any) -> list[Any]:
+        if len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().run_child_validation(data)
 
 
 class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):

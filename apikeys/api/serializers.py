@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api.serializers import StrictSerializer
+from accounts.api.serializers import ShortListField, StrictSerializer
 
 from .. import networks, terms
 from ..models import APIKey, KeyUsage
@@ -14,7 +14,7 @@ from ..services import Overlap
 class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
     """A key as a program sees it: everything but its secret."""
 
-    allowed_networks = serializers.ListField(
+    allowed_networks = ShortListField(
         child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False
     )
     state = serializers.CharField(read_only=True)
@@ -83,4 +83,4 @@ class UsageFilterSerializer(serializers.Serializer[Any]):
 
 
 class LeakedKeysSerializer(StrictSerializer):
-    credentials = serializers.ListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=1000)
+    credentials = ShortListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=1000)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from accounts.policy import KeyPermission
+from accounts.policy import KeyPermission, system
 from apikeys import tokens
+from apikeys.services import ImportedKey, import_keys
 from tests import factories
 from tests.conftest import Program
 
@@ -108,6 +109,9 @@ def test_a_malformed_key_never_reaches_the_database(anonymous, django_assert_num
         ("/v2?api_key={key}&api_key={key}", {}),
         ("/v2", {"X-API-KEY": "{key}, {key}"}),
         ("/v2", {"Authorization": "Bearer {key}, Bearer {key}"}),
+        ("/v2", {"Authorization": "Bearer {key} {key}"}),
+        ("/v2", {"Authorization": "token {key} something"}),
+        ("/v2", {"Authorization": "Bearer something {key}"}),
     ],
 )
 def test_a_key_in_two_places_or_twice_in_one_is_a_bad_request(anonymous, key, path, headers):
@@ -115,6 +119,42 @@ def test_a_key_in_two_places_or_twice_in_one_is_a_bad_request(anonymous, key, pa
     response = anonymous.get(path.format(key=key), headers=headers)
     assert response.status_code == 400
     assert response.json() == {"Message": "Send the API key once, and in one place only."}
+
+
+COMMA = (
+    "Send the API key once, and in one place only. A key with a comma in it can't be told from a header sent twice: "
+    "send it in the query string or in the body."
+)
+
+
+@pytest.fixture
+def with_a_comma(cast):
+    secret = "made,elsewhere,0123456789"
+    row = ImportedKey(2, "Old", KeyPermission.READ_WRITE, tokens.digest(secret), "old", None)
+    import_keys(actor=system(cast.account.ref), rows=[row])
+    return secret
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("X-API-KEY", "{}"), ("Authorization", "{}"), ("Authorization", "Bearer {}"), ("Authorization", "TOKEN  {}")],
+)
+def test_an_imported_key_with_a_comma_is_told_where_it_works(anonymous, with_a_comma, header):
+    name, value = header
+    response = anonymous.get("/v2", headers={name: value.format(with_a_comma)})
+    assert (response.status_code, response.json()) == (400, {"Message": COMMA})
+
+
+@pytest.mark.parametrize("sent", [",an-imported-key-01", "an-imported-key-01,", "imported,imported1"])
+def test_a_header_that_may_be_one_key_with_a_comma_is_never_cut_to_a_part_of_it(anonymous, sent, db):
+    assert anonymous.get("/v2", headers={"X-API-KEY": sent}).json() == {"Message": COMMA}
+
+
+def test_an_imported_key_with_a_comma_works_in_query_and_body(anonymous, with_a_comma):
+    assert anonymous.get("/v2", {"api_key": with_a_comma}).status_code == 200
+    assert anonymous.send("post", "/v2/projects", {"api_key": with_a_comma, "name": "web"}).status_code == 201
+    form = anonymous.post("/v2/projects", {"api_key": with_a_comma, "name": "web"})
+    assert form.status_code == 201
 
 
 def test_a_key_twice_in_the_body_is_a_bad_request(anonymous, key):

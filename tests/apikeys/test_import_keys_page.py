@@ -68,3 +68,8 @@ def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:
     assert "Import" in read(owner, page(cast, "keys"))
     assert "Import" not in read(admins, page(cast, "keys"))
     assert "This item is for the Owner only." in read(admins, page(cast, "import_keys"))
+
+
+def test_the_page_tells_where_a_key_with_a_comma_works(cast: Cast, owner: Browser) -> None:
+    content = words(owner.get(page(cast, "import_keys")).content.decode())
+    assert "One with a comma in it works in the query string and in the body only" in content

@@ -1,0 +1,26 @@
+"""What is known of a request's body before it is read. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import LengthRequired
+
+#: Bytes that anybody may send as often as they like: what they cost to parse is next to nothing.
+SMALL = 16 * 1024
+
+
+def length(meta: Mapping[str, Any]) -> int:
+    """How many bytes the body has, as Django reads the header."""
+    try:
+        return int(meta.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def require_whole(meta: Mapping[str, Any]) -> None:
+    """Refuse a body sent in chunks, which has no length: a server may pass on what a cut connection left of it.
+
+    Those of a trusted proxy have got a length by now (`atatus_dash.wsgi`). Raises `LengthRequired`.
+    """
+    if "HTTP_TRANSFER_ENCODING" in meta:
+        raise LengthRequired("Send the body with a Content-Length, not in chunks.")
