@@ -128,11 +128,11 @@ COSTLY_PARTS = {
 
 
 @pytest.mark.parametrize("body", COSTLY_PARTS.values(), ids=COSTLY_PARTS.keys())
-def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(program, body, cast):
+def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(program, body, settings, cast):
     with mock.patch("django.http.multipartparser.parse_boundary_stream") as parse:
         api = program.post("/v2/projects", body + "--B--\r\n", content_type=MULTIPART)
         page = Browser(enforce_csrf_checks=True)
-        page.cookies["csrftoken"] = "x" * 32
+        page.cookies[settings.CSRF_COOKIE_NAME] = "x" * 32
         form = page.post(
             "/auth/login/", body + "--B--\r\n", content_type=MULTIPART, headers={"Origin": "https://testserver"}
         )
