@@ -14,7 +14,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, links, mail
+from . import access, encryption, factors, links, mail
 from .models import User
 
 
@@ -90,6 +90,14 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
     def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
         number = Authenticator.objects.filter(user=user, type=type).count() + 1
         return "Passkey" if number == 1 else f"Passkey {number}"
+
+    def encrypt(self, text: str) -> str:
+        """What allauth stores of an authenticator app and of recovery codes."""
+        return encryption.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Raises `encryption.Unreadable`, which is drawn as a page with its sentence."""
+        return factors.read(encrypted_text)
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
         return {**super().get_public_key_credential_rp_entity(), "name": settings.MFA_TOTP_ISSUER}

@@ -37,6 +37,7 @@ class Event(StrEnum):
     MEMBER_ADDED = "member.added"
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"
+    TWO_FACTOR_RESET = "two_factor.reset"
     PROJECT_CREATED = "project.created"
     PROJECT_CHANGED = "project.changed"
     PROJECT_DELETED = "project.deleted"
@@ -79,6 +80,7 @@ _EVENT_WORDS = {
     Event.MEMBER_ADDED: "made {} a member",
     Event.MEMBER_CHANGED: "changed the role of {}",
     Event.MEMBER_REMOVED: "removed {} from the account",
+    Event.TWO_FACTOR_RESET: "reset the two-factor authentication of {}",
     Event.PROJECT_CREATED: "created project {}",
     Event.PROJECT_CHANGED: "changed project {}",
     Event.PROJECT_DELETED: "deleted project {}",

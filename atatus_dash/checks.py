@@ -1,9 +1,13 @@
 """Mistakes of an installation, as system checks: errors stop `serve`, the rest shows in `check --deploy`."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.db import Error as DatabaseError
+from django.db import connections, transaction
 from django.http.request import validate_host
 
 from accounts import links
@@ -111,3 +115,41 @@ def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.EMAIL_BACKEND == "accounts.console.EmailBackend":
         return [Info("EMAIL_URL=consolemail:// sends no mail: links go to the log.", id="atatus_dash.I001")]
     return []
+
+
+@register(Tags.security, deploy=True)
+def second_factors(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """As `second_factors_of_databases`, where `check --deploy` names no database."""
+    return [] if databases else _second_factors("default")
+
+
+@register(Tags.database)
+def second_factors_of_databases(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """A factor that can't be read keeps its person out."""
+    return [message for alias in databases or [] for message in _second_factors(alias)]
+
+
+def _second_factors(alias: str) -> list[CheckMessage]:
+    """Nothing without a database or before its first migration: other commands tell that."""
+    from accounts import factors
+
+    database = settings.DATABASES[alias]
+    if database["ENGINE"].endswith("sqlite3") and not Path(connections[alias].settings_dict["NAME"]).exists():
+        return []  # connecting would make the file
+    try:
+        with transaction.atomic(using=alias):
+            stored = factors.with_secrets().using(alias).order_by("pk").iterator()
+            unreadable = sum(not factors.is_readable(factor) for factor in stored)
+    except DatabaseError:
+        return []
+    if not unreadable:
+        return []
+    return [
+        Warning(
+            f"{unreadable} second factor{'s'[: unreadable > 1]} can't be read with the keys that are set. Add the "
+            "missing one to ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS; `manage.py reencrypt` tells whose they are.",
+            id="atatus_dash.W010",
+        )
+    ]

@@ -182,6 +182,20 @@ def secret(name: str, default: str | None = None) -> str:
     return value
 
 
+def secrets(name: str, *, shortest: int = 1) -> list[str]:
+    """Values without white space and commas, which separate them. No variable means none; a file has to hold some."""
+
+    def parse(value: str) -> list[str]:
+        words = _words(value)
+        is_meant = bool(value.strip() or os.environ.get(f"{name}_FILE"))
+        if (is_meant and not words) or not all(word.isprintable() and len(word) >= shortest for word in words):
+            raise ValueError
+        return words
+
+    length = f" of at least {shortest} characters each" if shortest > 1 else ""
+    return _parse_secret(name, _content(name), parse, f"a list of secrets{length}, separated by spaces or commas,")
+
+
 def database(name: str, default: str, base: Path) -> dict[str, Any]:
     """Django's settings for a database, from `sqlite:///PATH` (relative to `base`) or `postgres://…`."""
 

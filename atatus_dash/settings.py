@@ -14,6 +14,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.secret("SECRET_KEY", "insecure: only for DEBUG" if DEBUG else None)
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS")
+ENCRYPTION_KEYS = env.secrets("ENCRYPTION_KEYS", shortest=32)
 ALLOW_HTTP = env.flag("ALLOW_HTTP")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
 PUBLIC_URL = env.origin("PUBLIC_URL")
@@ -192,6 +194,9 @@ ACCOUNT_RATE_LIMITS = {"new_account": "5/h/user,20/h/ip"}
 
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"
 MFA_FORMS = {
+    "activate_totp": "accounts.codes.ActivateForm",
+    "authenticate": "accounts.codes.AuthenticateForm",
+    "reauthenticate": "accounts.codes.ReauthenticateForm",
     "add_webauthn": "accounts.passkeys.AddForm",
     "authenticate_webauthn": "accounts.passkeys.AuthenticateForm",
     "login_webauthn": "accounts.passkeys.LoginForm",

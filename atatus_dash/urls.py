@@ -4,6 +4,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from accounts.codes import GenerateRecoveryCodesView
 from apikeys.api.views import WhoAmIView
 
 from . import probes, views
@@ -17,6 +18,8 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("healthz", probes.healthz, name="healthz"),
     path("readyz", probes.readyz, name="readyz"),
+    # In front of allauth's view of the same name and address.
+    path("auth/2fa/recovery-codes/generate/", GenerateRecoveryCodesView.as_view(), name="mfa_generate_recovery_codes"),
     path("auth/", include("allauth.urls")),
     path("", include("accounts.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),

@@ -4,6 +4,8 @@ import itertools
 from datetime import date
 from typing import Any
 
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
 from accounts import policy
 from accounts.models import Account, Deployment, Membership, Project, User
 from accounts.policy import KeyPermission, Role
@@ -22,8 +24,14 @@ def make_user(email: str | None = None, **fields: Any) -> User:
     return User.objects.create_user(email=email or f"person{next(_number)}@example.com", password=PASSWORD, **fields)
 
 
+def give_second_factor(user: User) -> User:
+    """An authenticator app, without which nobody opens Django admin."""
+    TOTP.activate(user, generate_totp_secret())
+    return user
+
+
 def make_operator(email: str = "operator@example.com") -> User:
-    return User.objects.create_superuser(email, PASSWORD)
+    return give_second_factor(User.objects.create_superuser(email, PASSWORD))
 
 
 def make_account(name: str = "Acme", owner: User | None = None) -> Account:

@@ -81,6 +81,9 @@ CALLS = {
     "add_member": lambda c, a: account_services.add_member(actor=a, user=c.stranger, role=Role.USER),
     "change_role": lambda c, a: account_services.change_role(actor=a, membership=member(c, "user"), role=Role.ADMIN),
     "remove_member": lambda c, a: account_services.remove_member(actor=a, membership=member(c, "user")),
+    "reset_two_factor": lambda c, a: account_services.reset_two_factor(
+        user=factories.give_second_factor(c.user), by=account_services.Maker(a.kind, a.id, a.label)
+    ),
     "leave": lambda c, a: account_services.leave(actor=person(c, "user")),
     "invite": lambda c, a: account_services.invite(actor=a, email="x@example.com", role=Role.USER, link=str),
     "resend_invitation": lambda c, a: account_services.resend_invitation(
@@ -138,6 +141,7 @@ EVENTS = {
     "add_member": "member.added",
     "change_role": "member.changed",
     "remove_member": "member.removed",
+    "reset_two_factor": "two_factor.reset",
     "leave": "member.left",
     "invite": "member.invited",
     "resend_invitation": "invitation.sent",

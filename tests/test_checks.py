@@ -1,11 +1,16 @@
 """Deploy mistakes as system checks."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import INFO, WARNING, CheckMessage, run_checks
+from django.db import connection
 
+from accounts.models import User
 from apikeys.networks import parse_network
+from tests import factories
+from tests.servers import Installation
 
 
 def _messages(deploy: bool = True) -> dict[str, CheckMessage]:
@@ -18,7 +23,7 @@ def _ids(deploy: bool = True, level: int = INFO) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def _as_an_installation_should_be(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_an_installation_should_be(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)  # the browser's tests set it
     settings.ALLOWED_HOSTS = ["keys.example.com"]
     settings.PUBLIC_URL = "https://keys.example.com"
@@ -90,3 +95,55 @@ def test_a_mistake_of_an_installation_is_a_warning(settings: Any, name: str, val
     setattr(settings, name, value)
     assert id in _ids()
     assert id not in _ids(deploy=False)
+
+
+# Second factors ---------------------------------------------------------------------------------
+
+UNREADABLE = "atatus_dash.W010"
+
+
+def _unreadable(**options: Any) -> list[str]:
+    return [message.msg for message in run_checks(**options) if message.id == UNREADABLE]
+
+
+@pytest.fixture
+def locked_out(settings: Any) -> User:
+    """Somebody whose factor was encrypted under a key that is gone."""
+    settings.ENCRYPTION_KEYS = ["a key that was lost since " * 2]
+    person = factories.give_second_factor(factories.make_user())
+    settings.ENCRYPTION_KEYS = []
+    return person
+
+
+@pytest.mark.parametrize("options", [{"include_deployment_checks": True}, {"databases": ["default"]}])
+def test_a_second_factor_that_can_not_be_read_is_a_warning(locked_out: User, options: Any) -> None:
+    factories.give_second_factor(factories.make_user())
+    (told,) = _unreadable(**options)
+    assert told.startswith("1 second factor can't be read")
+    assert locked_out.email not in told
+
+
+def test_a_plain_check_asks_no_database(locked_out: User) -> None:
+    assert _unreadable() == []
+
+
+def test_second_factors_that_can_be_read_are_none(settings: Any) -> None:
+    factories.give_second_factor(factories.make_user())
+    settings.ENCRYPTION_KEYS = ["a key that was set later on, and is newest"]
+    assert _unreadable(include_deployment_checks=True) == []
+
+
+def test_a_check_before_the_first_migration_says_nothing(locked_out: User) -> None:
+    with connection.schema_editor() if connection.vendor == "postgresql" else connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE mfa_authenticator RENAME TO elsewhere")
+    assert _unreadable(include_deployment_checks=True) == []
+
+
+def test_check_works_without_a_database_and_makes_none(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    nowhere = {"DATABASE_URL": "postgres://keys@127.0.0.1:1/keys"}
+    for environment in ({}, nowhere):
+        checked = installation.manage("check", "--deploy", **environment)
+        assert checked.returncode == 0, checked.stderr
+        assert not installation.database.exists()
+    assert installation.manage("check", "--database", "default").returncode == 0

@@ -25,6 +25,10 @@ def _email(name: str) -> dict[str, Any]:
     return env.email(name, "consolemail://", BASE)
 
 
+def _keys(name: str) -> list[str]:
+    return env.secrets(name, shortest=32)
+
+
 @pytest.fixture
 def variable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda value: monkeypatch.setenv("NAME", value)
@@ -76,6 +80,12 @@ def variable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         (env.redis, "http://localhost"),
         (env.redis, "redis://localhost:port"),
         (env.redis, "redis://localhost/first"),
+        (_keys, "too-short"),
+        (_keys, f"{'k' * 32},too-short"),
+        (_keys, f"{'k' * 32}\x01"),
+        (_keys, "'"),
+        (env.secrets, ","),
+        (env.secrets, "\udcff" * 40),
         (_database, "db.sqlite3"),
         (_database, "sqlite://db.sqlite3"),
         (_database, "sqlite:///"),
@@ -107,6 +117,8 @@ def test_a_malformed_value_stops_with_a_sentence_that_names_it(
 @pytest.mark.parametrize(
     ("read", "value"),
     [
+        (_keys, "hunter2"),
+        (env.secrets, "hunter2 \x01"),
         (_database, "postgres://keys:hunter2@localhost:port/keys"),
         (_database, "mysql://keys:hunter2@localhost/keys"),
         (_email, "ftp://keys:hunter2@localhost"),
@@ -155,6 +167,9 @@ def test_no_sentence_repeats_a_password(
         (env.redis, "rediss://cache.example.com", "rediss://cache.example.com"),
         (env.redis, "unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
         (env.redis, "", ""),
+        (env.secrets, "", []),
+        (env.secrets, "one, two\tthree", ["one", "two", "three"]),
+        (_keys, f"{'a' * 32} {'b' * 43}=", ["a" * 32, "b" * 43 + "="]),
     ],
 )
 def test_a_value_is_read(
@@ -227,6 +242,7 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     [
         (_database, "postgres://localhost/keys"),
         (env.redis, "redis://localhost"),
+        (env.secrets, "one\ntwo"),
         (_email, "memorymail://"),
         (env.password, " kept as it is "),
     ],
@@ -253,6 +269,15 @@ def test_a_file_that_is_not_text_stops_with_a_sentence(monkeypatch: pytest.Monke
         env.secret("NAME")
 
 
+def test_a_file_of_secrets_that_holds_none_stops_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text("\n")
+    monkeypatch.setenv("NAME_FILE", str(tmp_path / "keys"))
+    with pytest.raises(SystemExit, match=r"^NAME: a list of secrets of at least 32 characters each"):
+        _keys("NAME")
+
+
 def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NAME", raising=False)
     with pytest.raises(SystemExit, match=r"^NAME: a value is needed"):
@@ -263,6 +288,8 @@ def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.Monk
     ("name", "value"),
     [
         ("SECRET_KEY", ""),
+        ("SECRET_KEY_FALLBACKS", ","),
+        ("ENCRYPTION_KEYS", "short"),
         ("DEBUG", "perhaps"),
         ("ALLOWED_HOSTS", "https://keys.example.com"),
         ("DATABASE_URL", "oracle://localhost/keys"),

@@ -1,6 +1,6 @@
 """People, their memberships and invitations."""
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from django import forms
@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from .. import services
+from ..access import maker_for
 from ..models import Invitation, Membership, User
 from ..policy import Role
 from .base import OperatorAdmin, ServiceAdmin, ViewOnlyAdmin, operator
@@ -53,6 +54,7 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
         ("Dates", {"fields": ["date_joined", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "password1", "password2"]})]
+    actions = ["reset_two_factor"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """The address counts as verified: the operator vouches for it. A changed one replaces the old."""
@@ -62,6 +64,11 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
             EmailAddress.objects.update_or_create(
                 user=obj, email=obj.email, defaults={"verified": True, "primary": True}
             )
+
+    @admin.action(description="Reset two-factor: delete the factors, end the sessions", permissions=["change"])
+    def reset_two_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        by = maker_for(request, cast(User, request.user))  # admin lets nobody else in
+        self.for_each(request, queryset, lambda user: services.reset_two_factor(user=user, by=by), "reset")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """An account without its Owner is no one's: whoever owns one is protected."""

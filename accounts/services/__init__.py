@@ -37,6 +37,7 @@ from .members import (
     withdraw_ownership,
 )
 from .projects import change_project, create_deployment, create_project, delete_deployment, delete_project
+from .two_factor import reset_two_factor
 
 __all__ = [
     "GRACE_PERIOD",
@@ -71,6 +72,7 @@ __all__ = [
     "remove_member",
     "reopen_account",
     "resend_invitation",
+    "reset_two_factor",
     "resume_account",
     "suspend_account",
     "withdraw_invitation",

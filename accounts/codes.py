@@ -1,0 +1,71 @@
+"""Codes of authenticator apps and recovery codes: what allauth leaves open where their secrets are encrypted."""
+
+from typing import Any
+
+from allauth.core import context
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.base import forms as base
+from allauth.mfa.base.internal.flows import check_rate_limit
+from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView as AllauthsView
+from allauth.mfa.totp import forms as totp
+from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, get_totp_secret
+from django.core.exceptions import ValidationError
+
+from . import encryption, factors
+from .encryption import Unreadable
+
+
+class ActivateForm(totp.ActivateTOTPForm):  # type: ignore[misc]  # allauth ships no types
+    """Keeps the secret of an app that is being set up encrypted, too: a session is a row of the database."""
+
+    secret: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if encryption.is_encrypted(self.secret):
+            try:
+                self.secret = encryption.decrypt(self.secret)
+            except Unreadable:  # the keys were changed since: the page is drawn again, with another
+                self.secret = get_totp_secret(regenerate=True)
+        context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(self.secret)
+
+
+class _CodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]  # as above
+    """Skips what this server can't read, so that the other factor signs in, and says so when none did."""
+
+    def clean_code(self) -> str:
+        forget_failures = check_rate_limit(self.user)
+        code: str = self.cleaned_data["code"]
+        mine = list(factors.with_secrets().filter(user=self.user).order_by("-type"))  # the app first
+        readable = [factor for factor in mine if factors.is_readable(factor)]
+        for factor in readable:
+            if factor.wrap().validate_code(code):
+                factor.user = self.user
+                self.authenticator = factor
+                forget_failures()
+                return code
+        if mine:
+            self._emit_authentication_failed(mine[0])
+        unreadable = [factors.NAMES[factor.type] for factor in mine if factor not in readable]
+        problems = [get_adapter().validation_error("incorrect_code")] if readable or not unreadable else []
+        if unreadable:
+            problems.append(ValidationError(factors.explain(unreadable)))
+        raise ValidationError(problems)
+
+
+class AuthenticateForm(_CodeForm, base.AuthenticateForm):  # type: ignore[misc]  # as above
+    pass
+
+
+class ReauthenticateForm(_CodeForm, base.ReauthenticateForm):  # type: ignore[misc]  # as above
+    pass
+
+
+class GenerateRecoveryCodesView(AllauthsView):  # type: ignore[misc]  # as above
+    """Replaces codes that can't be read, too: who is signed in needs no operator for that."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return dict(super().get_context_data(**kwargs))
+        except Unreadable:
+            return {"form": self.get_form(), "unused_code_count": 0, **kwargs}

@@ -1,0 +1,127 @@
+"""Second factors as they are stored: which of their fields are secret, whether they can be read, encrypting them anew.
+
+The secret of an authenticator app and the seed of recovery codes are encrypted. A passkey has nothing to hide:
+what is stored of it is its public key.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.db import transaction
+from django.db.models import QuerySet
+
+from . import encryption
+from .encryption import Unreadable
+
+#: Where a factor's secret stands in its `data`, by its type.
+SECRETS = {Authenticator.Type.TOTP.value: "secret", Authenticator.Type.RECOVERY_CODES.value: "seed"}
+
+#: What a factor is called in a sentence to its person.
+NAMES = {
+    Authenticator.Type.TOTP.value: "your authenticator app's secret",
+    Authenticator.Type.RECOVERY_CODES.value: "your recovery codes",
+}
+
+#: How many factors are locked and written at a time.
+BATCH = 500
+
+
+def has_second_factor(user: Any) -> bool:
+    """Whether signing in asks for more than a password. Recovery codes alone are no factor."""
+    return bool(is_mfa_enabled(user, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]))
+
+
+def read(stored: str) -> str:
+    """A secret as allauth uses it. One that an older version stored plain is read, too.
+
+    Raises `Unreadable` with the sentence for its person.
+    """
+    if _is_plain(stored):
+        return stored
+    try:
+        return encryption.decrypt(stored)
+    except Unreadable as error:
+        raise Unreadable(explain(NAMES.values())) from error
+
+
+def explain(names: Iterable[str]) -> str:
+    return (
+        f"This server can no longer read {' or '.join(names)}. "
+        "Ask the operator to reset your two-factor authentication."
+    )
+
+
+def is_readable(factor: Authenticator) -> bool:
+    try:
+        if factor.type in SECRETS:
+            read(_stored(factor))
+    except Unreadable:
+        return False
+    return True
+
+
+def with_secrets() -> "QuerySet[Authenticator]":
+    """The factors that have something to hide."""
+    stored: QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECRETS)
+    return stored
+
+
+def _stored(factor: Authenticator) -> str:
+    """Raises `Unreadable` where no text is stored at all."""
+    stored = factor.data.get(SECRETS[factor.type]) if isinstance(factor.data, dict) else None
+    if not isinstance(stored, str):
+        raise Unreadable(explain(NAMES.values()))
+    return stored
+
+
+def _is_plain(stored: str) -> bool:
+    """Whether it is what allauth makes: Base32 with whole bytes, or the 80 digits of a seed."""
+    if re.fullmatch(r"[0-9a-f]{80}", stored):
+        return True
+    try:
+        return len(base64.b32decode(stored)) >= 10  # bytes: RFC 4226, 4 wants 16, and apps have been given 10
+    except ValueError:
+        return False
+
+
+# Encrypting anew --------------------------------------------------------------------------------
+
+
+class Rewritten(NamedTuple):
+    changed: int
+    unreadable: list[Authenticator]
+
+
+def reencrypted(stored: str) -> str:
+    """The same secret under the newest key, and as it is if it is that already. Raises `Unreadable`."""
+    return stored if encryption.is_current(stored) else encryption.encrypt(read(stored))
+
+
+def rewrite(factors: "QuerySet[Authenticator]", change: Callable[[str], str]) -> Rewritten:
+    """Change each secret in place, a batch at a time and each batch under a lock, beside whoever signs in.
+
+    What can't be read stays as it is. Opens transactions of its own, so it may run again after it was stopped.
+    """
+    changed, unreadable, last = 0, [], 0
+    factors = factors.filter(type__in=SECRETS).order_by("pk")
+    while ids := list(factors.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+        last = ids[-1]
+        with transaction.atomic(using=factors.db):
+            different = []
+            for factor in factors.filter(pk__in=ids).select_for_update():
+                try:
+                    stored = _stored(factor)
+                    secret = change(stored)
+                except Unreadable:
+                    unreadable.append(factor)
+                    continue
+                if secret != stored:
+                    factor.data[SECRETS[factor.type]] = secret
+                    different.append(factor)
+            factors.bulk_update(different, ["data"], batch_size=100)
+        changed += len(different)
+    return Rewritten(changed, unreadable)

@@ -1,0 +1,30 @@
+"""`manage.py reset_two_factor`: the way back for a person whose second factors are lost or can't be read."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts import policy, services
+from accounts.errors import DomainError
+from accounts.models import User
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete a person's authenticator app, passkeys and recovery codes and end their sessions. They sign in with "
+        "their password then and set up two-factor again. Make sure that it is they who ask."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("email", help="The address that they sign in with.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        email = User.objects.normalize_email(options["email"])
+        user = User.objects.filter(email=email).first()
+        if user is None:
+            raise CommandError(f"There is no person with the address {email}.")
+        try:
+            services.reset_two_factor(user=user, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line"))
+        except DomainError as error:
+            raise CommandError(error.message) from None
+        self.stdout.write(f"{email} has no second factor any more and is signed out everywhere.")

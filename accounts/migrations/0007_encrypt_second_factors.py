@@ -1,0 +1,27 @@
+"""Encrypts the secrets of second factors that were stored plain."""
+
+from django.db import migrations
+
+from accounts import encryption, factors
+
+
+def encrypt(apps, schema_editor):
+    stored = apps.get_model("mfa", "Authenticator").objects.using(schema_editor.connection.alias)
+    factors.rewrite(stored, factors.reencrypted)
+
+
+def decrypt(apps, schema_editor):
+    stored = apps.get_model("mfa", "Authenticator").objects.using(schema_editor.connection.alias)
+    factors.rewrite(stored, factors.read)
+
+
+class Migration(migrations.Migration):
+    # Each batch is a transaction of its own: nobody who signs in meanwhile waits for the whole table.
+    atomic = False
+
+    dependencies = [
+        ("accounts", "0006_list_indexes"),
+        ("mfa", "0003_authenticator_type_uniq"),
+    ]
+
+    operations = [migrations.RunPython(encrypt, decrypt)]

@@ -1,0 +1,34 @@
+"""Two-factor authentication, as the operator sees it."""
+
+import logging
+
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.db import transaction
+
+from .. import audit, mail
+from ..audit import Event
+from ..errors import InvalidState
+from ..models import Membership, User
+from .accounts import Maker
+
+logger = logging.getLogger(__name__)
+
+
+@transaction.atomic
+def reset_two_factor(*, user: User, by: Maker) -> None:
+    """Delete every second factor of a person and end their sessions; they sign in by password and set up another.
+
+    It is recorded in each of their accounts, and they are told by mail. Raises `InvalidState` if they have none.
+    """
+    User.objects.select_for_update().get(pk=user.pk)  # nobody sets one up meanwhile
+    deleted, _ = Authenticator.objects.filter(user=user).delete()
+    if not deleted:
+        raise InvalidState(f"{user.email} has no two-factor authentication.")
+    for session in UserSession.objects.filter(user=user):
+        session.end()
+    for membership in Membership.objects.filter(user=user).select_related("account", "user"):
+        actor = by.actor_in(membership.account.ref)
+        audit.record(actor=actor, event=Event.TWO_FACTOR_RESET, target=membership.target)
+    mail.tell([user.email], "two_factor_reset", user=user)
+    logger.warning("The two-factor authentication of %s was reset by %s.", user.email, by.label)
