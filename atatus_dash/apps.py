@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 
 
 class AtatusDashConfig(AppConfig):
@@ -7,3 +8,10 @@ class AtatusDashConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  registers them
+
+
+class OperatorAdminConfig(admin.AdminConfig):
+    """django.contrib.admin with our site."""
+
+    default = False  # of this package
+    default_site = "atatus_dash.admin_site.OperatorSite"

@@ -1,6 +1,5 @@
 """Pages, admin and probes; the API's routes stand in `urls_v2`."""
 
-from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
@@ -8,9 +7,6 @@ from accounts.codes import GenerateRecoveryCodesView
 from apikeys.api.views import WhoAmIView
 
 from . import probes, views
-
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents it
-admin.site.site_header = admin.site.site_title = "Atatus Dash"
 
 urlpatterns = [
     path("v2", WhoAmIView.as_view()),

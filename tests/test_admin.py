@@ -1,13 +1,18 @@
 """Django admin: every table, changed through the services or not at all."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.contrib.sessions.models import Session
+from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,6 +24,7 @@ from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
 from atatus_dash.models import Maintenance
 
 from . import factories
+from .accounts.test_two_factor import set_up
 from .conftest import Browser, Cast, Program
 
 TABLES = [
@@ -39,7 +45,7 @@ READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation]
 
 @pytest.fixture
 def operator(db: None) -> User:
-    return User.objects.create_superuser("operator@example.com", factories.PASSWORD)
+    return factories.make_operator()
 
 
 @pytest.fixture
@@ -456,13 +462,140 @@ def test_the_token_of_an_invitation_is_not_shown(desk: Browser, cast: Cast) -> N
 
 
 def test_an_operator_with_two_factor_has_to_use_it(browser: Browser, operator: User) -> None:
-    TOTP.activate(operator, generate_totp_secret())
     form = {"username": operator.email, "password": factories.PASSWORD, "next": "/admin/"}
     admin_login = browser.post("/admin/login/", form)
     assert admin_login.headers["Location"].startswith(reverse("account_login"))
     sign_in = {"login": operator.email, "password": factories.PASSWORD, "next": "/admin/"}
     assert browser.post(reverse("account_login"), sign_in).headers["Location"] == reverse("mfa_authenticate")
     assert browser.get("/admin/").status_code == 302
+
+
+# The second factor ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def newcomer(db: None, browser: Browser) -> Browser:
+    """The browser of an operator who has no second factor."""
+    return browser.as_(User.objects.create_superuser("first@example.com", factories.PASSWORD))
+
+
+def test_the_first_operator_is_led_to_set_up_two_factor_and_back(
+    db: None, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", factories.PASSWORD)
+    call_command("createsuperuser", email="first@example.com", interactive=False, verbosity=0)
+    people = _url(User, "changelist")
+    led = browser.get(people, follow=True).redirect_chain[-1][0]
+    assert led.startswith(reverse("account_login"))
+    signed_in = browser.post(led, {"login": "first@example.com", "password": factories.PASSWORD, "next": people})
+    assert signed_in.headers["Location"] == people
+    told = browser.get(people, follow=True)
+    assert told.redirect_chain[-1][0].startswith(reverse("mfa_index"))
+    assert "Django admin opens only with two-factor." in told.content.decode()
+    assert "To Django admin" not in told.content.decode()
+
+    set_up(browser)
+    assert f'href="{reverse("admin:login")}">To Django admin' in browser.get(reverse("mfa_index")).content.decode()
+    back = browser.get(reverse("admin:login"), follow=True)
+    assert back.status_code == 200
+    assert back.redirect_chain == [(people, 302)]
+
+
+def _admin_pages(patterns: Any) -> Iterator[Any]:
+    for entry in patterns:
+        yield from _admin_pages(entry.url_patterns) if hasattr(entry, "url_patterns") else [entry]
+
+
+def test_no_page_of_admin_opens_without_a_second_factor(newcomer: Browser) -> None:
+    urls = {
+        "/admin/" + re.sub(r"<[^>]*>|\(\?P.*", "1", str(page.pattern)).lstrip("^")
+        for page in _admin_pages(admin.site.get_urls())
+    }
+    models = {_url(model, page) for model in admin.site._registry for page in ("changelist", "add")}
+    for url in urls | models:
+        for method in (newcomer.get, newcomer.post):
+            answer = method(url, {"q": "a"}, follow=True)
+            assert "admin/css" not in answer.content.decode(), url
+            assert answer.redirect_chain[-1][0].startswith((reverse("mfa_index"), "/auth/")), url
+
+
+def test_recovery_codes_alone_are_no_second_factor(newcomer: Browser) -> None:
+    RecoveryCodes.activate(User.objects.get())
+    assert newcomer.get("/admin/").status_code == 302
+
+
+def test_a_passkey_opens_admin(newcomer: Browser) -> None:
+    Authenticator.objects.create(user=User.objects.get(), type="webauthn", data={"name": "Key", "credential": {}})
+    assert newcomer.get("/admin/").status_code == 200
+
+
+def test_admins_own_form_signs_nobody_in(browser: Browser, operator: User, cast: Cast) -> None:
+    for person in (operator, cast.owner):
+        form = {"username": person.email, "password": factories.PASSWORD, "next": "/admin/"}
+        assert browser.post("/admin/login/", form).headers["Location"].startswith(reverse("account_login"))
+        assert browser.get("/admin/").status_code == 302
+    browser.as_(cast.owner)
+    assert browser.post("/admin/login/", form).status_code == 403
+
+
+def test_admin_leads_to_no_other_host(desk: Browser) -> None:
+    assert desk.get("/admin/login/?next=https://evil.example/").headers["Location"] == "/admin/"
+
+
+def test_no_page_of_admin_shows_second_factors(desk: Browser, operator: User) -> None:
+    secret = Authenticator.objects.get(user=operator).data["secret"]
+    assert Authenticator not in admin.site._registry
+    for page in ("/admin/", "/admin/mfa/", _url(operator, "change"), _url(operator, "delete")):
+        assert secret not in desk.get(page).content.decode()
+    assert desk.get("/admin/mfa/authenticator/").status_code == 404
+
+
+def test_an_operator_resets_a_persons_two_factor_on_record(desk: Browser, cast: Cast) -> None:
+    factories.give_second_factor(cast.user)
+    theirs = Browser()
+    theirs.as_(cast.user).get(reverse("accounts:profile"))
+    assert _told(_act(desk, "reset_two_factor", cast.user, cast.admin)) == [
+        "admin@example.com has no two-factor authentication.",
+        "1 reset.",
+    ]
+    assert not Authenticator.objects.filter(user=cast.user).exists()
+    assert theirs.get(reverse("accounts:profile")).status_code == 302
+    event = AuditEvent.objects.get(event=Event.TWO_FACTOR_RESET)
+    assert (event.account, event.actor_label, event.target_label) == (
+        cast.account,
+        "operator@example.com",
+        "user@example.com",
+    )
+
+
+# Sessions ---------------------------------------------------------------------------------------
+
+
+def _session_of(person: User) -> UserSession:
+    Browser().as_(person).get(reverse("accounts:profile"))
+    return UserSession.objects.get(user=person)
+
+
+def test_a_sessions_key_is_neither_shown_nor_searched(desk: Browser, cast: Cast) -> None:
+    session = _session_of(cast.user)
+    for page in (_url(session, "changelist"), _url(session, "change"), _url(session, "delete")):
+        answer = desk.get(page)
+        assert answer.status_code == 200
+        assert session.session_key not in answer.content.decode()
+    assert desk.get(_url(session, "changelist"), {"q": "user@example.com"}).context["cl"].result_count == 1
+    assert desk.get(_url(session, "changelist"), {"q": session.session_key}).context["cl"].result_count == 0
+    for lookup in ("session_key", "session_key__startswith", "data__contains"):
+        assert desk.get(_url(session, "changelist"), {lookup: session.session_key[:3]}).status_code == 400
+
+
+def test_a_session_that_is_deleted_is_over(desk: Browser, cast: Cast) -> None:
+    theirs = Browser()
+    theirs.as_(cast.user).get(reverse("accounts:profile"))
+    assert desk.post(_url(UserSession.objects.get(user=cast.user), "delete"), {"post": "yes"}).status_code == 302
+    assert theirs.get(reverse("accounts:profile")).status_code == 302
+    session = _session_of(cast.admin)
+    _act(desk, "delete_selected", session, post="yes")
+    assert not Session.objects.filter(session_key=session.session_key).exists()
 
 
 def test_admin_is_shut_to_who_is_no_operator(cast: Cast, browser: Browser) -> None:

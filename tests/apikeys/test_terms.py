@@ -75,7 +75,7 @@ def test_what_only_looks_like_a_key_is_a_name_like_any_other(administrator: Prog
 
 
 def test_admin_refuses_a_key_in_a_name_too(cast: Cast, browser: Browser) -> None:
-    operator = factories.make_user("operator@example.com", is_staff=True, is_superuser=True)
+    operator = factories.make_operator()
     api_key = factories.make_key(cast.account).api_key
     address = reverse("admin:apikeys_apikey_change", args=[quote(api_key.pk)])
     page = browser.as_(operator).post(address, {"name": SECRET, "permission": "read", "allowed_networks": '{"a": 1}'})

@@ -1,0 +1,42 @@
+"""Django admin's site: it opens to operators who sign in with a second factor, and to nobody else."""
+
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from django.contrib.admin import AdminSite
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, resolve_url
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+
+from accounts.factors import has_second_factor
+
+#: Where a session keeps the page of admin that was asked for before there was a second factor.
+WANTED = "admin_wanted"
+
+
+class OperatorSite(AdminSite):
+    site_header = site_title = "Atatus Dash"
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return super().has_permission(request) and has_second_factor(request.user)
+
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead to what is missing, and then to the page that was asked for.
+
+        Django's own form is never drawn: it asks for no second factor.
+        """
+        wanted = get_next_redirect_url(request)
+        back = wanted or reverse("admin:index")
+        if not request.user.is_authenticated:
+            return redirect_to_login(back)
+        if not super().has_permission(request):
+            raise PermissionDenied
+        if not has_second_factor(request.user):
+            request.session[WANTED] = back
+            return redirect_to_login(back, resolve_url("mfa_index"))
+        return redirect(wanted or request.session.pop(WANTED, back))
