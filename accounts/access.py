@@ -1,7 +1,7 @@
 """The door of every page: signed in, a member who may, and for weighty things signed in lately."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 from allauth.account.authentication import get_authentication_records
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
-from . import policy
+from . import policy, redaction
 from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
@@ -27,6 +28,12 @@ LAST_ACCOUNT = "last_account"
 
 #: Where a session keeps what was typed into a form that was sent too late, by the form's address.
 TYPED = "typed"
+
+#: What of a form is never kept so: lines to import, in which somebody may have pasted keys of any form, and passwords.
+NEVER_KEPT = frozenset({"text", "password", "password1", "password2"})
+
+#: Beside the kept form, the names of its fields that were left out.
+LEFT_OUT = "left_out"
 
 
 class SignedInRequest(HttpRequest):
@@ -126,8 +133,8 @@ def recently_authenticated(
 ) -> Callable[Concatenate[AccountRequest, P], HttpResponse]:
     """Ask for the password again when it was last given more than `SUDO_MINUTES` ago, and come back.
 
-    What was typed into a form that was sent too late is kept meanwhile, for `typed`. A file is not: a browser
-    lets nobody but the reader choose one.
+    What was typed into a form that was sent too late is kept meanwhile, for `typed`, but for what holds a key.
+    A file is not: a browser lets nobody but the reader choose one.
     """
 
     @wraps(view)
@@ -135,12 +142,26 @@ def recently_authenticated(
         if is_fresh(request):
             return view(request, *args, **kwargs)
         if request.method == "POST":
-            sent = request.POST.copy()
-            sent.pop("csrfmiddlewaretoken", None)
-            request.session[TYPED] = {request.path: sent.urlencode()}
+            _keep(request)
         return _send_to(request, "account_reauthenticate", back=request.get_full_path())
 
     return page
+
+
+def _keep(request: AccountRequest) -> None:
+    """Keep the form in the session. Where a key stands in an address, or as a field's name, nothing is kept of it."""
+    sent = request.POST.copy()
+    sent.pop("csrfmiddlewaretoken", None)
+    left_out = [name for name, values in sent.lists() if any(values) and not _may_be_kept(name, values)]
+    for name in left_out:
+        del sent[name]
+    if not redaction.holds_secret(request.path):
+        named = [name for name in left_out if not redaction.holds_secret(name)]
+        request.session[TYPED] = {request.path: sent.urlencode(), LEFT_OUT: named}
+
+
+def _may_be_kept(name: str, values: Iterable[Any]) -> bool:
+    return name not in NEVER_KEPT and not any(redaction.holds_secret(str(text)) for text in (name, *values))
 
 
 def typed(request: SignedInRequest) -> QueryDict:
@@ -155,6 +176,9 @@ def sent_before(request: SignedInRequest) -> QueryDict | None:
     if request.path not in kept:
         return None
     del request.session[TYPED]
+    if left_out := kept.get(LEFT_OUT):
+        fields = ", ".join(name.replace("_", " ") for name in left_out)
+        messages.warning(request, f"Fill in again: {fields}. What may hold a key was not kept while you signed in.")
     return QueryDict(kept[request.path])
 
 

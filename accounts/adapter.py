@@ -14,7 +14,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, encryption, factors, links, mail
+from . import access, encryption, factors, links, mail, validators
 from .models import User
 
 
@@ -30,7 +30,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return bool(settings.SIGNUP_OPEN)
 
     def clean_email(self, email: str) -> str:
-        """Asked by every form that mails to what was typed into it."""
+        """Asked by every form that mails to what was typed into it, or keeps it."""
+        validators.no_secret(email)
         if not mail.is_possible(email):
             raise ValidationError("Enter a valid email address.")
         return email

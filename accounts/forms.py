@@ -17,6 +17,7 @@ from .audit import Event
 from .errors import DomainError
 from .models import Account, AuditEventQuerySet, Membership, User
 from .policy import Role
+from .validators import LINE, TEXT, unix_lines
 
 
 def status_of(form: forms.BaseForm) -> int:
@@ -52,7 +53,10 @@ class SignupForm(forms.Form):
     """What sign-up asks beside e-mail and password: the account that the newcomer will own."""
 
     account_name = forms.CharField(
-        label="Account name", max_length=100, help_text="Your company or team. You will be its Owner."
+        label="Account name",
+        max_length=100,
+        validators=LINE,
+        help_text="Your company or team. You will be its Owner.",
     )
 
     def signup(self, request: HttpRequest, user: User) -> None:
@@ -61,7 +65,10 @@ class SignupForm(forms.Form):
 
 class NewAccountForm(forms.Form):
     name = forms.CharField(
-        label="Account name", max_length=100, help_text="Your company or team. You will be its Owner."
+        label="Account name",
+        max_length=100,
+        validators=LINE,
+        help_text="Your company or team. You will be its Owner.",
     )
 
 
@@ -69,6 +76,7 @@ class AccountForm(forms.Form):
     name = forms.CharField(
         label="Account name",
         max_length=100,
+        validators=LINE,
         help_text="Everybody in the account sees it. Addresses of pages stay as they are.",
     )
 
@@ -155,17 +163,29 @@ def _start_of(day: date) -> datetime:
 
 class ProjectForm(forms.Form):
     name = forms.CharField(
-        label="Project name", max_length=100, help_text="What you deploy: a service, a site, an app."
+        label="Project name",
+        max_length=100,
+        validators=LINE,
+        help_text="What you deploy: a service, a site, an app.",
     )
 
 
 class DeploymentForm(forms.Form):
-    revision = forms.CharField(max_length=200, help_text="A commit, a tag or a version.")
-    release_stage = forms.CharField(max_length=100, initial="production", help_text="Such as production or staging.")
-    user = forms.CharField(label="Deployed by", max_length=200, required=False)
-    changes = forms.CharField(
-        max_length=65_536, required=False, widget=forms.Textarea({"rows": 3}), help_text="What is new, for people."
+    revision = forms.CharField(max_length=200, validators=LINE, help_text="A commit, a tag or a version.")
+    release_stage = forms.CharField(
+        max_length=100, validators=LINE, initial="production", help_text="Such as production or staging."
     )
+    user = forms.CharField(label="Deployed by", max_length=200, validators=LINE, required=False)
+    changes = forms.CharField(
+        max_length=65_536,
+        required=False,
+        validators=TEXT,
+        widget=forms.Textarea({"rows": 3}),
+        help_text="What is new, for people.",
+    )
+
+    def clean_changes(self) -> str:
+        return unix_lines(self.cleaned_data["changes"])
 
 
 class ProfileForm(forms.Form):
@@ -173,6 +193,7 @@ class ProfileForm(forms.Form):
         label="Your name",
         max_length=100,
         required=False,
+        validators=LINE,
         widget=forms.TextInput({"autocomplete": "name"}),
         help_text="Shown to the other members of your accounts.",
     )
@@ -209,6 +230,7 @@ class InviteForm(RoleForm):
     email = forms.EmailField(
         label="E-mail",
         max_length=254,
+        validators=LINE,
         widget=forms.EmailInput({"autofocus": True, "autocomplete": "off"}),
         help_text="We send a link that works once, for 7 days.",
     )
@@ -220,7 +242,11 @@ class JoinForm(forms.Form):
     """What a newcomer gives to accept an invitation; the link has proved the address."""
 
     name = forms.CharField(
-        label="Your name", max_length=100, required=False, widget=forms.TextInput({"autocomplete": "name"})
+        label="Your name",
+        max_length=100,
+        required=False,
+        validators=LINE,
+        widget=forms.TextInput({"autocomplete": "name"}),
     )
     password = forms.CharField(
         strip=False,

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from . import redaction
 from .models import Account, Membership
 
 logger = logging.getLogger(__name__)
@@ -72,8 +73,8 @@ def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
 
 
 def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
-    """A mail that holds a text, and the same text as HTML."""
-    subject = " ".join(subject.split())
+    """A mail that holds a text, and the same text as HTML. No key is mailed, whoever wrote one into a name."""
+    subject, text = redaction.redact(" ".join(subject.split())), redaction.redact(text)
     message = EmailMultiAlternatives(subject, text, to=[address])
     html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
     message.attach_alternative(html, "text/html")

@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from . import ids
+from . import fields, ids
 from .audit import Target
 from .policy import TWO_FACTOR_ROLES, AccountRef, Role
 
@@ -66,8 +66,8 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """A person. Signs in by e-mail; what they may do stands in their memberships."""
 
-    email = models.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
-    name = models.CharField(max_length=100, blank=True)
+    email = fields.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
+    name = fields.LineField(max_length=100, blank=True)
     time_zone = models.CharField(max_length=64, blank=True, help_text="Left empty, that of their browser.")
     is_staff = models.BooleanField("operator", default=False, help_text="May use Django admin.")
     is_active = models.BooleanField(default=True, help_text="Switch off instead of deleting.")
@@ -109,7 +109,7 @@ class AccountQuerySet(models.QuerySet["Account"]):
 class Account(models.Model):
     """The tenant. `slug` names it in URLs and never changes."""
 
-    name = models.CharField(max_length=100)
+    name = fields.LineField(max_length=100)
     slug = models.SlugField(max_length=60, unique=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -223,10 +223,10 @@ class Invitation(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_invitation_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="invitations")
-    email = models.EmailField("e-mail")
+    email = fields.EmailField("e-mail")
     role = models.CharField(max_length=10, choices=[(role.value, role.label) for role in Role if role != Role.OWNER])
     token_digest = models.CharField(max_length=64, unique=True, editable=False)
-    invited_by = models.CharField(max_length=254, editable=False)
+    invited_by = fields.LineField(max_length=254, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(editable=False)
     accepted_at = models.DateTimeField(null=True, editable=False)
@@ -273,7 +273,7 @@ class Project(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_project_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="projects")
-    name = models.CharField(max_length=100)
+    name = fields.LineField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[models.Manager["Project"]] = AccountOwnedQuerySet["Project"].as_manager()
@@ -306,11 +306,11 @@ class Deployment(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_deployment_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="deployments")
-    revision = models.CharField(max_length=200)
-    release_stage = models.CharField(max_length=100, default="production")
-    changes = models.TextField(blank=True, max_length=65_536)
-    user = models.CharField(max_length=200, blank=True)
-    recorded_by = models.CharField(max_length=254, blank=True, editable=False)
+    revision = fields.LineField(max_length=200)
+    release_stage = fields.LineField(max_length=100, default="production")
+    changes = fields.TextField(blank=True, max_length=65_536)
+    user = fields.LineField(max_length=200, blank=True)
+    recorded_by = fields.LineField(max_length=254, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[models.Manager["Deployment"]] = DeploymentQuerySet.as_manager()
@@ -386,10 +386,10 @@ class AuditEvent(models.Model):
     event = models.CharField(max_length=40)
     actor_kind = models.CharField(max_length=10)
     actor_id = models.CharField(max_length=24, blank=True)
-    actor_label = models.CharField(max_length=254)
+    actor_label = fields.LineField(max_length=254)
     target_kind = models.CharField(max_length=20)
     target_id = models.CharField(max_length=60)
-    target_label = models.CharField(max_length=254)
+    target_label = fields.LineField(max_length=254)
     address = models.GenericIPAddressField(null=True)
     request_id = models.CharField(max_length=128, blank=True)
     changes = models.JSONField(default=dict, encoder=DjangoJSONEncoder)

@@ -8,6 +8,11 @@ from allauth.mfa.webauthn.internal import auth
 from django import forms
 from django.forms.fields import InvalidJSONInput
 
+from .validators import LINE
+
+#: As many as a name has anywhere here.
+NAME_LENGTH = 100
+
 
 class CredentialField(forms.JSONField):
     """Django's raises for a number of many digits and for endless nesting."""
@@ -28,6 +33,7 @@ class CredentialField(forms.JSONField):
 
 
 class AddForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]  # allauth ships no types
+    name = forms.CharField(required=False, max_length=NAME_LENGTH, validators=LINE)
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
@@ -42,6 +48,10 @@ class AddForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]  # allauth ships 
         except (KeyError, ValueError):
             raise get_adapter().validation_error("incorrect_code") from None
         return credential
+
+
+class EditForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]  # as above
+    name = forms.CharField(max_length=NAME_LENGTH, validators=LINE)
 
 
 class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]  # as above

@@ -12,6 +12,7 @@ from accounts import ids, times
 from accounts.errors import DomainError, Invalid
 from accounts.models import Account
 from accounts.policy import KeyPermission
+from accounts.validators import LINE, TEXT, unix_lines
 
 from . import imports, terms
 from .models import APIKey, APIKeyQuerySet, State
@@ -30,7 +31,7 @@ class KeySettingsForm(forms.Form):
     name = forms.CharField(
         label="API Key Name",
         max_length=terms.NAME_LENGTH,
-        validators=[terms.no_key],
+        validators=LINE,
         widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Say who or what will use it, so that you recognise it in a year.",
     )
@@ -43,7 +44,7 @@ class KeySettingsForm(forms.Form):
     description = forms.CharField(
         required=False,
         max_length=terms.DESCRIPTION_LENGTH,
-        validators=[terms.no_key],
+        validators=TEXT,
         widget=forms.Textarea({"rows": 2}),
     )
     expiry = forms.ChoiceField(label="Expires", required=False)
@@ -124,7 +125,7 @@ class KeySettingsForm(forms.Form):
         )
 
     def clean_description(self) -> str:
-        return str(self.cleaned_data["description"]).replace("\r\n", "\n")
+        return unix_lines(self.cleaned_data["description"])
 
     def clean_allowed_networks(self) -> list[str]:
         return terms.network_list(self.cleaned_data["allowed_networks"].split())

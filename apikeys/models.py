@@ -11,7 +11,7 @@ from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
-from accounts import ids
+from accounts import fields, ids
 from accounts.audit import Target
 from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
@@ -91,8 +91,8 @@ class APIKey(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=terms.NAME_LENGTH, validators=[terms.no_key])
-    description = models.TextField(blank=True, max_length=terms.DESCRIPTION_LENGTH, validators=[terms.no_key])
+    name = fields.LineField(max_length=terms.NAME_LENGTH)
+    description = fields.TextField(blank=True, max_length=terms.DESCRIPTION_LENGTH)
     permission = models.CharField(
         max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
     )
@@ -116,10 +116,10 @@ class APIKey(models.Model):
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     exposed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    created_by = models.CharField(max_length=254, blank=True, editable=False)
+    created_by = fields.LineField(max_length=254, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_from = models.GenericIPAddressField(null=True, blank=True, editable=False)
-    last_used_agent = models.CharField(max_length=200, blank=True, editable=False)
+    last_used_agent = fields.LineField(max_length=200, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["APIKey"]] = APIKeyQuerySet.as_manager()
 
@@ -288,7 +288,7 @@ class KeyOrigin(models.Model):
     origin = models.CharField(max_length=43)
     requests = models.PositiveBigIntegerField(default=0)
     last_used_at = models.DateTimeField()
-    last_used_agent = models.CharField("user agent", max_length=200, blank=True)
+    last_used_agent = fields.LineField("user agent", max_length=200, blank=True)
 
     objects: ClassVar[models.Manager["KeyOrigin"]] = models.Manager()
 

@@ -11,19 +11,13 @@ from django.utils import timezone
 
 from accounts import times
 
-from . import networks, rates, tokens
+from . import networks, rates
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 1000
 
 #: A century: more is a slip, and at the end of the calendar a moment has no place in every time zone.
 MAXIMUM_DAYS = 36_500
-
-
-def no_key(text: str) -> None:
-    """Refuse a text that holds a key: it would stand in the clear, in the audit log, in mail and on pages."""
-    if tokens.is_in(text):
-        raise ValidationError("This holds an API key, which belongs where nobody reads it.", code="key")
 
 
 def network_list(texts: Any) -> list[str]:

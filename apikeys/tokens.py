@@ -26,8 +26,17 @@ SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"
 #: How long a key may be that was made elsewhere and imported by its digest.
 FOREIGN_MINIMUM, FOREIGN_MAXIMUM = 16, 512
 
-# Unlike the scanners' pattern, also where letters stand before it, as in a percent-encoded address.
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
+
+# A character that was escaped on its way here, perhaps several times: `%5F`, `%255F` and `\\u005f` are all `_`.
+_ESCAPE = r"(?:%(?:25){0,8}|\\{1,8}(?:u00|x))"
+_PREFIX = "".join(rf"(?:{letter}|{_ESCAPE}(?:{ord(letter):x}|{ord(letter.upper()):x}))" for letter in PREFIX)
+_BASE62 = rf"(?:[0-9a-z]|{_ESCAPE}(?:3[0-9]|[46][1-9a-f]|[57][0-9a]))"
+
+# What a key looks like within other text: glued to anything, in any case, and with any of its characters escaped.
+# Nothing but the prefix holds a `_`, so that no match hides the beginning of another.
+_LIKE_A_KEY = re.compile(f"{_PREFIX}{_BASE62}{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII | re.IGNORECASE)
+_ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{2}})", re.ASCII | re.IGNORECASE)
 
 
 def generate() -> str:
@@ -56,19 +65,47 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def digest_of_nothing(*, instead_of: str, account_id: int) -> str:
+    """A digest for a key that opens nothing, the same whenever asked for the same two.
+
+    No secret has it that is ever looked up: no key that is sent holds a NUL (`may_be_a_key`).
+    """
+    return digest(f"\0{account_id}\0{instead_of}")
+
+
 def mask(key: str) -> str:
     """What people see of a key, such as `atk_9fKx…Q2aZ`: enough to tell keys apart, useless to open anything."""
     return f"{key[: len(PREFIX) + 4]}…{key[-4:]}"
 
 
 def is_in(text: str) -> bool:
-    """Whether a key stands somewhere in the text."""
-    return any(is_well_formed(found) for found in _KEY.findall(text))
+    """Whether a key stands anywhere in the text, be it glued to other characters, escaped or in another case.
+
+    In lower case alone, as e-mail addresses are kept, the checksum can't be verified. Such a text counts as a
+    key: with the checksum at hand, the case of its letters is soon found by trying.
+    """
+    return _may_hold_one(text) and any(_is_key(found.group()) for found in _LIKE_A_KEY.finditer(text))
 
 
 def redact(text: str) -> str:
-    """The text with every key in it masked."""
-    return _KEY.sub(lambda found: mask(found.group()), text)
+    """The text with everything masked that looks like a key, also one with a typo, which is soon corrected."""
+    if not _may_hold_one(text):
+        return text
+    return _LIKE_A_KEY.sub(lambda found: mask(_unescaped(found.group())), text)
+
+
+def _may_hold_one(text: str) -> bool:
+    """Whether it is worth a closer look: without a prefix and without escapes no text holds a key."""
+    return "%" in text or "\\" in text or PREFIX in text.lower()
+
+
+def _is_key(found: str) -> bool:
+    secret = _unescaped(found)[len(PREFIX) :]
+    return secret in (secret.lower(), secret.upper()) or is_well_formed(PREFIX + secret)
+
+
+def _unescaped(found: str) -> str:
+    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), found)
 
 
 def _checksum(body: str) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection, transaction
 from django.http import HttpRequest
 
-from . import tokens
 from .models import AccountUsage, APIKey, KeyUsage
 
 if TYPE_CHECKING:
@@ -146,4 +145,4 @@ def _update() -> str:
 
 def _last_used(key: str, tally: _Tally) -> tuple[Any, ...]:
     at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(tally.at, UTC))
-    return (at, tally.source or None, tokens.redact(tally.agent)[:200], key, at)
+    return (at, tally.source or None, tally.agent[:200], key, at)

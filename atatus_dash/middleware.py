@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadableP
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from accounts import bodies
+from accounts import bodies, validators
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests
 from apikeys import networks, origins, sunset, throttling, tokens, usage
 
@@ -78,6 +78,18 @@ class TrustedProxiesMiddleware:
         if api.is_api(request.path_info):
             return api.refuse(request, HTTPStatus.BAD_REQUEST, self.MALFORMED)
         return HttpResponse(render_to_string("400.html", {"message": self.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
+
+
+class UserAgentMiddleware:
+    """Masks keys in how a client calls itself, before anybody counts, cuts, stores or mails it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if agent := request.META.get("HTTP_USER_AGENT"):
+            request.META["HTTP_USER_AGENT"] = validators.in_one_line(tokens.redact(agent))
+        return self.get_response(request)
 
 
 def is_trusted(address: str) -> bool:

@@ -5,6 +5,8 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
+from accounts import fields
+
 
 class Maintenance(models.Model):
     """Whether we are offline on purpose. One row; `manage.py maintenance on|off` writes it."""
@@ -16,7 +18,7 @@ class Maintenance(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     on = models.BooleanField(default=False)
-    message = models.CharField(max_length=300, default=MESSAGE)
+    message = fields.LineField(max_length=300, default=MESSAGE)
     retry_after = models.PositiveIntegerField(default=RETRY_AFTER, help_text="Seconds.")
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
 

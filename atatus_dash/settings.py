@@ -102,6 +102,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "atatus_dash.middleware.RequestIdMiddleware",
     "atatus_dash.middleware.TrustedProxiesMiddleware",
+    "atatus_dash.middleware.UserAgentMiddleware",
     # Answers /v2 by itself: what follows is for pages, and programs don't pay for it.
     "atatus_dash.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -198,6 +199,7 @@ MFA_FORMS = {
     "authenticate": "accounts.codes.AuthenticateForm",
     "reauthenticate": "accounts.codes.ReauthenticateForm",
     "add_webauthn": "accounts.passkeys.AddForm",
+    "edit_webauthn": "accounts.passkeys.EditForm",
     "authenticate_webauthn": "accounts.passkeys.AuthenticateForm",
     "login_webauthn": "accounts.passkeys.LoginForm",
     "reauthenticate_webauthn": "accounts.passkeys.ReauthenticateForm",
@@ -218,6 +220,9 @@ SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_AGE = min(SESSION_DAYS, 14) * 24 * 3600
 # In the session: a cookie of its own would be one more that browsers send and that others could set.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+# Whatever lands in a session, of ours or allauth's, lands there without keys.
+SESSION_SERIALIZER = "accounts.redaction.SessionSerializer"
 
 # HTTPS ------------------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from accounts import policy
 from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
 from accounts.policy import Role
-from apikeys import tokens
+from apikeys import imports, services, tokens
 from apikeys.models import APIKey, Notice, State
 from atatus_dash.management.commands.demo import PEOPLE
 from atatus_dash.models import Maintenance
@@ -185,6 +186,14 @@ def test_a_wrong_option_makes_no_key_and_is_told(cast: Cast, options: list[str],
     assert not APIKey.objects.exists()
 
 
+def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: Any) -> None:
+    secret = tokens.generate()
+    assert "holds an API key" in _refused("create_account", f"Acme {secret}", "--owner", "o@example.com")
+    assert "holds an API key" in _refused("create_account", "Acme", "--owner", f"{secret}@example.com")
+    assert "holds a line break" in _refused("create_account", "Ac\nme", "--owner", "o@example.com")
+    assert not Account.objects.exists()
+
+
 # revoke_api_key ---------------------------------------------------------------------------------
 
 
@@ -207,6 +216,16 @@ def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: Any) -> N
     assert APIKey.objects.get().state == State.REVOKED
 
 
+@pytest.mark.parametrize("secret", ["sk_live_0123456789abcdef", "a,b and, c: 0123456789", "x" * 512])
+@pytest.mark.parametrize("by", ["argument", "standard input"])
+def test_an_imported_key_is_revoked_by_itself_too(cast: Cast, monkeypatch: Any, secret: str, by: str) -> None:
+    text = f"name,permission,digest\nLegacy,read,{tokens.digest(secret)}\n"
+    services.import_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
+    monkeypatch.setattr("sys.stdin", StringIO(f"{secret}\r\n"))
+    assert secret not in _run("revoke_api_key", secret if by == "argument" else "-")
+    assert APIKey.objects.get().state == State.REVOKED
+
+
 def test_the_audit_log_says_that_a_key_was_revoked_from_the_command_line(cast: Cast) -> None:
     _run("revoke_api_key", factories.make_key(cast.account).api_key.id)
     event = AuditEvent.objects.get(event=Event.API_KEY_REVOKED)
@@ -220,7 +239,7 @@ def test_revoking_twice_is_no_error_and_no_second_event(cast: Cast) -> None:
     assert AuditEvent.objects.filter(event=Event.API_KEY_REVOKED).count() == 1
 
 
-@pytest.mark.parametrize("unknown", ["key_0000000000000000", "atk_" + "0" * 36, ""])
+@pytest.mark.parametrize("unknown", ["key_0000000000000000", "atk_" + "0" * 36, "sk_live_0123456789abcdef", "a\0b", ""])
 def test_an_unknown_key_is_told(cast: Cast, unknown: str) -> None:
     assert _refused("revoke_api_key", unknown) == "There is no such key."
 

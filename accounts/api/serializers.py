@@ -5,8 +5,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from .. import redaction
 from ..audit import Event
 from ..models import Account, AuditEvent, Deployment, Invitation, Membership, Project
+from ..validators import unix_lines
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -55,7 +57,10 @@ class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):
 
 
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
-    """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given."""
+    """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given.
+
+    A key in `changes` is masked and not refused: others wrote the commit messages, and the pipeline must go on.
+    """
 
     class Meta:
         model = Deployment
@@ -65,6 +70,8 @@ class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             data = {name: value for name, value in data.items() if value not in (None, "")}
+            if isinstance(changes := data.get("changes"), str):
+                data["changes"] = unix_lines(redaction.redact(changes))
         return super().to_internal_value(data)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.api.serializers import ShortListField, StrictSerializer
+from accounts.validators import unix_lines
 
 from .. import networks, terms
 from ..models import APIKey, KeyUsage
@@ -54,6 +55,9 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
 
     def validate_allowed_networks(self, value: list[str]) -> list[str]:
         return terms.network_list(value)
+
+    def validate_description(self, value: str) -> str:
+        return unix_lines(value)
 
     def validate_rate_limit(self, value: str | None) -> str | None:
         return value or None

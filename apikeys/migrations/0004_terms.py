@@ -19,12 +19,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='apikey',
             name='description',
-            field=models.TextField(blank=True, max_length=1000, validators=[apikeys.terms.no_key]),
+            field=models.TextField(blank=True, max_length=1000),
         ),
         migrations.AlterField(
             model_name='apikey',
             name='name',
-            field=models.CharField(max_length=100, validators=[apikeys.terms.no_key]),
+            field=models.CharField(max_length=100),
         ),
         migrations.AlterField(
             model_name='apikey',

@@ -9,12 +9,13 @@ from django.core.cache import cache
 from django.urls import reverse
 
 from accounts.sessions import SIGNED_IN_AT
+from apikeys import tokens
 from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 
-from .pages import HTMX, form, page
+from .pages import HTMX, form, page, words
 
 
 @pytest.fixture
@@ -116,3 +117,39 @@ def test_a_session_without_any_proof_counts_from_its_own_sign_in(cast: Cast, own
     session.save()
 
     assert (fresh, owner.get(page(cast, "new_key")).status_code) == (200, 302)
+
+
+def given_the_password(browser: Browser, path: str) -> str:
+    """What the page shows after the password was asked for."""
+    return browser.post(
+        reverse("account_reauthenticate"), {"password": PASSWORD, "next": path}, follow=True
+    ).content.decode()
+
+
+def test_a_key_that_was_typed_is_kept_nowhere_meanwhile_and_the_person_is_told(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    secret, path = tokens.generate(), page(cast, "new_key")
+    signed_in.post(path, form(name=f"Old {secret}", description="Why it is", rate_limit="5/day"))
+    assert secret not in str(dict(signed_in.session))
+
+    html = given_the_password(signed_in, path)
+    assert "Fill in again: name. What may hold a key was not kept while you signed in." in words(html)
+    assert "Why it is" in html
+    assert 'value="5/day"' in html
+
+
+def test_lines_to_import_are_not_kept_meanwhile(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    path = page(cast, "import_keys")
+    signed_in.post(path, {"text": "name,permission,digest\nsk_live_0123456789abcdef,read,0"})
+    assert "sk_live" not in str(dict(signed_in.session))
+    assert "Fill in again: text." in words(given_the_password(signed_in, path))
+
+
+def test_a_key_in_the_address_or_as_the_name_of_a_field_is_not_kept_either(cast: Cast, signed_in: Browser) -> None:
+    age(signed_in, 31)
+    secret = tokens.generate()
+    signed_in.post(page(cast, "new_key"), {secret: "1", "name": "Deploys"})
+    signed_in.post(page(cast, "revoke_key", secret), {"name": "Deploys"})
+    assert secret not in str(dict(signed_in.session))
+    assert "Deploys" in given_the_password(signed_in, page(cast, "new_key"))

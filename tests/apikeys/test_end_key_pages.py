@@ -14,7 +14,7 @@ from tests import factories
 from tests.conftest import Browser, Cast, Program
 from tests.factories import PASSWORD
 
-from .pages import HTMX, operator, page, read, words
+from .pages import HTMX, form, operator, page, read, words
 
 
 def test_a_disabled_key_is_refused_until_it_is_enabled(cast: Cast, owner: Browser) -> None:

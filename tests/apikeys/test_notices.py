@@ -58,11 +58,13 @@ def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(cast, django_
 
 
 def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
-    factories.make_key(cast.account, name="<b>a</b>\nBcc: x@example.com")
+    factories.make_key(cast.account)
+    with connection.cursor() as cursor:  # a name holds no line break nowadays; an older version let it in
+        cursor.execute("UPDATE apikeys_apikey SET name = %s", ["<b>a</b>\nBcc: x@example.com"])
     send()
     assert mail.outbox[0].subject == "Acme: the API key <b>a</b> Bcc: x@example.com was made"
     assert "&lt;b&gt;" in mail.outbox[0].alternatives[0][0]
-    assert "<b>a</b>" in mail.outbox[0].body
+    assert "<b>a</b> Bcc: x@example.com" in mail.outbox[0].body
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import re
+import time
 import zlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +80,59 @@ def test_redacting_leaves_no_key_in_a_text(before, key, after):
 def test_the_scanner_pattern_finds_a_key_in_a_line_of_code():
     key = tokens.generate()
     assert re.findall(tokens.SCANNER_PATTERN, f'headers = {{"X-API-KEY": "{key}"}}') == [key]
+
+
+def escaped(key, pattern):
+    return "".join(pattern.format(ord(character)) for character in key)
+
+
+#: How a key may stand in a text: alone, glued, cased or escaped in ways that give it all away.
+DISGUISES = {
+    "alone": lambda key: key,
+    "glued": lambda key: f"key{key}z9",
+    "twice": lambda key: key + key,
+    "after the beginning of another": lambda key: f"atk_{key[:20]}{key}",
+    "with a capital": lambda key: key.capitalize()[:4] + key[4:],
+    "in lower case": str.lower,
+    "in upper case": str.upper,
+    "in JSON": lambda key: f'{{"a": ["{key}"]}}',
+    "with an escaped underscore": lambda key: key.replace("_", "%5f"),
+    "escaped": lambda key: escaped(key, "%{:02X}"),
+    "escaped twice": lambda key: escaped(key, "%25{:02x}"),
+    "escaped as JSON": lambda key: escaped(key, "\\u{:04x}"),
+    "escaped as JSON within JSON": lambda key: escaped(key, "\\\\u{:04X}"),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@given(st.text(max_size=20), keys, st.text(max_size=20))
+def test_a_key_is_found_and_masked_however_it_stands_in_a_text(disguise, before, key, after):
+    hidden = DISGUISES[disguise](key)
+    text = f"{before}{hidden}{after}"
+    assert tokens.is_in(text)
+    masked = tokens.redact(text)
+    assert hidden not in masked
+    assert len(masked) <= len(text)
+    assert not tokens.is_in(masked)
+
+
+def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs():
+    typo = "atk_TESTtestTESTtestTESTtestTESTte0x4sVK"
+    assert not tokens.is_in(typo)
+    assert typo not in tokens.redact(typo)
+
+
+@pytest.mark.parametrize(
+    "text", ["%" + "25" * 32_000, "\\" * 65_000, ("atk_" + "a" * 35 + "%") * 1_600, "%61" * 22_000, "atk_" * 16_000]
+)
+def test_no_text_takes_long_to_search(text):
+    before = time.perf_counter()
+    tokens.is_in(text)
+    tokens.redact(text)
+    assert time.perf_counter() - before < 0.5
+
+
+def test_the_digest_of_nothing_is_that_of_no_key_that_is_looked_up():
+    text = f"\0{7}\0{'0' * 64}"
+    assert tokens.digest_of_nothing(instead_of="0" * 64, account_id=7) == tokens.digest(text)
+    assert not tokens.may_be_a_key(text)

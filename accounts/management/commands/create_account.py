@@ -15,6 +15,7 @@ from django.urls import reverse
 from accounts import links, policy, services
 from accounts.models import Account, User
 from accounts.services.members import is_known
+from accounts.validators import no_secret
 
 
 class Command(BaseCommand):
@@ -63,6 +64,10 @@ def _password_for(owner: User) -> str:
         validate_email(owner.email)
     except ValidationError:
         raise CommandError(f"“{owner.email}” is not an e-mail address.") from None
+    try:
+        no_secret(owner.email)
+    except ValidationError as error:
+        raise CommandError(f"--owner: {error.message}") from None
     password = settings.ACCOUNT_OWNER_PASSWORD or _asked_for(owner)
     try:
         validate_password(password, owner)

@@ -1,0 +1,58 @@
+"""Columns of text. Every one that a person or a program can fill is one of these, which a test sees to.
+
+They refuse secrets and characters that can't be seen (`validators`), in forms of admin, in serializers of the API and
+wherever a model is cleaned. A name is one line whoever saves it without cleaning, and so is one that an older version
+saved, as it is read. To migrations they are Django's own fields, for the columns are no others.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from . import validators
+
+if TYPE_CHECKING:  # Django's fields are generic in their stubs alone
+    _Field = models.Field[str, str]
+    _CharField = models.CharField[str, str]
+    _EmailField = models.EmailField[str, str]
+    _TextField = models.TextField[str, str]
+else:
+    _Field, _CharField, _EmailField, _TextField = models.Field, models.CharField, models.EmailField, models.TextField
+
+
+class _Checked(_Field):
+    """Looks to migrations as the field of Django that it extends."""
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        plain = next(kind for kind in type(self).__mro__ if kind.__module__.startswith("django.db.models"))
+        return name, f"django.db.models.{plain.__name__}", args, kwargs
+
+
+class LineField(_Checked, _CharField):
+    """Text in one line, such as a name."""
+
+    default_validators = [*models.CharField.default_validators, *validators.LINE]
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        return validators.in_one_line(value) if isinstance(value, str) else value
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        return validators.in_one_line(value) if value else value
+
+
+class EmailField(_Checked, _EmailField):
+    """An e-mail address."""
+
+    default_validators = [*models.EmailField.default_validators, *validators.LINE]
+
+
+class TextField(_Checked, _TextField):
+    """Text of several lines, which end in a line feed."""
+
+    default_validators = [*models.TextField.default_validators, *validators.TEXT]
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)
+        return validators.unix_lines(value) if isinstance(value, str) else value

@@ -1,0 +1,60 @@
+"""What no text holds: characters that can't be seen, and keys."""
+
+import unicodedata
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from accounts import validators
+from apikeys import tokens
+
+SECRET = tokens.generate()
+
+#: A line break of each kind, control characters, and what turns the direction of writing or can't be seen.
+UNSEEN = [
+    *("\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ud800"),
+    *("\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\u200e", "\u061c"),
+    *("\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041"),
+]
+NAMES = ["Acme & Söhne", "会社", "نمی\u200cخواهم", "👩\u200d🚀 Crew", "a\u00a0b", "O’Brien «x»"]
+
+
+@pytest.mark.parametrize("character", UNSEEN)
+def test_a_name_holds_nothing_that_cannot_be_seen(character: str) -> None:
+    with pytest.raises(ValidationError, match="This holds a"):
+        validators.one_line(f"Acme{character}Inc")
+    assert validators.in_one_line(f"Acme{character}Inc") == "Acme Inc"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_may_be_in_any_script(name: str) -> None:
+    validators.one_line(name)
+    assert validators.in_one_line(name) == name
+
+
+@pytest.mark.parametrize("character", [character for character in UNSEEN if character not in "\n\r\t"])
+def test_a_text_of_several_lines_holds_line_breaks_and_tabs_and_nothing_else_unseen(character: str) -> None:
+    validators.plain_text("a\n\tb\r\nc\rd")
+    with pytest.raises(ValidationError, match=r"U\+"):
+        validators.plain_text(f"a\n{character}")
+
+
+def test_the_sentence_names_what_is_to_be_removed() -> None:
+    for text, named in [("a\nb", "a line break"), ("a\tb", "a tab"), ("a\u202eb", "U+202E")]:
+        with pytest.raises(ValidationError, match=named.replace("+", r"\+")):
+            validators.one_line(text)
+
+
+def test_no_control_character_is_forgotten() -> None:
+    for number in range(0x110000):
+        character = chr(number)
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in (
+            *("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"),
+        ):
+            assert validators.in_one_line(character) == " ", hex(number)
+
+
+@pytest.mark.parametrize("text", [SECRET, f"x{SECRET}y", SECRET.lower(), f"?api_key={SECRET.replace('_', '%5F')}"])
+def test_a_text_holds_no_key(text: str) -> None:
+    with pytest.raises(ValidationError, match="This holds an API key"):
+        validators.no_secret(text)
