@@ -246,6 +246,7 @@ class Invitation(models.Model):
                 condition=models.Q(role__in=[Role.ADMIN.value, Role.USER.value]), name="invitation_known_role"
             ),
         ]
+        indexes = [models.Index(fields=["email"], name="invitation_recipient")]
 
     def __str__(self) -> str:
         return f"{self.email} as {self.get_role_display()} of {self.account}"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from allauth.account.models import EmailAddress
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from .. import audit, mail, policy
@@ -23,7 +23,7 @@ from .changes import lock_actor
 
 INVITATION_LASTS = timedelta(days=7)
 
-#: How many invitations an account may mail within an hour, to one address and in all.
+#: How many invitations are mailed within an hour: to one address, from all accounts together, and by one account.
 MOST_TO_ONE, MOST_TO_ALL = 10, 300
 
 #: Makes the address of the page that accepts an invitation, from its token.
@@ -210,12 +210,21 @@ def _renew(invitation: Invitation) -> Sent:
 
 
 def _require_no_flood(account: Account, email: str) -> None:
+    """Refuse to mail more. A mailbox is one, however many accounts its owner is invited to."""
+    _lock_recipient(email)
     hour_ago = timezone.now() - timedelta(hours=1)
-    mailed = AuditEvent.objects.for_account(account).filter(
-        event__in=(Event.MEMBER_INVITED, Event.INVITATION_SENT), at__gt=hour_ago
-    )
-    if mailed.filter(target_label=email).count() >= MOST_TO_ONE or mailed.count() >= MOST_TO_ALL:
+    mailed = AuditEvent.objects.filter(event__in=(Event.MEMBER_INVITED, Event.INVITATION_SENT), at__gt=hour_ago)
+    inviting = Invitation.objects.filter(email=email).values("account")  # whose events have an index
+    to_one = mailed.filter(account__in=inviting, target_label=email)
+    if to_one.count() >= MOST_TO_ONE or mailed.filter(account=account).count() >= MOST_TO_ALL:
         raise TooManyRequests("Many invitations were mailed lately. Try again in an hour.", retry_after=3600)
+
+
+def _lock_recipient(email: str) -> None:
+    """Let one transaction at a time count what was mailed to the address. On SQLite there is only one that writes."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"invitations to {email}"])
 
 
 def _mail(sent: Sent, link: Link) -> None:

@@ -1,11 +1,13 @@
 """Inviting people, and how they come in."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from unittest import mock
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from django.db import connection
 from django.utils import timezone
 
 from accounts import services
@@ -122,7 +124,39 @@ def test_nobodys_mailbox_is_flooded_with_invitations(cast):
     with pytest.raises(TooManyRequests):
         factories.make_invitation(cast.account)
     factories.make_invitation(cast.account, "other@example.com")
-    factories.make_invitation(cast.elsewhere)
+
+
+def test_all_accounts_together_flood_nobodys_mailbox_either(cast):
+    for number in range(10):
+        factories.make_invitation(factories.make_account(f"Account {number}"), "Victim@example.com")
+    with pytest.raises(TooManyRequests):
+        factories.make_invitation(cast.account, "victim@example.com")
+    assert len(mail.outbox) == 10
+    factories.make_invitation(cast.account, "other@example.com")
+
+
+def test_an_hour_later_the_mailbox_is_open_again(cast):
+    for number in range(10):
+        factories.make_invitation(factories.make_account(f"Account {number}"))
+    with mock.patch("django.utils.timezone.now", return_value=timezone.now() + timedelta(hours=1, seconds=1)):
+        factories.make_invitation(cast.account)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast):
+    accounts = [cast.account, *(factories.make_account(f"Account {number}") for number in range(11))]
+
+    def invite(account):
+        try:
+            factories.make_invitation(account, "victim@example.com")
+        except TooManyRequests:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(invite, accounts)) == 10
 
 
 def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
