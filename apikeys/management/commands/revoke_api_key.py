@@ -17,13 +17,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "key",
             metavar="ID_OR_KEY",
-            help="The key's id, such as key_…, or the key itself; - reads it from standard input, where no history is.",
+            help="The key's id, such as key_…, or the key itself, also an imported one; "
+            "- reads it from standard input, where no history is.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         sent = (sys.stdin.readline() if options["key"] == "-" else options["key"]).strip()
-        lookup = {"digest": tokens.digest(sent)} if tokens.is_well_formed(sent) else {"pk": sent}
-        api_key = APIKey.objects.select_related("account").filter(**lookup).first()
+        api_key = _find(sent)
         if api_key is None:
             raise CommandError("There is no such key.")
         if api_key.revoked_at is not None:
@@ -31,3 +31,14 @@ class Command(BaseCommand):
             return
         services.revoke(actor=policy.system(api_key.account.ref, "Command line"), api_key=api_key)
         self.stdout.write(f"{api_key} of {api_key.account} is revoked.")
+
+
+def _find(sent: str) -> APIKey | None:
+    """The key of that id, or else of that secret, be it one of ours or an imported one."""
+    if not sent.isprintable():
+        return None
+    keys = APIKey.objects.select_related("account")
+    found = keys.filter(pk=sent).first()
+    if found is None and tokens.may_be_a_key(sent):
+        found = keys.filter(digest=tokens.digest(sent)).first()
+    return found
