@@ -1,5 +1,6 @@
 """Everything that happens to a key: the pages, the API, the commands and admin all come here."""
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from accounts.services import changed, lock_actor
 from . import actors, notices, terms, tokens
 from .models import APIKey, Notice, State
 from .power import Power, is_wider
+
+logger = logging.getLogger(__name__)
 
 #: A key that is seen over plain HTTP again within this time is no news.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
@@ -147,11 +150,15 @@ class ImportedKey(NamedTuple):
 
 @transaction.atomic
 def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
-    """Take over keys by their digests, all or none. Raises `Invalid` for a digest that is in use already."""
+    """Take over keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
+
+    A digest that another account has stays there, and nobody learns of it who holds no more than the digest: the key
+    that is imported looks like any other and opens nothing. The operator, who may know, is told as of one's own.
+    """
     actor = lock_actor(actor, Permission.API_KEY_IMPORT)
-    known = set(APIKey.objects.filter(digest__in=[row.digest for row in rows]).values_list("digest", flat=True))
+    elsewhere, here = _known_digests(actor, [row.digest for row in rows])
     latest = _latest_expiry(actor)
-    errors = {f"line {row.line}": sentences for row in rows if (sentences := _import_problems(row, known, latest))}
+    errors = {f"line {row.line}": found for row in rows if (found := _import_problems(row, here, latest))}
     if errors:
         raise Invalid("Some of these keys can't be imported.", errors=errors)
     api_keys = [
@@ -159,7 +166,7 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
             account_id=actor.account.id,
             name=row.name,
             permission=row.permission.value,
-            digest=row.digest,
+            digest=_substitute(actor, row.digest) if row.digest in elsewhere else row.digest,
             mask=row.mask,
             expires_at=row.expires_at,
             created_by=actor.label,
@@ -170,10 +177,31 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
         with transaction.atomic():
             APIKey.objects.bulk_create(api_keys)
     except IntegrityError:
-        raise Invalid("Some of these keys were imported just now, by somebody else or by a second click.") from None
+        raise Invalid("Another import ran at the same moment. Import the file again.") from None
+    for api_key, row in zip(api_keys, rows, strict=True):
+        if api_key.digest != row.digest:
+            logger.warning("The imported key %s opens nothing: another account has its digest.", api_key.pk)
     deeds = [(api_key.target, _given(api_key)) for api_key in api_keys]
     audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, deeds=deeds)
     return api_keys
+
+
+def _known_digests(actor: Actor, digests: Collection[str]) -> tuple[set[str], set[str]]:
+    """Which of the digests other accounts have, and which the actor's account has, those with a substitute included.
+
+    To the operator all are the account's, so that a key in the wrong account is found at once.
+    """
+    owners = dict(APIKey.objects.filter(digest__in=digests).values_list("digest", "account_id"))
+    if actor.kind == ActorKind.SYSTEM:
+        return set(), set(owners)
+    substitutes = {_substitute(actor, digest): digest for digest in digests}
+    again = APIKey.objects.for_account(actor.account).filter(digest__in=substitutes).values_list("digest", flat=True)
+    here = {digest for digest, account_id in owners.items() if account_id == actor.account.id}
+    return set(owners) - here, here | {substitutes[substitute] for substitute in again}
+
+
+def _substitute(actor: Actor, digest: str) -> str:
+    return tokens.digest_of_nothing(instead_of=digest, account_id=actor.account.id)
 
 
 def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:

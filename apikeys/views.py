@@ -134,7 +134,8 @@ def import_keys(request: AccountRequest) -> HttpResponse:
             form.refuse(error)
         else:
             number = len(imported)
-            messages.success(request, "1 key is imported." if number == 1 else f"{number:,} keys are imported.")
+            done = "1 key is imported." if number == 1 else f"{number:,} keys are imported."
+            messages.success(request, f"{done} Send a request with each: GET /v2 names the account that it opens.")
             return redirect("apikeys:keys", request.account.slug)
     return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
 
 from apikeys.models import APIKey
 from tests.conftest import Browser, Cast, Program
@@ -60,6 +61,22 @@ def test_only_so_many_wrong_lines_are_told(cast: Cast, owner: Browser) -> None:
 
     assert text.count("The digest is a SHA-256") == 20
     assert "And 80 lines more." in text
+
+
+def test_the_answer_is_the_same_whether_or_not_another_account_has_the_key(cast: Cast, owner: Browser) -> None:
+    there = owner.post(page(cast, "import_keys"), {"text": LINES}, follow=True)
+    strangers = Browser().as_(cast.stranger)
+    address = reverse("apikeys:import_keys", args=[cast.elsewhere.slug])
+    answer = strangers.post(address, {"text": LINES}, follow=True)
+
+    assert [one.redirect_chain[0][1] for one in (there, answer)] == [302, 302]
+    done = "1 key is imported. Send a request with each: GET /v2 names the account that it opens."
+    for one in (there, answer):
+        text = words(one.content.decode())
+        assert done in text
+        assert "Nightly" in text
+        assert "Never used" in text
+    assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
 
 
 def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:

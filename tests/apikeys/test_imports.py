@@ -130,10 +130,40 @@ def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
     assert APIKey.objects.count() == 1
 
 
+def owner_of(account):
+    membership = account.memberships.get(role=Role.OWNER.value)
+    return Actor(
+        ActorKind.PERSON, str(membership.user_id), "o@example.com", account.ref, GRANTS[Role.OWNER], Role.OWNER
+    )
+
+
+def test_who_holds_a_digest_alone_learns_nothing_of_other_accounts(cast, caplog):
+    rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
+    services.import_keys(actor=owner_of(cast.account), rows=rows)
+    elsewhere = services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
+    assert (elsewhere.account, elsewhere.name, elsewhere.mask) == (cast.elsewhere, "a", f"sha256:{DIGEST[:8]}…")
+    assert f"The imported key {elsewhere.pk} opens nothing" in caplog.text
+    with pytest.raises(Invalid) as again:
+        services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)
+    assert again.value.errors == {"line 2": ["This key is here already."]}
+
+
+def test_a_key_stays_with_the_account_that_had_it_first(cast):
+    rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
+    services.import_keys(actor=owner_of(cast.account), rows=rows)
+    second = services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
+    assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
+    services.revoke(actor=owner_of(cast.elsewhere), api_key=second)
+    assert Program(SECRET).get("/v2").status_code == 200
+    for account in (cast.account, cast.elsewhere):  # what its digest was made of opens nothing
+        for text in (f"\0{account.pk}\0{DIGEST}", f"{account.pk}{DIGEST}", second.digest):
+            assert Program().get("/v2", {"api_key": text}).status_code == 401
+
+
 def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
     actor, rows = policy.system(cast.account.ref), imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
     services.import_keys(actor=actor, rows=rows[1:])
-    with mock.patch("apikeys.services._import_problems", return_value=[]), pytest.raises(Invalid, match="just now"):
+    with mock.patch("apikeys.services._import_problems", return_value=[]), pytest.raises(Invalid, match="same moment"):
         services.import_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
 
