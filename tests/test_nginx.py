@@ -8,8 +8,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -298,6 +300,22 @@ def test_a_body_that_is_too_large_is_413_in_json(front: Front, key: str, size: i
     assert (answer.status, answer.json) == (413, {"Message": "The body is larger than 1 MiB."})
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
+
+
+def test_large_bodies_as_fast_as_they_come_are_429_in_json_and_small_ones_pass(front: Front, key: str) -> None:
+    large = json.dumps({"name": "x" * 10_000}).encode()
+    json_type = {"X_API_KEY": key, "Content_Type": "application/json"}
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(lambda _: front.ask("/v2/projects", method="POST", body=large, **json_type), range(200))
+        )
+    refused = [answer for answer in answers if answer.status == 429]
+    assert {answer.status for answer in answers} == {400, 429}
+    assert refused[0].json == {"Message": "Too many attempts. Please slow down."}
+    assert refused[0].headers["retry-after"] == "1"
+    assert front.ask("/v2", X_API_KEY=key).status == 200
+    assert front.ask("/v2/leaked-keys", method="POST", body=b'{"credentials": ["x"]}', **json_type).status == 202
+    time.sleep(7)  # for the tests after this one
 
 
 def test_a_request_line_and_a_header_of_eight_kibibytes_pass(front: Front, key: str) -> None:
