@@ -1,7 +1,8 @@
 """What people type."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
@@ -15,8 +16,9 @@ from . import services, times
 from .access import maker_for
 from .audit import Event
 from .errors import DomainError
-from .models import Account, AuditEventQuerySet, Membership, User
+from .models import Account, AuditEvent, AuditEventQuerySet, Membership, User
 from .policy import Role
+from .templatetags.ui import plain
 from .validators import LINE, TEXT, unix_lines
 
 
@@ -31,6 +33,101 @@ def refuse(form: forms.BaseForm, error: DomainError) -> None:
         form.add_error(field if field in form.fields else None, list(sentences))
     if not error.errors:
         form.add_error(None, error.message)
+
+
+class ChangeForm(forms.BaseForm):
+    """Changes what is there: passes on only what its reader changed, and says what somebody else changed meanwhile.
+
+    Each field carries the value that the reader saw in a hidden input (Django's `show_hidden_initial`), so
+    `changed_data` names what the reader changed, however old the form is. A field that somebody else changed
+    too is refused once, with what it is now; the form then carries that, and saving again replaces it. A form
+    that comes back shows the other fields as they are now. One that is sent without these inputs is compared
+    with what is there now.
+
+    `item` is the row that is changed; `initial` holds its values, also for a form that was sent.
+    """
+
+    #: Fields whose refusal is shown at another field.
+    shown_at: ClassVar[Mapping[str, str]] = {}
+
+    item: Any
+
+    def __init__(self, *args: Any, item: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.item = item or getattr(self, "instance", None)
+        data: Any = self.data.copy()  # type: ignore[attr-defined]  # of a request: a QueryDict
+        for name, field in self.fields.items():
+            field.show_hidden_initial = not self.is_bound or self._seen(name) is not None
+            if self.is_bound and field.show_hidden_initial:
+                # Where the input is several (a date and a time), Django looks for their common name and, without
+                # it, lets a form that comes back carry what was typed as what was seen.
+                data.setdefault(self.add_initial_prefix(name), "")
+        self.data = data
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the reader changed, as a service is told it."""
+        return {name: self.cleaned_data[name] for name in self.changed_data if name in self.cleaned_data}
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        changed = set(self.changed_data)
+        for name in [name for name in self.fields if self.was_changed(name)]:
+            if name not in changed:
+                self._put(name, self.fields[name].widget, self.add_prefix(name))
+            elif self.is_overtaken(name):
+                self.add_error(self.shown_at.get(name, name), self._what_happened(name))
+            self._put(name, self.fields[name].hidden_widget(), self.add_initial_prefix(name))
+        return cleaned
+
+    def is_overtaken(self, name: str) -> bool:
+        """Whether somebody else changed the field since the reader saw it, and not to what the reader wants."""
+        return self.was_changed(name) and self.fields[name].has_changed(self._now(name), _text(self[name].data))
+
+    def was_changed(self, name: str) -> bool:
+        """Whether the field is no longer what the reader saw."""
+        field = self.fields[name]
+        return field.show_hidden_initial and field.has_changed(self._now(name), _text(self._seen(name)))
+
+    def _seen(self, name: str) -> Any:
+        """What the hidden input holds; None without one."""
+        widget, input_name = self.fields[name].hidden_widget(), self.add_initial_prefix(name)
+        if widget.value_omitted_from_data(self.data, self.files, input_name):
+            return None
+        return widget.value_from_datadict(self.data, self.files, input_name)
+
+    def _now(self, name: str) -> Any:
+        return self.get_initial_for_field(self.fields[name], name)
+
+    def _put(self, name: str, widget: forms.Widget, input_name: str) -> None:
+        """Let an input hold what is there now: a form that comes back shows it and carries it as seen."""
+        data: Any = self.data
+        value = self.fields[name].prepare_value(self._now(name))
+        if isinstance(widget, forms.CheckboxInput):
+            data.pop(input_name, None)
+            data.update({input_name: "on"} if value else {})
+            return
+        context = widget.get_context(input_name, value, {})["widget"]
+        for part in context["subwidgets"] if isinstance(widget, forms.MultiWidget) else [context]:
+            held = part["value"][0] if isinstance(part["value"], list) else part["value"]
+            data[part["name"]] = "" if held is None else held
+
+    def _what_happened(self, name: str) -> str:
+        events = AuditEvent.objects.for_account(getattr(self.item, "account", self.item))
+        event = events.filter(target_id=self.item.target.id, changes__has_key=name).first()
+        value = self._now(name)
+        now = ", ".join(value.split()) if name == "allowed_networks" and isinstance(value, str) else value
+        now = plain(name, now.isoformat() if isinstance(now, datetime) else now)
+        who = event.actor_label if event else "Somebody"
+        return f"{who} changed this meanwhile. Now it is: {now}. Save again to replace that."
+
+
+def _text(sent: Any) -> Any:
+    return unix_lines(sent) if isinstance(sent, str) else sent
+
+
+class ChangeModelForm(ChangeForm, forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs alone
+    """A `ChangeForm` for the row that is its instance."""
 
 
 class Theme:
@@ -72,7 +169,7 @@ class NewAccountForm(forms.Form):
     )
 
 
-class AccountForm(forms.Form):
+class AccountForm(ChangeForm, forms.Form):
     name = forms.CharField(
         label="Account name",
         max_length=100,
@@ -81,7 +178,7 @@ class AccountForm(forms.Form):
     )
 
 
-class KeyPolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in its stubs alone
+class KeyPolicyForm(ChangeModelForm):
     """What holds for every key of the account."""
 
     class Meta:
@@ -170,6 +267,10 @@ class ProjectForm(forms.Form):
     )
 
 
+class ChangeProjectForm(ChangeForm, ProjectForm):
+    """A project that is there."""
+
+
 class DeploymentForm(forms.Form):
     revision = forms.CharField(max_length=200, validators=LINE, help_text="A commit, a tag or a version.")
     release_stage = forms.CharField(
@@ -224,6 +325,10 @@ class RoleForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={"required": "Choose a role."},
     )
+
+
+class ChangeRoleForm(ChangeForm, RoleForm):
+    """Of a member, or of somebody who is invited."""
 
 
 class InviteForm(RoleForm):

@@ -1,9 +1,8 @@
 """Django admin for operators: keys, shown by their masks, and what they did."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
@@ -13,11 +12,12 @@ from django.shortcuts import render
 
 from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.admin.changelist import ExactSearch, since
+from accounts.forms import ChangeModelForm
 from accounts.models import Account
 
 from . import services, terms
 from .models import APIKey, KeyOrigin, KeyUsage, State
-from .services import SETTINGS
+from .services import SETTINGS, Settings
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -32,7 +32,7 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.in_state(State(state)) if state in State.values else queryset
 
 
-class SettingsForm(forms.ModelForm):
+class SettingsForm(ChangeModelForm):
     """What may be changed of a key; `services.change` has the last word."""
 
     class Meta:
@@ -99,9 +99,8 @@ class APIKeyAdmin(ExactSearch, ServiceAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
         return False
 
-    def change(self, request: HttpRequest, item: APIKey) -> object:
-        settings = {field: getattr(item, field) for field in SETTINGS}
-        return services.change(actor=operator(request, item.account), api_key=item, **settings)
+    def change(self, request: HttpRequest, item: APIKey, changes: dict[str, Any]) -> object:
+        return services.change(actor=operator(request, item.account), api_key=item, **cast(Settings, changes))
 
     @admin.display
     def state(self, api_key: APIKey) -> str:

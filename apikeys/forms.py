@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts import ids, times
 from accounts.errors import DomainError, Invalid
+from accounts.forms import ChangeForm
 from accounts.models import Account
 from accounts.policy import KeyPermission
 from accounts.validators import LINE, TEXT, unix_lines
@@ -166,12 +167,14 @@ class APIKeyForm(KeySettingsForm):
         return self.cleaned_data["id"] or ids.new_key_id()
 
 
-class EditKeyForm(KeySettingsForm):
+class EditKeyForm(ChangeForm, KeySettingsForm):
     """Settings of a key that is there. Its expiry stays as it is unless another is chosen."""
+
+    shown_at = {"expires_at": "expiry"}
 
     def __init__(self, *args: Any, api_key: APIKey, **kwargs: Any) -> None:
         self.api_key = api_key
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, initial=self.settings_of(api_key), item=api_key, **kwargs)
 
     def first_choices(self) -> list[tuple[str, str]]:
         at = self.api_key.expires_at
@@ -185,16 +188,29 @@ class EditKeyForm(KeySettingsForm):
         return {
             **{name: getattr(api_key, name) for name in same},
             "expiry": KEEP,
+            "expires_at": api_key.expires_at,
             "allowed_networks": "\n".join(api_key.allowed_networks),
             "rate_limit": api_key.rate_limit or "",
         }
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def changes(self) -> dict[str, Any]:
         """What `services.change` is told."""
-        kept = self.cleaned_data["expiry"] == KEEP
-        left_out = {"expiry", "expires_at"} if kept else {"expiry"}
-        return {name: value for name, value in self.cleaned_data.items() if name not in left_out}
+        settings = {name: value for name, value in super().changes.items() if name not in ("expiry", "expires_at")}
+        return settings if self._is_kept else {**settings, "expires_at": self.cleaned_data["expires_at"]}
+
+    @property
+    def changed_data(self) -> list[str]:
+        """A lifetime that is chosen changes the expiry; a date that is typed beside it counts as chosen only."""
+        names = [name for name in super().changed_data if name not in ("expiry", "expires_at")]
+        return names if self._is_kept else [*names, "expires_at"]
+
+    def is_overtaken(self, name: str) -> bool:
+        return self.was_changed(name) if name == "expires_at" else super().is_overtaken(name)
+
+    @property
+    def _is_kept(self) -> bool:
+        return self["expiry"].data in (None, "", KEEP)
 
     def clean_expiry(self) -> str:
         chosen = str(self.cleaned_data["expiry"])

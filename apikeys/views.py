@@ -1,7 +1,5 @@
 """Settings » Account Settings » API Keys."""
 
-from typing import Any
-
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -12,7 +10,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from accounts import links
-from accounts.access import AccountRequest, account_page, recently_authenticated, typed
+from accounts.access import AccountRequest, account_page, recently_authenticated, sent_before, typed
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
 from accounts.forms import refuse, status_of
@@ -162,30 +160,27 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
     if api_key.revoked_at is not None:
         raise InvalidState("A revoked key can't be changed.")
     if request.method != "POST":
-        form = EditKeyForm.reopened(
-            typed(request), EditKeyForm.settings_of(api_key), account=request.account, api_key=api_key
-        )
+        form = EditKeyForm(sent_before(request), account=request.account, api_key=api_key)
         return _edit_form(request, api_key, form)
     form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
     if not form.is_valid():
-        return _edit_form(request, api_key, form)
-    widened = services.widens(api_key, **form.settings)
+        return _edit_form(request, api_key, form, status=422)
+    widened = services.widens(api_key, **form.changes)
     return recently_authenticated(_change)(request, api_key, form) if widened else _change(request, api_key, form)
 
 
 def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
     try:
-        services.change(actor=request.actor, api_key=api_key, **form.settings)
+        services.change(actor=request.actor, api_key=api_key, **form.changes)
     except DomainError as error:
         refuse(form, error)
-        return _edit_form(request, api_key, form)
+        return _edit_form(request, api_key, form, status=422)
     messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
 
 
-def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
-    context: dict[str, Any] = {"api_key": api_key, "form": form}
-    return render(request, "apikeys/edit_key.html", context, status=status_of(form))
+def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm, *, status: int = 200) -> HttpResponse:
+    return render(request, "apikeys/edit_key.html", {"api_key": api_key, "form": form}, status=status)
 
 
 @vary_on_headers("HX-Request")

@@ -12,6 +12,7 @@ from .. import services
 from ..access import maker_for
 from ..models import Account, Membership, User
 from ..policy import Role
+from ..services import AccountSettings
 from .base import ServiceAdmin, operator
 
 
@@ -85,8 +86,8 @@ class AccountAdmin(ServiceAdmin):
         by = maker_for(request, cast(User, request.user))  # admin lets nobody else in
         return services.create_account(name=fields["name"], owner=fields["owner"], by=by)
 
-    def change(self, request: HttpRequest, item: Account) -> object:
-        return services.change_account(actor=operator(request, item), name=item.name)
+    def change(self, request: HttpRequest, item: Account, changes: dict[str, Any]) -> object:
+        return services.change_account(actor=operator(request, item), **cast(AccountSettings, changes))
 
     @admin.action(description="Suspend: every key answers 403", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:

@@ -8,6 +8,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from ..errors import DomainError
+from ..forms import ChangeModelForm
 from ..models import Account
 from ..policy import Actor, ActorKind, Permission
 from .changelist import KeysetChangeList
@@ -64,12 +65,17 @@ class ViewOnlyAdmin(OperatorAdmin):
 
 
 class ServiceAdmin(OperatorAdmin):
-    """Adds through `add`, changes through `change`, deletes through `remove`."""
+    """Adds through `add`, changes through `change`, deletes through `remove`.
+
+    `change` is told what the operator changed, and no more: the form may be older than what is there.
+    """
+
+    form = ChangeModelForm
 
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Model:
         raise NotImplementedError
 
-    def change(self, request: HttpRequest, item: Any) -> object:
+    def change(self, request: HttpRequest, item: Any, changes: dict[str, Any]) -> object:
         raise NotImplementedError
 
     def remove(self, request: HttpRequest, item: Any) -> object:
@@ -82,8 +88,8 @@ class ServiceAdmin(OperatorAdmin):
         return self.add(request, form.cleaned_data)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if change:
-            self.change(request, obj)
+        if change and form.changes:
+            self.change(request, obj, form.changes)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.remove(request, obj)

@@ -29,8 +29,8 @@ class ProjectAdmin(ServiceAdmin):
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Project:
         return services.create_project(actor=operator(request, fields["account"]), name=fields["name"])
 
-    def change(self, request: HttpRequest, item: Project) -> object:
-        return services.change_project(actor=operator(request, item.account), project=item, name=item.name)
+    def change(self, request: HttpRequest, item: Project, changes: dict[str, Any]) -> object:
+        return services.change_project(actor=operator(request, item.account), project=item, **changes)
 
     def remove(self, request: HttpRequest, item: Project) -> object:
         return services.delete_project(actor=operator(request, item.account), project=item)

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from .. import services
 from ..access import maker_for
+from ..forms import ChangeModelForm
 from ..models import Invitation, Membership, User
 from ..policy import Role
 from .base import OperatorAdmin, ServiceAdmin, ViewOnlyAdmin, operator
@@ -87,7 +88,7 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
             self.delete_model(request, user)
 
 
-class RoleForm(forms.ModelForm):
+class RoleForm(ChangeModelForm):
     """Offers no second Owner. Django checks the rest: a person is a member of an account once."""
 
     role = forms.ChoiceField(choices=[(role.value, role.label) for role in Role if role != Role.OWNER])
@@ -121,8 +122,9 @@ class MembershipAdmin(ServiceAdmin):
         actor = operator(request, fields["account"])
         return services.add_member(actor=actor, user=fields["user"], role=Role(fields["role"]))
 
-    def change(self, request: HttpRequest, item: Membership) -> object:
-        return services.change_role(actor=operator(request, item.account), membership=item, role=Role(item.role))
+    def change(self, request: HttpRequest, item: Membership, changes: dict[str, Any]) -> object:
+        role = Role(changes["role"])
+        return services.change_role(actor=operator(request, item.account), membership=item, role=role)
 
     def remove(self, request: HttpRequest, item: Membership) -> object:
         return services.remove_member(actor=operator(request, item.account), membership=item)

@@ -117,6 +117,12 @@ def is_first_refused(field: BoundField) -> bool:
 
 
 @register.filter
+def seen(field: BoundField) -> SafeString:
+    """The hidden input with the value that the reader of a `ChangeForm` sees."""
+    return field.as_hidden(only_initial=True)
+
+
+@register.filter
 def is_checkbox(field: BoundField) -> bool:
     return isinstance(field.field.widget, forms.CheckboxInput)
 
@@ -163,12 +169,13 @@ def label(field: str) -> str:
 def in_words(changes: Mapping[str, list[Any]]) -> list[tuple[str, str, str]]:
     """An audit event's changes for people: field, before (empty for what is new) and after."""
     return [
-        (label(field), "" if before is None else _plain(field, before), _plain(field, after))
+        (label(field), "" if before is None else plain(field, before), plain(field, after))
         for field, (before, after) in changes.items()
     ]
 
 
-def _plain(field: str, value: Any) -> str:
+def plain(field: str, value: Any) -> str:
+    """A field's value for people."""
     if value is None or value in ("", []):
         return "nothing"
     if isinstance(value, bool):

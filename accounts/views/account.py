@@ -3,14 +3,14 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Subquery
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
 from .. import exports, keyset, links, policy, services
 from ..access import AccountRequest, account_page, recently_authenticated, sent_before
-from ..forms import AccountForm, AuditFilter, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
+from ..forms import AccountForm, AuditFilter, ChangeProjectForm, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
 from ..policy import Permission
 
@@ -50,9 +50,10 @@ def project(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.PROJECT_CHANGE)
 def edit_project(request: AccountRequest, id: str) -> HttpResponse:
     project = _project(request, id)
-    form = ProjectForm(request.POST or None, initial={"name": project.name})
+    form = ChangeProjectForm(request.POST or None, initial={"name": project.name}, item=project)
     if request.method == "POST" and form.is_valid():
-        services.change_project(actor=request.actor, project=project, **form.cleaned_data)
+        if form.changes:
+            services.change_project(actor=request.actor, project=project, **form.changes)
         messages.success(request, "Project saved.")
         return redirect("accounts:project", request.account.slug, project.id)
     return render(request, "accounts/project_form.html", {"form": form, "project": project}, status=status_of(form))
@@ -82,11 +83,11 @@ def new_deployment(request: AccountRequest, id: str) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_READ)
 def general(request: AccountRequest) -> HttpResponse:
-    form = AccountForm(request.POST or None, initial={"name": request.account.name})
+    form = _account_form(request, request.POST or None)
     if request.method == "POST":
         policy.require(request.actor, Permission.ACCOUNT_CHANGE)
         if form.is_valid():
-            services.change_account(actor=request.actor, **form.cleaned_data)
+            services.change_account(actor=request.actor, **form.changes)
             messages.success(request, "Account saved.")
             return redirect("accounts:general", request.account.slug)
     return _general(request, form, KeyPolicyForm(instance=request.account))
@@ -96,22 +97,21 @@ def general(request: AccountRequest) -> HttpResponse:
 @recently_authenticated
 def key_policy(request: AccountRequest) -> HttpResponse:
     """What holds for every key of the account; the form stands on the General tab."""
-    sent = sent_before(request)
-    form = KeyPolicyForm(
-        request.POST if request.method == "POST" else None,
-        # A box that was not ticked isn't sent.
-        initial=None if sent is None else {name: sent.get(name, "") for name in KeyPolicyForm.base_fields},
-        instance=request.account,
-    )
-    if form.is_bound and form.is_valid():
-        services.change_account(actor=request.actor, **form.cleaned_data)
+    is_sent = request.method == "POST"
+    form = KeyPolicyForm(request.POST if is_sent else sent_before(request), instance=request.account)
+    if is_sent and form.is_valid():
+        services.change_account(actor=request.actor, **form.changes)
         messages.success(request, "Key policy saved.")
         return redirect("accounts:general", request.account.slug)
-    return _general(request, AccountForm(initial={"name": request.account.name}), form)
+    return _general(request, _account_form(request), form)
+
+
+def _account_form(request: AccountRequest, sent: QueryDict | None = None) -> AccountForm:
+    return AccountForm(sent, initial={"name": request.account.name}, item=request.account)
 
 
 def _general(request: AccountRequest, form: AccountForm, policy_form: KeyPolicyForm) -> HttpResponse:
-    status = 422 if form.errors or policy_form.errors else 200
+    status = 422 if request.method == "POST" and (form.errors or policy_form.errors) else 200
     return render(request, "accounts/general.html", {"form": form, "policy_form": policy_form}, status=status)
 
 

@@ -10,7 +10,7 @@ from django.views.decorators.vary import vary_on_headers
 from .. import links, policy, services
 from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
 from ..errors import DomainError, NotPermitted, TooManyRequests, Unavailable
-from ..forms import InviteForm, RoleForm, refuse, status_of
+from ..forms import ChangeRoleForm, InviteForm, refuse, status_of
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
 
@@ -36,9 +36,9 @@ def members(request: AccountRequest) -> HttpResponse:
 @recently_authenticated
 def change_role(request: AccountRequest, id: str) -> HttpResponse:
     membership = _member(request, id)
-    form = RoleForm(request.POST or None, initial={"role": membership.role})
+    form = ChangeRoleForm(request.POST or None, initial={"role": membership.role}, item=membership)
     if request.method == "POST" and form.is_valid():
-        role = Role(form.cleaned_data["role"])
+        role = Role(form.changes.get("role", membership.role))
         services.change_role(actor=request.actor, membership=membership, role=role)
         messages.success(request, f"{membership.user.get_short_name()} is {role.label} now.")
         return _back(request)
@@ -121,9 +121,9 @@ def resend_invitation(request: AccountRequest, id: str) -> HttpResponse:
 @recently_authenticated
 def change_invitation(request: AccountRequest, id: str) -> HttpResponse:
     invitation = _invitation(request, id)
-    form = RoleForm(request.POST or None, initial={"role": invitation.role})
+    form = ChangeRoleForm(request.POST or None, initial={"role": invitation.role}, item=invitation)
     if request.method == "POST" and form.is_valid():
-        role = Role(form.cleaned_data["role"])
+        role = Role(form.changes.get("role", invitation.role))
         services.change_invitation(actor=request.actor, invitation=invitation, role=role)
         messages.success(request, f"{invitation.email} is invited as {role.label} now.")
         return _back(request)

@@ -189,6 +189,57 @@ def test_a_change_waits_for_a_revocation_that_is_under_way(cast, narrowed, statu
     assert not cast.account.projects.exists()
 
 
+def patched_while(root, path, wish, meanwhile):
+    """Send the PATCH, let it reach the lock of what `meanwhile` changes, and return its answer."""
+    answers, gates, passed = [], APIView.check_permissions, threading.Event()
+
+    def send():
+        try:
+            answers.append(Program(root.secret).send("PATCH", path, wish))
+        finally:
+            connection.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(APIView, "check_permissions", lambda view, request: (gates(view, request), passed.set()))
+        thread = threading.Thread(target=send)
+        with transaction.atomic():
+            meanwhile()
+            thread.start()
+            assert passed.wait(10)
+            thread.join(0.3)
+        thread.join(10)
+    return answers[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_patch_keeps_what_was_restricted_while_it_waited(cast):
+    root = factories.make_key(cast.account, "Root", administrator=True)
+    target = factories.make_key(cast.account, "Target").api_key
+    rows = APIKey.objects.filter(pk=target.pk)
+    answer = patched_while(
+        root,
+        f"/v2/api-keys/{target.id}",
+        {"description": "mine"},
+        lambda: rows.update(allowed_networks=["10.0.0.0/8"], permission="read"),
+    )
+    assert answer.status_code == 200
+    assert rows.values_list("description", "allowed_networks", "permission").get() == ("mine", ["10.0.0.0/8"], "read")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_that(cast):
+    root = factories.make_key(cast.account, "Root", administrator=True)
+    target = factories.make_key(cast.account, "Target", allowed_networks=["10.0.0.0/8"]).api_key
+    answer = patched_while(
+        root,
+        f"/v2/api-keys/{target.id}",
+        {"allowed_networks": []},
+        lambda: APIKey.objects.filter(pk=root.api_key.pk).update(allowed_networks=["127.0.0.0/8"]),
+    )
+    assert answer.status_code == 403
+    assert APIKey.objects.get(pk=target.pk).allowed_networks == ["10.0.0.0/8"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_revocation_waits_for_a_change_that_is_under_way(cast):
     root = factories.make_key(cast.account, "Root", administrator=True)

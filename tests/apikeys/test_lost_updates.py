@@ -1,0 +1,311 @@
+"""A form that is older than what is there: what its reader didn't change stays as somebody else set it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import services as account_services
+from accounts.models import Account, AuditEvent, Invitation, Membership, Project
+from accounts.policy import Actor, KeyPermission, Role
+from apikeys import services
+from apikeys.models import APIKey
+from tests import factories
+from tests.accounts.people import actor_of
+from tests.conftest import Browser, Cast
+from tests.factories import PASSWORD
+from tests.filled import filled
+
+from .pages import page, words
+
+pytestmark = pytest.mark.django_db
+
+IN_A_WEEK = (timezone.now() + timedelta(days=7)).replace(second=0, microsecond=0)
+
+#: What a colleague sets, and what of the form says something else about the same.
+SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
+    "name": ("Theirs", {"name": "Mine"}, "Theirs"),
+    "description": ("Their\nlines", {"description": "Mine"}, "Their lines"),
+    "permission": (KeyPermission.READ, {"permission": "write"}, "Read"),
+    "allowed_networks": (["10.0.0.0/8", "192.0.2.0/24"], {"allowed_networks": "0.0.0.0/0"}, "10.0.0.0/8, 192.0.2.0/24"),
+    "rate_limit": ("5/minute", {"rate_limit": "900/minute"}, "5/minute"),
+    "expires_at": (IN_A_WEEK, {"expiry": "365"}, f"{IN_A_WEEK.day} "),
+    "accepts_query": (False, {"accepts_query": None}, "no"),
+    "administrator": (True, {"administrator": None}, "yes"),
+}
+#: A switch has two positions: who changed it as the colleague did agrees with them.
+DISPUTED = [name for name in SETTINGS if name not in ("accepts_query", "administrator")]
+
+
+@pytest.fixture
+def colleague(cast: Cast) -> Actor:
+    return actor_of(cast.admin, cast.account)
+
+
+@pytest.fixture
+def key(cast: Cast) -> APIKey:
+    return factories.make_key(cast.account, "Deploys", description="Two\nlines").api_key
+
+
+@pytest.mark.parametrize(
+    ("mine", "setting"),
+    [
+        (mine, setting)
+        for mine in ({"description": "Mine\nand long"}, {"name": "Mine"}, {})
+        for setting in SETTINGS
+        if setting not in mine
+    ],
+    ids=str,
+)
+def test_a_form_undoes_nothing_that_its_reader_left_alone(
+    cast: Cast, owner: Browser, colleague: Actor, key: APIKey, setting: str, mine: dict[str, str]
+) -> None:
+    value = SETTINGS[setting][0]
+    sent = filled(owner.get(page(cast, "edit_key", key.id)), "permission", **mine)
+    services.change(actor=colleague, api_key=key, **{setting: value})
+    response = owner.post(page(cast, "edit_key", key.id), sent)
+    key.refresh_from_db()
+
+    assert response.status_code == 302
+    assert getattr(key, setting) == value
+    assert all(getattr(key, name) == wanted for name, wanted in mine.items())
+
+
+@pytest.mark.parametrize("setting", DISPUTED)
+def test_what_both_changed_is_shown_once_and_saved_when_sent_again(
+    cast: Cast, owner: Browser, colleague: Actor, key: APIKey, setting: str
+) -> None:
+    value, mine, shown = SETTINGS[setting]
+    url = page(cast, "edit_key", key.id)
+    note = {} if setting == "description" else {"description": "Typed\nwith care"}
+    sent = filled(owner.get(url), "permission", **mine, **note)
+    services.change(actor=colleague, api_key=key, **{setting: value})
+    refused = owner.post(url, sent)
+    text = words(refused.content.decode())
+    still = APIKey.objects.get(pk=key.pk)
+
+    assert refused.status_code == 422
+    assert getattr(still, setting) == value
+    assert still.description == (value if setting == "description" else "Two\nlines")
+    assert f"admin@example.com changed this meanwhile. Now it is: {shown}" in text
+    again = filled(refused, "permission")
+    assert {name: again[name] for name in {**mine, **note}} == {name: sent[name] for name in {**mine, **note}}
+    assert owner.post(url, again).status_code == 302
+    key.refresh_from_db()
+    assert getattr(key, setting) != value
+
+
+def test_a_form_that_comes_back_shows_what_others_changed(
+    cast: Cast, owner: Browser, desk: Browser, colleague: Actor, key: APIKey
+) -> None:
+    """Refused for whatever reason: what its reader left alone is shown as it is now, and stays so."""
+    theirs = {name: value for name, (value, *_) in SETTINGS.items() if name not in ("rate_limit", "expires_at")}
+    for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, change_page(key))):
+        sent = filled(browser.get(url), "permission", rate_limit="fast")
+        services.change(actor=colleague, api_key=key, **theirs, expires_at=IN_A_WEEK)
+        again = filled(browser.post(url, sent), "permission", rate_limit="5/minute")
+        assert browser.post(url, again).status_code == 302
+        key.refresh_from_db()
+        assert {name: getattr(key, name) for name in theirs} == theirs
+        assert (again["permission"], again["administrator"]) == (["read"], ["on"])
+        assert (key.expires_at, key.rate_limit) == (IN_A_WEEK, "5/minute")
+        assert not {"accepts_query"} & set(again)
+        services.change(
+            actor=colleague,
+            api_key=key,
+            **{name: getattr(APIKey(name="Deploys"), name) for name in theirs if name != "permission"},
+            permission="read_write",
+            expires_at=None,
+            rate_limit=None,
+        )
+
+
+def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
+    url = page(cast, "edit_key", key.id)
+    sent = filled(owner.get(url), "permission", allowed_networks="203.0.113.0/24")
+    services.change(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"])
+    sent = filled(owner.post(url, sent), "permission")
+    services.change(actor=colleague, api_key=key, allowed_networks=["10.1.0.0/16"])
+    refused = owner.post(url, sent)
+
+    assert refused.status_code == 422
+    assert "Now it is: 10.1.0.0/16" in words(refused.content.decode())
+    assert owner.post(url, filled(refused, "permission")).status_code == 302
+
+
+def test_whoever_wants_the_same_is_not_asked(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
+    url = page(cast, "edit_key", key.id)
+    sent = filled(owner.get(url), "permission", allowed_networks="10.0.0.0/8", accepts_query=None)
+    services.change(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"], accepts_query=False)
+
+    assert owner.post(url, sent).status_code == 302
+
+
+def test_what_was_seen_outlasts_the_question_for_the_password(cast: Cast, browser: Browser, key: APIKey) -> None:
+    """More power asks for the password; meanwhile a colleague restricts the key."""
+    browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
+    url = page(cast, "edit_key", key.id)
+    sent = filled(browser.get(url), "permission", administrator="on", description="Typed")
+    session = browser.session
+    for record in session["account_authentication_methods"]:
+        record["at"] -= 3600
+    session.save()
+    asked = browser.post(url, sent)
+    services.change(actor=actor_of(cast.admin, cast.account), api_key=key, allowed_networks=["10.0.0.0/8"])
+    back = browser.post(reverse("account_reauthenticate"), {"password": PASSWORD, "next": url}, follow=True)
+    saved = browser.post(url, filled(back, "permission"))
+    key.refresh_from_db()
+
+    assert asked.status_code == 302
+    assert saved.status_code == 302
+    assert (key.administrator, key.description, key.allowed_networks) == (True, "Typed", ["10.0.0.0/8"])
+
+
+def test_an_older_form_widens_nothing_so_it_asks_for_no_password(cast: Cast, browser: Browser, key: APIKey) -> None:
+    browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
+    url = page(cast, "edit_key", key.id)
+    sent = filled(browser.get(url), "permission", description="Typed")
+    services.change(actor=actor_of(cast.admin, cast.account), api_key=key, permission="read")
+    session = browser.session
+    for record in session["account_authentication_methods"]:
+        record["at"] -= 3600
+    session.save()
+
+    assert browser.post(url, sent).headers["Location"] == page(cast, "key", key.id)
+    assert APIKey.objects.get(pk=key.pk).permission == "read"
+
+
+# The account ------------------------------------------------------------------------------------
+
+
+def test_the_key_policy_undoes_nothing_that_its_reader_left_alone(cast: Cast, owner: Browser, colleague: Actor) -> None:
+    sent = filled(
+        owner.get(f"/accounts/{cast.account.slug}/settings/"), "max_key_lifetime_days", revoke_exposed_keys="on"
+    )
+    account_services.change_account(actor=colleague, max_key_lifetime_days=30, accepts_query=False)
+    response = owner.post(reverse("accounts:key_policy", args=[cast.account.slug]), sent)
+    account = Account.objects.get(pk=cast.account.pk)
+
+    assert response.status_code == 302
+    assert (account.max_key_lifetime_days, account.accepts_query, account.revoke_exposed_keys) == (30, False, True)
+
+
+def test_a_conflict_in_the_key_policy_is_shown_and_saved_when_sent_again(
+    cast: Cast, owner: Browser, colleague: Actor
+) -> None:
+    url = reverse("accounts:key_policy", args=[cast.account.slug])
+    general = owner.get(f"/accounts/{cast.account.slug}/settings/")
+    sent = filled(general, "max_key_lifetime_days", max_key_lifetime_days="365", accepts_body=None)
+    account_services.change_account(actor=colleague, max_key_lifetime_days=30, accepts_query=False)
+    refused = owner.post(url, sent)
+
+    assert refused.status_code == 422
+    assert "admin@example.com changed this meanwhile. Now it is: 30." in words(refused.content.decode())
+    assert Account.objects.get(pk=cast.account.pk).accepts_body
+    again = filled(refused, "max_key_lifetime_days")
+    assert not {"accepts_query", "accepts_body"} & set(again)
+    assert owner.post(url, again).status_code == 302
+    account = Account.objects.get(pk=cast.account.pk)
+    assert (account.max_key_lifetime_days, account.accepts_query, account.accepts_body) == (365, False, False)
+
+
+def test_an_untouched_name_brings_no_old_name_back(cast: Cast, owner: Browser, colleague: Actor) -> None:
+    project = factories.make_project(cast.account)
+    general = reverse("accounts:general", args=[cast.account.slug])
+    edit = reverse("accounts:edit_project", args=[cast.account.slug, project.id])
+    of_account, of_project = filled(owner.get(general), "name"), filled(owner.get(edit), "name")
+    account_services.change_account(actor=colleague, name="Acme Ltd")
+    account_services.change_project(actor=colleague, project=project, name="site")
+    owner.post(general, of_account)
+    owner.post(edit, of_project)
+    both = owner.post(edit, {**of_project, "name": "third"})
+
+    assert (Account.objects.get(pk=cast.account.pk).name, Project.objects.get().name) == ("Acme Ltd", "site")
+    assert both.status_code == 422
+    assert "Now it is: site." in words(both.content.decode())
+
+
+def test_an_untouched_role_takes_none_back(cast: Cast, owner: Browser, colleague: Actor) -> None:
+    membership = Membership.objects.get(account=cast.account, user=cast.user)
+    invitation = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
+    of_member = reverse("accounts:change_role", args=[cast.account.slug, membership.id])
+    of_invited = reverse("accounts:change_invitation", args=[cast.account.slug, invitation.id])
+    member, invited = filled(owner.get(of_member), "role"), filled(owner.get(of_invited), "role")
+    account_services.change_role(actor=colleague, membership=membership, role=Role.ADMIN)
+    account_services.change_invitation(actor=colleague, invitation=invitation, role=Role.USER)
+    owner.post(of_member, member)
+    owner.post(of_invited, invited)
+
+    assert Membership.objects.get(pk=membership.pk).role == "admin"
+    assert Invitation.objects.get().role == "user"
+
+
+# Django admin -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(db: None) -> Browser:
+    """The operator's browser."""
+    return Browser().as_(factories.make_operator())
+
+
+def change_page(item: Any) -> str:
+    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[quote(item.pk)])
+
+
+@pytest.mark.parametrize("setting", [name for name in SETTINGS if name != "description"])
+def test_in_admin_too_a_form_undoes_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
+    value = SETTINGS[setting][0]
+    sent = filled(desk.get(change_page(key)), "permission", description="Mine")
+    services.change(actor=colleague, api_key=key, **{setting: value})
+    response = desk.post(change_page(key), sent)
+    key.refresh_from_db()
+
+    assert response.status_code == 302
+    assert (getattr(key, setting), key.description) == (value, "Mine")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine"),
+    [
+        ({"allowed_networks": ["10.0.0.0/8"]}, {"allowed_networks": '["203.0.113.0/24"]'}),
+        ({"rate_limit": "5/minute"}, {"rate_limit": "900/minute"}),
+        ({"permission": KeyPermission.READ}, {"permission": "write"}),
+        ({"expires_at": IN_A_WEEK}, {"expires_at_0": "2030-01-01", "expires_at_1": "00:00:00"}),
+        ({"description": "Their\nlines"}, {"description": "Mine\ntoo"}),
+    ],
+    ids=str,
+)
+def test_in_admin_too_a_conflict_is_shown_and_saved_when_sent_again(
+    desk: Browser, colleague: Actor, key: APIKey, theirs: dict[str, Any], mine: dict[str, str]
+) -> None:
+    sent = filled(desk.get(change_page(key)), "permission", **mine)
+    services.change(actor=colleague, api_key=key, **theirs)
+    refused = desk.post(change_page(key), sent)
+    errors = refused.context["adminform"].errors
+    [(setting, value)] = theirs.items()
+
+    assert list(errors) == [setting]
+    assert errors[setting][0].startswith("admin@example.com changed this meanwhile.")
+    assert getattr(APIKey.objects.get(pk=key.pk), setting) == value
+    assert desk.post(change_page(key), filled(refused, "permission")).status_code == 302
+    assert getattr(APIKey.objects.get(pk=key.pk), setting) != value
+
+
+def test_in_admin_an_untouched_role_or_name_brings_no_old_one_back(cast: Cast, desk: Browser, colleague: Actor) -> None:
+    membership = Membership.objects.get(account=cast.account, user=cast.user)
+    of_member, of_account = (
+        filled(desk.get(change_page(membership)), "role"),
+        filled(desk.get(change_page(cast.account)), "name"),
+    )
+    account_services.change_role(actor=colleague, membership=membership, role=Role.ADMIN)
+    account_services.change_account(actor=colleague, name="Acme Ltd")
+    assert desk.post(change_page(membership), of_member).status_code == 302
+    assert desk.post(change_page(cast.account), of_account).status_code == 302
+
+    assert Membership.objects.get(pk=membership.pk).role == "admin"
+    assert Account.objects.get(pk=cast.account.pk).name == "Acme Ltd"
+    assert not AuditEvent.objects.filter(actor_label="operator@example.com").exists()
