@@ -14,7 +14,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, encryption, factors, links, mail, validators
+from . import access, cookies, encryption, factors, links, mail, validators
 from .models import User
 
 
@@ -105,12 +105,12 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
 
 
 #: A signed cookie with the ids of the people who have signed in from this browser.
-DEVICE_COOKIE = f"{settings.COOKIE_PREFIX}device"
+DEVICE_COOKIE = "device"
 DEVICE_REMEMBERED = 365 * 24 * 3600  # seconds
 
 
 def _people_of_device(request: HttpRequest) -> list[str]:
-    value = request.get_signed_cookie(DEVICE_COOKIE, default="", max_age=DEVICE_REMEMBERED)
+    value = request.get_signed_cookie(cookies.name(DEVICE_COOKIE), default="", max_age=DEVICE_REMEMBERED)
     return str(value).split(".") if value else []
 
 
@@ -121,7 +121,7 @@ def _is_known_device(request: HttpRequest, user: User) -> bool:
 def _remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
     people = [str(user.pk), *(person for person in _people_of_device(request) if person != str(user.pk))]
     response.set_signed_cookie(
-        DEVICE_COOKIE,
+        cookies.name(DEVICE_COOKIE),
         ".".join(people[:20]),
         max_age=DEVICE_REMEMBERED,
         secure=settings.SESSION_COOKIE_SECURE,

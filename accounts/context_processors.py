@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from . import times
+from . import cookies, times
 from .access import LAST_ACCOUNT
 from .forms import Shortcuts, Theme
 from .models import Membership
@@ -30,12 +30,12 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     `memberships` for the switcher; `section` for what is marked in the navigation; `offered` if the page's
     account is offered to them.
     """
-    chosen = request.COOKIES.get(Theme.COOKIE, "")
+    chosen = request.COOKIES.get(cookies.name(Theme.COOKIE), "")
     everybody = {
         "theme": chosen if chosen in Theme.FIXED else "",
-        "shortcuts": request.COOKIES.get(Shortcuts.COOKIE) != Shortcuts.OFF,
+        "shortcuts": request.COOKIES.get(cookies.name(Shortcuts.COOKIE)) != Shortcuts.OFF,
         "signup_open": settings.SIGNUP_OPEN,
-        "time_zone_cookie": times.COOKIE,
+        "time_zone_cookie": cookies.name(times.COOKIE),
     }
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:

@@ -5,7 +5,6 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar
 
 from django import forms
-from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
@@ -133,7 +132,7 @@ class ChangeModelForm(ChangeForm, forms.ModelForm):  # type: ignore[type-arg]  #
 class Theme:
     """Light, dark, or as the reader's system has it. Kept in a cookie, so that a page is right from its first byte."""
 
-    COOKIE = f"{settings.COOKIE_PREFIX}theme"
+    COOKIE = "theme"
     SYSTEM = "system"
     LABELS = {SYSTEM: "As my system", "light": "Light", "dark": "Dark"}
     FIXED = ("light", "dark")
@@ -142,7 +141,7 @@ class Theme:
 class Shortcuts:
     """Keys that act without a modifier. WCAG 2.2, 2.1.4: they can be switched off. Kept in a cookie too."""
 
-    COOKIE = f"{settings.COOKIE_PREFIX}shortcuts"
+    COOKIE = "shortcuts"
     OFF = "off"
 
 

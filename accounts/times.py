@@ -4,12 +4,13 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 
+from . import cookies
+
 #: Where `app.js` keeps the name of the browser's time zone.
-COOKIE = f"{settings.COOKIE_PREFIX}time_zone"
+COOKIE = "time_zone"
 
 #: The parts of the world that the IANA time zone database names its zones by.
 REGIONS = ["Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"]
@@ -34,7 +35,7 @@ def _known() -> frozenset[str]:
 def zone_of(request: HttpRequest) -> tzinfo:
     """The time zone that the person chose in their profile, or else their browser's, or else UTC."""
     chosen = request.user.time_zone if request.user.is_authenticated else ""
-    name = chosen or request.COOKIES.get(COOKIE, "")
+    name = chosen or request.COOKIES.get(cookies.name(COOKIE), "")
     return ZoneInfo(name) if name in _known() else UTC
 
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from .. import services
+from .. import cookies, services
 from ..access import SignedInRequest, maker_for, signed_in
 from ..errors import NotPermitted, TooManyRequests
 from ..forms import LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
@@ -86,12 +86,17 @@ def keyboard(request: SignedInRequest) -> HttpResponse:
 
 def _look(request: HttpRequest) -> dict[str, Any]:
     return {
-        "theme": request.COOKIES.get(Theme.COOKIE, Theme.SYSTEM),
-        "shortcuts": request.COOKIES.get(Shortcuts.COOKIE) != Shortcuts.OFF,
+        "theme": request.COOKIES.get(cookies.name(Theme.COOKIE), Theme.SYSTEM),
+        "shortcuts": request.COOKIES.get(cookies.name(Shortcuts.COOKIE)) != Shortcuts.OFF,
     }
 
 
 def _keep(response: HttpResponse, cookie: str, value: str) -> None:
     response.set_cookie(
-        cookie, value, max_age=A_YEAR, secure=settings.SESSION_COOKIE_SECURE, httponly=True, samesite="Lax"
+        cookies.name(cookie),
+        value,
+        max_age=A_YEAR,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
     )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from accounts import cookies
 from accounts.forms import Theme
 from accounts.models import AuditEvent, User
 from accounts.policy import Role
@@ -162,8 +163,8 @@ def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
     browser.as_(cast.owner).post(LOOK, {"theme": choice})
 
     assert attribute in browser.get(PROFILE).content.decode()
-    assert browser.cookies[Theme.COOKIE]["httponly"]
-    assert browser.cookies[Theme.COOKIE]["secure"]
+    assert browser.cookies[cookies.name(Theme.COOKIE)]["httponly"]
+    assert browser.cookies[cookies.name(Theme.COOKIE)]["secure"]
 
 
 def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, browser: Browser) -> None:
@@ -176,7 +177,7 @@ def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, br
 
 
 def test_a_theme_that_is_none_is_ignored(cast: Cast, browser: Browser) -> None:
-    browser.cookies[Theme.COOKIE] = '"><script>'
+    browser.cookies[cookies.name(Theme.COOKIE)] = '"><script>'
 
     assert "data-bs-theme" not in browser.as_(cast.owner).get(PROFILE).content.decode()
 

@@ -8,7 +8,7 @@ from django.core import mail
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import times
+from accounts import cookies, times
 from accounts.models import AuditEvent, Invitation
 from apikeys.models import APIKey
 from tests import factories
@@ -38,21 +38,21 @@ def the_keys_page(cast: Cast, browser: Browser) -> str:
 
 
 def test_a_page_is_in_the_browsers_time_zone(cast: Cast, browser: Browser) -> None:
-    browser.cookies[times.COOKIE] = "Europe/Berlin"
+    browser.cookies[cookies.name(times.COOKIE)] = "Europe/Berlin"
 
     assert "2 July 2026, 00:30 CEST" in the_keys_page(cast, browser.as_(cast.owner))
 
 
 def test_the_time_zone_that_a_person_chose_goes_before_the_browsers(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner).post("/profile/", {"name": "Olivia", "time_zone": "Asia/Tokyo"})
-    browser.cookies[times.COOKIE] = "Europe/Berlin"
+    browser.cookies[cookies.name(times.COOKIE)] = "Europe/Berlin"
 
     assert "2 July 2026, 07:30 JST" in the_keys_page(cast, browser)
 
 
 @pytest.mark.parametrize("nonsense", ["", "Mars/Olympus", "../../etc/passwd", "posix", "Europe", "%00"])
 def test_a_browser_without_a_time_zone_gets_utc(nonsense: str, cast: Cast, browser: Browser) -> None:
-    browser.cookies[times.COOKIE] = nonsense
+    browser.cookies[cookies.name(times.COOKIE)] = nonsense
 
     assert "1 July 2026, 22:30 UTC" in the_keys_page(cast, browser.as_(cast.owner))
 
@@ -66,7 +66,7 @@ def test_a_time_zone_that_there_is_not_is_refused(cast: Cast, browser: Browser) 
 
 
 def test_the_date_that_a_key_expires_on_is_typed_in_the_readers_time_zone(cast: Cast, browser: Browser) -> None:
-    browser.cookies[times.COOKIE] = "America/New_York"
+    browser.cookies[cookies.name(times.COOKIE)] = "America/New_York"
     later = (timezone.now() + timedelta(days=30)).replace(hour=12, minute=0, second=0, microsecond=0)
     with timezone.override("America/New_York"):
         typed = timezone.localtime(later).strftime("%Y-%m-%dT%H:%M")
@@ -89,13 +89,13 @@ def test_the_audit_logs_days_are_the_readers(cast: Cast, browser: Browser) -> No
         return browser.get(f"/accounts/acme/settings/audit-log/?since={day}&until={day}").content.decode()
 
     assert "Late" in events_of("2026-07-01")
-    browser.cookies[times.COOKIE] = "Europe/Berlin"
+    browser.cookies[cookies.name(times.COOKIE)] = "Europe/Berlin"
     assert "No event fits" in events_of("2026-07-01")
     assert "Late" in events_of("2026-07-02")
 
 
 def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
-    browser.cookies[times.COOKIE] = "Asia/Tokyo"
+    browser.cookies[cookies.name(times.COOKIE)] = "Asia/Tokyo"
     browser.as_(cast.owner).post(
         "/accounts/acme/settings/members/invite/", {"email": "new@example.com", "role": "user"}
     )
@@ -105,7 +105,7 @@ def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: B
 
 
 def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
-    browser.cookies[times.COOKIE] = "Asia/Tokyo"
+    browser.cookies[cookies.name(times.COOKIE)] = "Asia/Tokyo"
     new = "another one altogether"
     browser.as_(cast.owner).post(
         "/auth/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new}

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import policy, services, times
+from accounts import cookies, policy, services, times
 from accounts.errors import Invalid
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
@@ -112,7 +112,7 @@ def test_an_end_beyond_the_calendar_of_some_time_zone_is_refused(
     cast: Cast, browser: Browser, administrator: Program
 ) -> None:
     told = ["This is more than a century ahead."]
-    browser.cookies[times.COOKIE] = "America/New_York"
+    browser.cookies[cookies.name(times.COOKIE)] = "America/New_York"
     typed = {"name": "x", "permission": "read", "expiry": "at", "expires_at": "9999-12-31T23:59"}
     page = browser.as_(cast.owner).post(reverse("apikeys:new_key", args=["acme"]), typed)
     assert page.context["form"].errors == {"expires_at": told}

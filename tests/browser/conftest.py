@@ -25,6 +25,9 @@ OVER_HTTP = {
     "SECURE_SSL_REDIRECT": False,
     "SESSION_COOKIE_SECURE": False,
     "CSRF_COOKIE_SECURE": False,
+    "COOKIE_PREFIX": "",
+    "SESSION_COOKIE_NAME": "sessionid",
+    "CSRF_COOKIE_NAME": "csrftoken",
     "SECURE_HSTS_SECONDS": 0,
 }
 
