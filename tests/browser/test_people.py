@@ -250,19 +250,20 @@ def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast:
 
 
 @THEMES_AND_SIZES
-def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast) -> None:
+def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, settings: Any) -> None:
+    settings.SIGNUP_OPEN = True
     member = Membership.objects.get(account=cast.account, user=cast.user).id
     guest = factories.make_invitation(cast.account, "a.guest.with.a.long.name@subsidiary.example.com").invitation.id
     Account.objects.filter(pk=cast.account.pk).update(offered_to=member)
     visitor = visit(**options).sign_in("owner@example.com")
-    settings = "/accounts/acme/settings/"
+    tab = "/accounts/acme/settings/"
     for path in [
         "/accounts/",
         "/accounts/new/",
         "/profile/",
-        settings,
+        tab,
         *(
-            f"{settings}members/{page}/"
+            f"{tab}members/{page}/"
             for page in (
                 "invite",
                 f"{member}/role",
@@ -271,9 +272,9 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast) -
                 f"invitations/{guest}/withdraw",
             )
         ),
-        f"{settings}two-factor/",
-        f"{settings}transfer/",
-        f"{settings}close/",
+        f"{tab}two-factor/",
+        f"{tab}transfer/",
+        f"{tab}close/",
         "/auth/2fa/",
         "/auth/2fa/totp/activate/",
         "/auth/2fa/webauthn/",
@@ -282,7 +283,10 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast) -
     ]:
         visitor.goto(path)
         check(visitor.page)
-    visitor.goto(f"{settings}members/")
+    offered = visit(**options).sign_in("user@example.com")
+    offered.goto(f"{tab}transfer/accept/")
+    check(offered.page)
+    visitor.goto(f"{tab}members/")
     visitor.page.get_by_text("What each role may do").first.click()
     check(visitor.page)
     visitor.page.get_by_role("link", name="Invite", exact=True).click()
