@@ -73,7 +73,12 @@ CACHES = {
             "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)},
         }
         if REDIS_URL
-        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        else {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            # It holds the limits of signing in, an entry for each address and person. When it is full, the
+            # hundredth that was longest out of use goes: more at once would let a flood of others reset a limit.
+            "OPTIONS": {"MAX_ENTRIES": 100_000, "CULL_FREQUENCY": 100},
+        }
     )
 }
 
