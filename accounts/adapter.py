@@ -11,10 +11,11 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, cookies, encryption, factors, links, mail, validators
+from . import access, devices, encryption, factors, links, mail, sign_in, validators
 from .models import User
 
 
@@ -66,7 +67,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         if not get_authentication_records(request, user):
             record_authentication(request, user, method="link")
         response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
-        if not _is_known_device(request, user) and not signup:
+        if not devices.is_known(request, user) and not signup:
             context = {
                 "user": user,
                 "at": timezone.now(),
@@ -74,8 +75,46 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
                 "agent": self.get_http_user_agent(request)[:200],
             }
             mail.tell([user.email], "new_device", **context)
-        _remember_device(request, response, user)
+        devices.remember(request, response, user)
         return response
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Limit guesses at passwords; `authenticate` takes back what was counted for a right one.
+
+        allauth would count all browsers together, and a bucket for each name and port that `Host` may have.
+        Raises `ValidationError` past the limit, whether or not the address is somebody's.
+        """
+        email = credentials.get("email", "").lower()
+        user = devices.person_at(request, email)
+        counted = sign_in.count(request, "sign_in", key=email, user=user)
+        self._login_failed_rl_usage = counted and sign_in.count(request, "guess", key=email, user=user)
+        if self._login_failed_rl_usage is None:
+            sign_in.locked_out(request, email, "password")
+            raise self.validation_error("too_many_login_attempts")
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        sign_in.failed(request, credentials.get("email", ""), "password")
+
+    def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
+        sign_in.failed(request, user, "deactivated")
+        response: HttpResponse = super().respond_user_inactive(request, user)
+        return response
+
+    @transaction.atomic
+    def login(self, request: HttpRequest, user: User) -> None:
+        super().login(request, user)
+        sign_in.signed_in(request, user)
+
+    @transaction.atomic
+    def logout(self, request: HttpRequest) -> None:
+        """Django's signal, which admin's way out sends too, records it."""
+        super().logout(request)
+
+    def set_password(self, user: User, password: str) -> None:
+        user.set_password(password)  # takes a third of a second, in which others may write
+        with transaction.atomic():
+            user.save()
+            sign_in.password_set(self.request, user)
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
@@ -102,29 +141,3 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
         return {**super().get_public_key_credential_rp_entity(), "name": settings.MFA_TOTP_ISSUER}
-
-
-#: A signed cookie with the ids of the people who have signed in from this browser.
-DEVICE_COOKIE = "device"
-DEVICE_REMEMBERED = 365 * 24 * 3600  # seconds
-
-
-def _people_of_device(request: HttpRequest) -> list[str]:
-    value = request.get_signed_cookie(cookies.name(DEVICE_COOKIE), default="", max_age=DEVICE_REMEMBERED)
-    return str(value).split(".") if value else []
-
-
-def _is_known_device(request: HttpRequest, user: User) -> bool:
-    return str(user.pk) in _people_of_device(request)
-
-
-def _remember_device(request: HttpRequest, response: HttpResponse, user: User) -> None:
-    people = [str(user.pk), *(person for person in _people_of_device(request) if person != str(user.pk))]
-    response.set_signed_cookie(
-        cookies.name(DEVICE_COOKIE),
-        ".".join(people[:20]),
-        max_age=DEVICE_REMEMBERED,
-        secure=settings.SESSION_COOKIE_SECURE,
-        httponly=True,
-        samesite="Lax",
-    )

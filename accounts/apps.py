@@ -7,6 +7,6 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from . import redaction
+        from . import redaction, sign_in  # noqa: F401  # sign_in hears signals
 
         connection_created.connect(redaction.watch)

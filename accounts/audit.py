@@ -38,6 +38,23 @@ class Event(StrEnum):
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"
     TWO_FACTOR_RESET = "two_factor.reset"
+    MEMBER_SIGNED_IN = "member.signed_in"
+    MEMBER_SIGNED_OUT = "member.signed_out"
+    MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
+    MEMBER_TWO_FACTOR_FAILED = "member.two_factor_failed"
+    MEMBER_REAUTHENTICATION_FAILED = "member.reauthentication_failed"
+    MEMBER_LOCKED_OUT = "member.locked_out"
+    MEMBER_PASSWORD_RESET_REQUESTED = "member.password_reset_requested"  # noqa: S105  # holds none
+    MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105  # holds none
+    MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105  # holds none
+    MEMBER_TWO_FACTOR_ENABLED = "member.two_factor_enabled"
+    MEMBER_TWO_FACTOR_DISABLED = "member.two_factor_disabled"
+    MEMBER_PASSKEY_ADDED = "member.passkey_added"
+    MEMBER_PASSKEY_REMOVED = "member.passkey_removed"
+    MEMBER_RECOVERY_CODES_GENERATED = "member.recovery_codes_generated"
+    MEMBER_EMAIL_ADDED = "member.email_added"
+    MEMBER_EMAIL_CHANGED = "member.email_changed"
+    MEMBER_EMAIL_REMOVED = "member.email_removed"
     PROJECT_CREATED = "project.created"
     PROJECT_CHANGED = "project.changed"
     PROJECT_DELETED = "project.deleted"
@@ -81,6 +98,23 @@ _EVENT_WORDS = {
     Event.MEMBER_CHANGED: "changed the role of {}",
     Event.MEMBER_REMOVED: "removed {} from the account",
     Event.TWO_FACTOR_RESET: "reset the two-factor authentication of {}",
+    Event.MEMBER_SIGNED_IN: "signed in",
+    Event.MEMBER_SIGNED_OUT: "signed out",
+    Event.MEMBER_SIGN_IN_FAILED: "failed to sign in as {}",
+    Event.MEMBER_TWO_FACTOR_FAILED: "failed to give the second factor of {}",
+    Event.MEMBER_REAUTHENTICATION_FAILED: "failed to confirm the sign-in of {}",
+    Event.MEMBER_LOCKED_OUT: "failed too often and was locked out of signing in as {}",
+    Event.MEMBER_PASSWORD_RESET_REQUESTED: "requested a password reset for {}",
+    Event.MEMBER_PASSWORD_RESET: "reset the password of {}",
+    Event.MEMBER_PASSWORD_CHANGED: "changed the password of {}",
+    Event.MEMBER_TWO_FACTOR_ENABLED: "added an authenticator app for {}",
+    Event.MEMBER_TWO_FACTOR_DISABLED: "removed the authenticator app of {}",
+    Event.MEMBER_PASSKEY_ADDED: "added a passkey for {}",
+    Event.MEMBER_PASSKEY_REMOVED: "removed a passkey of {}",
+    Event.MEMBER_RECOVERY_CODES_GENERATED: "generated recovery codes for {}",
+    Event.MEMBER_EMAIL_ADDED: "added an e-mail address for {}",
+    Event.MEMBER_EMAIL_CHANGED: "changed the e-mail address of {}",
+    Event.MEMBER_EMAIL_REMOVED: "removed an e-mail address of {}",
     Event.PROJECT_CREATED: "created project {}",
     Event.PROJECT_CHANGED: "changed project {}",
     Event.PROJECT_DELETED: "deleted project {}",
@@ -98,6 +132,19 @@ _EVENT_WORDS = {
     Event.API_KEY_EXPOSED: "exposed API key {}",
     Event.API_KEY_REPORTED: "named API key {} as leaked",
 }
+
+#: Signing in and out, and who tried. They come daily, and would hide what was changed.
+SIGN_INS = frozenset(
+    {
+        Event.MEMBER_SIGNED_IN,
+        Event.MEMBER_SIGNED_OUT,
+        Event.MEMBER_SIGN_IN_FAILED,
+        Event.MEMBER_TWO_FACTOR_FAILED,
+        Event.MEMBER_REAUTHENTICATION_FAILED,
+        Event.MEMBER_LOCKED_OUT,
+        Event.MEMBER_PASSWORD_RESET_REQUESTED,
+    }
+)
 
 
 class Target(NamedTuple):

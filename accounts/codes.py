@@ -5,13 +5,12 @@ from typing import Any
 from allauth.core import context
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as base
-from allauth.mfa.base.internal.flows import check_rate_limit
 from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView as AllauthsView
 from allauth.mfa.totp import forms as totp
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, get_totp_secret
 from django.core.exceptions import ValidationError
 
-from . import encryption, factors
+from . import encryption, factors, sign_in
 from .encryption import Unreadable
 
 
@@ -34,7 +33,10 @@ class _CodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]  # as above
     """Skips what this server can't read, so that the other factor signs in, and says so when none did."""
 
     def clean_code(self) -> str:
-        forget_failures = check_rate_limit(self.user)
+        with sign_in.attempt(context.request, self.user, "code"):
+            return self._matching_code()
+
+    def _matching_code(self) -> str:
         code: str = self.cleaned_data["code"]
         mine = list(factors.with_secrets().filter(user=self.user).order_by("-type"))  # the app first
         readable = [factor for factor in mine if factors.is_readable(factor)]
@@ -42,7 +44,6 @@ class _CodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]  # as above
             if factor.wrap().validate_code(code):
                 factor.user = self.user
                 self.authenticator = factor
-                forget_failures()
                 return code
         if mine:
             self._emit_authentication_failed(mine[0])

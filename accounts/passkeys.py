@@ -1,13 +1,17 @@
 """Passkeys: what allauth leaves open about the JSON that a browser, or somebody else, sends."""
 
-from typing import Any
+from typing import Any, cast
 
+from allauth.core import context
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.webauthn import forms as webauthn
 from allauth.mfa.webauthn.internal import auth
 from django import forms
+from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from . import sign_in
+from .models import User
 from .validators import LINE
 
 #: As many as a name has anywhere here.
@@ -57,10 +61,33 @@ class EditForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]  # as above
 class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]  # as above
     credential = CredentialField()
 
-
-class LoginForm(webauthn.LoginWebAuthnForm):  # type: ignore[misc]  # as above
-    credential = CredentialField()
+    def clean_credential(self) -> Any:
+        with sign_in.attempt(context.request, self.user, "passkey"):
+            return super().clean_credential()
 
 
 class ReauthenticateForm(webauthn.ReauthenticateWebAuthnForm):  # type: ignore[misc]  # as above
     credential = CredentialField()
+
+    def clean_credential(self) -> Any:
+        with sign_in.attempt(context.request, self.user, "passkey"):
+            return super().clean_credential()
+
+
+class LoginForm(webauthn.LoginWebAuthnForm):  # type: ignore[misc]  # as above
+    credential = CredentialField()
+
+    def clean_credential(self) -> Any:
+        """Not limited by person: a passkey can't be guessed, and whose it is stands in what a stranger may write."""
+        try:
+            return super().clean_credential()
+        except ValidationError:
+            sign_in.failed(context.request, _claimed_person(self.cleaned_data["credential"]), "passkey")
+            raise
+
+
+def _claimed_person(credential: Any) -> User | str:
+    try:
+        return cast(User, auth.extract_user_from_response(credential))
+    except (ValidationError, AttributeError, OverflowError):
+        return ""

@@ -186,7 +186,6 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.SignupForm"
-ACCOUNT_FORMS = {"signup": "accounts.signup.SignupForm"}
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
@@ -195,8 +194,31 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = SUDO_MINUTES * 60
-# Beside allauth's own limits: how many accounts one person, and one address, may create at /accounts/new/.
-ACCOUNT_RATE_LIMITS = {"new_account": "5/h/user,20/h/ip"}
+ACCOUNT_FORMS = {
+    "signup": "accounts.signup.SignupForm",
+    "change_password": "accounts.sign_in_forms.ChangePasswordForm",
+    "reset_password": "accounts.sign_in_forms.ResetPasswordForm",
+}
+ACCOUNT_RATE_LIMITS = {
+    # allauth's own tell no known device from strangers. In their place `accounts.sign_in.count` counts, by the client's
+    # address and by the person, or for a device that the person has used before by that alone.
+    "login": None,
+    "login_failed": None,
+    "reset_password": None,
+    "sign_in": "30/m/ip",
+    "sign_in_on_known_device": "30/m/key",
+    "guess": "10/m/ip,5/5m/key",
+    "guess_on_known_device": "5/5m/key",
+    "reset": "20/m/ip",
+    "reset_on_known_device": None,
+    "reset_mail": "5/5m/key",
+    "reset_mail_on_known_device": "5/5m/key",
+    # How many accounts one person, and one address, may create at /accounts/new/.
+    "new_account": "5/h/user,20/h/ip",
+    # How many events of failures, of each kind, and of lock-outs are kept of a person.
+    "failure_event": "10/h/key",
+    "lock_out_event": "1/h/key",
+}
 
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"
 MFA_FORMS = {

@@ -10,6 +10,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from accounts import links
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
+from accounts.audit import SIGN_INS
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
 from apikeys import charts
@@ -52,7 +53,7 @@ def overview(request: AccountRequest) -> HttpResponse:
         "projects": Project.objects.for_account(account).count(),
         "deployments": deployments.count(),
         "latest_deployments": deployments[:LATEST],
-        "latest_events": AuditEvent.objects.for_account(account)[:LATEST],
+        "latest_events": AuditEvent.objects.for_account(account).exclude(event__in=SIGN_INS)[:LATEST],
         "attention": _attention(request),
         "most_attention": MOST_ATTENTION,
         "guide": guide,

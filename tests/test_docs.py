@@ -47,4 +47,4 @@ def test_the_api_page_tells_every_event(event):
 
 
 def test_event_names_are_a_subject_and_a_past_tense_verb():
-    assert all(re.fullmatch(r"[a-z_]+\.([a-z]+(ed|en|ft|nt|wn)|reset)", event) for event in Event)
+    assert all(re.fullmatch(r"[a-z_]+\.([a-z]+_)*[a-z]*(ed|en|ft|nt|wn|reset)(_in|_out)?", event) for event in Event)

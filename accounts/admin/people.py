@@ -3,14 +3,16 @@
 from typing import Any, cast
 
 from allauth.account.models import EmailAddress
+from allauth.core import context
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm, UserChangeForm
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from .. import services
+from .. import services, sign_in
 from ..access import maker_for
 from ..forms import ChangeModelForm
 from ..models import Invitation, Membership, User
@@ -40,10 +42,19 @@ class ChangeUserForm(_EmailForm, UserChangeForm):
         fields = ("email", "name")
 
 
+class PasswordForm(AdminPasswordChangeForm):
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit)
+        sign_in.password_set(context.request, user)
+        return user
+
+
 @admin.register(User)
 class UserAdmin(OperatorAdmin, DjangoUserAdmin):
     form = ChangeUserForm
     add_form = AddUserForm
+    change_password_form = PasswordForm
     ordering = ["email"]
     list_display = ["email", "name", "is_staff", "is_active", "date_joined", "last_login"]
     list_filter = ["is_staff", "is_superuser", "is_active"]
@@ -65,6 +76,8 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
             EmailAddress.objects.update_or_create(
                 user=obj, email=obj.email, defaults={"verified": True, "primary": True}
             )
+        if change and "email" in form.changed_data:
+            sign_in.email_set(request, obj, before=form.initial["email"])
 
     @admin.action(description="Reset two-factor: delete the factors, end the sessions", permissions=["change"])
     def reset_two_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

@@ -1,0 +1,275 @@
+"""What signing in leaves behind: a line in the log, and an event in the log of each of the person's accounts.
+
+Our own services record what they do by themselves. Signing in, passwords, second factors and addresses are allauth's,
+which tells of them by its signals and by the hooks of its adapter alone: this module hears them all.
+
+What somebody tried and failed changes nothing, so its event stands by itself. Whose address was typed is looked up and
+told once the answer is sent: an answer that waited for it would take longer for one kind of address than for the other.
+An address that nobody has is told without its text, which may be a password typed into the wrong field.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from allauth.account import signals as account_signals
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.internal.userkit import filter_users_by_email
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from allauth.core.internal import ratelimit
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.signals import user_logged_out
+from django.core.exceptions import ValidationError
+from django.core.signals import request_finished
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from . import audit, devices, policy
+from .audit import Changes, Event
+from .models import Membership, User
+from .policy import Actor, ActorKind, Permission
+
+logger = logging.getLogger(__name__)
+
+#: Who acts where nobody has proved who they are.
+SOMEONE = "Someone"
+
+PROOFS = {
+    "password": "password",
+    "password_reset": "reset link",
+    Authenticator.Type.TOTP.value: "authenticator app",
+    Authenticator.Type.WEBAUTHN.value: "passkey",
+    Authenticator.Type.RECOVERY_CODES.value: "recovery code",
+}
+
+
+# Limits -----------------------------------------------------------------------------------------
+
+
+def count(request: HttpRequest, action: str, *, key: str, user: User | None) -> Any:
+    """Count an attempt: what can be rolled back, or None past the limit, which stands in `ACCOUNT_RATE_LIMITS`.
+
+    From a browser that the person has signed in from before it counts against that browser alone, so strangers can't
+    use up what is allowed there. All others share what `key` names, and what is allowed to their address.
+    """
+    own = devices.bucket(request, user)
+    if own is not None:
+        action, key = f"{action}_on_known_device", own
+    return ratelimit.consume(request, app="allauth.account", action=action, key=key)
+
+
+@contextmanager
+def attempt(request: HttpRequest, user: User, proof: str) -> Iterator[None]:
+    """Limit and tell of a second factor, or of another proof by a person whom we know already.
+
+    Raises `ValidationError` past the limit and as the block does.
+    """
+    usage = count(request, "guess", key=f"person {user.pk}", user=user)
+    if usage is None:
+        locked_out(request, user, proof)
+        raise get_adapter().validation_error("too_many_login_attempts")
+    try:
+        yield
+    except ValidationError:
+        failed(request, user, proof, second=True)
+        raise
+    usage.rollback()
+
+
+# What is told -----------------------------------------------------------------------------------
+
+
+def signed_in(request: HttpRequest, user: User) -> None:
+    """Tell of a sign-in, and what proved it, in the transaction that opens the session."""
+    records = get_authentication_records(request, user)
+    kinds = [record.get("type") or record["method"] for record in records]
+    _log(Event.MEMBER_SIGNED_IN, user, request, ", ".join(PROOFS.get(kind, "link") for kind in kinds) or "link")
+    _record(Event.MEMBER_SIGNED_IN, user, request, by=user)
+
+
+def password_set(request: HttpRequest, user: User) -> None:
+    """Tell of a new password: a change by who is signed in, be it an operator, or a reset by a link from a mail.
+
+    Whoever proved by mail who they are may sign in at once, however often others failed to.
+    """
+    event = Event.MEMBER_PASSWORD_CHANGED if _is_signed_in(request) else Event.MEMBER_PASSWORD_RESET
+    if event == Event.MEMBER_PASSWORD_RESET:
+        for email in EmailAddress.objects.filter(user=user).values_list("email", flat=True):
+            ratelimit.clear(request, app="allauth.account", action="guess", key=email.lower())
+        if own := devices.bucket(request, user):
+            ratelimit.clear(request, app="allauth.account", action="guess_on_known_device", key=own)
+    _tell(event, user, request)
+
+
+def email_set(request: HttpRequest, user: User, *, before: str | None) -> None:
+    """Tell of another address to sign in with."""
+    _tell(Event.MEMBER_EMAIL_CHANGED, user, request, changes={"email": (before, user.email)})
+
+
+def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool = False) -> None:
+    """Tell that a proof was wrong: by who is signed in already, as a second factor, or as the first.
+
+    The person is named by the address that was typed, if that is all there is.
+    """
+    if _is_signed_in(request):
+        event = Event.MEMBER_REAUTHENTICATION_FAILED
+    else:
+        event = Event.MEMBER_TWO_FACTOR_FAILED if second else Event.MEMBER_SIGN_IN_FAILED
+    _tell_afterwards(event, person, request, proof, limit="failure_event")
+
+
+def locked_out(request: HttpRequest, person: User | str, proof: str) -> None:
+    """Tell that a proof was not looked at, because too many were wrong before it."""
+    _tell_afterwards(Event.MEMBER_LOCKED_OUT, person, request, proof, limit="lock_out_event")
+
+
+def reset_requested(request: HttpRequest, email: str) -> None:
+    """Tell that somebody asked for a link that sets a new password."""
+    event = Event.MEMBER_PASSWORD_RESET_REQUESTED
+    _tell_afterwards(event, email, request, limit="failure_event", level=logging.INFO)
+
+
+@receiver(user_logged_out)
+def signed_out(sender: Any, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    if user is not None:
+        _log(Event.MEMBER_SIGNED_OUT, user, request)
+        _record(Event.MEMBER_SIGNED_OUT, user, request, by=user)
+
+
+@receiver(post_save, sender=Authenticator)
+def factor_added(instance: Authenticator, created: bool, **kwargs: Any) -> None:
+    events = {
+        Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_ENABLED,
+        Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_ADDED,
+        Authenticator.Type.RECOVERY_CODES: Event.MEMBER_RECOVERY_CODES_GENERATED,
+    }
+    if created:
+        _tell(events[instance.type], instance.user, context.request)
+
+
+@receiver(post_delete, sender=Authenticator)
+def factor_removed(instance: Authenticator, **kwargs: Any) -> None:
+    """Recovery codes go with the last factor, or make room for others, and both have events of their own."""
+    events = {
+        Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_DISABLED,
+        Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_REMOVED,
+    }
+    if instance.type in events:
+        _tell(events[instance.type], instance.user, context.request)
+
+
+@receiver(account_signals.email_changed)
+def email_changed(request: HttpRequest, user: User, from_email_address: Any, **kwargs: Any) -> None:
+    email_set(request, user, before=from_email_address.email if from_email_address else None)
+
+
+@receiver(account_signals.email_added)
+def email_added(request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Without the address: it is nobody's business in their accounts until it is the one that they sign in with."""
+    _tell(Event.MEMBER_EMAIL_ADDED, user, request)
+
+
+@receiver(account_signals.email_removed)
+def email_removed(request: HttpRequest, user: User, **kwargs: Any) -> None:
+    _tell(Event.MEMBER_EMAIL_REMOVED, user, request)
+
+
+# How it is told ---------------------------------------------------------------------------------
+
+
+def _log(
+    event: Event, user: User | None, request: HttpRequest | None, proof: str = "", *, level: int = logging.INFO
+) -> None:
+    who = user.email if user is not None else "an unknown address"
+    where = _address(request) or "this server"
+    logger.log(level, "%s: %s from %s%s", event.value, who, where, f" ({proof})" if proof else "")
+
+
+def _tell(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
+    """Tell of a change by whoever is signed in: the person, or an operator in admin.
+
+    Without anybody it was the person by a link from a mail, or the command line.
+    """
+    by = user if request is not None else None
+    if request is not None and _is_signed_in(request):
+        by = cast(User, request.user)
+    _log(event, user, request, f"by {by.email}" if by is not None and by.pk != user.pk else "")
+    _record(event, user, request, by=by, changes=changes)
+
+
+@transaction.atomic
+def _record(
+    event: Event, user: User, request: HttpRequest | None, *, by: User | None, changes: Changes | None = None
+) -> None:
+    """Write the event to the log of each account that the person is a member of, closed ones excepted."""
+    memberships = Membership.objects.filter(user=user, account__closed_at=None).select_related("account", "user")
+    for membership in memberships:
+        audit.record(actor=_actor(membership, request, by), event=event, target=membership.target, changes=changes)
+
+
+def _tell_afterwards(
+    event: Event, person: User | str, request: HttpRequest, proof: str = "", *, limit: str, level: int = logging.WARNING
+) -> None:
+    """Tell of what anybody can bring about, and record it no more often than `limit` allows."""
+    is_signed_in = _is_signed_in(request)
+
+    def tell() -> None:
+        user = _person_of(person) if isinstance(person, str) else person
+        _log(event, user, request, proof, level=level)
+        if user is not None:
+            key = f"{event}:{devices.bucket(request, user) or user.pk}"
+            if ratelimit.consume(request, app="allauth.account", action=limit, key=key):
+                _record(event, user, request, by=user if is_signed_in else None)
+
+    _do_afterwards(tell)
+
+
+def _person_of(email: str) -> User | None:
+    """Whose address that is, as signing in looks for it."""
+    users = filter_users_by_email(email, prefer_verified=True, for_login=True)
+    return users[0] if users else None
+
+
+def _actor(membership: Membership, request: HttpRequest | None, by: User | None) -> Actor:
+    account = membership.account.ref
+    address, request_id = _address(request), getattr(request, "request_id", "")
+    if by is None:
+        return policy.system(account, SOMEONE if request else "System", address=address, request_id=request_id)
+    # Who only records needs no permission for it.
+    permissions: frozenset[Permission] = frozenset()
+    return Actor(ActorKind.PERSON, str(by.pk), by.email, account, permissions, address=address, request_id=request_id)
+
+
+def _address(request: HttpRequest | None) -> str | None:
+    return request.META.get("REMOTE_ADDR") or None if request is not None else None
+
+
+def _is_signed_in(request: HttpRequest) -> bool:
+    return bool(request.user.is_authenticated)
+
+
+# After the answer -------------------------------------------------------------------------------
+
+#: What this thread does once the answer that it is working on is sent.
+_afterwards = threading.local()
+
+
+def _do_afterwards(task: Callable[[], None]) -> None:
+    _afterwards.tasks = [*getattr(_afterwards, "tasks", ()), task]
+
+
+@receiver(request_finished)
+def _do_all(**kwargs: Any) -> None:
+    """The server closes an answer in the thread that made it, once the answer is sent."""
+    tasks, _afterwards.tasks = getattr(_afterwards, "tasks", ()), ()
+    for task in tasks:
+        try:
+            task()
+        except Exception:
+            logger.exception("What an answer left for later failed.")
