@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from django.core.exceptions import SuspiciousOperation
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from . import services, tokens
 from .authentication import in_headers, in_query_string, undivided
@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 
 _FIELDS = ("HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR")
 
+#: How many requests are kept.
+MOST = 256
+
 # A flood of plain requests pushes the oldest out rather than filling the memory.
-_seen: deque[dict[str, str]] = deque(maxlen=256)
+_seen: deque[dict[str, str]] = deque(maxlen=MOST)
 
 
 def note(meta: Mapping[str, str]) -> None:
@@ -28,13 +31,24 @@ def note(meta: Mapping[str, str]) -> None:
 
 
 def examine() -> None:
-    """Flag the good keys among what was kept."""
+    """Flag the good keys among what was kept. If the database is out of reach, which raises, the rest is kept."""
     while _seen:
         carried = _seen.popleft()
         try:
             _flag(carried)
+        except (OperationalError, InterfaceError):
+            if len(_seen) < MOST:
+                _seen.appendleft(carried)
+            raise
         except (DatabaseError, SuspiciousOperation) as error:
             logger.warning("A request over plain HTTP could not be examined: %s", error)
+
+
+def discard() -> int:
+    """Forget what was kept and not yet examined. Returns how many requests that were."""
+    lost = len(_seen)
+    _seen.clear()
+    return lost
 
 
 def _flag(carried: Mapping[str, str]) -> None:

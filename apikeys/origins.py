@@ -6,13 +6,12 @@ A clean stop loses nothing. `kill -9` loses what was noted since the last flush;
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.http import HttpRequest
 
-from . import networks
+from . import networks, usage
 from .models import APIKey, KeyOrigin
 
 #: How many origins of one key a flush writes. Requests from more are counted by `usage` alone.
@@ -82,19 +81,23 @@ def _write(taken: dict[str, dict[str, _Seen]]) -> None:
     """Rows in the order of their keys, so that two nodes can't lock each other out. Keys that are gone are dropped."""
     with transaction.atomic(), connection.cursor() as cursor:
         known = APIKey.objects.filter(pk__in=taken).order_by("pk").values_list("pk", flat=True)
-        cursor.executemany(_upsert(), [row for key in known for row in sorted(_rows(key, taken[key]))])
+        now = time.time()
+        cursor.executemany(_upsert(), [row for key in known for row in sorted(_rows(key, taken[key], now))])
 
 
-def _rows(key: str, noted: dict[str, _Seen]) -> Iterator[tuple[Any, ...]]:
+def _rows(key: str, noted: dict[str, _Seen], now: float) -> Iterator[tuple[Any, ...]]:
+    """The parameters of `_upsert`, a row for each origin."""
+    ahead = usage.written(now + usage.SKEW)
     for origin, seen in noted.items():
-        at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(seen.at, UTC))
-        yield key, origin, seen.requests, at, seen.agent[:200]
+        at = usage.written(min(seen.at, now))
+        yield key, origin, seen.requests, at, seen.agent[:200], ahead, ahead
 
 
 def _upsert() -> str:
+    """Add up, and note the last use if it is later, or if the noted one lies ahead: a wrong clock wrote that."""
     table = connection.ops.quote_name(KeyOrigin._meta.db_table)
     latest = ", ".join(
-        f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at "
+        f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at OR {table}.last_used_at > %s "
         f"THEN excluded.{column} ELSE {table}.{column} END"
         for column in ("last_used_agent", "last_used_at")
     )

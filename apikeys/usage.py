@@ -27,6 +27,9 @@ COUNTS = (
     "in_query",
     "in_body",
 )
+#: By how many seconds the clocks of two nodes may differ. A use that lies further ahead was noted by a wrong clock.
+SKEW = 60
+
 _PLACES = {"header": 5, "query": 6, "body": 7}
 _EPOCH = date(1970, 1, 1)
 
@@ -94,10 +97,12 @@ def flush() -> None:
         raise
 
 
-def discard() -> None:
-    """Forget what was counted and not yet written."""
+def discard() -> int:
+    """Forget what was counted and not yet written. Returns how many requests that were."""
     with _lock:
+        lost = sum(tally.counts[0] for tally in _pending.values())
         _pending.clear()
+    return lost
 
 
 def _write(taken: dict[tuple[str, int], _Tally]) -> None:
@@ -105,6 +110,7 @@ def _write(taken: dict[tuple[str, int], _Tally]) -> None:
 
     Rows are written in the order of their keys, then of their accounts, so that two nodes can't lock each other out.
     """
+    now = time.time()
     with transaction.atomic(), connection.cursor() as cursor:
         accounts = dict(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", "account_id"))
         slots = sorted(slot for slot in taken if slot[0] in accounts)
@@ -114,7 +120,7 @@ def _write(taken: dict[tuple[str, int], _Tally]) -> None:
         for key, day in slots:
             sums.setdefault((accounts[key], day), _Tally()).add(taken[key, day])
         cursor.executemany(_upsert(KeyUsage, "api_key_id"), [_row(slot, taken[slot]) for slot in slots])
-        cursor.executemany(_update(), [_last_used(key, taken[key, day]) for key, day in slots])
+        cursor.executemany(_update(), [_last_used(key, taken[key, day], now) for key, day in slots])
         cursor.executemany(_upsert(AccountUsage, "account_id"), [_row(slot, sums[slot]) for slot in sorted(sums)])
 
 
@@ -139,10 +145,16 @@ def _update() -> str:
     table = connection.ops.quote_name(APIKey._meta.db_table)
     return (
         f"UPDATE {table} SET last_used_at = %s, last_used_from = %s, last_used_agent = %s "  # noqa: S608  as above
-        "WHERE id = %s AND (last_used_at IS NULL OR last_used_at < %s)"
+        "WHERE id = %s AND (last_used_at IS NULL OR last_used_at < %s OR last_used_at > %s)"
     )
 
 
-def _last_used(key: str, tally: _Tally) -> tuple[Any, ...]:
-    at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(tally.at, UTC))
-    return (at, tally.source or None, tally.agent[:200], key, at)
+def _last_used(key: str, tally: _Tally, now: float) -> tuple[Any, ...]:
+    """The parameters of `_update`. A last use that lies ahead of `now` was written by a wrong clock, and gives way."""
+    at = written(min(tally.at, now))
+    return (at, tally.source or None, tally.agent[:200], key, at, written(now + SKEW))
+
+
+def written(moment: float) -> Any:
+    """Unix time as the database takes it."""
+    return connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(moment, UTC))

@@ -44,18 +44,27 @@ def _run() -> None:
     next_origins = time.monotonic() + ORIGINS_INTERVAL
     while main.is_alive():
         beats.beat(maintenance.refresh)
+        beats.beat(exposure.examine)
         if time.monotonic() >= next_flush:
             beats.beat(usage.flush)
-            beats.beat(exposure.examine)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
         if time.monotonic() >= next_origins:
             beats.beat(origins.flush)
             next_origins = time.monotonic() + ORIGINS_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
-    beats.beat(usage.flush)
-    beats.beat(origins.flush)
+    _finish(beats)
     connection.close()
+
+
+def _finish(beats: "Beats") -> None:
+    """Write what came last, and tell how much of it could not be written."""
+    for task in (usage.flush, exposure.examine, origins.flush):
+        beats.beat(task)
+    if requests := usage.discard():
+        logger.error("%d counted requests are lost: they could not be written before the stop.", requests)
+    if plain := exposure.discard():
+        logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
 
 
 def _send_mail() -> None:

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import origins, throttling, usage
+from apikeys import exposure, origins, throttling, usage
 
 from . import factories
 
@@ -26,11 +26,11 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(autouse=True)
 def _no_counts_from_before() -> Iterator[None]:
     throttling.limiter.clear()
-    usage.discard()
-    origins.discard()
+    for counted in (usage, origins, exposure):
+        counted.discard()
     yield
-    usage.discard()
-    origins.discard()
+    for counted in (usage, origins, exposure):
+        counted.discard()
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,11 @@ import logging
 import pytest
 from django.db import OperationalError
 
+from apikeys import exposure, usage
 from atatus_dash import heartbeat, maintenance
 from atatus_dash.models import Maintenance
 
-from .conftest import Browser, Cast
+from .conftest import Browser, Cast, Program
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,26 @@ def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptur
             beats.beat(task)
     said = [record.getMessage() for record in caplog.records]
     assert [sentence.split(".task ")[1] for sentence in said] == ["fails and is tried again: gone", "works again."]
+
+
+def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
+    program: Program, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        program.get("/v2")
+    program.get("/v2", plain_http=True)
+
+    def unreachable(*args: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(usage, "_write", unreachable)
+    monkeypatch.setattr(exposure, "_flag", unreachable)
+    heartbeat._finish(heartbeat.Beats())
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert [sentence.split(":")[0].split(" before")[0] for sentence in said] == [
+        "3 counted requests are lost",
+        "1 requests over plain HTTP were not looked at for keys",
+    ]
 
 
 def test_a_beat_survives_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,16 @@ def test_a_stop_during_requests_answers_what_it_counts(installation: Installatio
             server.stop()
             answered = sum(future.result() == 200 for future in asked)
     assert 50 < answered <= installation.requests_counted("Stopped midway") <= answered + 8
+
+
+def test_a_key_that_is_seen_over_plain_http_just_before_a_stop_is_flagged(installation: Installation) -> None:
+    key = installation.key("Seen in the clear")
+    with serving(installation, USAGE_FLUSH_SECONDS="60", ALLOW_HTTP="0") as server:
+        assert server.get("/v2", key).status == 403
+        server.stop()
+    with closing(sqlite3.connect(installation.database)) as connection:
+        query = "SELECT exposed_at IS NOT NULL FROM apikeys_apikey WHERE name = 'Seen in the clear'"
+        assert connection.execute(query).fetchone() == (1,)
 
 
 def test_a_killed_worker_is_replaced(installation: Installation, key: str) -> None:

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from unittest import mock
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import AuditEvent
@@ -353,6 +355,16 @@ def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
         )
         services.expose(api_key=key, address="203.0.113.7")
         assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
+
+
+def test_what_was_seen_over_plain_http_waits_for_the_database(issued):
+    Program(issued.secret).get("/v2", plain_http=True)
+    with mock.patch("apikeys.services.expose", side_effect=OperationalError("gone")), pytest.raises(OperationalError):
+        exposure.examine()
+    exposure.examine()
+    issued.api_key.refresh_from_db()
+    assert issued.api_key.exposed_at is not None
+    assert exposure.discard() == 0
 
 
 def test_a_flood_of_plain_requests_fills_no_memory(db):

@@ -1,8 +1,11 @@
+import time
+from datetime import timedelta
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from apikeys import origins, usage
 from apikeys.models import KeyOrigin, KeyUsage
@@ -12,7 +15,7 @@ from tests.conftest import Program
 pytestmark = pytest.mark.django_db
 
 
-def note(key, *, address="203.0.113.7", agent="", at=2_000_000_000.0):
+def note(key, *, address="203.0.113.7", agent="", at=1_700_000_000.0):
     request = SimpleNamespace(META={"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent})
     with mock.patch("time.time", return_value=at):
         origins.note(request, key.id)
@@ -56,20 +59,20 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast)
 
 def test_an_origin_keeps_its_latest_agent_whichever_is_written_last(cast):
     key = factories.make_key(cast.account).api_key
-    for at, agent in [(2_000_000_000.0, "later"), (1_900_000_000.0, "earlier")]:
+    for at, agent in [(1_700_000_000.0, "later"), (1_600_000_000.0, "earlier")]:
         note(key, agent=agent, at=at)
         origins.flush()
     assert listed(key) == [("203.0.113.7", 2, "later")]
-    assert key.origins.get().last_used_at.timestamp() == 2_000_000_000
+    assert key.origins.get().last_used_at.timestamp() == 1_700_000_000
 
 
 def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
     key = factories.make_key(cast.account).api_key
-    note(key, agent="first", at=1_900_000_000.0)
+    note(key, agent="first", at=1_600_000_000.0)
     note(key, address="203.0.113.8")
     with mock.patch("apikeys.origins._write", side_effect=OperationalError), pytest.raises(OperationalError):
         origins.flush()
-    note(key, agent="second", at=2_000_000_001.0)
+    note(key, agent="second", at=1_700_000_001.0)
     origins.flush()
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
@@ -88,3 +91,15 @@ def test_a_key_that_is_gone_is_passed_over(cast):
     gone.delete()
     origins.flush()
     assert listed(there) == [("203.0.113.7", 1, "")]
+
+
+def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
+    key = factories.make_key(cast.account).api_key
+    note(key, agent="first")
+    origins.flush()
+    key.origins.update(last_used_at=timezone.now() + timedelta(days=400), last_used_agent="ahead")
+    note(key, agent="now", at=time.time())
+    note(key, address="203.0.113.8", agent="ahead", at=time.time() + 86400)
+    origins.flush()
+    assert sorted(listed(key)) == [("203.0.113.7", 2, "now"), ("203.0.113.8", 1, "ahead")]
+    assert all(origin.last_used_at <= timezone.now() for origin in key.origins.all())

@@ -1,9 +1,12 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from apikeys import usage
 from apikeys.models import AccountUsage, APIKey, KeyUsage
@@ -86,14 +89,14 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast):
 def test_the_last_use_is_the_latest_whichever_is_written_last(cast):
     """Nodes flush in any order, and a flush that failed comes after what was counted since."""
     key = factories.make_key(cast.account).api_key
-    with mock.patch("time.time", return_value=2_000_000_000.0):
+    with mock.patch("time.time", return_value=1_700_000_000.0):
         count(key, address="203.0.113.2")
     usage.flush()
-    with mock.patch("time.time", return_value=1_900_000_000.0):
+    with mock.patch("time.time", return_value=1_600_000_000.0):
         count(key, address="203.0.113.1")
     usage.flush()
     key.refresh_from_db()
-    assert (key.last_used_at.timestamp(), key.last_used_from) == (2_000_000_000, "203.0.113.2")
+    assert (key.last_used_at.timestamp(), key.last_used_from) == (1_700_000_000, "203.0.113.2")
 
 
 def test_a_flush_that_failed_takes_no_newer_use_back(cast):
@@ -152,3 +155,41 @@ def test_counting_from_many_threads_loses_nothing(cast):
         list(pool.map(lambda _: [count(key) for _ in range(500)], range(8)))
     usage.flush()
     assert KeyUsage.objects.get().requests == 4000
+
+
+def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
+    key = factories.make_key(cast.account).api_key
+    APIKey.objects.filter(pk=key.pk).update(
+        last_used_at=timezone.now() + timedelta(days=400), last_used_from="203.0.113.1"
+    )
+    count(key, address="203.0.113.2")
+    usage.flush()
+    key.refresh_from_db()
+    assert key.last_used_from == "203.0.113.2"
+    assert key.last_used_at <= timezone.now()
+
+
+def test_nodes_whose_clocks_differ_by_seconds_keep_the_latest_use(cast):
+    key = factories.make_key(cast.account).api_key
+    ahead = timezone.now() + timedelta(seconds=20)
+    APIKey.objects.filter(pk=key.pk).update(last_used_at=ahead, last_used_from="203.0.113.1")
+    count(key, address="203.0.113.2")
+    usage.flush()
+    key.refresh_from_db()
+    assert (key.last_used_at, key.last_used_from) == (ahead, "203.0.113.1")
+
+
+def test_a_use_that_was_noted_before_the_clock_was_set_back_is_not_written_ahead(cast):
+    key = factories.make_key(cast.account).api_key
+    with mock.patch("time.time", return_value=time.time() + 86400 * 400):
+        count(key)
+    usage.flush()
+    key.refresh_from_db()
+    assert key.last_used_at <= timezone.now()
+
+
+def test_what_is_discarded_is_told(cast):
+    key = factories.make_key(cast.account).api_key
+    for _ in range(3):
+        count(key)
+    assert (usage.discard(), usage.discard()) == (3, 0)
