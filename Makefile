@@ -48,6 +48,8 @@ test: $(VENV)/installed-dev
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789
 check: export ALLOWED_HOSTS = keys.example.com
 check: export PUBLIC_URL = https://keys.example.com
+check: export TRUSTED_PROXIES = 127.0.0.1/32
+check: export EMAIL_URL = smtp://localhost
 # Not db.sqlite3, which these would make: `make run` fills a database that it makes itself.
 check: export DATABASE_URL = sqlite:///:memory:
 check: $(VENV)/installed-dev

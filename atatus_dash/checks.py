@@ -85,6 +85,36 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+def tls_without_a_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """`serve` speaks plain HTTP: who ends TLS before it has to be believed when it says so."""
+    if settings.ALLOW_HTTP or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        Warning(
+            "TRUSTED_PROXIES is not set, so nobody can tell this server that a request came over HTTPS: "
+            "every page redirects to itself without end, and the API answers 403.",
+            hint="Set it to the addresses of the proxy that ends TLS, such as 127.0.0.1/32.",
+            id="atatus_dash.W011",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Who runs PostgreSQL has, or will have, a second node."""
+    if settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
+        return []
+    return [
+        Warning(
+            "DATABASE_URL names PostgreSQL, and REDIS_URL is not set: with a second node every limit, "
+            "those of sign-in included, would let twice as much pass.",
+            hint="Set REDIS_URL, for all nodes the same.",
+            id="atatus_dash.W012",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
 def duties_of_the_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What the server can't see or do by itself, and nobody would miss until it is used against them."""
     hint = "docs/operations.md, “The proxy”, has the lines for nginx, Caddy, Traefik, HAProxy and Envoy."
@@ -113,7 +143,13 @@ def duties_of_the_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Mail carries links that set passwords."""
     if settings.EMAIL_BACKEND == "accounts.console.EmailBackend":
-        return [Info("EMAIL_URL=consolemail:// sends no mail: links go to the log.", id="atatus_dash.I001")]
+        return [
+            Warning(
+                "EMAIL_URL=consolemail:// sends no mail: links that set passwords go to the log.",
+                hint="Set it to a mail server, such as smtp+tls://USER:PASSWORD@HOST:587.",
+                id="atatus_dash.W013",
+            )
+        ]
     return []
 
 

@@ -23,7 +23,9 @@ from apikeys import networks, rates
 
 T = TypeVar("T")
 
-_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_FLAGS = {"1": True, "0": False}
+#: In the query of EMAIL_URL, as django-environ writes it.
+_MAIL_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 #: Where ours is better for people than Django's.
 _MAIL_BACKENDS = {"django.core.mail.backends.console.EmailBackend": "accounts.console.EmailBackend"}
 _HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
@@ -75,7 +77,7 @@ def text(name: str, default: str = "") -> str:
 
 
 def flag(name: str, default: bool = False) -> bool:
-    return _parse(name, text(name, "1" if default else "0"), lambda value: _FLAGS[value.lower()], "0 or 1")
+    return _parse(name, text(name, "1" if default else "0"), _FLAGS.__getitem__, "0 or 1")
 
 
 def whole_number(name: str, default: int, *, minimum: int = 1, maximum: int = 1_000_000) -> int:
@@ -210,7 +212,7 @@ def database(name: str, default: str, base: Path) -> dict[str, Any]:
                     config["NAME"] = str(base / config["NAME"])
             case "django.db.backends.postgresql":
                 config["HOST"] = unquote(config["HOST"])
-                _require_connection_parameters(options)
+                _require_connection_parameters(name, options)
                 if not config["NAME"]:
                     raise ValueError
             case _:
@@ -221,14 +223,39 @@ def database(name: str, default: str, base: Path) -> dict[str, Any]:
     return _parse_secret(name, _content(name).strip() or default, parse, wanted)
 
 
-def _require_connection_parameters(options: dict[str, Any]) -> None:
-    from psycopg import ProgrammingError
+#: What libpq and psycopg read as numbers no sooner than they connect.
+_NUMBERS = {
+    *("connect_timeout", "tcp_user_timeout"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+}
+
+
+def _require_connection_parameters(name: str, options: dict[str, Any]) -> None:
+    """Stop at a parameter that PostgreSQL's client library doesn't know, or whose value it doesn't take."""
+    from psycopg import pq
+
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    for parameter, value in options.items():
+        if parameter not in known:
+            _stop(name, f"{parameter!r} is not a parameter of PostgreSQL's client library.")
+        if parameter in _NUMBERS:
+            is_taken = re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) is not None
+        else:
+            is_taken = _takes(parameter, str(value))
+        if not is_taken:
+            _stop(name, f"{parameter!r} has a value that PostgreSQL's client library doesn't take.")
+
+
+def _takes(parameter: str, value: str) -> bool:
+    """Whether libpq takes the value. It says so before it looks for a server: here in a directory that has none."""
+    from psycopg import pq
     from psycopg.conninfo import make_conninfo
 
+    attempt = pq.PGconn.connect_start(make_conninfo(**{"host": "/dev/null", parameter: value}).encode())
     try:
-        make_conninfo(**options)
-    except ProgrammingError as error:
-        raise ValueError from error
+        return not attempt.error_message.startswith(b"invalid ")
+    finally:
+        attempt.finish()
 
 
 def redis(name: str) -> str:
@@ -254,7 +281,7 @@ def email(name: str, default: str, base: Path) -> dict[str, Any]:
         config = dict(environ.Env.email_url_config(value))
         if config.get("OPTIONS"):
             raise ValueError
-        tls, ssl = (_FLAGS[str(config.get(f"EMAIL_USE_{kind}", "0")).lower()] for kind in ("TLS", "SSL"))
+        tls, ssl = (_MAIL_FLAGS[str(config.get(f"EMAIL_USE_{kind}", "0")).lower()] for kind in ("TLS", "SSL"))
         ssl = ssl or config["EMAIL_PORT"] == 465
         path = config["EMAIL_FILE_PATH"]
         if urlsplit(value).scheme == "filemail" and not path:

@@ -28,16 +28,33 @@ def _as_an_installation_should_be(db: None, settings: Any, monkeypatch: pytest.M
     settings.ALLOWED_HOSTS = ["keys.example.com"]
     settings.PUBLIC_URL = "https://keys.example.com"
     settings.SECRET_KEY = "".join(map(chr, range(33, 100)))
+    settings.TRUSTED_PROXIES = (parse_network("127.0.0.1/32"),)
+    settings.REDIS_URL = "redis://localhost"
 
 
-@pytest.mark.parametrize("proxies", [(), (parse_network("127.0.0.1/32"),)])
-def test_a_right_installation_is_warned_of_nothing(settings: Any, proxies: object) -> None:
-    settings.TRUSTED_PROXIES = proxies
+def test_a_right_installation_is_warned_of_nothing() -> None:
     assert _ids(level=WARNING) == set()
 
 
-def test_an_installation_with_a_proxy_hears_what_the_proxy_has_to_do(settings: Any) -> None:
-    settings.TRUSTED_PROXIES = (parse_network("127.0.0.1/32"),)
+def test_one_process_on_sqlite_needs_no_redis(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.REDIS_URL = ""
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.sqlite3")
+    assert "atatus_dash.W012" not in _ids()
+
+
+def test_postgresql_without_redis_is_a_mistake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.REDIS_URL = ""
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    assert "atatus_dash.W012" in _ids()
+    assert "atatus_dash.W012" not in _ids(deploy=False)
+
+
+def test_plain_http_needs_no_proxy(settings: Any) -> None:
+    settings.ALLOW_HTTP, settings.TRUSTED_PROXIES = True, ()
+    assert "atatus_dash.W011" not in _ids()
+
+
+def test_an_installation_with_a_proxy_hears_what_the_proxy_has_to_do() -> None:
     message = _messages()["atatus_dash.I002"]
     assert "X_Forwarded_For" in message.msg
     assert "body" in message.msg
@@ -47,7 +64,7 @@ def test_an_installation_with_a_proxy_hears_what_the_proxy_has_to_do(settings: A
 
 
 def test_an_installation_without_a_proxy_hears_that_slow_bodies_can_stop_it(settings: Any) -> None:
-    settings.THREADS, settings.WEB_CONCURRENCY, settings.REDIS_URL = 5, 3, "redis://localhost"
+    settings.THREADS, settings.WEB_CONCURRENCY, settings.TRUSTED_PROXIES = 5, 3, ()
     message = _messages()["atatus_dash.I003"]
     assert "15 requests" in message.msg
     assert "docs/operations.md" in str(message.hint)
@@ -88,7 +105,8 @@ def test_several_processes_with_redis_are_none(settings: Any) -> None:
         ("PUBLIC_URL", "https://keys.example.org", "atatus_dash.W006"),
         ("PUBLIC_URL", "https://[::1]:8443", "atatus_dash.W006"),
         ("PUBLIC_URL", "http://keys.example.com", "atatus_dash.W007"),
-        ("EMAIL_BACKEND", "accounts.console.EmailBackend", "atatus_dash.I001"),
+        ("EMAIL_BACKEND", "accounts.console.EmailBackend", "atatus_dash.W013"),
+        ("TRUSTED_PROXIES", (), "atatus_dash.W011"),
     ],
 )
 def test_a_mistake_of_an_installation_is_a_warning(settings: Any, name: str, value: object, id: str) -> None:

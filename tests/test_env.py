@@ -38,6 +38,9 @@ def variable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     ("read", "value"),
     [
         (env.flag, "2"),
+        (env.flag, "yes"),
+        (env.flag, "true"),
+        (env.flag, "OFF"),
         (env.flag, "maybe"),
         (lambda name: env.whole_number(name, 1), "0"),
         (lambda name: env.whole_number(name, 1), "-1"),
@@ -138,8 +141,8 @@ def test_no_sentence_repeats_a_password(
 @pytest.mark.parametrize(
     ("read", "value", "expected"),
     [
-        (env.flag, "yes", True),
-        (env.flag, "OFF", False),
+        (env.flag, "1", True),
+        (env.flag, " 0 ", False),
         (env.flag, " ", False),
         (lambda name: env.whole_number(name, 1), " 8 ", 8),
         (lambda name: env.rate(name, "600/minute"), "5/second", Rate(5, 1)),
@@ -202,6 +205,30 @@ def test_postgresql_is_named_with_everything_its_connection_needs(variable: Call
     assert (config["USER"], config["PASSWORD"]) == ("us@er", "p@:/#+w")
     assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example.com", 5433, "keys")
     assert config["OPTIONS"] == {"sslmode": "require", "connect_timeout": 3}
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("sslmode=require&colour=red", "colour"),
+        ("sslmod=require", "sslmod"),
+        ("pool=true", "pool"),
+        ("sslmode=maybe", "sslmode"),
+        ("target_session_attrs=best", "target_session_attrs"),
+        ("connect_timeout=soon", "connect_timeout"),
+        ("keepalives_idle=-1", "keepalives_idle"),
+    ],
+)
+def test_a_parameter_that_postgresql_does_not_take_is_named_without_its_value(
+    variable: Callable[[str], None], query: str, parameter: str
+) -> None:
+    variable(f"postgres://keys:hunter2@localhost/keys?{query}")
+    with pytest.raises(SystemExit) as stop:
+        _database("NAME")
+    sentence = str(stop.value)
+    assert sentence.startswith(f"NAME: '{parameter}' ")
+    assert "hunter2" not in sentence
+    assert query.rpartition("=")[2] not in sentence
 
 
 def test_postgresql_is_reached_through_a_socket_too(variable: Callable[[str], None]) -> None:
@@ -298,15 +325,15 @@ def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.Monk
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("EMAIL_URL", "pigeon://loft"),
         ("DEFAULT_FROM_EMAIL", "nobody"),
-        ("SIGNUP_OPEN", "perhaps"),
+        ("SIGNUP_OPEN", "yes"),
         ("SUDO_MINUTES", "half"),
         ("SESSION_DAYS", "0"),
         ("LIMITS_WITHOUT_REDIS", "perhaps"),
         ("API_RATE_LIMIT", "fast"),
         ("FAILED_AUTH_LIMIT", "fast"),
         ("WEB_CONCURRENCY", "many"),
-        ("THREADS", "many"),
-        ("USAGE_FLUSH_SECONDS", "0"),
+        ("THREADS", "100000"),
+        ("USAGE_FLUSH_SECONDS", "999999"),
         ("PORT", "70000"),
         ("BIND", "everywhere"),
     ],
@@ -325,5 +352,5 @@ def test_the_settings_read_every_variable(name: str, value: str, tmp_path: Path)
 def test_a_malformed_value_stops_every_command(command: str, tmp_path: Path) -> None:
     stopped = Installation(tmp_path).manage(command, THREADS="many")
     assert stopped.returncode == 1
-    assert stopped.stderr == "THREADS: a whole number from 1 to 1000000 is needed, not 'many'.\n"
+    assert stopped.stderr == "THREADS: a whole number from 1 to 256 is needed, not 'many'.\n"
     assert stopped.stdout == ""
