@@ -24,11 +24,21 @@ from .serializers import (
 
 
 class WhoAmIView(APIView):
-    """The account, the key and its rate limit. Any permission."""
+    """The account, the key and its rate limit. Any permission.
 
-    permissions = {"GET": None}
+    POST answers as GET: the third example of the source page, `curl -F api_key=KEY`, is one. Like GET, it ignores
+    what else the body holds.
+    """
+
+    permissions = {"GET": None, "POST": None}
 
     def get(self, request: Request) -> Response:
+        return self._answer(request)
+
+    def post(self, request: Request) -> Response:
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Response:
         key: KeyRecord = self.credential.key
         outcome = request._request.rate_limit  # type: ignore[attr-defined]  # KeyThrottle sets it
         return Response(

@@ -14,7 +14,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # Each route with what each method needs; None opens to any key.
 ROUTES = {
-    "v2": {"GET": None},
+    "v2": {"GET": None, "POST": None},
     "v2/account": {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE},
     "v2/projects": {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE},
     "v2/projects/<id:project_id>": {

@@ -12,6 +12,8 @@ from tests.conftest import Program
 
 pytestmark = pytest.mark.django_db
 
+FORM = "application/x-www-form-urlencoded"
+
 
 @pytest.fixture
 def key(cast):
@@ -207,3 +209,47 @@ def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast):
     assert write.send("post", "/v2/projects", {"name": "a"}).status_code == 201
     assert write.get("/v2/projects").json() == {"Message": "This API key does not have the Read permission."}
     assert read.get("/v2").status_code == write.get("/v2").status_code == 200
+
+
+# POST /v2: the third example of the source page ------------------------------------------------
+
+
+@pytest.mark.parametrize("permission", KeyPermission)
+@pytest.mark.parametrize("path", ["/v2", "/v2/"])
+@pytest.mark.parametrize("how", ["multipart", "urlencoded", "json", "query", "header", "bearer"])
+def test_post_to_v2_answers_as_get_wherever_the_key_is_and_whatever_its_permission(
+    cast, anonymous, permission, path, how
+):
+    secret = factories.make_key(cast.account, permission=permission).secret
+    sent = {
+        "multipart": lambda: anonymous.post(path, {"api_key": secret}),
+        "urlencoded": lambda: anonymous.post(path, f"api_key={secret}", content_type=FORM),
+        "json": lambda: anonymous.send("post", path, {"api_key": secret}),
+        "query": lambda: anonymous.post(f"{path}?api_key={secret}"),
+        "header": lambda: anonymous.post(path, headers={"X-API-KEY": secret}),
+        "bearer": lambda: anonymous.post(path, headers={"Authorization": f"Bearer {secret}"}),
+    }[how]()
+    read = anonymous.get(path, headers={"X-API-KEY": secret})
+    assert (sent.status_code, read.status_code) == (200, 200)
+    assert sent.json()["rate_limit"].pop("remaining") == read.json()["rate_limit"].pop("remaining") + 1
+    assert {**sent.json(), "rate_limit": None} == {**read.json(), "rate_limit": None}
+
+
+@pytest.mark.parametrize("way", [{}, {"content_type": "application/json"}])
+def test_post_to_v2_ignores_other_fields_as_get_does(anonymous, key, way):
+    assert anonymous.post("/v2", {"api_key": key, "name": "web"}, **way).status_code == 200
+
+
+def test_post_to_v2_with_the_key_in_a_header_reads_no_body(program):
+    assert program.post("/v2", "{", content_type="application/json").status_code == 200
+
+
+def test_the_methods_of_v2_are_named(program):
+    assert program.put("/v2")["Allow"] == "GET, POST, HEAD"
+
+
+def test_post_to_v2_obeys_the_gates_as_get_does(cast, anonymous):
+    key = factories.make_key(cast.account, accepts_body=False).secret
+    assert anonymous.post("/v2", {"api_key": key}).json() == {"Message": "This API key may not be sent in the body."}
+    assert anonymous.post("/v2", {"api_key": "wrong"}).status_code == 401
+    assert anonymous.post("/v2").json() == {"Message": "API key is required!"}
