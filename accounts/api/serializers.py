@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
 
 from .. import redaction
@@ -11,7 +12,41 @@ from ..models import Account, AuditEvent, Deployment, Invitation, Membership, Pr
 from ..validators import unix_lines
 
 
-class StrictSerializer(serializers.Serializer[Any]):
+class BodySerializer(serializers.Serializer[Any]):
+    """Reads a form as the JSON object that says the same, and an empty value as null.
+
+    DRF takes a boolean that a form leaves out for an unticked checkbox. A program ticks nothing: what it leaves out
+    has its default, and a list is a field that is sent several times.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, MultiValueDict):
+            data = {name: self._from_form(name, data.getlist(name)) for name in data}
+        if isinstance(data, Mapping):
+            data = {name: self._or_empty(name, value) for name, value in data.items()}
+        return super().to_internal_value(data)
+
+    def _from_form(self, name: str, values: list[Any]) -> Any:
+        field = self.fields.get(name)
+        if isinstance(field, serializers.ListField):
+            return [value for value in values if value != ""]
+        if field is not None and len(values) > 1:
+            raise serializers.ValidationError({name: ["Send this field once."]})
+        return values[-1] if values else ""
+
+    def _or_empty(self, name: str, value: Any) -> Any:
+        """The value, or for null and an empty text what the field keeps where there is nothing."""
+        field = self.fields.get(name)
+        if field is None or value not in (None, ""):
+            return value
+        if field.allow_null:
+            return None
+        if isinstance(field, serializers.ListField):
+            return []
+        return "" if getattr(field, "allow_blank", False) else value
+
+
+class StrictSerializer(BodySerializer):
     """Refuses, by name, fields that are unknown or not the client's to set."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -56,7 +91,7 @@ class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):
         read_only_fields = ["id", "created_at"]
 
 
-class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
+class DeploymentSerializer(BodySerializer, serializers.ModelSerializer[Deployment]):
     """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given.
 
     A key in `changes` is masked and not refused: others wrote the commit messages, and the pipeline must go on.

@@ -1,0 +1,201 @@
+"""A form makes what the same JSON makes, multipart or urlencoded, whatever it leaves out, repeats or leaves empty."""
+
+import json
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+from rest_framework.test import APIRequestFactory
+
+from accounts.api import serializers
+from accounts.models import Project
+from apikeys.api.serializers import APIKeySerializer, LeakedKeysSerializer, RotateSerializer
+from tests import factories
+from tests.conftest import Program
+
+from .test_matrix import api_routes
+
+pytestmark = pytest.mark.django_db
+
+FORM = "application/x-www-form-urlencoded"
+BOUNDARY = "0f1e2d3c"
+
+
+def multipart(fields):
+    """As curl writes `-F name=value`; a list is a field sent several times."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, values in fields.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return "".join(parts) + f"--{BOUNDARY}--\r\n"
+
+
+def as_form(fields):
+    """What a form says for JSON: true as a word, null as an empty field."""
+
+    def text(value):
+        return {True: "true", False: "false", None: ""}.get(value, value) if not isinstance(value, list) else value
+
+    return {name: text(value) or "" for name, value in fields.items()}
+
+
+def send_each_way(program, method, path, fields):
+    form = as_form(fields)
+    return [
+        program.send(method, path, fields),
+        program.generic(
+            method, path, multipart(form).encode(), content_type=f"multipart/form-data; boundary={BOUNDARY}"
+        ),
+        program.generic(method, path, urlencode(form, doseq=True), content_type=FORM),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["multipart", "urlencoded"])
+def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(administrator, kind):
+    fields = {"name": "Deploys", "permission": "write"}
+    extra = {} if kind == "multipart" else {"content_type": FORM}
+    made = administrator.post("/v2/api-keys", fields if kind == "multipart" else urlencode(fields), **extra).json()
+    assert (made["accepts_query"], made["accepts_body"]) == (True, True)
+    assert (made["administrator"], made["disabled"]) == (False, False)
+    assert Program().get("/v2", {"api_key": made["key"]}).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["true", "false", "1", "0", "on", "off"])
+@pytest.mark.parametrize("name", ["administrator", "disabled", "accepts_query", "accepts_body"])
+def test_a_boolean_that_a_form_holds_is_what_it_says(administrator, name, value):
+    fields = {"name": "Deploys", "permission": "write", name: value}
+    assert administrator.post("/v2/api-keys", fields).json()[name] is (value in ("true", "1", "on"))
+
+
+def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator):
+    networks = ["10.0.0.0/8", "2001:db8::/32"]
+    for sent in (networks[:1], networks):
+        fields = {"name": "Deploys", "permission": "write", "allowed_networks": sent}
+        answers = send_each_way(administrator, "POST", "/v2/api-keys", fields)
+        assert [answer.json()["allowed_networks"] for answer in answers] == [sent] * 3
+
+
+def test_an_empty_field_of_a_form_is_null(administrator):
+    fields = {"name": "x", "permission": "read", "expires_at": "", "rate_limit": "", "description": ""}
+    made = administrator.post("/v2/api-keys", {**fields, "allowed_networks": ""}).json()
+    assert (made["expires_at"], made["rate_limit"], made["description"]) == (None, None, "")
+    assert made["allowed_networks"] == []
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_null_and_an_empty_text_are_one_in_json_too(administrator, empty):
+    names = ("expires_at", "rate_limit", "description", "allowed_networks")
+    fields = {"name": "x", "permission": "read", **dict.fromkeys(names, empty)}
+    made = administrator.send("POST", "/v2/api-keys", fields)
+    assert [made.json()[name] for name in names] == [None, None, "", []]
+
+
+def test_a_field_that_a_form_holds_twice_is_refused_as_json_refuses_it(program):
+    response = program.post("/v2/projects", {"name": ["web", "shop"]})
+    assert (response.status_code, response.json()["Errors"]) == (400, {"name": ["Send this field once."]})
+    assert not Project.objects.exists()
+
+
+@pytest.mark.parametrize("start", [{"accepts_query": True, "accepts_body": False}, {"accepts_query": False}])
+def test_patch_leaves_alone_what_a_form_leaves_out(administrator, cast, start):
+    key = factories.make_key(cast.account, administrator=True, **start).api_key
+    before = administrator.get(f"/v2/api-keys/{key.id}").json()
+    for answer in send_each_way(administrator, "PATCH", f"/v2/api-keys/{key.id}", {"description": "Nightly"}):
+        assert answer.json() == {**before, "description": "Nightly"}
+    policy = administrator.get("/v2/account").json()
+    for answer in send_each_way(administrator, "PATCH", "/v2/account", {"name": "Acme"}):
+        assert answer.json() == policy
+
+
+# Whatever is sent -------------------------------------------------------------------------------
+
+LINE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(["Café", "東京"])
+TEXT = LINE | st.none() | st.just("")
+BOOLEAN = st.booleans() | st.sampled_from(["true", "no", "maybe", "", None])
+ROLE = {"role": st.sampled_from(["admin", "user", "owner", "", None])}
+NAME = {"name": TEXT}
+KEY = {
+    "name": TEXT,
+    "description": TEXT,
+    "permission": st.sampled_from(["read", "write", "read_write", "all", "", None]),
+    "administrator": BOOLEAN,
+    "disabled": BOOLEAN,
+    "expires_at": st.sampled_from(["2199-01-01T00:00:00Z", "2020-01-01T00:00:00Z", "tomorrow", "", None]),
+    "allowed_networks": st.lists(st.sampled_from(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "x"]), max_size=3)
+    | st.none(),
+    "rate_limit": st.sampled_from(["100/minute", "5/hour", "fast", "", None]),
+    "accepts_query": BOOLEAN,
+    "accepts_body": BOOLEAN,
+}
+
+#: Everything that reads a body, with what reads it and what may stand in it.
+BODIES = {
+    ("PATCH", "v2/account"): (
+        serializers.AccountSerializer,
+        {
+            "name": TEXT,
+            "max_key_lifetime_days": st.sampled_from([30, 0, 4000, "many", "", None]),
+            "accepts_query": BOOLEAN,
+            "accepts_body": BOOLEAN,
+            "revoke_exposed_keys": BOOLEAN,
+        },
+    ),
+    ("POST", "v2/projects"): (serializers.ProjectSerializer, NAME),
+    ("PUT", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
+    ("PATCH", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
+    ("POST", "v2/projects/<id:project_id>/deployments"): (
+        serializers.DeploymentSerializer,
+        dict.fromkeys(("revision", "release_stage", "changes", "user"), TEXT),
+    ),
+    ("POST", "v2/api-keys"): (APIKeySerializer, KEY),
+    ("PATCH", "v2/api-keys/<id:key_id>"): (APIKeySerializer, KEY),
+    ("POST", "v2/api-keys/<id:key_id>/rotate"): (
+        RotateSerializer,
+        {"overlap": st.sampled_from(["none", "1h", "24h", "7d", "2h", "", None])},
+    ),
+    ("PATCH", "v2/members/<id:member_id>"): (serializers.MemberSerializer, ROLE),
+    ("POST", "v2/invitations"): (
+        serializers.InvitationSerializer,
+        {"email": st.sampled_from(["new@example.com", "nobody", "", None]), **ROLE},
+    ),
+    ("PATCH", "v2/invitations/<id:invitation_id>"): (serializers.InvitationRoleSerializer, ROLE),
+    ("POST", "v2/leaked-keys"): (
+        LeakedKeysSerializer,
+        {"credentials": st.lists(st.sampled_from(["a", "b" * 40, "é", " "]), max_size=3) | st.none()},
+    ),
+}
+
+
+def test_every_method_that_reads_a_body_is_listed_here():
+    changing = {(method, route) for route, view in api_routes() for method in set(view.permissions) - {"GET", "DELETE"}}
+    assert changing - {("POST", "v2")} == set(BODIES)
+
+
+@pytest.mark.parametrize(("serializer", "fields"), BODIES.values(), ids=[" ".join(name) for name in BODIES])
+def test_every_field_that_a_client_may_set_is_listed_here(serializer, fields):
+    assert {name for name, field in serializer().fields.items() if not field.read_only} == set(fields)
+
+
+def read(serializer, body, content_type, *, partial):
+    """What a serializer makes of a body: the fields of an item, or which are wrong."""
+    request = APIRequestFactory().generic("POST", "/", body, content_type=content_type)
+    data = Request(request, parsers=[parser() for parser in api_settings.DEFAULT_PARSER_CLASSES]).data
+    found = serializer(data=data, partial=partial)
+    return dict(found.validated_data) if found.is_valid() else set(found.errors)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=" ".join)
+@given(st.data())
+def test_a_form_and_json_make_equal_items(body, data):
+    serializer, strategies = BODIES[body]
+    fields = data.draw(st.fixed_dictionaries({}, optional=strategies))
+    partial = body[0] == "PATCH"
+    form = as_form(fields)
+    json_says = read(serializer, json.dumps(fields), "application/json", partial=partial)
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    assert read(serializer, multipart(form).encode(), kind, partial=partial) == json_says
+    assert read(serializer, urlencode(form, doseq=True), FORM, partial=partial) == json_says
