@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 class DomainError(Exception):
     """Something asked of us that we refuse, with a sentence saying why.
 
-    `errors` maps a field's name to its sentences, where the refusal is about fields.
+    `errors` maps a field's name to its sentences, where the refusal is about fields. `challenge` says the same of
+    the key in the words of RFC 6750, §3.1.
     """
 
     status = 400
+    challenge: str | None = None
 
     def __init__(self, message: str, *, errors: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__(message)
@@ -34,15 +36,28 @@ class AlreadyExists(DomainError):
 
 
 class NotAuthenticated(DomainError):
-    """No key, or one that opens nothing (401)."""
+    """A key that opens nothing (401)."""
 
     status = 401
+    challenge: str | None = "invalid_token"
+
+
+class KeyMissing(NotAuthenticated):
+    """No key (401)."""
+
+    challenge = None
 
 
 class NotPermitted(DomainError):
     """Known, but not allowed to do this (403)."""
 
     status = 403
+
+
+class PermissionMissing(NotPermitted):
+    """The actor lacks a permission (403)."""
+
+    challenge = "insufficient_scope"
 
 
 class NotFound(DomainError):

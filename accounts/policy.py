@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from .errors import NotPermitted
+from .errors import PermissionMissing
 
 
 class Permission(StrEnum):
@@ -188,12 +188,12 @@ def system(account: AccountRef, label: str = "System", *, address: str | None = 
 
 
 def require(actor: Actor, permission: Permission) -> None:
-    """Raise `NotPermitted`, saying what is missing, unless the actor has the permission."""
+    """Raise `PermissionMissing`, saying what is missing, unless the actor has the permission."""
     if permission in actor.permissions:
         return
     if actor.kind == ActorKind.KEY and actor.role is not None and permission in GRANTS[actor.role]:
         missing = KeyPermission.READ if permission.reads else KeyPermission.WRITE
-        raise NotPermitted(f"This API key does not have the {missing.label} permission.")
+        raise PermissionMissing(f"This API key does not have the {missing.label} permission.")
     if permission not in GRANTS[Role.ADMIN]:
-        raise NotPermitted("This item is for the Owner only.")
-    raise NotPermitted("This item is for administrators only.")
+        raise PermissionMissing("This item is for the Owner only.")
+    raise PermissionMissing("This item is for administrators only.")

@@ -37,7 +37,7 @@ def renew(actor: Actor) -> Actor:
     if problem := problem_of(key):
         raise NotAuthenticated(problem)
     assert key is not None
-    require_not_suspended(key)
+    require_account_in_use(key)
     return actor_of(key, address=actor.address, request_id=actor.request_id)
 
 
@@ -55,7 +55,7 @@ def problem_of(key: KeyRecord | None) -> str | None:
     """Why a key is no good, as the API says it; None for one that is."""
     if key is None:
         return "API key is invalid!"
-    if key.revoked is not None or key.account_closed is not None:
+    if key.revoked is not None:
         return "API key has been revoked!"
     if key.expired:
         return "API key has expired!"
@@ -64,7 +64,9 @@ def problem_of(key: KeyRecord | None) -> str | None:
     return None
 
 
-def require_not_suspended(key: KeyRecord) -> None:
-    """Raise `NotPermitted` for a key of a suspended account."""
+def require_account_in_use(key: KeyRecord) -> None:
+    """Raise `NotPermitted` for a key of a closed or suspended account, which may be reopened or resumed."""
+    if key.account_closed is not None:
+        raise NotPermitted("This account is closed.")
     if key.account_suspended is not None:
         raise NotPermitted("This account is suspended.")

@@ -5,7 +5,7 @@ neither header nor query has one; a body of more than a few kilobytes then count
 is parsed, because anybody may send it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 from accounts import bodies
-from accounts.errors import Invalid, NotAuthenticated, NotPermitted
+from accounts.errors import Invalid, KeyMissing, NotAuthenticated, NotPermitted
 from accounts.policy import Actor
 
 from . import actors, lookup, networks, tokens
@@ -25,6 +25,8 @@ from .throttling import require_not_too_often
 FIELD = "api_key"
 SCHEMES = ("bearer", "token")
 AMBIGUOUS = "Send the API key once, and in one place only."
+READ_AS_FORM = "The body was read as a form, because its Content-Type is application/x-www-form-urlencoded."
+AS_JSON = "Send it with Content-Type: application/json."
 
 Place = Literal["header", "query", "body"]
 
@@ -40,7 +42,7 @@ class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
     Raises `NotAuthenticated` (401), `TooManyRequests` (429) after too many failures from one address,
-    `NotPermitted` (403) for a key of a suspended account, in a place that was switched off or from a
+    `NotPermitted` (403) for a key of a closed or suspended account, in a place that was switched off or from a
     network it may not be used from, and `Invalid` (400) for a key in more than one place.
     """
 
@@ -48,7 +50,7 @@ class APIKeyAuthentication(BaseAuthentication):
         secret, place = find(request)
         address = request.META["REMOTE_ADDR"]
         key = _open(secret, address)
-        actors.require_not_suspended(key)
+        actors.require_account_in_use(key)
         _require_place(key, place)
         if key.allowed_networks != "[]" and not networks.is_within(address, key.networks):
             raise NotPermitted("This API key may not be used from this address.")
@@ -57,7 +59,7 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def find(request: Request) -> tuple[str, Place]:
-    """The key as it was sent, and where. Raises `NotAuthenticated` without one, `Invalid` for several."""
+    """The key as it was sent, and where. Raises `KeyMissing` without one, `Invalid` for several."""
     meta = request._request.META
     if undivided(meta):
         raise Invalid(
@@ -68,12 +70,13 @@ def find(request: Request) -> tuple[str, Place]:
     place: Place = "header"
     if in_query := in_query_string(meta):
         found, place = [*found, *in_query], "query"
+    unread = ""
     if not found:
-        found, place = _in_body(request), "body"
+        (found, unread), place = _in_body(request), "body"
     if len(found) > 1:
         raise Invalid(AMBIGUOUS)
     if not found:
-        raise NotAuthenticated("API key is required!")
+        raise KeyMissing("API key is required!", errors={FIELD: [f"{unread} {AS_JSON}"]} if unread else None)
     return found[0], place
 
 
@@ -107,11 +110,16 @@ def undivided(meta: Mapping[str, str]) -> list[str]:
 
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
     sent = meta.get("QUERY_STRING")
-    return [value for value in QueryDict(sent).getlist(FIELD) if value] if sent else []
+    return _stripped(QueryDict(sent).getlist(FIELD)) if sent else []
 
 
-def _in_body(request: Request) -> list[str]:
-    """Keys in the body's field. A body of a kind we don't read holds none; a malformed one is the client's error.
+def _stripped(values: Iterable[object]) -> list[str]:
+    """Keys without what a file or a shell left around them, such as a line break."""
+    return [text for value in values if isinstance(value, str) and (text := value.strip())]
+
+
+def _in_body(request: Request) -> tuple[list[str], str]:
+    """Keys in the body's field, and why it was not read as JSON, if so. A malformed one is the client's error.
 
     Raises `TooManyRequests` for too many large ones from one address.
     """
@@ -122,12 +130,19 @@ def _in_body(request: Request) -> list[str]:
     try:
         fields = request.data
     except UnsupportedMediaType:
-        return []
+        kind = tokens.redact(request.content_type.partition(";")[0].strip())[:100]
+        reason = f"its Content-Type is {kind}" if kind else "it has no Content-Type"
+        return [], f"The body was not read, because {reason}." if bodies.length(meta) else ""
     if isinstance(fields, QueryDict):
-        return [value for value in fields.getlist(FIELD) if isinstance(value, str) and value]
+        return _stripped(fields.getlist(FIELD)), READ_AS_FORM if _is_json_read_as_form(fields) else ""
     if isinstance(fields, dict) and fields.get(FIELD):
-        return [str(fields[FIELD])]
-    return []
+        return _stripped([str(fields[FIELD])]), ""
+    return [], ""
+
+
+def _is_json_read_as_form(fields: QueryDict) -> bool:
+    """Whether a form is JSON in truth, as curl's `-d` sends it by default: its first field's name begins an object."""
+    return next(iter(fields), "").lstrip("\ufeff \t\r\n").startswith("{")
 
 
 def _open(secret: str, address: str) -> KeyRecord:

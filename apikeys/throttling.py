@@ -47,6 +47,11 @@ class Outcome(NamedTuple):
         return f'"default";r={self.remaining};t={self.reset}'
 
 
+def _whole_seconds(left: float, rate: Rate) -> int:
+    """The time left of a window. Floating point may make a little more than a window of it."""
+    return min(rate.window, max(0, math.ceil(left)))
+
+
 class Limiter(Protocol):
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
         """Count one request. None where limits are out of reach and the operator lets requests pass.
@@ -78,7 +83,7 @@ class MemoryLimiter:
             if allowed:
                 window[0] += 1
             count, end = window
-        return Outcome(allowed, rate, max(0, rate.limit - int(count)), math.ceil(end - now))
+        return Outcome(allowed, rate, max(0, rate.limit - int(count)), _whole_seconds(end - now, rate))
 
     def clear(self) -> None:
         with self._lock:
@@ -122,7 +127,7 @@ class RedisLimiter:
             logger.warning("Redis is out of reach, so requests are refused: %s", error)
             raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
         allowed, count, left = answer
-        return Outcome(bool(allowed), rate, max(0, rate.limit - count), max(0, math.ceil(left / 1000)))
+        return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
 
     def clear(self) -> None:
         for key in self._client.scan_iter(match=self.PREFIX + "*"):

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
+#: How to authenticate (RFC 6750, §3).
+CHALLENGE = 'Bearer realm="atatus"'
 #: A refusal names this many fields, and says this many sentences on each.
 MOST_FIELDS = MOST_SENTENCES = 20
 #: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
@@ -46,12 +48,21 @@ LONGEST_NAME, LONGEST_SENTENCE = 100, 500
 LONGEST_MESSAGE = 2_500
 
 
+#: Where clients ask that know older addresses of Atatus. They read `message`.
+OLD_PATHS = ("/api/", "/track/")
+
+
 def is_api(path: str) -> bool:
-    return path.startswith("/v2") and (len(path) == 3 or path[3] == "/")
+    """Whether a program asks here, which never gets a page."""
+    return (path.startswith("/v2") and (len(path) == 3 or path[3] == "/")) or is_old(path)
+
+
+def is_old(path: str) -> bool:
+    return f"{path}/".startswith(OLD_PATHS)
 
 
 def answer(request: HttpRequest) -> HttpResponse:
-    """Take a request under /v2 through the gates that come before its key, then to its view."""
+    """Take a request under /v2 or an old path through the gates that come before its key, then to its view."""
     try:
         if not settings.ALLOW_HTTP and not request.is_secure():
             exposure.note(request.META)
@@ -71,6 +82,8 @@ def answer(request: HttpRequest) -> HttpResponse:
 
 def _resolve(path: str) -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
     """The view of a path, which works with a trailing slash too. Raises `Http404`."""
+    if is_old(path):
+        raise Http404
     if path[-1] == "/":
         path = path[:-1]
     if path == "/v2":
@@ -197,8 +210,10 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
 
 def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpResponse:
     headers = {}
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="atatus"'
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = f'{CHALLENGE}, error="{error.challenge}"'
+    elif error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(error, (TooManyRequests, Unavailable)):
         headers["Retry-After"] = str(error.retry_after)
     return refuse(request, error.status, error.message, errors=error.errors, headers=headers)
@@ -249,6 +264,8 @@ def refuse(
     else:
         media_type = "application/json"
         content = {"Message": message}
+        if status == HTTPStatus.NOT_FOUND and is_old(request.path_info):
+            content["message"] = message
         if errors:
             content["Errors"] = errors
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))

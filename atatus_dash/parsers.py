@@ -16,6 +16,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser as DjangoMultiPartParser
 from django.utils.datastructures import MultiValueDict
+from django.utils.http import parse_header_parameters
 from rest_framework import exceptions
 from rest_framework.parsers import FormParser as DRFFormParser
 from rest_framework.parsers import JSONParser as DRFJSONParser
@@ -70,7 +71,7 @@ class JSONParser(DRFJSONParser):
         body = stream.read()
         _require_few_values(body)
         try:
-            text = body.decode()
+            text = body.decode("utf-8-sig")  # a byte order mark may be ignored (RFC 8259 §8.1)
             return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             detail = str(error) if isinstance(error, _RefusedJSONError) else "The body is not valid JSON."
@@ -129,6 +130,8 @@ def require_few_escapes(body: bytes) -> None:
 
 class MultiPartParser(DRFMultiPartParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        if not parse_header_parameters(media_type or "")[1].get("boundary"):
+            raise exceptions.ParseError("The multipart body has no boundary: let your client write its Content-Type.")
         context = parser_context or {}
         context = {**context, "encoding": charset(context.get("encoding")) or settings.DEFAULT_CHARSET}
         return super().parse(stream, media_type, context)

@@ -86,7 +86,7 @@ def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast, pr
     with pytest.raises(Invalid):
         services.close_account(actor=owner, name="acme")
     services.close_account(actor=owner, name="Acme")
-    assert program.get("/v2").json() == {"Message": "API key has been revoked!"}
+    assert program.get("/v2").json() == {"Message": "This account is closed."}
     with pytest.raises(InvalidState):
         services.close_account(actor=owner, name="Acme")
     services.reopen_account(actor=owner)

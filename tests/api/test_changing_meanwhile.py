@@ -51,7 +51,13 @@ FATES = {
     "disabled": ({"disabled_at": A_MINUTE_AGO}, {}, 401, "API key is disabled!"),
     "read": ({"permission": "read"}, {}, 403, "This API key does not have the Write permission."),
     "suspended": ({}, {"suspended_at": A_MINUTE_AGO}, 403, "This account is suspended."),
-    "closed": ({}, {"closed_at": A_MINUTE_AGO}, 401, "API key has been revoked!"),
+    "closed": ({}, {"closed_at": A_MINUTE_AGO}, 403, "This account is closed."),
+    "closed and suspended": (
+        {},
+        {"closed_at": A_MINUTE_AGO, "suspended_at": A_MINUTE_AGO},
+        403,
+        "This account is closed.",
+    ),
 }
 
 

@@ -13,8 +13,8 @@ from django.db import OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import Project
-from accounts.policy import system
+from accounts.models import Account, Project
+from accounts.policy import KeyPermission, system
 from apikeys import services as key_services
 from apikeys import tokens
 from apikeys.rates import Rate
@@ -96,9 +96,26 @@ def test_400_for_endless_nesting_even_without_a_key(depth, db):
     assert response["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("boundary", ["", "; boundary", "; boundary=", '; boundary=""', "; charset=utf-8"])
+def test_400_for_a_multipart_body_without_a_boundary_says_what_to_do(program, boundary):
+    response = program.post("/v2/projects", b"nonsense", content_type=f"multipart/form-data{boundary}")
+    assert_refused(response, 400, "The multipart body has no boundary: let your client write its Content-Type.")
+
+
 def test_400_for_a_broken_multipart_body(program):
-    response = program.post("/v2/projects", b"nonsense", content_type="multipart/form-data")
+    response = program.post("/v2/projects", b"nonsense", content_type="multipart/form-data; boundary=" + "b" * 300)
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/v2/projects", "/v2"])
+def test_a_byte_order_mark_before_json_is_no_error(cast, path):
+    body = json.dumps({"api_key": factories.make_key(cast.account).secret, "name": "Café"}).encode("utf-8-sig")
+    assert Program().post(path, body, content_type="application/json").status_code in (200, 201)
+
+
+def test_400_for_two_byte_order_marks(program):
+    body = b"\xef\xbb\xbf\xef\xbb\xbf{}"
+    assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +217,53 @@ def test_400_for_a_page_that_can_not_be(program, query):
 def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast, state, message):
     response = Program(factories.make_key(cast.account, **state).secret).get("/v2")
     assert_refused(response, 401, message)
-    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
 def test_403_for_an_administrators_item(program):
     assert_refused(program.get("/v2/api-keys"), 403, "This item is for administrators only.")
     assert_refused(program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only.")
+
+
+def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast, program):
+    read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
+    write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
+    for refused in (
+        read.send("post", "/v2/projects", {"name": "web"}),
+        write.get("/v2/projects"),
+        program.get("/v2/api-keys"),
+    ):
+        assert refused.status_code == 403
+        assert refused["WWW-Authenticate"] == 'Bearer realm="atatus", error="insufficient_scope"'
+
+
+def test_403_for_any_other_reason_is_no_challenge(cast, administrator):
+    elsewhere = Program(factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"]).secret)
+    in_query = Program().get("/v2", {"api_key": factories.make_key(cast.account, accepts_query=False).secret})
+    limited = Program(factories.make_key(cast.account, administrator=True, rate_limit="9/minute").secret)
+    beyond = limited.send("post", "/v2/api-keys", {"name": "x", "permission": "read"})
+    plain = administrator.get("/v2", plain_http=True)
+    services.suspend_account(actor=system(cast.account.ref))
+    for refused in (elsewhere.get("/v2"), in_query, beyond, plain, administrator.get("/v2")):
+        assert refused.status_code == 403
+        assert "WWW-Authenticate" not in refused
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "message"),
+    [
+        ({}, 403, "This account is closed."),
+        ({"disabled_at": timezone.now()}, 401, "API key is disabled!"),
+        ({"revoked_at": timezone.now()}, 401, "API key has been revoked!"),
+    ],
+)
+def test_403_for_the_keys_of_a_closed_account_unless_they_are_dead_themselves(cast, state, status, message, settings):
+    settings.FAILED_AUTH_LIMIT = Rate(2, 60)
+    key = Program(factories.make_key(cast.account, **state).secret)
+    Account.objects.update(closed_at=timezone.now(), suspended_at=timezone.now())
+    assert_refused(key.get("/v2"), status, message)
+    Account.objects.update(closed_at=None)
+    assert_refused(key.get("/v2"), status, "This account is suspended." if status == 403 else message)
 
 
 def test_403_from_an_address_outside_the_keys_networks(cast):
@@ -305,6 +363,16 @@ def test_429_past_the_keys_limit(cast):
     assert 1 <= int(responses[-1]["Retry-After"]) <= 60
     assert [response["RateLimit"].split(";")[1] for response in responses] == [f"r={n}" for n in (4, 3, 2, 1, 0, 0, 0)]
     assert responses[0]["RateLimit-Policy"] == '"default";q=5;w=60'
+
+
+@pytest.mark.parametrize("now", [1.0, 26.4, 981.9, 32726.3, 65485.23])
+def test_the_time_left_is_never_longer_than_the_window(cast, now):
+    """`(now + 60) - now` is 60.000000007 at times, which rounds up to 61."""
+    program = Program(factories.make_key(cast.account, rate_limit="1/minute").secret)
+    with mock.patch("apikeys.throttling.time.monotonic", return_value=now):
+        first, second = program.get("/v2"), program.get("/v2")
+    assert first["RateLimit"].endswith(";t=60")
+    assert (second.status_code, second["Retry-After"]) == (429, "60")
 
 
 def test_the_limit_counts_before_method_and_permission_are_looked_at(cast):

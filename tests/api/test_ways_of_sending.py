@@ -1,6 +1,7 @@
 """Where the key goes: header, query string or body, in one place only."""
 
 import json
+from urllib.parse import urlencode
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_an_empty_header_or_another_scheme_holds_no_key(anonymous, headers):
 def test_unknown_and_malformed_keys_get_the_one_answer(anonymous, sent, db):
     response = anonymous.get("/v2", {"api_key": sent})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
-    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
 def test_a_well_formed_key_that_nobody_made_is_invalid(anonymous, db):
@@ -194,9 +195,79 @@ def test_a_key_used_as_a_field_name_is_not_echoed(program, key, before):
     assert tokens.mask(key) in response.json()["Message"]
 
 
-def test_a_body_of_a_kind_that_holds_no_fields_holds_no_key(anonymous, db):
-    response = anonymous.post("/v2/projects", "api_key", content_type="text/plain")
+AS_JSON = "Send it with Content-Type: application/json."
+
+
+@pytest.mark.parametrize(
+    ("content_type", "reason"),
+    [
+        ("", "it has no Content-Type"),
+        ("text/plain", "its Content-Type is text/plain"),
+        ("text/plain; charset=utf-8", "its Content-Type is text/plain"),
+        ("application/vnd.api+json", "its Content-Type is application/vnd.api+json"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v2", "/v2/projects"])
+def test_401_tells_that_a_body_was_not_read_and_why(anonymous, key, path, content_type, reason):
+    response = anonymous.generic("POST", path, json.dumps({"api_key": key}), content_type=content_type)
+    assert response.status_code == 401
+    assert response.json() == {
+        "Message": "API key is required!",
+        "Errors": {"api_key": [f"The body was not read, because {reason}. {AS_JSON}"]},
+    }
+    assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
+
+
+@pytest.mark.parametrize("before", ["", " \n", "\ufeff"])
+@pytest.mark.parametrize("more", ["", " & = ;", "=", "é"])
+def test_401_tells_that_json_was_read_as_a_form(anonymous, key, before, more):
+    body = before + json.dumps({"changes": more, "api_key": key}, ensure_ascii=False)
+    response = anonymous.generic("POST", "/v2/projects", body.encode(), content_type=FORM)
+    assert response.status_code == 401
+    reason = "The body was read as a form, because its Content-Type is application/x-www-form-urlencoded."
+    assert response.json()["Errors"] == {"api_key": [f"{reason} {AS_JSON}"]}
+    assert key not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [("", ""), ("", "text/plain"), ("name=web", FORM), ("", FORM), ('{"name": "web"}', "application/json")],
+)
+def test_401_is_silent_about_bodies_that_are_none_or_were_read_as_they_are(anonymous, db, body, content_type):
+    response = anonymous.generic("POST", "/v2/projects", body, content_type=content_type)
     assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
+
+
+def test_a_key_in_the_content_type_is_not_echoed(anonymous, key):
+    response = anonymous.generic("POST", "/v2", "{}", content_type="text/" + "x" * 60 + key)
+    assert response.status_code == 401
+    assert key[4:20] not in response.content.decode()
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} ", "\n{}\n"])
+def test_a_key_with_white_space_around_it_is_the_key(anonymous, key, around):
+    """As `$(cat key.txt)` in Windows, or a secret that was pasted with its line break, leaves it."""
+    sent = around.format(key)
+    for answer in (
+        anonymous.get("/v2", headers={"X-API-KEY": sent}),
+        anonymous.get("/v2", headers={"Authorization": sent}),
+        anonymous.get("/v2", headers={"Authorization": f"Bearer {sent}"}),
+        anonymous.get("/v2", {"api_key": sent}),
+        anonymous.post("/v2", {"api_key": sent}),
+        anonymous.post("/v2", urlencode({"api_key": sent}), content_type=FORM),
+        anonymous.send("post", "/v2", {"api_key": sent}),
+    ):
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("blank", ["\n", " ", "\r\n\t"])
+def test_white_space_alone_is_no_key(anonymous, db, blank):
+    for answer in (anonymous.get("/v2", {"api_key": blank}), anonymous.send("post", "/v2", {"api_key": blank})):
+        assert answer.json() == {"Message": "API key is required!"}
+
+
+def test_a_key_with_white_space_within_is_another(anonymous, key):
+    assert anonymous.get("/v2", {"api_key": f"{key[:9]}\n{key[9:]}"}).json() == {"Message": "API key is invalid!"}
 
 
 def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast):
