@@ -33,7 +33,7 @@ class Page(Generic[M]):
 
 
 def page(queryset: QuerySet[M], *, size: int, cursor: str = "") -> Page[M]:
-    """The page that the cursor names, or the first, in the order of the model's `Meta.ordering`.
+    """The page that the cursor names, or the first, in the order of the model.
 
     The columns of that order are never null, and its last one is unique. Raises `ValueError` for a cursor that is
     not one of ours.
@@ -67,7 +67,8 @@ class Order:
 
     @classmethod
     def of(cls, model: type[Model]) -> "Order":
-        return cls(model, tuple(str(name) for name in model._meta.ordering or ()))
+        """A model without an order has its newest rows first."""
+        return cls(model, tuple(str(name) for name in model._meta.ordering or (f"-{model._meta.pk.name}",)))
 
     @property
     def fields(self) -> list["Field[Any, Any]"]:

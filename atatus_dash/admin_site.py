@@ -1,12 +1,14 @@
 """Django admin's site: it opens to operators who sign in with a second factor, and to nobody else."""
 
+from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 from allauth.account.utils import get_next_redirect_url
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, resolve_url
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -24,6 +26,19 @@ class OperatorSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         return super().has_permission(request) and has_second_factor(request.user)
 
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Refuse a NUL in whatever an operator's browser sends: PostgreSQL has it in no text, and Django asks on."""
+
+        @wraps(view)
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            sent = (request.path, *_texts(request.GET), *_texts(request.POST))
+            if any("\0" in text for text in sent):
+                raise BadRequest("A NUL stands in the request.")
+            response: HttpResponse = view(request, *args, **kwargs)
+            return response
+
+        return super().admin_view(checked, cacheable)
+
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Lead to what is missing, and then to the page that was asked for.
@@ -40,3 +55,9 @@ class OperatorSite(AdminSite):
             request.session[WANTED] = back
             return redirect_to_login(back, resolve_url("mfa_index"))
         return redirect(wanted or request.session.pop(WANTED, back))
+
+
+def _texts(fields: QueryDict) -> Iterator[str]:
+    for name, values in fields.lists():
+        yield name
+        yield from values

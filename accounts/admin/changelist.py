@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db import DataError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -21,7 +22,7 @@ class KeysetChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         try:
             self.page = keyset.page(self.queryset, size=self.list_per_page, cursor=request.GET.get(PAGE_VAR, ""))
-        except ValueError as error:
+        except (ValueError, OverflowError, DataError) as error:  # of the cursor, or of what a filter was given
             raise IncorrectLookupParameters from error
         self.result_list = self.page.rows
         self.result_count = len(self.page)  # of this page: the others are not counted

@@ -6,16 +6,15 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from .base import OperatorAdmin
+
 admin.site.unregister([Authenticator, UserSession])
 
 
 @admin.register(UserSession)
-class UserSessionAdmin(admin.ModelAdmin):
+class UserSessionAdmin(OperatorAdmin):
     """Who is signed in, without what signs them in: a session's key is a credential. Deleting one ends it."""
 
-    show_full_result_count = False
-    list_per_page = 50
-    ordering = ["-pk"]
     list_display = ["user", "ip", "user_agent", "created_at", "last_seen_at"]
     list_select_related = ["user"]
     search_fields = ["user__email", "user__name", "ip", "user_agent"]
@@ -26,10 +25,6 @@ class UserSessionAdmin(admin.ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: UserSession | None = None) -> bool:
         return False
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Otherwise `?session_key__startswith=…` would find a key letter by letter."""
-        return lookup.partition("__")[0] in self.fields and super().lookup_allowed(lookup, value, request)
 
     def delete_model(self, request: HttpRequest, obj: UserSession) -> None:
         obj.end()

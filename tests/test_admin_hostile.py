@@ -1,0 +1,117 @@
+"""Django admin with addresses and forms that nobody's browser makes: no error of the server, whatever they hold."""
+
+import urllib.parse
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+
+from accounts.admin.base import OperatorAdmin
+from tests import factories
+from tests.conftest import Browser, Cast
+
+MODELS = list(admin.site._registry)
+
+VALUES = [
+    *("\0", "a\0b", "99999", "99999-01-01", "0001-01-01T00:00:00+23:59", "9" * 30, "1e999", "'%\\"),
+    *("\ud800", "x" * 3000, ""),
+]
+LOOKUPS = ["", "__exact", "__isnull", "__year", "__regex"]
+
+
+@pytest.fixture
+def desk(cast: Cast, browser: Browser) -> Browser:
+    api_key = factories.make_key(cast.account).api_key
+    factories.make_deployment(factories.make_project(cast.account))
+    factories.make_invitation(cast.account)
+    api_key.origins.create(origin="203.0.113.7", last_used_at=api_key.created_at)
+    browser.as_(factories.make_operator())
+    browser.raise_request_exception = False
+    return browser
+
+
+def url(model: Any, page: str, *arguments: str) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+def _item(model: Any, page: str, key: str) -> str:
+    """The address of an item with that key, which may be nobody's."""
+    return url(model, page, "KEY").replace("KEY", urllib.parse.quote(quote(key), errors="surrogatepass") or "_")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_table_has_what_all_share(model: Any) -> None:
+    assert isinstance(admin.site._registry[model], OperatorAdmin)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_no_address_of_a_list_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+    names = [f"{field.name}{lookup}" for field in model._meta.concrete_fields for lookup in LOOKUPS]
+    shared = ["q", "p", "o", "e", "all", "_facets", "_popup", "_to_field", "since", "state", "event", "actor_kind"]
+    failed = [
+        (name, value)
+        for name in (*names, *shared)
+        for value in VALUES
+        if desk.get(url(model, "changelist"), {name: value.encode(errors="surrogatepass")}).status_code >= 500
+    ]
+    assert not failed
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("page", ["change", "delete", "history"])
+def test_no_address_of_an_item_is_an_error_of_the_server(desk: Browser, model: Any, page: str) -> None:
+    failed = [value for value in VALUES if desk.get(_item(model, page, value)).status_code >= 500]
+    assert not failed
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_no_address_of_a_new_item_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+    failed = [
+        (field.name, value)
+        for field in model._meta.concrete_fields
+        for value in VALUES
+        if desk.get(url(model, "add"), {field.name: value.encode(errors="surrogatepass")}).status_code >= 500
+    ]
+    assert not failed
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_no_action_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+    actions = ["delete_selected", "revoke", "suspend", "withdraw", "no such action", "\0"]
+    failed = [
+        (action, value)
+        for action in actions
+        for value in VALUES
+        if desk.post(
+            url(model, "changelist"),
+            {"action": action, "_selected_action": [value.encode(errors="replace").decode()], "index": "0"},
+        ).status_code
+        >= 500
+    ]
+    assert not failed
+
+
+def test_no_search_of_a_field_is_an_error_of_the_server(desk: Browser) -> None:
+    field = {"app_label": "accounts", "model_name": "project", "field_name": "account"}
+    for value in VALUES:
+        for name in ("term", "page", *field):
+            query = {**field, name: value.encode(errors="surrogatepass")}
+            assert desk.get(reverse("admin:autocomplete"), query).status_code < 500
+
+
+@pytest.mark.parametrize(
+    "path", ["r/99999999999999999999/1/", "r/1/%00/", "jsi18n/?x=%00", "password_change/?x=%00", "%00/"]
+)
+def test_no_other_address_is_an_error_of_the_server(desk: Browser, path: str) -> None:
+    assert desk.get(f"/admin/{path}").status_code < 500
+
+
+def test_a_list_counts_nothing_for_its_filters(desk: Browser, django_assert_max_num_queries: Any) -> None:
+    """`?_facets=True` would count every row for every filter."""
+    from apikeys.models import APIKey
+
+    page = desk.get(url(APIKey, "changelist"), {"_facets": "True"}).content.decode()
+    assert "Hide counts" not in page
+    assert "Show counts" not in page
