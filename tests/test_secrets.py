@@ -88,7 +88,11 @@ NOT_STORED = {
     *("allowed_networks", "rate_limit", "id", "text", "credentials", "unsafe_hex", "usable_password"),
 }
 #: Compared with what is there and not kept; checked by `AccountAdapter.clean_email`; a field that we don't have.
-OTHERWISE = {"OfferForm.name", "CloseForm.name", "SignupForm.email", "SignupForm.username"}
+OTHERWISE = {
+    *("OfferForm.name", "CloseForm.name"),
+    *("SignupForm.email", "ResetPasswordForm.email"),
+    "SignupForm.username",
+}
 
 
 def subclasses(kind: Any) -> Iterator[Any]:
