@@ -14,7 +14,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from accounts import bodies, validators
-from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests
+from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import networks, origins, sunset, throttling, tokens, usage
 
 from . import api, maintenance, parsers, reach
@@ -226,16 +226,17 @@ class ErrorPagesMiddleware:
         if reach.is_out_of_reach(exception):
             logger.warning("A service that we need is out of reach: %s", exception)
             connection.close()  # so that this thread's next request opens a fresh one
-            return self._offline()
+            return self._unavailable(reach.unavailable())
         if not isinstance(exception, DomainError):
             return None
+        if isinstance(exception, Unavailable):
+            return self._unavailable(exception)
         return _error_page(request, exception)
 
-    def _offline(self) -> HttpResponse:
-        """A page that asks nothing of what is out of reach."""
-        unavailable = reach.unavailable()
-        response = HttpResponse(render_to_string("503.html", {"message": unavailable.message}), status=503)
-        response.headers["Retry-After"] = str(unavailable.retry_after)
+    def _unavailable(self, error: Unavailable) -> HttpResponse:
+        """A page that asks nothing of what may be out of reach."""
+        response = HttpResponse(render_to_string("503.html", {"message": error.message}), status=error.status)
+        response.headers["Retry-After"] = str(error.retry_after)
         return response
 
 

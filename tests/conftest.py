@@ -74,10 +74,13 @@ def cast(db: None) -> Cast:
 
 
 class SecureClient(Client):
-    """Comes over HTTPS unless a request says `plain_http=True`."""
+    """Comes over HTTPS unless a request says `plain_http=True`. Reads a file to its end, as a browser does."""
 
     def generic(self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any) -> Any:
-        return super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
+        response: Any = super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
+        if response.streaming:
+            response.streaming_content = [response.getvalue()]
+        return response
 
 
 class Browser(SecureClient):

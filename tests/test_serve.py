@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -249,6 +249,39 @@ def test_a_database_in_memory_is_not_served(installation: Installation) -> None:
     refused = installation.manage("serve", DATABASE_URL="sqlite:///:memory:")
     assert refused.returncode == 1
     assert refused.stderr.startswith("CommandError: ")
+
+
+LONG_LOGS = """
+from django.test import Client
+from accounts.models import AuditEvent, User
+from accounts.services import create_account
+for name in ("first", "second"):
+    account = create_account(name=name, owner=User.objects.create_user(f"{name}@example.com"))
+    changes = {"name": ["x" * 1000, "y" * 1000]}
+    events = (AuditEvent(account=account, event="project.changed", changes=changes) for _ in range(10_000))
+    AuditEvent.objects.bulk_create(events, batch_size=1000)
+    client = Client()
+    client.force_login(account.memberships.get().user)
+    print(account.slug, client.cookies.output(header="", attrs=[]).strip())
+"""
+
+
+def test_readers_of_exports_who_take_nothing_hold_up_nobody_else(installation: Installation, key: str) -> None:
+    made = installation.manage("shell", "--no-imports", "-c", LONG_LOGS)
+    assert made.returncode == 0, made.stderr
+    with serving(installation, THREADS="1") as server, ExitStack() as stalled:
+        for slug, cookie in (line.split(maxsplit=1) for line in made.stdout.splitlines() * 3):
+            connection = stalled.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            path = f"/accounts/{slug}/settings/audit-log/export.json"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
+            time.sleep(1)
+        started = time.monotonic()
+        assert {server.get("/v2", key).status for _ in range(20)} == {200}
+        assert time.monotonic() - started < 2
+        refused = server.get(path, cookie=cookie)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "30")
 
 
 @pytest.mark.services

@@ -3,7 +3,8 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Subquery
-from django.http import HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.middleware.gzip import re_accepts_gzip
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
@@ -130,15 +131,24 @@ def audit_log(request: AccountRequest) -> HttpResponse:
 
 
 @account_page(Permission.AUDIT_READ)
-def export_audit_log(request: AccountRequest, kind: str) -> StreamingHttpResponse:
-    """The log as a file, with the filters of its page."""
-    events = AuditFilter(request.GET).apply(AuditEvent.objects.for_account(request.account))
+def export_audit_log(request: AccountRequest, kind: str) -> HttpResponseBase:
+    """The log as a file, with the filters of its page. HEAD is answered without making one."""
     write, content_type = EXPORTS[kind]
-    response = StreamingHttpResponse(write(events), content_type=content_type)
     name = f"{request.account.slug}-audit-log-{timezone.now():%Y-%m-%d}.{kind}"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    headers = {
+        "Content-Type": content_type,
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "private, no-store",
+        "Vary": "Accept-Encoding",
+    }
+    if request.method == "HEAD":
+        return StreamingHttpResponse(headers=headers)
+    events = AuditFilter(request.GET).apply(AuditEvent.objects.for_account(request.account))
+    compressed = bool(re_accepts_gzip.search(request.headers.get("Accept-Encoding", "")))
+    if compressed:
+        headers["Content-Encoding"] = "gzip"
+    export = exports.Export(events, write, account_id=request.account.id, compressed=compressed)
+    return StreamingHttpResponse(export, headers={**headers, "Content-Length": str(export.size)})
 
 
 def _project(request: AccountRequest, id: str) -> Project:

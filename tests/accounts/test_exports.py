@@ -1,48 +1,265 @@
+"""The audit log as a file: what stands in it, and how many are made at once."""
+
 import csv
+import gzip
 import io
 import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
-from accounts import exports, policy, services
-from accounts.models import AuditEvent
+from accounts import connections, exports, policy, services
+from accounts.errors import Invalid, Unavailable
+from accounts.exports import Export, as_csv, as_json
+from accounts.models import Account, AuditEvent
 from tests import factories
+from tests.conftest import Browser, Cast
 
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def _no_locks() -> None:
+    cache.clear()
+
+
 @pytest.fixture
-def events(cast):
+def events(cast: Cast) -> Any:
     services.create_project(actor=policy.system(cast.account.ref), name="=HYPERLINK(1)")
     return AuditEvent.objects.for_account(cast.account)
 
 
-def test_csv_has_a_line_for_every_event(events):
-    rows = list(csv.DictReader(io.StringIO("".join(exports.as_csv(events)))))
-    assert len(rows) == events.count()
+def _text(events: Any, write: Any) -> str:
+    with closing(Export(events, write, account_id=1)) as export:
+        return b"".join(export).decode()
+
+
+def _csv(events: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(_text(events, as_csv), newline="")))
+
+
+def _url(account: Account, kind: str = "csv") -> str:
+    return reverse(f"accounts:audit_log_{kind}", args=[account.slug])
+
+
+def _export(account: Account) -> Export:
+    return Export(AuditEvent.objects.for_account(account), as_csv, account_id=account.id)
+
+
+# What stands in it ------------------------------------------------------------------------------
+
+
+def test_csv_has_a_line_for_every_event(events: Any) -> None:
+    rows = _csv(events)
+    assert [row["id"] for row in rows] == [event.id for event in events]
     assert rows[0]["event"] == "project.created"
 
 
-def test_a_cell_is_never_a_formula(events):
-    assert "\n" not in next(iter(exports.as_csv(events))).strip()
-    rows = list(csv.DictReader(io.StringIO("".join(exports.as_csv(events)))))
-    assert rows[0]["target_label"] == "'=HYPERLINK(1)"
+def test_a_row_holds_every_column_as_it_is_stored(events: Any) -> None:
+    event = events[0]
+    stored = {column: getattr(event, column) for column in exports.COLUMNS}
+    assert json.loads(_text(events, as_json))[0] == {**stored, "at": event.at.isoformat()}
+    row = _csv(events)[0]
+    assert (row["at"], json.loads(row["changes"])) == (event.at.isoformat(), event.changes)
+    assert row["address"] == ""
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
-def test_whatever_a_formula_starts_with_is_made_plain(cast, start):
-    services.create_project(actor=policy.system(cast.account.ref), name=f"{start}1")
-    text = "".join(exports.as_csv(AuditEvent.objects.filter(event="project.created")))
-    assert next(csv.DictReader(io.StringIO(text, newline="")))["target_label"] == f"'{start}1"
+def test_a_cell_is_never_a_formula(events: Any) -> None:
+    assert _csv(events)[0]["target_label"] == "'=HYPERLINK(1)"
 
 
-def test_json_is_one_array(events, cast):
-    assert [row["id"] for row in json.loads("".join(exports.as_json(events)))] == [event.id for event in events]
-    assert json.loads("".join(exports.as_json(events.filter(event="none")))) == []
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n"])
+def test_whatever_a_formula_starts_with_is_made_plain(cast: Cast, start: str) -> None:
+    fields = {"target_id": f"{start}1", "request_id": f"{start}2", "target_label": "web"}
+    AuditEvent.objects.create(account=cast.account, event="project.created", **fields)
+    row = _csv(AuditEvent.objects.filter(event="project.created"))[0]
+    assert (row["target_id"], row["request_id"], row["target_label"]) == (f"'{start}1", f"'{start}2", "web")
 
 
-def test_an_export_is_one_query(events, django_assert_num_queries):
-    for _ in range(3):
-        factories.make_account()
+def test_json_is_one_array(events: Any) -> None:
+    assert [row["id"] for row in json.loads(_text(events, as_json))] == [event.id for event in events]
+    assert json.loads(_text(events.filter(event="none"), as_json)) == []
+
+
+@pytest.mark.parametrize("write", [as_csv, as_json])
+def test_a_log_of_several_batches_is_one_file(
+    write: Any, events: Any, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        services.create_project(actor=policy.system(cast.account.ref), name=f'"Zoë", {number}')
+    whole = _text(events, write)
+    monkeypatch.setattr(exports, "BATCH", 2)
+    assert _text(events, write) == whole
+    assert "Zoë" in whole
+
+
+def test_an_export_is_one_query_and_makes_no_objects(
+    events: Any, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "BATCH", 2)
+    monkeypatch.setattr(AuditEvent, "__init__", None)
     with django_assert_num_queries(1):
-        list(exports.as_csv(events))
+        _text(events, as_csv)
+
+
+# How it is sent ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_file_says_how_long_it_is_so_that_a_part_is_no_whole(
+    kind: str, cast: Cast, browser: Browser, events: Any
+) -> None:
+    browser.as_(cast.owner)
+    plain = browser.get(_url(cast.account, kind))
+    content = plain.getvalue()
+    small = browser.get(_url(cast.account, kind), headers={"Accept-Encoding": "br, gzip"})
+    sent = small.getvalue()
+
+    assert int(plain.headers["Content-Length"]) == len(content)
+    assert int(small.headers["Content-Length"]) == len(sent) < len(content)
+    assert "Content-Encoding" not in plain.headers
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(sent) == content
+    assert "Accept-Encoding" in plain.headers["Vary"]
+
+
+def test_head_makes_no_file(cast: Cast, browser: Browser, events: Any) -> None:
+    browser.as_(cast.owner)
+    running = _export(cast.account)
+    with CaptureQueriesContext(connection) as asked:
+        answer = browser.head(_url(cast.account))
+    running.close()
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
+    assert answer.getvalue() == b""
+    assert not any("accounts_auditevent" in query["sql"] for query in asked.captured_queries)
+
+
+def test_a_reader_who_takes_too_long_gets_less_than_was_said(events: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "PIECE", 10)
+    export = Export(events, as_csv, account_id=1)
+    parts = iter(export)
+    read = next(parts)
+    monkeypatch.setattr(export, "_deadline", 0)
+
+    assert list(parts) == []
+    assert len(read) < export.size
+
+
+def test_more_than_can_be_written_in_time_is_told_as_a_page(
+    cast: Cast, browser: Browser, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "LONGEST", -1)
+    answer = browser.as_(cast.owner).get(_url(cast.account))
+
+    assert answer.status_code == 400
+    assert "Filter it by date" in answer.content.decode()
+
+
+def test_a_database_that_goes_away_midway_is_an_error_page_and_no_half_file(
+    cast: Cast, browser: Browser, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(_: Any) -> Iterator[bytes]:
+        yield b"id,at"
+        raise OperationalError
+
+    monkeypatch.setattr("accounts.views.account.EXPORTS", {"csv": (break_off, "text/csv")})
+    monkeypatch.setattr(connection, "close", lambda: None)
+    answer = browser.as_(cast.owner).get(_url(cast.account))
+
+    assert answer.status_code == 503
+    assert "Content-Disposition" not in answer.headers
+
+
+def test_the_kernel_closes_connections_of_the_server_whose_readers_stall(settings: Any) -> None:
+    if not connections.TCP_USER_TIMEOUT:
+        pytest.skip("the system has no such option")
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as another:
+        settings.PORT = listener.getsockname()[1]
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            files = len(os.listdir(connections.OPEN_FILES))
+            connections.end_stalled_readers(7)
+            assert len(os.listdir(connections.OPEN_FILES)) == files
+            option = (socket.IPPROTO_TCP, connections.TCP_USER_TIMEOUT)
+            assert accepted.getsockopt(*option) == 7000
+            assert another.getsockopt(*option) == 0
+
+
+# How many at once -------------------------------------------------------------------------------
+
+
+def test_an_account_has_one_export_at_a_time(cast: Cast, browser: Browser, events: Any) -> None:
+    first = _export(cast.account)
+    second = browser.as_(cast.owner).get(_url(cast.account))
+    first.close()
+    third = browser.get(_url(cast.account))
+
+    assert (second.status_code, third.status_code) == (503, 200)
+    assert second.headers["Retry-After"] == str(exports.RETRY_AFTER)
+    assert "Another export of this account is running. Try again when it is done." in second.content.decode()
+
+
+def test_that_holds_over_all_processes_and_ends_by_itself_after_one_was_killed(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What processes share is the cache."""
+    monkeypatch.setattr(exports, "LOCK", 1)
+    killed = _export(cast.account)
+    with monkeypatch.context() as another_process:
+        another_process.setattr(exports, "_places", threading.BoundedSemaphore())
+        with pytest.raises(Unavailable, match="Another export of this account"):
+            _export(cast.account)
+        threading.Event().wait(1.1)
+        _export(cast.account).close()
+    killed.close()
+
+
+def test_a_process_works_on_few_at_a_time(cast: Cast, browser: Browser) -> None:
+    with ExitStack() as running:
+        for _ in range(exports.AT_ONCE):
+            running.enter_context(closing(_export(factories.make_account())))
+        refused = browser.as_(cast.owner).get(_url(cast.account))
+    accepted = browser.get(_url(cast.account))
+
+    assert (refused.status_code, accepted.status_code) == (503, 200)
+    assert "Other exports are running. Try again in a minute." in refused.content.decode()
+
+
+def test_one_that_was_refused_takes_no_place(cast: Cast) -> None:
+    first = _export(cast.account)
+    for _ in range(exports.AT_ONCE + 1):
+        with pytest.raises(Unavailable, match="Another export of this account"):
+            _export(cast.account)
+    first.close()
+    _export(cast.account).close()
+
+
+def test_a_place_is_free_again_when_a_file_was_sent_forgotten_or_failed(
+    cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.as_(cast.owner)
+    for _ in range(exports.AT_ONCE + 1):
+        assert browser.get(_url(cast.account)).getvalue()
+        _export(cast.account)  # forgotten
+        with monkeypatch.context() as patch:
+            patch.setattr(exports, "LONGEST", -1)
+            with pytest.raises(Invalid):
+                _export(cast.account)
+    _export(cast.account).close()
+
+
+def test_the_page_links_to_exports_so_that_a_refusal_is_read(cast: Cast, browser: Browser, events: Any) -> None:
+    """With `download` on the link, a browser would save the refusal, or say that the file isn't there."""
+    html = browser.as_(cast.owner).get(reverse("accounts:audit_log", args=[cast.account.slug])).content.decode()
+    assert f'href="{_url(cast.account)}"' in html
+    assert " download>" not in html

@@ -15,6 +15,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
+from accounts import exports
+
 #: Granian keeps an idle thread, and with it the thread's database connection, for at most this many seconds.
 IDLE_SECONDS = 600
 #: A request line and all its headers together; each alone may have the 8 KiB that nginx lets through.
@@ -68,7 +70,8 @@ def _arguments() -> list[str]:
         "port": settings.PORT,
         "http": "1",
         "workers": settings.WEB_CONCURRENCY,
-        "blocking-threads": settings.THREADS,
+        # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
+        "blocking-threads": settings.THREADS + exports.AT_ONCE,
         "blocking-threads-idle-timeout": IDLE_SECONDS,
         "http1-buffer-size": HEAD_BYTES,
         "workers-kill-timeout": STOP_SECONDS,
