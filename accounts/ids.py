@@ -12,6 +12,9 @@ RANDOM_LENGTH = 16
 _ID = re.compile(f"[a-z]{{3}}_[0-9A-Za-z]{{{RANDOM_LENGTH}}}", re.ASCII)
 
 
+_KEPT = re.compile("[0-9A-Fa-f]{24}", re.ASCII)
+
+
 def new_id(prefix: str) -> str:
     """A new id: the prefix, an underscore and 16 random base62 characters (95 bits)."""
     return f"{prefix}_" + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
@@ -20,6 +23,11 @@ def new_id(prefix: str) -> str:
 def is_id(text: str) -> bool:
     """Whether the text has the form of our ids."""
     return _ID.fullmatch(text) is not None
+
+
+def is_kept_id(text: str) -> bool:
+    """Whether the text has the form of ids that Atatus gives to projects, which a team may keep when it moves here."""
+    return _KEPT.fullmatch(text) is not None
 
 
 def new_project_id() -> str:

@@ -269,18 +269,32 @@ class Invitation(models.Model):
         return self.state == self.State.PENDING and self.account.closed_at is None
 
 
+class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
+    def known_as(self, public_id: str) -> Self:
+        """The project that everybody knows by this id, in an account."""
+        if ids.is_kept_id(public_id):
+            return self.filter(kept_id=public_id)
+        return self.filter(pk=public_id, kept_id=None)
+
+
 class Project(models.Model):
-    """What an account deploys."""
+    """What an account deploys.
+
+    `kept_id` is the id that it had where it came from, if its team kept it; another account may have the same. People
+    and programs know a project by its `public_id` alone.
+    """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_project_id, editable=False)
+    kept_id = models.CharField(max_length=24, null=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="projects")
     name = fields.LineField(max_length=100)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    objects: ClassVar[models.Manager["Project"]] = AccountOwnedQuerySet["Project"].as_manager()
+    objects: ClassVar[models.Manager["Project"]] = ProjectQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["account", "kept_id"], name="project_kept_id_once_per_account")]
         indexes = [
             models.Index(fields=["account", "-created_at", "-id"], name="project_newest"),
             models.Index(fields=["-created_at", "-id"], name="project_latest"),
@@ -291,7 +305,11 @@ class Project(models.Model):
 
     @property
     def target(self) -> Target:
-        return Target("project", self.id, self.name)
+        return Target("project", self.public_id, self.name)
+
+    @property
+    def public_id(self) -> str:
+        return self.kept_id or self.id
 
 
 class DeploymentQuerySet(models.QuerySet["Deployment"]):

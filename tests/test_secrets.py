@@ -47,6 +47,7 @@ COLUMNS = {
     "accounts.Account.offered_to": CHOSEN_BY_US,
     "accounts.AuditEvent.changes": "values of fields that were checked",
     "accounts.AuditEvent.request_id": "the middleware takes no name of a request that holds a key",
+    "accounts.Project.kept_id": "24 hexadecimal characters",
     "accounts.User.password": "a hash",
     "accounts.User.time_zone": "one of a list",
     "apikeys.APIKey.allowed_networks": "each is a network, in its plain form",

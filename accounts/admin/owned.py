@@ -17,9 +17,9 @@ from .changelist import ExactSearch, since
 @admin.register(Project)
 class ProjectAdmin(ServiceAdmin):
     fields = ["account", "name", "created_at"]
-    list_display = ["name", "account", "id", "created_at"]
+    list_display = ["name", "account", "public_id", "created_at"]
     list_select_related = ["account"]
-    search_fields = ["name", "id", "account__name", "account__slug"]
+    search_fields = ["name", "id", "kept_id", "account__name", "account__slug"]
     autocomplete_fields = ["account"]
     list_filter = [since("created_at")]
 

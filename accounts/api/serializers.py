@@ -5,11 +5,12 @@ from typing import Any
 
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
+from rest_framework.fields import empty
 
-from .. import redaction
+from .. import ids, redaction
 from ..audit import Event
 from ..models import Account, AuditEvent, Deployment, Invitation, Membership, Project
-from ..validators import unix_lines
+from ..validators import LINE, TEXT, unix_lines
 
 
 class BodySerializer(serializers.Serializer[Any]):
@@ -20,11 +21,12 @@ class BodySerializer(serializers.Serializer[Any]):
     """
 
     def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(self.plain(data) if isinstance(data, Mapping) else data)
+
+    def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(data, MultiValueDict):
             data = {name: self._from_form(name, data.getlist(name)) for name in data}
-        if isinstance(data, Mapping):
-            data = {name: self._or_empty(name, value) for name, value in data.items()}
-        return super().to_internal_value(data)
+        return {name: self._or_empty(name, value) for name, value in data.items()}
 
     def _from_form(self, name: str, values: list[Any]) -> Any:
         field = self.fields.get(name)
@@ -68,6 +70,26 @@ class ShortListField(serializers.ListField):
         return super().run_child_validation(data)
 
 
+class KeptIdField(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not ids.is_kept_id(text):
+            raise serializers.ValidationError("Send 24 hexadecimal characters, or nothing for a new id.")
+        return text
+
+
+class CutField(serializers.CharField):
+    """Text that is cut to what we keep instead of refused. Validators see all of it: no part of a key is kept."""
+
+    def __init__(self, *, kept: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kept = kept
+
+    def run_validation(self, data: Any = empty) -> Any:
+        text = super().run_validation(data)
+        return text[: self.kept] if isinstance(text, str) else text
+
+
 class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
     class Meta:
         model = Account
@@ -85,29 +107,49 @@ class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
 
 
 class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):
+    id = serializers.CharField(source="public_id", read_only=True)
+
     class Meta:
         model = Project
         fields = ["id", "name", "created_at"]
-        read_only_fields = ["id", "created_at"]
+        read_only_fields = ["created_at"]
+
+
+class NewProjectSerializer(ProjectSerializer):
+    """A project that may keep the id that it has at Atatus, so that its pipelines go on as they are."""
+
+    id = KeptIdField(source="kept_id", required=False, allow_null=True)
+
+
+#: How many characters each column of a deployment keeps.
+KEPT = {column.name: column.max_length or 0 for column in Deployment._meta.fields}
 
 
 class DeploymentSerializer(BodySerializer, serializers.ModelSerializer[Deployment]):
     """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given.
 
-    A key in `changes` is masked and not refused: others wrote the commit messages, and the pipeline must go on.
+    A pipeline doesn't fail over a commit message that others wrote: a key in `changes` is masked and not refused, and
+    all but `revision` is cut to what we keep.
     """
+
+    release_stage = CutField(kept=KEPT["release_stage"], validators=LINE, required=False)
+    changes = CutField(kept=KEPT["changes"], validators=TEXT, required=False)
+    user = CutField(kept=KEPT["user"], validators=LINE, required=False)
 
     class Meta:
         model = Deployment
         fields = ["id", "revision", "release_stage", "changes", "user", "created_at"]
         read_only_fields = ["id", "created_at"]
 
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            data = {name: value for name, value in data.items() if value not in (None, "")}
-            if isinstance(changes := data.get("changes"), str):
-                data["changes"] = unix_lines(redaction.redact(changes))
-        return super().to_internal_value(data)
+    def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in super().plain(data).items() if not _is_blank(value)}
+        if isinstance(changes := given.get("changes"), str):
+            given["changes"] = unix_lines(redaction.redact(changes))
+        return given
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 class MemberSerializer(StrictSerializer, serializers.ModelSerializer[Membership]):

@@ -16,6 +16,7 @@ from .serializers import (
     AuditEventSerializer,
     AuditFilterSerializer,
     DeploymentSerializer,
+    NewProjectSerializer,
     ProjectSerializer,
 )
 
@@ -38,7 +39,7 @@ class ProjectsView(APIView):
         return self.page(Project.objects.for_account(self.actor.account), ProjectSerializer)
 
     def post(self, request: Request) -> Response:
-        project = services.create_project(actor=self.actor, **self.validated(ProjectSerializer))
+        project = services.create_project(actor=self.actor, **self.validated(NewProjectSerializer))
         return self.created(ProjectSerializer(project).data)
 
 
@@ -51,7 +52,7 @@ class ProjectView(APIView):
     }
 
     def get(self, request: Request, project_id: str) -> Response:
-        return Response(ProjectSerializer(self._project(project_id)).data)
+        return Response(ProjectSerializer(_project(self, project_id)).data)
 
     def put(self, request: Request, project_id: str) -> Response:
         return self._change(project_id, partial=False)
@@ -60,14 +61,11 @@ class ProjectView(APIView):
         return self._change(project_id, partial=True)
 
     def delete(self, request: Request, project_id: str) -> Response:
-        services.delete_project(actor=self.actor, project=self._project(project_id))
+        services.delete_project(actor=self.actor, project=_project(self, project_id))
         return Response(status=204)
 
-    def _project(self, project_id: str) -> Project:
-        return item_or_404(Project.objects.for_account(self.actor.account), pk=project_id)
-
     def _change(self, project_id: str, *, partial: bool) -> Response:
-        project = self._project(project_id)
+        project = _project(self, project_id)
         fields = {"name": project.name, **self.validated(ProjectSerializer, partial=partial)}
         return Response(ProjectSerializer(services.change_project(actor=self.actor, project=project, **fields)).data)
 
@@ -79,17 +77,14 @@ class DeploymentsView(APIView):
     }
 
     def get(self, request: Request, project_id: str) -> Response:
-        return self.page(self._project(project_id).deployments.all(), DeploymentSerializer)
+        return self.page(_project(self, project_id).deployments.all(), DeploymentSerializer)
 
     def post(self, request: Request, project_id: str) -> Response:
-        project = self._project(project_id)
+        project = _project(self, project_id)
         deployment = services.create_deployment(
             actor=self.actor, project=project, **self.validated(DeploymentSerializer)
         )
         return self.created(DeploymentSerializer(deployment).data)
-
-    def _project(self, project_id: str) -> Project:
-        return item_or_404(Project.objects.for_account(self.actor.account), pk=project_id)
 
 
 class DeploymentView(APIView):
@@ -108,7 +103,7 @@ class DeploymentView(APIView):
         return Response(status=204)
 
     def _deployments(self, project_id: str) -> QuerySet[Deployment]:
-        return Deployment.objects.for_account(self.actor.account).filter(project_id=project_id)
+        return _project(self, project_id).deployments.all()
 
 
 class AuditEventsView(APIView):
@@ -117,3 +112,7 @@ class AuditEventsView(APIView):
     def get(self, request: Request) -> Response:
         events = AuditEvent.objects.for_account(self.actor.account)
         return self.page(events.matching(**self.filters(AuditFilterSerializer)), AuditEventSerializer)
+
+
+def _project(view: APIView, project_id: str) -> Project:
+    return item_or_404(Project.objects.for_account(view.actor.account).known_as(project_id))

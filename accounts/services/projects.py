@@ -1,18 +1,30 @@
 """Projects and their deployments."""
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from .. import audit
 from ..audit import Event
+from ..errors import Invalid
 from ..models import Deployment, Project
 from ..policy import Actor, Permission
 from .changes import changed, lock_actor, own
 
 
 @transaction.atomic
-def create_project(*, actor: Actor, name: str) -> Project:
+def create_project(*, actor: Actor, name: str, kept_id: str | None = None) -> Project:
+    """Create a project, with the id that it had elsewhere if one is given.
+
+    Raises `Invalid` if a project of the account has that id. Only the database can tell, at the moment of writing.
+    """
     actor = lock_actor(actor, Permission.PROJECT_CHANGE)
-    project = Project.objects.create(account_id=actor.account.id, name=name)
+    try:
+        with transaction.atomic():
+            project = Project.objects.create(account_id=actor.account.id, name=name, kept_id=kept_id)
+    except IntegrityError as error:
+        if kept_id is None:
+            raise
+        taken = {"id": ["Another project of this account has this id."]}
+        raise Invalid("These fields are invalid: id.", errors=taken) from error
     audit.record(actor=actor, event=Event.PROJECT_CREATED, target=project.target)
     return project
 

@@ -36,7 +36,7 @@ def new_project(request: AccountRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         project = services.create_project(actor=request.actor, **form.cleaned_data)
         messages.success(request, f"Project {project.name} is made.")
-        return redirect("accounts:project", request.account.slug, project.id)
+        return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/project_form.html", {"form": form}, status=status_of(form))
 
 
@@ -44,7 +44,7 @@ def new_project(request: AccountRequest) -> HttpResponse:
 def project(request: AccountRequest, id: str) -> HttpResponse:
     project = _project(request, id)
     page = Paginator(project.deployments.all(), PAGE_SIZE).get_page(request.GET.get("page"))
-    api = links.on_page(f"/v2/projects/{project.id}/deployments", request)
+    api = links.on_page(f"/v2/projects/{project.public_id}/deployments", request)
     return render(request, "accounts/project.html", {"project": project, "page": page, "api": api})
 
 
@@ -56,7 +56,7 @@ def edit_project(request: AccountRequest, id: str) -> HttpResponse:
         if form.changes:
             services.change_project(actor=request.actor, project=project, **form.changes)
         messages.success(request, "Project saved.")
-        return redirect("accounts:project", request.account.slug, project.id)
+        return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/project_form.html", {"form": form, "project": project}, status=status_of(form))
 
 
@@ -78,7 +78,7 @@ def new_deployment(request: AccountRequest, id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         deployment = services.create_deployment(actor=request.actor, project=project, **form.cleaned_data)
         messages.success(request, f"Deployment of {deployment.revision} is recorded.")
-        return redirect("accounts:project", request.account.slug, project.id)
+        return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/deployment_form.html", {"form": form, "project": project}, status=status_of(form))
 
 
@@ -152,4 +152,4 @@ def export_audit_log(request: AccountRequest, kind: str) -> HttpResponseBase:
 
 
 def _project(request: AccountRequest, id: str) -> Project:
-    return get_object_or_404(Project.objects.for_account(request.account), pk=id)
+    return get_object_or_404(Project.objects.for_account(request.account).known_as(id))

@@ -144,7 +144,10 @@ BODIES = {
             "revoke_exposed_keys": BOOLEAN,
         },
     ),
-    ("POST", "v2/projects"): (serializers.ProjectSerializer, NAME),
+    ("POST", "v2/projects"): (
+        serializers.NewProjectSerializer,
+        {**NAME, "id": st.sampled_from(["5f43a1b2c3d4e5f60718293a", "5F43A1B2C3D4E5F60718293A", "prj_1", "", None])},
+    ),
     ("PUT", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
     ("PATCH", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
     ("POST", "v2/projects/<id:project_id>/deployments"): (

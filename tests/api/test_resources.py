@@ -193,6 +193,47 @@ def test_null_or_empty_means_not_given(program, cast, empty):
     assert list(program.send("post", path, {"revision": empty}).json()["Errors"]) == ["revision"]
 
 
+KEPT = {"changes": 65_536, "user": 200, "release_stage": 100}
+
+
+@pytest.mark.parametrize("character", ["x", "é", "東", "🎉"])
+@pytest.mark.parametrize("way", ["json", "multipart"])
+@pytest.mark.parametrize("field", KEPT)
+def test_what_is_too_long_of_a_deployment_is_cut_and_shown(program, cast, field, way, character):
+    path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
+    sent = {"revision": "1", field: character * (KEPT[field] + 1)}
+    made = program.send("post", path, sent) if way == "json" else program.post(path, sent)
+    assert made.status_code == 201
+    assert made.json()[field] == character * KEPT[field]
+    assert program.get(made["Location"]).json() == made.json()
+    assert getattr(Deployment.objects.get(), field) == made.json()[field]
+    exact = program.send("post", path, {**sent, field: character * KEPT[field]})
+    assert exact.json()[field] == made.json()[field]
+
+
+def test_a_revision_that_is_too_long_is_refused(program, cast):
+    path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
+    assert list(program.send("post", path, {"revision": "x" * 201}).json()["Errors"]) == ["revision"]
+
+
+@pytest.mark.parametrize("field", KEPT)
+@pytest.mark.parametrize("before", [10, 25, 39])
+def test_no_part_of_a_key_is_kept_where_a_deployment_is_cut(program, cast, field, before):
+    path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
+    secret = tokens.generate()
+    made = program.send("post", path, {"revision": "1", field: "x" * (KEPT[field] - before) + secret})
+    assert made.status_code == (201 if field == "changes" else 400)
+    assert secret[4:15] not in made.content.decode()
+    assert not any(secret[4:15] in getattr(row, field) for row in Deployment.objects.all())
+
+
+@pytest.mark.parametrize("blank", ["  ", "\n"])
+def test_blank_means_not_given(program, cast, blank):
+    path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
+    made = program.send("post", path, {"revision": "1", "release_stage": blank, "changes": blank, "user": blank}).json()
+    assert (made["release_stage"], made["changes"], made["user"]) == ("production", "", "")
+
+
 def test_a_deployment_is_found_under_its_own_project_only(program, cast):
     one, other = factories.make_project(cast.account), factories.make_project(cast.account)
     deployment = factories.make_deployment(one)

@@ -55,6 +55,10 @@ def test_the_window_starts_at_the_first_request_and_ends_on_time(limiter):
     assert limiter.hit("key", Rate(1, 1)).allowed
 
 
+def test_the_time_left_is_never_longer_than_the_window(limiter):
+    assert {limiter.hit(f"time{number}", Rate(1, 60)).reset for number in range(500)} <= {59, 60}
+
+
 def test_keys_do_not_count_for_each_other(limiter):
     assert limiter.hit("one", Rate(1, 60)).allowed
     assert limiter.hit("two", Rate(1, 60)).allowed
