@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from django.conf import settings
 from django.db import connection
@@ -144,6 +145,36 @@ class ApiMiddleware:
             usage.count(request, credential, response.status_code)
             origins.note(request, credential.key.id)
         return response
+
+
+class KeyInAddressMiddleware:
+    """Takes an API key out of the query string that a page is asked with, as if it had not been sent.
+
+    A page has no use for one, and would repeat it: in a redirect, in `next`, in the address that a form goes to.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request.META["QUERY_STRING"] = _without_key(request.META.get("QUERY_STRING", ""))
+        if asked_from := request.META.get("HTTP_HX_CURRENT_URL"):
+            page, _, query = asked_from.partition("?")
+            request.META["HTTP_HX_CURRENT_URL"] = "?".join(filter(None, [page, _without_key(query)]))
+        return self.get_response(request)
+
+
+def _without_key(query: str) -> str:
+    """The query without `api_key`, and without any address that has one itself, such as in `next`."""
+    sent = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    kept = [(name, value) for name, value in sent if name != "api_key" and not _leads_to_key(value)]
+    return query if kept == sent else urlencode(kept, encoding="latin-1")
+
+
+def _leads_to_key(address: str) -> bool:
+    for _ in range(4):  # an address may be in an address
+        address = unquote(address)
+    return bool(re.search("[?&]api_key=", address))
 
 
 class MaintenanceMiddleware:

@@ -111,6 +111,7 @@ MIDDLEWARE = [
     "atatus_dash.middleware.UserAgentMiddleware",
     # Answers /v2 by itself: what follows is for pages, and programs don't pay for it.
     "atatus_dash.middleware.ApiMiddleware",
+    "atatus_dash.middleware.KeyInAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # A list of 20 keys shrinks to a sixth; random padding hides the length from BREACH.
