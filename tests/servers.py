@@ -132,11 +132,13 @@ class Server:
 
 
 @contextmanager
-def serving(installation: Installation, *arguments: str, **overrides: str | None) -> Iterator[Server]:
+def serving(
+    installation: Installation, *arguments: str, port: int | None = None, **overrides: str | None
+) -> Iterator[Server]:
     """`manage.py serve`, ready for requests."""
-    port = free_port()
+    port = port or free_port()
     log = installation.directory / f"serve-{port}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", *arguments],
             cwd=ROOT,

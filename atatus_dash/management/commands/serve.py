@@ -21,8 +21,8 @@ from accounts import exports
 IDLE_SECONDS = 600
 #: A request line and all its headers together; each alone may have the 8 KiB that nginx lets through.
 HEAD_BYTES = 64 * 1024
-#: How long a worker may take to finish its requests before it is killed.
-STOP_SECONDS = 10
+#: How long a worker may take before it is killed: two seconds to leave a proxy, ten to finish its requests.
+STOP_SECONDS = 12
 
 
 class Command(BaseCommand):
@@ -83,7 +83,7 @@ def _arguments() -> list[str]:
     return [
         *(part for name, value in options.items() for part in (f"--{name}", str(value))),
         *flags,
-        "atatus_dash.wsgi:application",
+        "atatus_dash.worker:application",
     ]
 
 
