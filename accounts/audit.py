@@ -78,6 +78,17 @@ class Event(StrEnum):
         return _EVENT_WORDS[self]
 
 
+def words(event: str) -> str:
+    """As `Event.words`, for an event that was read from the log: a newer version may have written it.
+
+    Two versions write to one database during an upgrade. What this one doesn't know is said by the parts of its name.
+    """
+    if event in _EVENT_WORDS:
+        return Event(event).words
+    subject, _, verb = event.rpartition(".")
+    return " ".join(f"{verb} {subject}".replace("_", " ").split()) + " {}"
+
+
 _EVENT_WORDS = {
     Event.ACCOUNT_CREATED: "created account {}",
     Event.ACCOUNT_CHANGED: "changed the settings of {}",

@@ -15,8 +15,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import escape, format_html, linebreaks
 from django.utils.safestring import SafeString, mark_safe
 
-from .. import links, times
-from ..audit import Event
+from .. import audit, links, times
 from ..policy import KeyPermission, Role
 
 register = template.Library()
@@ -155,7 +154,7 @@ class Deed(NamedTuple):
 @register.filter
 def deed(event: str) -> Deed:
     """What an event says after its actor: `api_key.created` reads "created API key" and then the target."""
-    before, target, after = Event(event).words.partition("{}")
+    before, target, after = audit.words(event).partition("{}")
     return Deed(before, bool(target), after)
 
 
@@ -182,8 +181,10 @@ def plain(field: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if not isinstance(value, str):
+        return str(value)
     if field in LABELLED:
-        return LABELS.get(value, str(value))
+        return LABELS.get(value, value)
     if field.endswith("_at") and (moment := parse_datetime(value)):
         return times.exactly(moment)
-    return str(value)
+    return value

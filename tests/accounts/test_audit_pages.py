@@ -15,7 +15,7 @@ from accounts import audit, policy, services
 from accounts.audit import Event, Target
 from accounts.models import AuditEvent
 from tests import factories
-from tests.conftest import Browser, Cast
+from tests.conftest import Browser, Cast, Program
 
 HTMX = {"HX-Request": "true"}
 
@@ -118,6 +118,35 @@ def test_an_event_reads_as_a_sentence(cast: Cast, owner: Browser, event: Event, 
     for page in (log(cast), reverse("overview", args=["acme"])):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(page).content.decode()))
         assert f" {sentence} " in text or f" {sentence}just now" in text
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        ("service.created", "olivia@example.com created service Reports"),
+        ("api_key.access_widened", "olivia@example.com access widened api key Reports"),
+        ("heartbeat", "olivia@example.com heartbeat Reports"),
+    ],
+)
+def test_an_event_of_a_newer_version_breaks_nothing(
+    cast: Cast, owner: Browser, administrator: Program, event: str, sentence: str
+) -> None:
+    """Two versions write to one database while an installation is upgraded."""
+    written = AuditEvent.objects.create(
+        account=cast.account,
+        event=event,
+        actor_kind="gateway",
+        actor_label="olivia@example.com",
+        target_kind="service",
+        target_id="svc_1",
+        target_label="Reports",
+        changes={"access": [None, {"paths": ["/a"]}], "seen_at": [5, {}], "role": [{}, "auditor"]},
+    )
+    for page in (log(cast), reverse("overview", args=["acme"])):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(page).content.decode()))
+        assert sentence in text
+    listed = administrator.get("/v2/audit-events").json()["results"]
+    assert (written.pk, event) in [(one["id"], one["event"]) for one in listed]
 
 
 def test_every_event_has_its_words_and_names_a_target_once_at_most() -> None:
