@@ -114,9 +114,8 @@ class ChangeForm(forms.BaseForm):
     def _what_happened(self, name: str) -> str:
         events = AuditEvent.objects.for_account(getattr(self.item, "account", self.item))
         event = events.filter(target_id=self.item.target.id, changes__has_key=name).first()
-        value = self._now(name)
-        now = ", ".join(value.split()) if name == "allowed_networks" and isinstance(value, str) else value
-        now = plain(name, now.isoformat() if isinstance(now, datetime) else now)
+        value = getattr(self.item, name)
+        now = plain(name, value.isoformat() if isinstance(value, datetime) else value)
         who = event.actor_label if event else "Somebody"
         return f"{who} changed this meanwhile. Now it is: {now}. Save again to replace that."
 
