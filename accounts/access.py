@@ -176,9 +176,11 @@ def sent_before(request: SignedInRequest) -> QueryDict | None:
     if request.path not in kept:
         return None
     del request.session[TYPED]
+    notice = "Nothing was saved yet: check the form and send it again."
     if left_out := kept.get(LEFT_OUT):
         fields = ", ".join(name.replace("_", " ") for name in left_out)
-        messages.warning(request, f"Fill in again: {fields}. What may hold a key was not kept while you signed in.")
+        notice += f" Fill in again: {fields}. What may hold a key was not kept while you signed in."
+    messages.warning(request, notice)
     return QueryDict(kept[request.path])
 
 

@@ -491,7 +491,7 @@ def test_the_first_operator_is_led_to_set_up_two_factor_and_back(
     assert signed_in.headers["Location"] == people
     told = browser.get(people, follow=True)
     assert told.redirect_chain[-1][0].startswith(reverse("mfa_index"))
-    assert "Django admin opens only with two-factor." in told.content.decode()
+    assert "Django admin requires two-factor authentication." in told.content.decode()
     assert "To Django admin" not in told.content.decode()
 
     set_up(browser)

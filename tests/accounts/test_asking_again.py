@@ -101,6 +101,8 @@ def test_the_key_policy_that_was_typed_comes_back(cast: Cast, stale: Browser) ->
 
     assert 'name="max_key_lifetime_days" value="90"' in form
     assert ticked(form) == ["revoke_exposed_keys"]
+    assert "Nothing was saved yet: check the form and send it again." in form
+    assert "Nothing was saved yet" not in again
     assert ticked(again) == ["accepts_query", "accepts_body"]
     assert Account.objects.get(pk=cast.account.pk).max_key_lifetime_days is None
 

@@ -239,7 +239,7 @@ def test_who_is_signed_in_makes_new_codes_and_another_app_alone(cast: Cast, brow
     give_factors(cast.owner)
     Authenticator.objects.filter(type="totp").update(data={"secret": "fernet-1:lost"})
     Authenticator.objects.filter(type="recovery_codes").update(data={"seed": "fernet-1:lost", "used_mask": 0})
-    assert "Make new codes" in shown(browser.get(reverse("mfa_generate_recovery_codes")))
+    assert "Generate new codes" in shown(browser.get(reverse("mfa_generate_recovery_codes")))
     browser.post(reverse("mfa_generate_recovery_codes"))
     assert len(browser.get(reverse("mfa_download_recovery_codes")).content.decode().split()) == 10
     browser.post(reverse("mfa_deactivate_totp"))
