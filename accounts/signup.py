@@ -16,7 +16,7 @@ class SignupForm(forms.SignupForm):  # type: ignore[misc]  # allauth ships no ty
     def try_save(self, request: HttpRequest) -> tuple[Any, HttpResponse | None]:
         if self.account_already_exists:
             self._save_nobody(request)
-        return super().try_save(request)  # type: ignore[no-any-return]
+        return super().try_save(request)  # type: ignore[no-any-return]  # as above
 
     def _save_nobody(self, request: HttpRequest) -> None:
         """Do what a newcomer costs, and keep nothing of it."""

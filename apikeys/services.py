@@ -395,7 +395,7 @@ def _lock_all(actor: Actor, api_keys: Iterable[APIKey]) -> tuple[Actor, list[API
     actor = lock_actor(actor, Permission.API_KEY_CHANGE)
     found = [locked[pk] for pk in wanted if pk in locked]
     if len(found) != len(wanted):
-        raise NotFound("This API key is not there any more.")
+        raise NotFound("This API key no longer exists.")
     return actor, found
 
 

@@ -29,7 +29,7 @@ def own(actor: Actor, rows: Any, row: M, name: str) -> M:
     """The row as it is now, locked. Raises `NotFound` if it is gone or another account's."""
     found: M | None = rows.for_account(actor.account).select_for_update(of=("self",)).filter(pk=row.pk).first()
     if found is None:
-        raise NotFound(f"{name} is not there any more.")
+        raise NotFound(f"{name} no longer exists.")
     return found
 
 

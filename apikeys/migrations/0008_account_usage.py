@@ -25,7 +25,12 @@ def add_up(apps, schema_editor):
     )
 
 
+def forget(apps, schema_editor):
+    """So that migrating forwards again adds up anew."""
+    apps.get_model("apikeys", "AccountUsage").objects.all().delete()
+
+
 class Migration(migrations.Migration):
     dependencies = [("apikeys", "0007_list_indexes")]
 
-    operations = [migrations.RunPython(add_up, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(add_up, forget)]

@@ -27,4 +27,4 @@ class Command(BaseCommand):
             services.reset_two_factor(user=user, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line"))
         except DomainError as error:
             raise CommandError(error.message) from None
-        self.stdout.write(f"{email} has no second factor any more and is signed out everywhere.")
+        self.stdout.write(f"{email} no longer has a second factor and is signed out everywhere.")
