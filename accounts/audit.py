@@ -37,7 +37,6 @@ class Event(StrEnum):
     MEMBER_ADDED = "member.added"
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"
-    TWO_FACTOR_RESET = "two_factor.reset"
     MEMBER_SIGNED_IN = "member.signed_in"
     MEMBER_SIGNED_OUT = "member.signed_out"
     MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
@@ -49,6 +48,7 @@ class Event(StrEnum):
     MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105  # holds none
     MEMBER_TWO_FACTOR_ENABLED = "member.two_factor_enabled"
     MEMBER_TWO_FACTOR_DISABLED = "member.two_factor_disabled"
+    MEMBER_TWO_FACTOR_RESET = "member.two_factor_reset"
     MEMBER_PASSKEY_ADDED = "member.passkey_added"
     MEMBER_PASSKEY_REMOVED = "member.passkey_removed"
     MEMBER_RECOVERY_CODES_GENERATED = "member.recovery_codes_generated"
@@ -108,7 +108,6 @@ _EVENT_WORDS = {
     Event.MEMBER_ADDED: "made {} a member",
     Event.MEMBER_CHANGED: "changed the role of {}",
     Event.MEMBER_REMOVED: "removed {} from the account",
-    Event.TWO_FACTOR_RESET: "reset the two-factor authentication of {}",
     Event.MEMBER_SIGNED_IN: "signed in",
     Event.MEMBER_SIGNED_OUT: "signed out",
     Event.MEMBER_SIGN_IN_FAILED: "failed to sign in as {}",
@@ -120,6 +119,7 @@ _EVENT_WORDS = {
     Event.MEMBER_PASSWORD_CHANGED: "changed the password of {}",
     Event.MEMBER_TWO_FACTOR_ENABLED: "added an authenticator app for {}",
     Event.MEMBER_TWO_FACTOR_DISABLED: "removed the authenticator app of {}",
+    Event.MEMBER_TWO_FACTOR_RESET: "reset the two-factor authentication of {}",
     Event.MEMBER_PASSKEY_ADDED: "added a passkey for {}",
     Event.MEMBER_PASSKEY_REMOVED: "removed a passkey of {}",
     Event.MEMBER_RECOVERY_CODES_GENERATED: "generated recovery codes for {}",

@@ -560,7 +560,7 @@ def test_an_operator_resets_a_persons_two_factor_on_record(desk: Browser, cast: 
     ]
     assert not Authenticator.objects.filter(user=cast.user).exists()
     assert theirs.get(reverse("accounts:profile")).status_code == 302
-    event = AuditEvent.objects.get(event=Event.TWO_FACTOR_RESET)
+    event = AuditEvent.objects.get(event=Event.MEMBER_TWO_FACTOR_RESET)
     assert (event.account, event.actor_label, event.target_label) == (
         cast.account,
         "operator@example.com",

@@ -141,7 +141,7 @@ EVENTS = {
     "add_member": "member.added",
     "change_role": "member.changed",
     "remove_member": "member.removed",
-    "reset_two_factor": "two_factor.reset",
+    "reset_two_factor": "member.two_factor_reset",
     "leave": "member.left",
     "invite": "member.invited",
     "resend_invitation": "invitation.sent",

@@ -275,7 +275,7 @@ def test_the_operator_resets_it_and_the_person_sets_it_up_again(cast: Cast, brow
 
     assert browser.get(reverse("accounts:profile")).status_code == 302
     assert not UserSession.objects.filter(user=cast.owner).exists()
-    event = AuditEvent.objects.get(event=Event.TWO_FACTOR_RESET)
+    event = AuditEvent.objects.get(event=Event.MEMBER_TWO_FACTOR_RESET)
     assert (event.account, event.actor_label, event.target_label) == (cast.account, "Command line", "owner@example.com")
     assert [(message.to, message.subject) for message in mail.outbox] == [
         (["owner@example.com"], "Your two-factor authentication was reset")
@@ -289,7 +289,7 @@ def test_it_is_recorded_in_every_account_of_the_person(cast: Cast) -> None:
     factories.make_account("Second", cast.user)
     give_factors(cast.user)
     run("reset_two_factor", cast.user.email)
-    recorded = AuditEvent.objects.filter(event=Event.TWO_FACTOR_RESET).values_list("account__slug", flat=True)
+    recorded = AuditEvent.objects.filter(event=Event.MEMBER_TWO_FACTOR_RESET).values_list("account__slug", flat=True)
     assert sorted(recorded) == ["acme", "second"]
 
 
