@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ LABELS = {
     **{role.value: role.label for role in Role},
 }
 LABELLED = ("permission", "role")
+
+#: How many values stand in an event for a field: before and after.
+PAIR = 2
 
 
 @register.simple_tag
@@ -165,11 +169,15 @@ def label(field: str) -> str:
 
 
 @register.filter
-def in_words(changes: Mapping[str, list[Any]]) -> list[tuple[str, str, str]]:
-    """An audit event's changes for people: field, before (empty for what is new) and after."""
+def in_words(changes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """An audit event's changes for people: field, before (empty for what is new) and after.
+
+    What a newer version may have recorded otherwise than as a pair is told as it is.
+    """
     return [
         (label(field), "" if before is None else plain(field, before), plain(field, after))
-        for field, (before, after) in changes.items()
+        for field, values in changes.items()
+        for before, after in [values if isinstance(values, list) and len(values) == PAIR else (None, values)]
     ]
 
 
@@ -185,6 +193,7 @@ def plain(field: str, value: Any) -> str:
         return str(value)
     if field in LABELLED:
         return LABELS.get(value, value)
-    if field.endswith("_at") and (moment := parse_datetime(value)):
-        return times.exactly(moment)
+    if field.endswith("_at"):
+        with suppress(ValueError, OverflowError):  # a time that never was, or is none in the reader's time zone
+            return times.exactly(moment) if (moment := parse_datetime(value)) else value
     return value

@@ -149,6 +149,72 @@ def test_an_event_of_a_newer_version_breaks_nothing(
     assert (written.pk, event) in [(one["id"], one["event"]) for one in listed]
 
 
+@pytest.fixture
+def of_a_newer_version(cast: Cast) -> AuditEvent:
+    """While an installation is upgraded, the versions before and after write and read one log."""
+    key = factories.make_key(cast.account).api_key
+    changes = {"mood": "calm", "role": ["user", {"until": 7}], "seen_at": [5, "2027-02-30T10:00"], "kept_at": [1, 2, 3]}
+    return AuditEvent.objects.create(
+        account=cast.account,
+        event="api_key.hibernated",
+        actor_kind="robot",
+        actor_label="ann@example.com",
+        target_kind="api_key",
+        target_id=key.id,
+        target_label="Deploys",
+        changes=changes,
+    )
+
+
+def test_an_event_that_this_version_does_not_know_is_read_on_every_page(
+    cast: Cast, owner: Browser, of_a_newer_version: AuditEvent
+) -> None:
+    a_key = reverse("apikeys:key", args=["acme", of_a_newer_version.target_id])
+    for page in (log(cast), reverse("overview", args=["acme"]), a_key):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(page).content.decode()))
+        assert "ann@example.com hibernated api key Deploys" in text
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(log(cast), {"event": "api_key"}).content.decode()))
+    assert "Mood: calm" in text
+    assert "Seen at: 5 → 2027-02-30T10:00" in text
+
+
+@pytest.mark.parametrize("name", ["audit_log_csv", "audit_log_json"])
+def test_an_event_that_this_version_does_not_know_is_exported(
+    name: str, cast: Cast, owner: Browser, of_a_newer_version: AuditEvent
+) -> None:
+    assert "api_key.hibernated" in owner.get(log(cast, name), {"event": "api_key"}).getvalue().decode()
+
+
+def test_an_event_that_this_version_does_not_know_is_told_to_programs(
+    administrator: Program, of_a_newer_version: AuditEvent
+) -> None:
+    newest = administrator.get("/v2/audit-events", {"event": "api_key", "target": of_a_newer_version.target_id})
+    told = {event["event"]: event for event in newest.json()["results"]}
+
+    assert told["api_key.hibernated"]["actor"]["kind"] == "robot"
+    assert told["api_key.hibernated"]["changes"] == of_a_newer_version.changes
+
+
+def test_an_event_that_this_version_does_not_know_is_looked_at_in_admin(
+    browser: Browser, of_a_newer_version: AuditEvent
+) -> None:
+    browser.as_(factories.make_operator())
+    rows = browser.get(reverse("admin:accounts_auditevent_changelist"), {"event": "api_key.hibernated"})
+    item = browser.get(reverse("admin:accounts_auditevent_change", args=[of_a_newer_version.id]))
+
+    assert "api_key.hibernated" in rows.content.decode()
+    assert "api_key.hibernated" in item.content.decode()
+
+
+def test_a_moment_that_is_none_in_the_reader_s_time_zone_is_told_as_it_is(cast: Cast, owner: Browser) -> None:
+    cast.owner.time_zone = "Pacific/Kiritimati"
+    cast.owner.save()
+    audit_event = {"event": "api_key.changed", "changes": {"expires_at": [None, "9999-12-31T23:59:59Z"]}}
+    AuditEvent.objects.create(account=cast.account, **audit_event)
+
+    assert "9999-12-31T23:59:59Z" in owner.get(log(cast)).content.decode()
+
+
 def test_every_event_has_its_words_and_names_a_target_once_at_most() -> None:
     assert all(event.words.count("{}") <= 1 for event in Event)
 
