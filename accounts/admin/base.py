@@ -39,6 +39,8 @@ class OperatorAdmin(admin.ModelAdmin):
     #: A facet is a count of every row for every filter.
     show_facets = admin.ShowFacets.NEVER
 
+    MOST_WORDS = 20
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
 
@@ -51,6 +53,14 @@ class OperatorAdmin(admin.ModelAdmin):
             elif isinstance(item, type) and issubclass(item, admin.SimpleListFilter):
                 asked.add(item.parameter_name)
         return lookup in asked
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Each word is asked of each field: past some number nothing is found, and SQLite would refuse the question."""
+        if len(search_term.split()) > self.MOST_WORDS:
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, search_term)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new item's form is empty, whatever its address says."""
