@@ -4,6 +4,9 @@
 import os
 import sys
 
+if sys.version_info < (3, 11):  # noqa: UP036  whoever runs it with an older one is told so
+    sys.exit("Atatus Dash needs Python 3.11 or newer; this is Python {}.{}.".format(*sys.version_info))
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")

@@ -133,14 +133,18 @@ class Server:
 
 @contextmanager
 def serving(
-    installation: Installation, *arguments: str, port: int | None = None, **overrides: str | None
+    installation: Installation,
+    *arguments: str,
+    port: int | None = None,
+    python: str = sys.executable,
+    **overrides: str | None,
 ) -> Iterator[Server]:
     """`manage.py serve`, ready for requests."""
     port = port or free_port()
     log = installation.directory / f"serve-{port}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", *arguments],
+            [python, "manage.py", "serve", *arguments],
             cwd=ROOT,
             env=installation.environ(PORT=str(port), **overrides),
             stdout=output,

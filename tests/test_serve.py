@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -305,3 +306,14 @@ def test_a_greeting_is_printed_after_the_address(installation: Installation) -> 
         lines = server.log.read_text().splitlines()
     assert lines[0].startswith(f"Serving on http://127.0.0.1:{server.port}")
     assert lines[1:3] == ["", "Sign in as one of:"]
+
+
+def test_a_server_that_was_started_through_a_link_runs_by_no_link(installation: Installation, tmp_path: Path) -> None:
+    """Whatever `current` leads to by then, it goes on with the packages of its own release."""
+    release, current = tmp_path / "release", tmp_path / "current"
+    release.mkdir()
+    (release / ".venv").symlink_to(sys.prefix)
+    current.symlink_to(release)
+    with serving(installation, python=str(current / ".venv" / "bin" / "python")) as server:
+        command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+    assert command.startswith(os.fsencode(Path(sys.executable).parent.resolve()))

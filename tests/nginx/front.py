@@ -87,6 +87,7 @@ def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int
         node: "\n".join(node.replace(NODE, f"server 127.0.0.1:{port} ") for port in nodes),
         "/etc/ssl/atatus-dash": str(directory),
         "/var/log/nginx": str(directory),
+        "/var/www/html": str(directory),
         "keys.example.com": "localhost",
     }.items():
         assert shipped in site

@@ -217,3 +217,12 @@ def test_nothing_is_said_to_who_says_nothing(alone: Front) -> None:
     with closing(socket.create_connection(("localhost", alone.https_port), timeout=10)) as connection:
         connection.sendall(b"\x00\x01nonsense\r\n\r\n")
         assert b"<html" not in connection.recv(65536)
+
+
+def test_what_certbot_puts_into_the_webroot_is_served_over_plain_http(alone: Front) -> None:
+    challenge = alone.directory / ".well-known" / "acme-challenge" / "token"
+    challenge.parent.mkdir(parents=True)
+    challenge.write_text("of certbot")
+    for host in ("localhost", "another.example.com"):
+        answer = alone.ask("/.well-known/acme-challenge/token", plain_http=True, Host=host)
+        assert (answer.status, answer.body) == (200, b"of certbot")

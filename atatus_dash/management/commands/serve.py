@@ -45,7 +45,8 @@ class Command(BaseCommand):
         if options["greeting"] and (greeting := Path(options["greeting"])).exists():
             self.stdout.write(f"\n{greeting.read_text()}")
         self.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "granian", *_arguments()])  # noqa: S606  our own interpreter
+        python = _own_python()
+        os.execv(python, [python, "-m", "granian", *_arguments()])  # noqa: S606  our own interpreter
 
     def _warn_of_missing_migrations(self) -> None:
         """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
@@ -55,6 +56,15 @@ class Command(BaseCommand):
             self.stderr.write(f"The database is out of reach: {error}")
         finally:
             connection.close()
+
+
+def _own_python() -> str:
+    """The interpreter of this virtual environment, by no link on the way to it.
+
+    What it imports later has to come from the same release, wherever a link such as `current` leads by then.
+    """
+    directory, name = os.path.split(sys.executable)
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def _width() -> str:
