@@ -8,7 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from django.db import InterfaceError, OperationalError
 from django.dispatch import receiver
 from django.http import HttpRequest
 
@@ -41,6 +43,15 @@ class SessionStore(DatabaseSessionStore):
             self._session_key = None  # as Django does for one that has expired
             return {}
         return data
+
+    def save(self, must_create: bool = False) -> None:
+        """Django takes any error of the database for a session that is gone, which is the client's mistake."""
+        try:
+            super().save(must_create)
+        except UpdateError as error:
+            if isinstance(error.__context__, (OperationalError, InterfaceError)):
+                raise error.__context__ from None
+            raise
 
     def get_expiry_age(self, **kwargs: Any) -> int:
         """Seconds until the session ends, for its cookie."""
