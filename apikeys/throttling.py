@@ -4,11 +4,11 @@ The window is fixed and starts at the first request. In memory it is a dictionar
 one Lua script, which counts, starts the window and tells the time left in one trip.
 """
 
-import logging
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import redis
 from django.conf import settings
@@ -19,13 +19,11 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.errors import TooManyRequests, Unavailable
 
-from . import rates
+from . import outages, rates
 from .rates import Rate
 
 if TYPE_CHECKING:  # DRF imports this module while its own views are loading
     from accounts.api.base import APIView
-
-logger = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
@@ -110,7 +108,7 @@ class RedisLimiter:
     """
 
     def __init__(self, url: str) -> None:
-        # No retries and short timeouts: while Redis is away an answer comes at once, and it is a 503.
+        # No retries and short timeouts: while Redis is away an answer comes at once.
         self._client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1
         )
@@ -119,19 +117,49 @@ class RedisLimiter:
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
         key = f"{self.PREFIX}{bucket}:{rate.window}"
         try:
-            answer = cast(list[int], self._script(keys=[key], args=[rate.limit, rate.window * 1000]))
+            answer = ask_redis(lambda: self._script(keys=[key], args=[rate.limit, rate.window * 1000]))
         except redis.RedisError as error:
-            if settings.LIMITS_WITHOUT_REDIS == "allow":
-                logger.warning("Redis is out of reach, so requests pass unlimited: %s", error)
-                return None
-            logger.warning("Redis is out of reach, so requests are refused: %s", error)
             raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
-        allowed, count, left = answer
+        if answer is NO_ANSWER:
+            return None
+        allowed, count, left = cast(list[int], answer)
         return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
+
+    def probe(self) -> None:
+        """Raises `RedisError` if Redis is away."""
+        self._client.ping()
 
     def clear(self) -> None:
         for key in self._client.scan_iter(match=self.PREFIX + "*"):
             self._client.delete(key)
+
+
+#: What `ask_redis` returns in place of an answer.
+NO_ANSWER = object()
+
+
+def ask_redis(call: Callable[[], Any]) -> Any:
+    """What Redis answers, or `NO_ANSWER` while it is away and the operator lets requests pass unlimited.
+
+    Raises `RedisError` while it is away and the operator does not, and `Unavailable` if too many threads wait already.
+    """
+    try:
+        if outages.REDIS.is_silent:
+            raise redis.ConnectionError(outages.SILENT)
+        if not outages.turns.take():
+            raise Unavailable("Too many requests wait for an answer. Please try again later.")
+        try:
+            return call()
+        finally:
+            outages.turns.give_back()
+    except redis.RedisError as error:
+        if isinstance(error, redis.TimeoutError):
+            outages.REDIS.fall_silent()
+        passes = settings.LIMITS_WITHOUT_REDIS == "allow"
+        outages.REDIS.failed(error, "requests pass unlimited" if passes else "requests are refused")
+        if not passes:
+            raise
+        return NO_ANSWER
 
 
 #: The process's limiter: made here, at import, because the first requests come on several threads at once.

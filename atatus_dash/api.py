@@ -202,8 +202,7 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
         case SuspiciousOperation() | UnreadablePostError():
             return refuse(request, 400, "The request is malformed.")
     if reach.is_out_of_reach(error):
-        logger.warning("A service that we need is out of reach: %s", error)
-        return _domain_failure(request, reach.unavailable())
+        return _domain_failure(request, reach.unavailable(error))
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return refuse(request, 500, SERVER_ERROR)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from apikeys import exposure, notices, origins, usage
+from apikeys import exposure, notices, origins, outages, throttling, usage
 
-from . import maintenance
+from . import maintenance, reach
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +27,24 @@ ORIGINS_INTERVAL = 10
 #: Seconds between two looks for notices of other processes, such as a command's.
 MAIL_INTERVAL = 60
 
+#: Seconds between two looks at whether a service that failed answers again.
+PROBE_INTERVAL = 0.25
+
 _started = threading.Lock()
 
 
 def start() -> None:
     """Start the threads, once per process."""
     if _started.acquire(blocking=False):
+        outages.watch(settings.THREADS)
         threading.Thread(target=_run, name="heartbeat").start()
         threading.Thread(target=_send_mail, name="mail").start()
+        # A daemon: it has nothing to lose, and has to be there while the others finish.
+        threading.Thread(target=_probe, name="probe", daemon=True).start()
 
 
 def _run() -> None:
+    outages.in_background()
     main = threading.main_thread()
     beats = Beats()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
@@ -59,16 +66,18 @@ def _run() -> None:
 
 def _finish(beats: "Beats") -> None:
     """Write what came last, and tell how much of it could not be written."""
-    for task in (usage.flush, exposure.examine, origins.flush):
-        beats.beat(task)
+    beats.beat(usage.flush)
     if requests := usage.discard():
         logger.error("%d counted requests are lost: they could not be written before the stop.", requests)
+    beats.beat(exposure.examine)
     if plain := exposure.discard():
         logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
+    beats.beat(origins.flush)
 
 
 def _send_mail() -> None:
     """Send notices soon after they are committed. Its own thread, because a mail server may be slow."""
+    outages.in_background()
     main = threading.main_thread()
     beats = Beats()
     next_look = 0.0
@@ -81,8 +90,18 @@ def _send_mail() -> None:
     connection.close()
 
 
+def _probe() -> None:
+    """Ask services that somebody has doubts about. Its own thread, because the others may wait for them."""
+    outages.in_background()
+    while True:
+        outages.DATABASE.look(reach.probe_database)
+        if isinstance(throttling.limiter, throttling.RedisLimiter):
+            outages.REDIS.look(throttling.limiter.probe)
+        time.sleep(PROBE_INTERVAL)
+
+
 class Beats:
-    """Runs tasks whatever they met the last time. A database out of reach is told once, not twice a second."""
+    """Runs tasks whatever they met the last time. What fails is told once, not twice a second."""
 
     def __init__(self) -> None:
         self._failing: set[Callable[[], object]] = set()
@@ -91,9 +110,11 @@ class Beats:
         try:
             task()
         except Error as error:
-            if task not in self._failing:
+            if reach.is_out_of_reach(error):
+                reach.unavailable(error)
+            elif task not in self._failing:
                 logger.warning("%s.%s fails and is tried again: %s", task.__module__, task.__name__, error)
-            self._failing.add(task)
+                self._failing.add(task)
         except Exception:
             logger.exception("%s.%s failed.", task.__module__, task.__name__)
         else:

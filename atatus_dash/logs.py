@@ -3,6 +3,7 @@
 import logging
 import re
 from contextvars import ContextVar
+from http import HTTPStatus
 
 from apikeys import tokens
 
@@ -19,6 +20,13 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
         return True
+
+
+class Not503Filter(logging.Filter):
+    """Drops what Django tells of each 503: an outage is told once, and maintenance is no news."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class RedactingFormatter(logging.Formatter):

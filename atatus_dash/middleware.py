@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -18,7 +17,7 @@ from accounts import bodies, validators
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import networks, origins, sunset, throttling, tokens, usage
 
-from . import api, maintenance, parsers, reach
+from . import api, maintenance, parsers, probes, reach
 from .logs import request_id
 
 logger = logging.getLogger(__name__)
@@ -211,6 +210,32 @@ class ContentSecurityPolicyMiddleware:
         return response
 
 
+class HealthMiddleware:
+    """Answers `/healthz` before anything asks who is signed in: this process is alive, whatever it depends on."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return probes.healthz(request) if request.path_info == "/healthz" else self.get_response(request)
+
+
+class PersonMiddleware:
+    """Finds out who is signed in, once for all that follows. If the database can't tell, nothing that follows runs."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            request.user.is_authenticated  # noqa: B018  loads the session and the person, whom the request keeps
+        except Exception as error:
+            if not reach.is_out_of_reach(error):
+                raise
+            return reach.page(reach.unavailable(error))
+        return self.get_response(request)
+
+
 class BodyMiddleware:
     """Settles what a page's form may cost before anything reads it.
 
@@ -255,23 +280,15 @@ class ErrorPagesMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if reach.is_out_of_reach(exception):
-            logger.warning("A service that we need is out of reach: %s", exception)
-            connection.close()  # so that this thread's next request opens a fresh one
-            return self._unavailable(reach.unavailable())
+            return reach.page(reach.unavailable(exception))
         if not isinstance(exception, DomainError):
             return None
-        if isinstance(exception, Unavailable):
-            return self._unavailable(exception)
         return _error_page(request, exception)
-
-    def _unavailable(self, error: Unavailable) -> HttpResponse:
-        """A page that asks nothing of what may be out of reach."""
-        response = HttpResponse(render_to_string("503.html", {"message": error.message}), status=error.status)
-        response.headers["Retry-After"] = str(error.retry_after)
-        return response
 
 
 def _error_page(request: HttpRequest, error: DomainError) -> HttpResponse:
+    if isinstance(error, Unavailable):
+        return reach.page(error)
     template = "403.html" if isinstance(error, NotPermitted) else "400.html"
     response = render(request, template, {"message": error.message}, status=error.status)
     if isinstance(error, TooManyRequests):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
@@ -14,10 +15,15 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Database, migrations and cache are as they should be, or which of them is not (503)."""
+    """Database, migrations and cache are as they should be, or which of them is not.
+
+    That is a 503, except for a cache that the operator lets us do without: LIMITS_WITHOUT_REDIS.
+    """
     probes = {"database": _database, "migrations": _migrations, "cache": _cache}
     states = {name: _works(probe) for name, probe in probes.items()}
-    return JsonResponse(states, status=200 if all(states.values()) else 503)
+    can_be_missed = {"cache"} if settings.LIMITS_WITHOUT_REDIS == "allow" else set()
+    is_ready = all(works or name in can_be_missed for name, works in states.items())
+    return JsonResponse(states, status=200 if is_ready else 503)
 
 
 def _works(probe: Callable[[], bool]) -> bool:

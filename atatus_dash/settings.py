@@ -50,24 +50,43 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3", BASE_DIR)}
 
+DATABASE_CONNECT_TIMEOUT = env.whole_number("DATABASE_CONNECT_TIMEOUT", 3, maximum=60)
+DATABASE_STATEMENT_TIMEOUT = env.whole_number("DATABASE_STATEMENT_TIMEOUT", 10, minimum=0, maximum=3600)
+DATABASE_LOCK_TIMEOUT = env.whole_number("DATABASE_LOCK_TIMEOUT", 5, minimum=0, maximum=3600)
+DATABASE_IDLE_TIMEOUT = env.whole_number("DATABASE_IDLE_TIMEOUT", 60, minimum=0, maximum=86400)
+DATABASE_NETWORK_TIMEOUT = env.whole_number("DATABASE_NETWORK_TIMEOUT", 5, minimum=0, maximum=3600)
+DATABASE_KEEPALIVE_SECONDS = env.whole_number("DATABASE_KEEPALIVE_SECONDS", 30, minimum=0, maximum=7200)
+
 # Database ---------------------------------------------------------------------------------------
 
 # A connection lives as long as its thread: opening one costs more than the rest of a request.
 DATABASES["default"].setdefault("CONN_MAX_AGE", None)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["ENGINE"] = "atatus_dash.backends.sqlite3"
     # IMMEDIATE, because a transaction that reads first and then writes fails under several writers.
     DATABASES["default"]["OPTIONS"] = {
-        "timeout": 5,
+        "timeout": DATABASE_LOCK_TIMEOUT,
         **DATABASES["default"]["OPTIONS"],
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    }
+else:
+    # The time-outs of statements, locks and idle transactions hold for a server alone: its backend sets them.
+    DATABASES["default"]["ENGINE"] = "atatus_dash.backends.postgresql"
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": DATABASE_CONNECT_TIMEOUT,
+        "tcp_user_timeout": DATABASE_NETWORK_TIMEOUT * 1000,
+        "keepalives_idle": DATABASE_KEEPALIVE_SECONDS,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        **DATABASES["default"]["OPTIONS"],
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
     "default": (
         {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "atatus_dash.cache.RedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "atatus",
             # Without retries and long waits: a page that meets no Redis fails at once.
@@ -118,11 +137,13 @@ MIDDLEWARE = [
     "django.middleware.gzip.GZipMiddleware",
     "atatus_dash.middleware.ContentSecurityPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "atatus_dash.middleware.HealthMiddleware",
     "atatus_dash.middleware.MaintenanceMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "atatus_dash.middleware.PersonMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -302,7 +323,10 @@ REST_FRAMEWORK = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "atatus_dash.logs.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "atatus_dash.logs.RequestIdFilter"},
+        "not_503": {"()": "atatus_dash.logs.Not503Filter"},
+    },
     "formatters": {
         "line": {
             "()": "atatus_dash.logs.RedactingFormatter",
@@ -315,7 +339,7 @@ LOGGING = {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         # A client's mistake is no news to the operator; ours is.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["not_503"]},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

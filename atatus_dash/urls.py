@@ -8,6 +8,9 @@ from apikeys.api.views import WhoAmIView
 
 from . import probes, views
 
+#: What no view answers for: a middleware, a template of an error page, the saving of a session.
+handler500 = "atatus_dash.views.server_error"
+
 urlpatterns = [
     path("v2", WhoAmIView.as_view()),
     path("v2/", include("atatus_dash.urls_v2")),

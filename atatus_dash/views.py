@@ -1,10 +1,12 @@
 """Pages that need both apps."""
 
+import sys
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views import defaults
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseClientRefresh
 
@@ -16,12 +18,22 @@ from accounts.policy import Permission
 from apikeys import charts
 from apikeys.models import AccountUsage, APIKey, State
 
+from . import reach
+
 LATEST = 5
 MOST_ATTENTION = 8
 
 #: The spans of the chart, with its bars: days, or the weeks of a year.
 SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
 DEFAULT_SPAN = "30"
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What nobody else caught, wherever it arose: a 503 if a service that we need is out of reach, else a 500."""
+    error = sys.exception()
+    if reach.is_out_of_reach(error):
+        return reach.page(reach.unavailable(error))
+    return defaults.server_error(request)
 
 
 @signed_in

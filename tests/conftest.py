@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import exposure, origins, throttling, usage
+from apikeys import exposure, origins, outages, throttling, usage
 
 from . import factories
 
@@ -26,6 +27,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(autouse=True)
 def _no_counts_from_before() -> Iterator[None]:
     throttling.limiter.clear()
+    cache.clear()  # the limits of signing in
+    for service in (outages.DATABASE, outages.REDIS):
+        service.forget()
     for counted in (usage, origins, exposure):
         counted.discard()
     yield

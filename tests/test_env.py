@@ -336,6 +336,12 @@ def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.Monk
         ("USAGE_FLUSH_SECONDS", "999999"),
         ("PORT", "70000"),
         ("BIND", "everywhere"),
+        ("DATABASE_CONNECT_TIMEOUT", "0"),
+        ("DATABASE_STATEMENT_TIMEOUT", "10s"),
+        ("DATABASE_LOCK_TIMEOUT", "-1"),
+        ("DATABASE_IDLE_TIMEOUT", "soon"),
+        ("DATABASE_NETWORK_TIMEOUT", "1.5"),
+        ("DATABASE_KEEPALIVE_SECONDS", "never"),
     ],
 )
 def test_the_settings_read_every_variable(name: str, value: str, tmp_path: Path) -> None:

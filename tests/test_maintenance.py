@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 
 from apikeys import exposure, usage
 from atatus_dash import heartbeat, maintenance
@@ -59,7 +59,7 @@ def test_pages_are_offline_but_signing_in_admin_and_the_probes_are_not(cast: Cas
 
 
 def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    outcomes = iter([OperationalError("gone"), OperationalError("gone"), None, None])
+    outcomes = iter([ProgrammingError("gone"), ProgrammingError("gone"), None, None])
 
     def task() -> None:
         if error := next(outcomes):

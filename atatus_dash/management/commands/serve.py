@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
 from accounts import exports
+from apikeys import outages
 
 #: Granian keeps an idle thread, and with it the thread's database connection, for at most this many seconds.
 IDLE_SECONDS = 600
@@ -51,7 +52,8 @@ class Command(BaseCommand):
     def _warn_of_missing_migrations(self) -> None:
         """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
         try:
-            self.check_migrations()
+            with outages.patience(settings.DATABASE_CONNECT_TIMEOUT):
+                self.check_migrations()
         except Error as error:
             self.stderr.write(f"The database is out of reach: {error}")
         finally:
@@ -81,7 +83,8 @@ def _arguments() -> list[str]:
         "http": "1",
         "workers": settings.WEB_CONCURRENCY,
         # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
-        "blocking-threads": settings.THREADS + exports.AT_ONCE,
+        # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
+        "blocking-threads": settings.THREADS + exports.AT_ONCE + 1,
         "blocking-threads-idle-timeout": IDLE_SECONDS,
         "http1-buffer-size": HEAD_BYTES,
         "workers-kill-timeout": STOP_SECONDS,

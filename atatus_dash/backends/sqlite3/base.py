@@ -1,0 +1,45 @@
+"""Django's backend for SQLite. A lock is waited for in SQLite itself, for `DATABASE_LOCK_TIMEOUT` at most."""
+
+import sqlite3
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+
+from apikeys import outages
+
+
+class _Turn:
+    """Around each statement. Raises `sqlite3.OperationalError` where too many threads wait for a lock already."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        if not outages.turns.take():
+            error = sqlite3.OperationalError(outages.STUCK)
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+    def __exit__(self, *error: object) -> None:
+        outages.turns.give_back()
+
+
+_turn = _Turn()
+
+
+class Cursor(base.SQLiteCursorWrapper):
+    def execute(self, *args: Any) -> Any:
+        with _turn:
+            return super().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        with _turn:
+            return super().executemany(*args)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        with _turn:
+            return super().get_new_connection(conn_params)
+
+    def create_cursor(self, name: Any = None) -> Any:
+        return self.connection.cursor(factory=Cursor)

@@ -1,0 +1,55 @@
+"""Django's cache on Redis. While Redis is away and LIMITS_WITHOUT_REDIS is `allow`, it has forgotten everything.
+
+So what counts in it, such as how often somebody tried to sign in, lets everybody pass, as the API's limits do.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache.backends import redis
+
+from apikeys import throttling
+
+
+class Client(redis.RedisCacheClient):
+    def add(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).add(*args), True)
+
+    def get(self, key: Any, default: Any) -> Any:
+        return _ask(lambda: super(Client, self).get(key, default), default)
+
+    def set(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).set(*args), None)
+
+    def touch(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).touch(*args), False)
+
+    def delete(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).delete(*args), False)
+
+    def has_key(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).has_key(*args), False)
+
+    def incr(self, key: Any, delta: Any) -> Any:
+        return _ask(lambda: super(Client, self).incr(key, delta), delta)
+
+    def get_many(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).get_many(*args), {})
+
+    def set_many(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).set_many(*args), None)
+
+    def delete_many(self, *args: Any) -> Any:
+        return _ask(lambda: super(Client, self).delete_many(*args), None)
+
+
+def _ask(call: Callable[[], Any], forgotten: Any) -> Any:
+    """What Redis answers, or what it would if it held nothing. Raises `RedisError` if the operator wants refusals."""
+    answer = throttling.ask_redis(call)
+    return forgotten if answer is throttling.NO_ANSWER else answer
+
+
+class RedisCache(redis.RedisCache):
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._class = Client

@@ -1,0 +1,503 @@
+"""Database or Redis away: what a person, a program, a supervisor and the log are told."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import pytest
+from django.core.cache import caches
+from django.db import OperationalError, ProgrammingError, connection
+from django.test import override_settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from apikeys import outages, throttling
+from apikeys.outages import Service, Turns
+from apikeys.throttling import RedisLimiter
+from atatus_dash import heartbeat, reach
+
+from . import factories
+from .conftest import Browser, Cast, Program, SecureClient
+from .servers import Installation, serving, wait_for
+
+NOWHERE = "redis://127.0.0.1:1"
+
+
+# The database, at each of a request's statements -------------------------------------------------
+
+
+class _Gone:
+    """Fails each statement from the given one on, or that one alone."""
+
+    def __init__(self, first: int, *, only: bool) -> None:
+        self.first, self.only, self.seen = first, only, 0
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.seen += 1
+        if self.seen == self.first or (self.seen > self.first and not self.only):
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(sql, params, many, context)
+
+
+REQUESTS = [
+    ("get", "/", {}),
+    ("get", "/accounts/acme/", {}),
+    ("get", "/accounts/acme/settings/api-keys/", {}),
+    ("get", "/accounts/acme/settings/audit-log/", {}),
+    ("get", "/accounts/acme/nowhere/", {}),
+    ("get", "/accounts/elsewhere/", {}),
+    ("get", "/profile/", {}),
+    ("get", "/auth/sessions/", {}),
+    ("get", "/auth/nowhere/", {}),
+    ("get", "/auth/", {}),
+    ("get", "/admin/", {}),
+    ("post", "/accounts/acme/projects/new/", {"name": "Web"}),
+    ("post", "/profile/", {"name": "Olivia"}),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("only", [True, False], ids=["one statement", "every statement from one on"])
+@pytest.mark.parametrize(("method", "path", "data"), REQUESTS)
+def test_a_page_is_503_whichever_statement_meets_no_database(
+    cast: Cast, method: str, path: str, data: dict[str, str], only: bool
+) -> None:
+    statuses = []
+    for number in range(1, 80):
+        browser = Browser(raise_request_exception=False).as_(cast.owner)
+        gone = _Gone(number, only=only)
+        with connection.execute_wrapper(gone):
+            answer = getattr(browser, method)(path, data)
+        if gone.seen < number:
+            break
+        statuses.append(answer.status_code)
+        if answer.status_code == 503:
+            assert int(answer["Retry-After"]) > 0
+            assert "database is out of reach" in answer.content.decode()
+    assert statuses
+    assert not {400, 500} & set(statuses)
+    assert statuses[0] == 503
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_refused_for_its_csrf_token_is_503_without_a_database(cast: Cast) -> None:
+    browser = Browser(raise_request_exception=False, enforce_csrf_checks=True).as_(cast.owner)
+    for number in range(1, 10):
+        with connection.execute_wrapper(_Gone(number, only=False)):
+            assert browser.post("/profile/", {"name": "Olivia"}).status_code in (403, 503)
+
+
+def test_an_outage_is_told_once_however_many_pages_meet_it(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+    browser = Browser(raise_request_exception=False).as_(cast.owner)
+    with connection.execute_wrapper(_Gone(1, only=False)):
+        for _ in range(5):
+            assert browser.get("/accounts/acme/").status_code == 503
+            assert Program("atk_" + "a" * 36).get("/v2").status_code in (401, 503)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "The database is out of reach: server closed the connection unexpectedly"
+    ]
+
+
+def test_a_fault_of_ours_is_still_a_500(cast: Cast) -> None:
+    def nonsense(*args: object) -> None:
+        raise ProgrammingError("no such column")
+
+    browser = Browser(raise_request_exception=False).as_(cast.owner)
+    with connection.execute_wrapper(nonsense):
+        assert browser.get("/accounts/acme/").status_code == 500
+
+
+def test_healthz_asks_nobody_who_is_signed_in(cast: Cast) -> None:
+    browser = Browser().as_(cast.owner)
+    with connection.execute_wrapper(_Gone(1, only=False)):
+        assert browser.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "25P03"])
+def test_a_standby_and_an_idle_transaction_that_was_ended_are_out_of_reach(sqlstate: str) -> None:
+    import psycopg
+    from django.db import InternalError
+
+    error = InternalError("cannot execute INSERT in a read-only transaction")
+    error.__cause__ = psycopg.errors.lookup(sqlstate)("cannot execute INSERT in a read-only transaction")
+    assert reach.is_out_of_reach(error)
+    error.__cause__ = psycopg.errors.lookup("25P02")("current transaction is aborted")
+    assert not reach.is_out_of_reach(error)
+
+
+# A service, and what the log is told of it -------------------------------------------------------
+
+
+def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def _works() -> None:
+    pass
+
+
+def _refuses() -> None:
+    raise OSError("refused")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(outages.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_an_outage_begins_once_and_ends_once(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    service = Service("Redis")
+    for _ in range(3):
+        service.failed(OSError("refused"), "requests pass unlimited")
+        service.look(_refuses)
+    clock[0] += outages.QUIET_SECONDS
+    for _ in range(3):
+        service.look(_works)
+    service.failed(OSError("refused"))
+    assert _said(caplog) == [
+        "Redis is out of reach, so requests pass unlimited: refused",
+        "Redis answers again.",
+        "Redis is out of reach: refused",
+    ]
+
+
+def test_an_outage_goes_on_while_somebody_still_meets_it(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    service = Service("Redis")
+    for _ in range(5):
+        service.failed(OSError("refused"))
+        clock[0] += outages.QUIET_SECONDS / 2
+        service.look(_works)
+    assert _said(caplog) == ["Redis is out of reach: refused"]
+
+
+def test_nobody_is_probed_without_a_reason() -> None:
+    Service("Redis").look(_refuses)
+
+
+@pytest.fixture
+def _watched() -> Iterator[None]:
+    outages.watch(2)
+    yield
+    outages.turns.limit(0)
+
+
+@pytest.mark.usefixtures("_watched")
+def test_a_probe_without_an_answer_makes_a_service_silent_until_one_is_answered(clock: list[float]) -> None:
+    def hangs() -> None:
+        clock[0] += outages.PROBE_SECONDS
+        raise OSError("timed out")
+
+    service = Service("The database")
+    service.doubt()
+    service.look(_refuses)
+    assert not service.is_silent
+    service.look(hangs)
+    assert service.is_silent
+    service.look(_works)
+    assert not service.is_silent
+
+
+def test_a_command_waits_for_as_long_as_it_takes() -> None:
+    service = Service("The database")
+    service.fall_silent()
+    assert not service.is_silent
+
+
+def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.LogCaptureFixture) -> None:
+    def flush() -> None:
+        raise OperationalError("gone")
+
+    def examine() -> None:
+        raise OperationalError("gone")
+
+    beats = heartbeat.Beats()
+    for task in (flush, examine, flush):
+        beats.beat(task)
+    assert _said(caplog) == ["The database is out of reach: gone"]
+
+
+# Threads -----------------------------------------------------------------------------------------
+
+
+def test_the_last_free_thread_is_refused_after_half_a_second_and_then_at_once() -> None:
+    turns = Turns()
+    turns.limit(2)
+    assert turns.take()
+    assert turns.take()
+    started = time.monotonic()
+    assert not turns.take()
+    assert outages.TURN_SECONDS <= time.monotonic() - started < 3 * outages.TURN_SECONDS
+    started = time.monotonic()
+    assert not turns.take()
+    assert time.monotonic() - started < outages.TURN_SECONDS / 2
+    turns.give_back()
+    assert turns.take()
+
+
+def test_a_thread_that_comes_back_lets_the_waiting_one_go_on() -> None:
+    turns = Turns()
+    turns.limit(1)
+    assert turns.take()
+    threading.Timer(0.05, turns.give_back).start()
+    assert turns.take()
+
+
+def test_threads_in_the_background_take_no_turn() -> None:
+    turns, taken = Turns(), []
+    turns.limit(1)
+
+    def wait() -> None:
+        outages.in_background()
+        taken.extend(turns.take() for _ in range(3))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join()
+    assert taken == [True, True, True]
+    assert turns.take()
+
+
+@pytest.mark.usefixtures("_watched")
+def test_a_request_that_finds_all_others_waiting_is_503(program: Program) -> None:
+    for _ in range(2):
+        assert outages.turns.take()
+    assert program.get("/v2").status_code == 503
+    assert Program().get("/healthz").status_code == 200
+    for _ in range(2):
+        outages.turns.give_back()
+    assert program.get("/v2").status_code == 200
+
+
+# Redis -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _without_redis(monkeypatch: pytest.MonkeyPatch, mode: str) -> Iterator[None]:
+    from django.conf import settings
+
+    cache = {
+        "BACKEND": "atatus_dash.cache.RedisCache",
+        "LOCATION": NOWHERE,
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)},
+    }
+    monkeypatch.setattr(throttling, "limiter", RedisLimiter(NOWHERE))
+    with override_settings(LIMITS_WITHOUT_REDIS=mode, CACHES={**settings.CACHES, "default": cache}):
+        yield
+
+
+@pytest.fixture
+def signing_in() -> dict[str, str]:
+    return {"login": "owner@example.com", "password": factories.PASSWORD}
+
+
+def test_people_sign_in_without_redis_if_the_operator_says_so(
+    cast: Cast, browser: Browser, signing_in: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _without_redis(monkeypatch, "allow"):
+        assert browser.post("/auth/login/", signing_in).status_code == 302
+        assert browser.get("/accounts/acme/").status_code == 200
+        assert SecureClient().post("/auth/password/reset/", {"email": "owner@example.com"}).status_code == 302
+        wrong = SecureClient().post("/auth/login/", {**signing_in, "password": "wrong"})
+        assert wrong.status_code in (200, 422)
+
+
+def test_people_are_told_503_without_redis_otherwise(
+    cast: Cast, signing_in: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _without_redis(monkeypatch, "refuse"):
+        for path, data in [("/auth/login/", signing_in), ("/auth/password/reset/", {"email": "owner@example.com"})]:
+            answer = SecureClient(raise_request_exception=False).post(path, data)
+            assert answer.status_code == 503
+            assert "Our rate limits are out of reach." in answer.content.decode()
+            assert int(answer["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(("mode", "status"), [("allow", 200), ("refuse", 503)])
+def test_readyz_names_a_cache_that_is_away_and_minds_it_unless_it_can_be_missed(
+    db: None, monkeypatch: pytest.MonkeyPatch, mode: str, status: int
+) -> None:
+    with _without_redis(monkeypatch, mode):
+        answer = SecureClient().get("/readyz")
+    assert (answer.status_code, answer.json()) == (status, {"database": True, "migrations": True, "cache": False})
+
+
+def test_a_cache_without_redis_has_forgotten_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _without_redis(monkeypatch, "allow"):
+        cache = caches["default"]
+        cache.set("a", 1)
+        cache.set_many({"a": 1})
+        cache.delete_many(["a"])
+        assert (cache.get("a", "none"), cache.get_many(["a"]), cache.add("a", 1)) == ("none", {}, True)
+        assert (cache.touch("a"), cache.delete("a"), cache.has_key("a"), cache.incr("a")) == (False, False, False, 1)
+
+
+def test_an_outage_of_redis_is_told_once_whoever_meets_it(
+    cast: Cast, program: Program, signing_in: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    with _without_redis(monkeypatch, "allow"):
+        for _ in range(3):
+            program.get("/v2")
+            SecureClient().post("/auth/login/", signing_in)
+    warnings = [message for message in _said(caplog) if "Redis" in message]
+    assert len(warnings) == 1
+    assert "requests pass unlimited" in warnings[0]
+
+
+# A database that says nothing --------------------------------------------------------------------
+
+
+@pytest.fixture
+def mute() -> Iterator[int]:
+    """A port that accepts and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(200)
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.xdist_group("serve")
+def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(mute: int, tmp_path: Any) -> None:
+    installation = Installation(
+        tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
+    )
+    with serving(installation) as server:
+        assert "The database is out of reach: connection timeout expired" in server.log.read_text()
+        started = time.monotonic()
+        assert server.get("/v2", "atk_" + "0" * 36).status == 401  # not even looked up: its checksum is wrong
+        assert server.get("/readyz").status == 503
+        assert time.monotonic() - started < 6
+        answers: list[tuple[int, float]] = []
+
+        def ask() -> None:
+            asked = time.monotonic()
+            answers.append((server.get("/readyz").status, time.monotonic() - asked))
+
+        threads = [threading.Thread(target=ask) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        started = time.monotonic()
+        assert server.get("/healthz").status == 200
+        assert time.monotonic() - started < 1
+        for thread in threads:
+            thread.join()
+        assert {status for status, _ in answers} == {503}
+        assert max(took for _, took in answers) < 5
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's time-outs")
+def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> list[str]:
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+                return [cursor.execute(f"SHOW {name}").fetchone()[0] for name in names]
+        finally:
+            other.close()
+
+    assert shown() == ["0", "0", "0"]
+    outages.watch(2)
+    try:
+        assert shown() == ["10s", "5s", "1min"]
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "options", "-c statement_timeout=2s")
+        assert shown() == ["2s", "5s", "1min"]
+    finally:
+        outages.turns.limit(0)
+
+
+class _Cable:
+    """Passes bytes between clients and PostgreSQL, and can be frozen: it takes what comes and answers nothing."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target, self.flows = target, threading.Event()
+        self.flows.set()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self.listener.getsockname()[1]
+        self.sockets = [self.listener]
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self.target)
+            self.sockets += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                self.threads.append(threading.Thread(target=self._pass_on, args=(source, sink)))
+                self.threads[-1].start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while part := source.recv(65536):
+                self.flows.wait()
+                sink.sendall(part)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.flows.set()
+        for end in self.sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join()
+        for end in self.sockets:
+            end.close()
+
+
+@pytest.mark.services
+@pytest.mark.xdist_group("serve")
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
+@pytest.mark.django_db(transaction=True)
+def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path: Any) -> None:
+    key = factories.make_key(cast.account, rate_limit="1000000/minute").secret
+    database = connection.settings_dict
+    login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))
+    with (
+        closing(_Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable,
+        serving(
+            Installation(tmp_path, {"ALLOW_HTTP": "1"}),
+            DATABASE_URL=f"postgres://{login}@127.0.0.1:{cable.port}/{database['NAME']}",
+        ) as server,
+    ):
+        answers: list[tuple[int, float]] = []
+        ends_at = time.monotonic() + 6
+
+        def ask() -> None:
+            while time.monotonic() < ends_at:
+                asked = time.monotonic()
+                answers.append((server.get("/v2", key).status, time.monotonic() - asked))
+                time.sleep(0.1)
+
+        assert server.get("/v2", key).status == 200
+        cable.flows.clear()
+        threads = [threading.Thread(target=ask) for _ in range(60)]
+        for thread in threads:
+            thread.start()
+        health = []
+        while time.monotonic() < ends_at:
+            asked = time.monotonic()
+            assert server.get("/healthz").status == 200
+            health.append(time.monotonic() - asked)
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join()
+        assert {status for status, _ in answers} == {503}
+        assert max(took for _, took in answers) < 5
+        assert max(health) < 1
+        cable.flows.set()
+        wait_for(lambda: server.get("/v2", key).status == 200, "the database to answer again", 5)
+        wait_for(lambda: "answers again" in server.log.read_text(), "the end of the outage in the log", 10)
+        told = [line for line in server.log.read_text().splitlines() if " WARNING " in line]
+        assert [line.partition("] ")[2].partition(":")[0] for line in told] == [
+            "The database is out of reach",
+            "The database answers again.",
+        ]
