@@ -10,12 +10,12 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, devices, encryption, factors, links, mail, sign_in, validators
+from . import access, devices, encryption, factors, links, mail, outbox, sign_in, validators
 from .models import User
 
 
@@ -47,8 +47,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
 
     def render_mail(
         self, template_prefix: str, email: str, context: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> EmailMultiAlternatives:
-        """allauth's text, composed as all our mail is. Its links are built from the request: they are built anew."""
+    ) -> EmailMessage:
+        """allauth builds links from the request: they are built anew."""
         addresses = {
             name: links.in_mail(urlsplit(value).path, self.request)
             for name, value in context.items()
@@ -56,8 +56,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         }
         context = {**context, **addresses, "home": links.in_mail("/", self.request)}
         with timezone.override(UTC):
-            message = super().render_mail(template_prefix, email, context, headers)
-        return mail.compose(email, message.subject, message.body)
+            message: EmailMessage = super().render_mail(template_prefix, email, context, headers)
+        return message
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """allauth's text goes the way of all our mail."""
+        message = self.render_mail(template_prefix, email, {"request": self.request, "email": email, **context})
+        kind = template_prefix.rpartition("/")[2]
+        outbox.add(email, str(message.subject), str(message.body), kind=kind, lasts=mail.LASTS)
 
     def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Tell a person by mail of a sign-in from a device that they haven't signed in from before.

@@ -1,21 +1,19 @@
-"""Mail to people about an account, from `templates/accounts/mail/`: as text, and the same text as HTML."""
+"""Mail to people about an account, from `templates/accounts/mail/`. All of it goes through the outbox."""
 
-import logging
 from collections.abc import Iterable
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
-from django.core.mail import EmailMultiAlternatives
-from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from . import redaction
+from . import outbox
 from .models import Account, Membership
 
-logger = logging.getLogger(__name__)
-
 LONGEST_ADDRESS = 254
+
+#: How long a mail is tried. A link to reset a password, or to confirm an address, works for as long.
+LASTS = timedelta(days=3)
 
 
 def everybody(account: Account) -> list[str]:
@@ -32,50 +30,11 @@ def is_possible(address: str) -> bool:
         return False
 
 
-def tell(addresses: Iterable[str], name: str, **context: Any) -> None:
-    """Mail once the transaction is committed. A mail that fails is logged and holds nothing up."""
-    addresses = list(addresses)
-
-    def send_or_log() -> None:
-        try:
-            send(addresses, name, **context)
-        except (OSError, ValueError):
-            logger.exception("The mail %s could not be sent.", name)
-
-    transaction.on_commit(send_or_log)
-
-
-def send(addresses: Iterable[str], name: str, **context: Any) -> None:
-    """Mail now. Raises as `deliver` does."""
+def tell(addresses: Iterable[str], name: str, *, lasts: timedelta = LASTS, about: str = "", **context: Any) -> None:
+    """Mail each address by itself, if the transaction is committed."""
     # A mail goes to several people, in whose name somebody acts: its times are in UTC, whatever their own are.
     with timezone.override(UTC):
         subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
         text = render_to_string(f"accounts/mail/{name}.txt", context)
-    deliver(addresses, subject, text)
-
-
-def deliver(addresses: Iterable[str], subject: str, text: str) -> None:
-    """Mail a text to each address by itself.
-
-    Raises `OSError` if no mail could be sent. An address that is refused alone is logged, for what is sent
-    again would reach the others twice.
-    """
-    refused, sent = None, False
     for address in addresses:
-        try:
-            compose(address, subject, text).send()
-            sent = True
-        except OSError as error:
-            refused = error
-            logger.warning("The mail “%s” to %s could not be sent: %s", subject, address, error)
-    if refused and not sent:
-        raise refused
-
-
-def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
-    """A mail that holds a text, and the same text as HTML. No key is mailed, whoever wrote one into a name."""
-    subject, text = redaction.redact(" ".join(subject.split())), redaction.redact(text)
-    message = EmailMultiAlternatives(subject, text, to=[address])
-    html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
-    message.attach_alternative(html, "text/html")
-    return message
+        outbox.add(address, subject, text, kind=name, lasts=lasts, about=about)

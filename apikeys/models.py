@@ -308,9 +308,10 @@ class KeyOrigin(models.Model):
 
 
 class Notice(models.Model):
-    """A mail to the Owner and the Admins about a key: written with what it tells, sent soon afterwards, once.
+    """That the Owner and the Admins are told of a key by mail: written with what it tells, and mailed once.
 
-    `about` tells notices of one kind apart, such as the expiry that a warning is about.
+    `sent_at` is when its mail went to the outbox. `about` tells notices of one kind apart, such as the expiry that
+    a warning is about.
     """
 
     class Kind(models.TextChoices):
@@ -325,7 +326,6 @@ class Notice(models.Model):
     kind = models.CharField(max_length=20, choices=Kind)
     about = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    claimed_at = models.DateTimeField(null=True, editable=False)
     sent_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[models.Manager["Notice"]] = models.Manager()

@@ -1,39 +1,44 @@
-"""Mail about keys to the Owner and the Admins of their account: text and HTML, never a secret.
+"""Mail about keys to the Owner and the Admins of their account, never a secret.
 
-A notice is a row, written in the transaction of what it tells. `deliver` sends what is pending; several
-processes may run it at once, because each notice is claimed before it is sent. A server's mail thread does
-so soon after the commit, and `manage.py send_notices` for whatever was left.
+A notice is a row, written in the transaction of what it tells. `mail_pending` makes mail of what is pending, by the
+mail thread of a server or by `manage.py send_notices`: later than the notice, so that many at once are one mail.
 """
 
-import logging
-import threading
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from accounts import mail
+from accounts import mail, outbox
 from accounts.models import Membership
 from accounts.policy import Role
 
 from .models import APIKey, Notice, State
 
-logger = logging.getLogger(__name__)
+#: What a mail about many keys says of them.
+MANY = {
+    Notice.Kind.CREATED: "were made",
+    Notice.Kind.EXPIRING_WEEK: "expire within 7 days",
+    Notice.Kind.EXPIRING_DAY: "expire within a day",
+    Notice.Kind.EXPIRED: "have expired",
+    Notice.Kind.EXPOSED: "were sent over plain HTTP",
+    Notice.Kind.REPORTED: "were reported as leaked",
+}
 
-#: A claim that was not followed by a mail, because its process died, lapses after this time.
-CLAIM_LAPSES_AFTER = timedelta(minutes=10)
-
-#: Set whenever a notice was committed by this process.
-pending = threading.Event()
+#: How many keys one mail is about, and how many of them it names.
+MOST_IN_A_MAIL, MOST_LISTED = 1_000, 50
 
 
 def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
     """Note that a mail is due. False if this one was noted before."""
     _, is_new = Notice.objects.get_or_create(api_key=api_key, kind=kind, about=about)
     if is_new:
-        transaction.on_commit(pending.set)
+        outbox.wake()
     return is_new
 
 
@@ -46,49 +51,62 @@ def find_due() -> None:
     from . import services
 
     now = timezone.now()
-    keys = APIKey.objects.filter(account__closed_at=None).select_related("account")
-    for api_key in keys.expiring().filter(rotated_at=None):
-        ends_within_a_day = api_key.expires_at is not None and api_key.expires_at <= now + timedelta(days=1)
-        kind = Notice.Kind.EXPIRING_DAY if ends_within_a_day else Notice.Kind.EXPIRING_WEEK
-        add(api_key, kind, about=str(api_key.expires_at))
+    keys = APIKey.objects.filter(account__closed_at=None).select_related("account").order_by("account", "expires_at")
+    # An account's keys are noted all at once, so that nobody mails about some of them meanwhile.
+    for _, of_account in groupby(keys.expiring().filter(rotated_at=None), key=attrgetter("account_id")):
+        with transaction.atomic():
+            for api_key in of_account:
+                ends_within_a_day = api_key.expires_at is not None and api_key.expires_at <= now + timedelta(days=1)
+                kind = Notice.Kind.EXPIRING_DAY if ends_within_a_day else Notice.Kind.EXPIRING_WEEK
+                add(api_key, kind, about=str(api_key.expires_at))
     # A key whose life was lengthened ends once more, and that was not told yet.
     told = Notice.objects.filter(
         api_key=OuterRef("pk"), kind=Notice.Kind.EXPIRED, created_at__gte=OuterRef("expires_at")
     )
-    for api_key in keys.in_state(State.EXPIRED).exclude(Exists(told)):
-        services.expire(api_key=api_key)
+    expired = keys.in_state(State.EXPIRED).exclude(Exists(told))
+    for _, of_account in groupby(expired, key=attrgetter("account_id")):
+        with transaction.atomic():
+            for api_key in of_account:
+                services.expire(api_key=api_key)
 
 
-def deliver() -> int:
-    """Send what is pending; return how many notices were sent. One that fails stays pending."""
-    pending.clear()
-    sent = 0
-    for notice in Notice.objects.filter(sent_at=None).select_related("api_key__account"):
-        if _claim(notice):
-            try:
-                _send(notice)
-            except (OSError, ValueError):
-                logger.exception("A notice about key %s could not be sent.", notice.api_key_id)
-                Notice.objects.filter(pk=notice.pk).update(claimed_at=None)
-                continue
-            Notice.objects.filter(pk=notice.pk).update(sent_at=timezone.now())
-            sent += 1
-    return sent
+def mail_pending() -> None:
+    """Put mail about what is pending into the outbox: one to a person for all keys of one account and kind."""
+    pending = Notice.objects.filter(sent_at=None).order_by()
+    for account, kind in pending.values_list("api_key__account", "kind").distinct():
+        while _mail_some(account, Notice.Kind(kind)):
+            pass
 
 
-def _claim(notice: Notice) -> bool:
-    """Take the notice for this process. False if another was quicker."""
-    now = timezone.now()
-    free = Q(claimed_at=None) | Q(claimed_at__lte=now - CLAIM_LAPSES_AFTER)
-    return Notice.objects.filter(free, pk=notice.pk, sent_at=None).update(claimed_at=now) == 1
+@transaction.atomic
+def _mail_some(account_id: int, kind: Notice.Kind) -> bool:
+    """Mail about pending notices, at most `MOST_IN_A_MAIL`. False if there are none that no other process mails."""
+    pending = (
+        Notice.objects.select_for_update(of=("self",), skip_locked=True)
+        .filter(sent_at=None, api_key__account=account_id, kind=kind)
+        .select_related("api_key__account")
+    )
+    notices = list(pending[:MOST_IN_A_MAIL])
+    if not notices:
+        return False
+    Notice.objects.filter(pk__in=[notice.pk for notice in notices]).update(sent_at=timezone.now())
+    _mail(kind, [notice.api_key for notice in notices])
+    return True
 
 
-def _send(notice: Notice) -> None:
-    account = notice.api_key.account
-    context = {"notice": notice, "api_key": notice.api_key, "account": account, "Kind": Notice.Kind}
+def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
+    account = api_keys[0].account
     people = Membership.objects.for_account(account).filter(
         role__in=[Role.OWNER.value, Role.ADMIN.value], user__is_active=True
     )
-    subject = f"{account.name}: the API key {notice.api_key.name} {notice.get_kind_display()}"
-    text = render_to_string("apikeys/mail/notice.txt", context)
-    mail.deliver(people.values_list("user__email", flat=True), subject, text)
+    context: dict[str, Any] = {"kind": kind, "Kind": Notice.Kind, "account": account}
+    if len(api_keys) == 1:
+        subject = f"{account.name}: the API key {api_keys[0].name} {kind.label}"
+        text = render_to_string("apikeys/mail/notice.txt", {**context, "api_key": api_keys[0]})
+    else:
+        subject = f"{account.name}: {len(api_keys)} API keys {MANY[kind]}"
+        context |= {"api_keys": api_keys[:MOST_LISTED], "number": len(api_keys), "what": MANY[kind]}
+        text = render_to_string("apikeys/mail/notices.txt", {**context, "more": max(len(api_keys) - MOST_LISTED, 0)})
+    lasts = timedelta(days=1) if kind == Notice.Kind.EXPIRING_DAY else mail.LASTS
+    for address in people.values_list("user__email", flat=True):
+        outbox.add(address, subject, text, kind=f"api_key_{kind.value}", lasts=lasts)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.db.models import Count
 from django.utils import timezone
 
+from accounts import outbox
 from accounts.services import prune_closed
 
 from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
@@ -19,7 +20,7 @@ MOST_ORIGINS = 1_000
 
 
 def prune() -> dict[str, int]:
-    """Delete old usage, quiet origins, old notices that were sent, and accounts closed long ago.
+    """Delete old usage, quiet origins, old notices and mail, and accounts closed long ago.
 
     Returns how many of each.
     """
@@ -35,6 +36,7 @@ def prune() -> dict[str, int]:
         "days of usage": usage,
         "origins of requests": origins,
         "notices": notices,
+        "mails": outbox.prune(),
         "closed accounts": prune_closed(),
     }
 

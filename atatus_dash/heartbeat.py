@@ -12,6 +12,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
+from accounts import outbox
 from apikeys import exposure, notices, origins, outages, throttling, usage
 
 from . import maintenance, reach
@@ -24,11 +25,14 @@ INTERVAL = 0.5
 #: Seconds between two writings of where keys are used from, which nobody waits for.
 ORIGINS_INTERVAL = 10
 
-#: Seconds between two looks for notices of other processes, such as a command's.
+#: Seconds between two looks for mail of other processes, such as a command's, and for what failed.
 MAIL_INTERVAL = 60
 
 #: Seconds between two looks at whether a service that failed answers again.
 PROBE_INTERVAL = 0.25
+
+#: Seconds that a stop waits for the mail that is being sent.
+MAIL_ENDS_WITHIN = 3
 
 _started = threading.Lock()
 
@@ -37,13 +41,14 @@ def start() -> None:
     """Start the threads, once per process."""
     if _started.acquire(blocking=False):
         outages.watch(settings.THREADS)
-        threading.Thread(target=_run, name="heartbeat").start()
-        threading.Thread(target=_send_mail, name="mail").start()
+        mail = threading.Thread(target=_send_mail, name="mail", daemon=True)
+        mail.start()
+        threading.Thread(target=_run, args=[mail], name="heartbeat").start()
         # A daemon: it has nothing to lose, and has to be there while the others finish.
         threading.Thread(target=_probe, name="probe", daemon=True).start()
 
 
-def _run() -> None:
+def _run(mail: threading.Thread) -> None:
     outages.in_background()
     main = threading.main_thread()
     beats = Beats()
@@ -62,6 +67,7 @@ def _run() -> None:
         main.join(INTERVAL)
     _finish(beats)
     connection.close()
+    mail.join(MAIL_ENDS_WITHIN)
 
 
 def _finish(beats: "Beats") -> None:
@@ -76,14 +82,18 @@ def _finish(beats: "Beats") -> None:
 
 
 def _send_mail() -> None:
-    """Send notices soon after they are committed. Its own thread, because a mail server may be slow."""
+    """Send mail soon after it is committed. Its own thread, because a mail server may be slow.
+
+    A daemon, for a mail server that hangs must not hold up a stop: what it was sending is sent again later.
+    """
     outages.in_background()
     main = threading.main_thread()
     beats = Beats()
     next_look = 0.0
     while main.is_alive():
-        if notices.pending.is_set() or time.monotonic() >= next_look:
-            beats.beat(notices.deliver)
+        if outbox.pending.is_set() or time.monotonic() >= next_look:
+            beats.beat(notices.mail_pending)
+            beats.beat(outbox.deliver)
             next_look = time.monotonic() + MAIL_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
@@ -109,7 +119,7 @@ class Beats:
     def beat(self, task: Callable[[], object]) -> None:
         try:
             task()
-        except Error as error:
+        except (Error, outbox.ServerAway) as error:
             if reach.is_out_of_reach(error):
                 reach.unavailable(error)
             elif task not in self._failing:

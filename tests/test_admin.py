@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from accounts import policy, services
 from accounts.audit import Event
-from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, Project, User
+from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, OutgoingMail, Project, User
 from accounts.policy import Role
 from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
 from atatus_dash.models import Maintenance
@@ -38,9 +38,10 @@ TABLES = [
     APIKey,
     KeyUsage,
     KeyOrigin,
+    OutgoingMail,
     Maintenance,
 ]
-READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation]
+READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation, OutgoingMail]
 
 
 @pytest.fixture

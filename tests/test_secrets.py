@@ -16,7 +16,6 @@ from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
-from django.core import mail
 from django.core.cache import cache
 from django.db import connection, models
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
@@ -28,6 +27,7 @@ from accounts.policy import Role, system
 from accounts.sessions import SIGNED_IN_AT, SessionStore
 from apikeys import origins, tokens, usage
 from atatus_dash.logs import RedactingFormatter
+from tests.mail import delivered
 
 from . import factories
 from .conftest import Browser, Cast, Program, SecureClient
@@ -47,6 +47,7 @@ COLUMNS = {
     "accounts.Account.offered_to": CHOSEN_BY_US,
     "accounts.AuditEvent.changes": "values of fields that were checked",
     "accounts.AuditEvent.request_id": "the middleware takes no name of a request that holds a key",
+    "accounts.OutgoingMail.about": CHOSEN_BY_US,
     "accounts.Project.kept_id": "24 hexadecimal characters",
     "accounts.User.password": "a hash",
     "accounts.User.time_zone": "one of a list",
@@ -190,11 +191,11 @@ def test_a_session_keeps_no_key(browser: Browser, cast: Cast) -> None:
 
 def test_no_mail_holds_a_key(cast: Cast) -> None:
     cast.account.name = f"Acme {CANARY}"
-    from accounts.mail import send
+    from accounts.mail import tell
 
-    send(["a@example.com"], "account_closed", account=cast.account, until=cast.account.created_at)
+    tell(["a@example.com"], "account_closed", account=cast.account, until=cast.account.created_at)
     assert SEEN not in outbox()
-    assert tokens.mask(CANARY) in mail.outbox[0].subject
+    assert tokens.mask(CANARY) in delivered()[0].subject
 
 
 # Every way to send one ---------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def stored_sessions() -> str:
 
 
 def outbox() -> str:
-    return "\n".join(repr([m.subject, m.body, m.alternatives, m.to, m.extra_headers]) for m in mail.outbox).lower()
+    return "\n".join(repr([m.subject, m.body, m.alternatives, m.to, m.extra_headers]) for m in delivered()).lower()
 
 
 def cached() -> str:
@@ -354,7 +355,7 @@ def test_a_sign_in_keeps_no_key_from_the_name_of_the_browser(
     client.get(reverse("accounts:profile"))
     session = UserSession.objects.get()
     assert session.user_agent.endswith(tokens.mask(CANARY))
-    assert tokens.mask(CANARY) in mail.outbox[0].body
+    assert tokens.mask(CANARY) in delivered()[0].body
     assert CANARY[4:30] not in database() + outbox()
 
 
@@ -366,7 +367,7 @@ def test_an_invitation_is_refused_before_its_address_is_put_in_lower_case(
     assert "This holds an API key" in page.context["form"].errors["email"][0]
     answer = administrator.send("post", "/v2/invitations", {"email": email.lower(), "role": "user"})
     assert "This holds an API key" in answer.json()["Errors"]["email"][0]
-    assert not mail.outbox
+    assert not delivered()
 
 
 def test_a_service_masks_what_its_caller_did_not_check(cast: Cast) -> None:
@@ -430,6 +431,6 @@ def test_a_name_that_an_older_version_kept_is_one_line_in_mail_and_on_pages(cast
         cursor.execute("UPDATE accounts_account SET name = %s", ["Acme\n\nOpen https://elsewhere.example\u202e"])
     cast.account.refresh_from_db()
     factories.make_invitation(cast.account, "late@example.com")
-    assert mail.outbox[0].subject == "Join Acme  Open https://elsewhere.example".replace("  ", " ")
-    assert "Acme  Open https://elsewhere.example  as User" in mail.outbox[0].body
+    assert delivered()[0].subject == "Join Acme  Open https://elsewhere.example".replace("  ", " ")
+    assert "Acme  Open https://elsewhere.example  as User" in delivered()[0].body
     assert browser.as_(cast.owner).get(reverse("accounts:general", args=["acme"])).status_code == 200

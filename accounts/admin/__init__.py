@@ -4,4 +4,4 @@ Every change goes through the services, as the signed-in operator, so that it st
 log. What a service refuses is told as a message.
 """
 
-from . import accounts, owned, people, sessions  # noqa: F401  registers them
+from . import accounts, outbox, owned, people, sessions  # noqa: F401  registers them

@@ -13,9 +13,9 @@ from allauth.account.models import EmailAddress
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from .. import audit, mail, policy
+from .. import audit, mail, outbox, policy
 from ..audit import Event
-from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests, Unavailable
+from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests
 from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
 from .accounts import locked
@@ -49,8 +49,8 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
 
     Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
-    is invited, `NotPermitted` for a role with more power than the actor's, `TooManyRequests` if that floods a
-    mailbox, and `Unavailable` if the mail could not be sent; the invitation stands then and can be sent again.
+    is invited, `NotPermitted` for a role with more power than the actor's, and `TooManyRequests` if that floods a
+    mailbox.
     """
     email = User.objects.normalize_email(email)
     if not mail.is_possible(email):
@@ -69,14 +69,14 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
         audit.record(
             actor=actor, event=Event.MEMBER_INVITED, target=sent.invitation.target, changes={"role": (None, role.value)}
         )
-    _mail(sent, link)
+        _mail(sent, link)
     return sent.invitation
 
 
 def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> Invitation:
     """Send a new link and let the old one lapse.
 
-    Raises `InvalidState` once it was accepted or withdrawn, and `TooManyRequests` and `Unavailable` as `invite`.
+    Raises `InvalidState` once it was accepted or withdrawn, and `TooManyRequests` as `invite`.
     """
     with transaction.atomic():
         actor = lock_actor(actor, Permission.MEMBER_CHANGE)
@@ -86,7 +86,7 @@ def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> In
         _require_no_flood(account, invitation.email)
         sent = _renew(invitation)
         audit.record(actor=actor, event=Event.INVITATION_SENT, target=invitation.target)
-    _mail(sent, link)
+        _mail(sent, link)
     return sent.invitation
 
 
@@ -113,6 +113,7 @@ def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
     invitation = _open(actor, invitation)
     invitation.withdrawn_at = timezone.now()
     invitation.save(update_fields=["withdrawn_at"])
+    outbox.withdraw(kind="invitation", about=invitation.id)
     audit.record(actor=actor, event=Event.INVITATION_WITHDRAWN, target=invitation.target)
 
 
@@ -228,10 +229,17 @@ def _lock_recipient(email: str) -> None:
 
 
 def _mail(sent: Sent, link: Link) -> None:
-    try:
-        mail.send([sent.invitation.email], "invitation", invitation=sent.invitation, link=link(sent.token))
-    except OSError as error:
-        raise Unavailable("The mail could not be sent. Send the invitation again later.") from error
+    """Mail the link, instead of one that still waits to be sent."""
+    invitation = sent.invitation
+    outbox.withdraw(kind="invitation", about=invitation.id)
+    mail.tell(
+        [invitation.email],
+        "invitation",
+        lasts=INVITATION_LASTS,
+        about=invitation.id,
+        invitation=invitation,
+        link=link(sent.token),
+    )
 
 
 # Members ----------------------------------------------------------------------------------------

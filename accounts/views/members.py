@@ -9,7 +9,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
 from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
-from ..errors import DomainError, NotPermitted, TooManyRequests, Unavailable
+from ..errors import DomainError, NotPermitted, TooManyRequests
 from ..forms import ChangeRoleForm, InviteForm, refuse, status_of
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
@@ -91,13 +91,10 @@ def invite(request: AccountRequest) -> HttpResponse:
         email, role = form.cleaned_data["email"], Role(form.cleaned_data["role"])
         try:
             sent = services.invite(actor=request.actor, email=email, role=role, link=links.invitations(request))
-        except Unavailable as error:
-            messages.error(request, error.message)
-            return _back(request)
         except DomainError as error:
             refuse(form, error)
         else:
-            messages.success(request, f"{sent.email} is invited.")
+            messages.success(request, f"{sent.email} is invited. The mail is on its way.")
             return _back(request)
     return render(request, "accounts/invite.html", {"form": form}, status=status_of(form))
 
@@ -109,7 +106,7 @@ def resend_invitation(request: AccountRequest, id: str) -> HttpResponse:
         sent = services.resend_invitation(
             actor=request.actor, invitation=_invitation(request, id), link=links.invitations(request)
         )
-    except (TooManyRequests, Unavailable) as error:
+    except TooManyRequests as error:
         messages.error(request, error.message)
     else:
         messages.success(request, f"A new link is on its way to {sent.email}. The one before opens nothing any more.")

@@ -2,13 +2,13 @@
 
 from io import StringIO
 
-from accounts import mail
+from accounts import outbox
 from accounts.console import EmailBackend
 
 
 def test_mail_on_the_console_is_its_text_alone_with_links_in_one_piece() -> None:
     link = "https://keys.example.com/invitations/" + "x" * 90 + "/"
-    message = mail.compose("new@example.com", "An invitation", f"To accept, open:\n\n{link}\n")
+    message = outbox.compose("new@example.com", "An invitation", f"To accept, open:\n\n{link}\n")
     printed = StringIO()
 
     EmailBackend(stream=printed).send_messages([message])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
-from django.core import mail
 from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +16,7 @@ from accounts import sign_in as sign_in_module
 from accounts.models import User
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
+from tests.mail import delivered
 
 LOGIN = reverse("account_login")
 RESET = reverse("account_reset_password")
@@ -153,9 +153,9 @@ def test_a_new_password_by_mail_ends_the_lock_out(is_known: bool, cast: Cast) ->
     for _ in range(6):
         sign_in(browser, "wrong")
     strangers_guess()
-    mail.outbox.clear()
+    delivered().clear()
     browser.post(RESET, {"email": OWNER}, **HOME)
-    link = re.search(r"https://testserver(/\S+)", str(mail.outbox[0].body))
+    link = re.search(r"https://testserver(/\S+)", str(delivered()[0].body))
     assert link
     form = browser.get(link[1], follow=True)
     new = "a fresh horse on a new battery"
@@ -218,19 +218,19 @@ def strangers_ask(times: int = 30) -> None:
 
 def test_a_known_device_gets_its_reset_while_strangers_ask_for_others(cast: Cast) -> None:
     browser = known_device()
-    mail.outbox.clear()
+    delivered().clear()
     strangers_ask()
-    before = len(mail.outbox)
+    before = len(delivered())
     browser.post(RESET, {"email": OWNER}, **HOME)
 
     assert before == 5
-    assert len(mail.outbox) == before + 1
+    assert len(delivered()) == before + 1
 
 
 def test_a_new_device_is_not_refused_and_the_links_mailed_before_work(cast: Cast, browser: Browser) -> None:
     strangers_ask()
     asked = browser.post(RESET, {"email": OWNER}, **HOME)
-    link = re.search(r"https://testserver(/\S+)", str(mail.outbox[-1].body))
+    link = re.search(r"https://testserver(/\S+)", str(delivered()[-1].body))
 
     assert asked.headers["Location"] == reverse("account_reset_password_done")
     assert link
@@ -242,17 +242,17 @@ def test_a_network_that_asks_for_everybody_is_slowed_down_and_told(cast: Cast) -
         last = Browser().post(RESET, {"email": f"person{number}@example.com"}, **HOME)
 
     assert "Too many requests from your network" in last.content.decode()
-    assert len(mail.outbox) == 20
+    assert len(delivered()) == 20
 
 
 def test_a_known_device_asks_past_the_limit_of_its_network(cast: Cast) -> None:
     browser = known_device()
     for number in range(21):
         Browser().post(RESET, {"email": f"person{number}@example.com"}, **HOME)
-    mail.outbox.clear()
+    delivered().clear()
     browser.post(RESET, {"email": OWNER}, **HOME)
 
-    assert [message.to for message in mail.outbox] == [[OWNER]]
+    assert [message.to for message in delivered()] == [[OWNER]]
 
 
 def test_a_person_has_a_bucket_for_each_browser(cast: Cast, rf: Any) -> None:

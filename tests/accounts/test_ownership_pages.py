@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
-from django.core import mail
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
@@ -14,6 +13,7 @@ from accounts.models import Account, AuditEvent, Membership, User
 from accounts.policy import Role
 from tests import factories
 from tests.conftest import Browser, Cast
+from tests.mail import delivered
 
 
 def page(cast: Cast, name: str) -> str:
@@ -50,7 +50,7 @@ def test_the_account_is_offered_and_taken(
     assert "Acme is offered to you." in banner
     assert "You are the Owner of Acme now." in taken.content.decode()
     assert (member(cast, cast.admin).role, member(cast, cast.owner).role) == (Role.OWNER, Role.ADMIN)
-    assert [message.subject for message in mail.outbox] == ["Acme is offered to you", *["Acme has a new Owner"] * 2]
+    assert [message.subject for message in delivered()] == ["Acme is offered to you", *["Acme has a new Owner"] * 2]
     assert "is offered to you" not in html(theirs, page(cast, "members"))
 
 

@@ -1,13 +1,13 @@
 """Roles that are changed, members who leave and are removed."""
 
 import pytest
-from django.core import mail
 
 from accounts import services
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.models import AuditEvent, Membership
 from accounts.policy import KEY_GRANTS, Actor, ActorKind, KeyRole, Role
 from tests import factories
+from tests.mail import delivered
 
 from .people import actor_of, events, membership
 
@@ -23,7 +23,7 @@ def test_a_role_changes_and_the_person_is_told(cast, django_capture_on_commit_ca
         )
     assert membership(cast.user, cast.account).role == Role.ADMIN
     assert AuditEvent.objects.get(event="member.changed").changes == {"role": ["user", "admin"]}
-    assert mail.outbox[-1].subject == "Acme: you are Admin now"
+    assert delivered()[-1].subject == "Acme: you are Admin now"
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])

@@ -13,7 +13,6 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.conf import settings as installed
 from django.contrib.sessions.models import Session
-from django.core import mail
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +22,7 @@ from accounts.models import User
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
+from tests.mail import delivered
 from tests.servers import ROOT, Installation
 from tests.test_pages_access import OPEN_TO_ALL, PAGES_OF_A_PERSON, PAGES_OF_AN_ACCOUNT, ROUTES
 
@@ -71,7 +71,7 @@ def by_invitation(cast: Cast, browser: Browser) -> None:
 def by_signing_up(cast: Cast, browser: Browser) -> None:
     form = {"email": "new@example.com", "password1": PASSWORD, "password2": PASSWORD, "account_name": "New"}
     browser.post(reverse("account_signup"), form)
-    found = re.search(r"https://testserver(/\S+)", str(mail.outbox[-1].body))
+    found = re.search(r"https://testserver(/\S+)", str(delivered()[-1].body))
     assert found
     browser.post(found[1])
     browser.post(LOGIN, {"login": "new@example.com", "password": PASSWORD})

@@ -11,7 +11,6 @@ from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.mfa.webauthn.internal import auth as webauthn
-from django.core import mail
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
@@ -23,6 +22,7 @@ from accounts.models import AuditEvent, User
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
+from tests.mail import delivered
 
 LOGIN = reverse("account_login")
 ANOTHER = "a fresh horse on a new battery"
@@ -265,7 +265,7 @@ def test_the_right_password_of_a_deactivated_person_is_told(cast: Cast, browser:
 
 def test_a_reset_is_told_when_it_is_requested_and_when_it_is_done(cast: Cast, browser: Browser, lines: Any) -> None:
     browser.post(reverse("account_reset_password"), {"email": "owner@example.com"}, **SOMEWHERE)
-    link = re.search(r"https://testserver(/\S+)", str(mail.outbox[0].body))
+    link = re.search(r"https://testserver(/\S+)", str(delivered()[0].body))
     assert link
     form = browser.get(link[1], follow=True)
     browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER}, **SOMEWHERE)
@@ -360,7 +360,7 @@ def test_addresses_are_told_and_only_the_one_that_signs_in_is_named(cast: Cast, 
     sign_in(browser, "owner@example.com")
     browser.post(page, {"email": "work@example.com", "action_add": ""}, **SOMEWHERE)
     added = AuditEvent.objects.get(event="member.email_added")
-    link = re.search(r"https://testserver(/\S+)", str(mail.outbox[-1].body))
+    link = re.search(r"https://testserver(/\S+)", str(delivered()[-1].body))
     assert link
     browser.post(link[1])
     browser.post(page, {"email": "work@example.com", "action_primary": ""}, **SOMEWHERE)

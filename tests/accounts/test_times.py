@@ -4,7 +4,6 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.core import mail
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -13,6 +12,7 @@ from accounts.models import AuditEvent, Invitation
 from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast
+from tests.mail import delivered
 
 JULY = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
 
@@ -101,7 +101,7 @@ def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: B
     )
 
     ends = Invitation.objects.get().expires_at
-    assert f"{ends.day} {ends:%B %Y, %H:%M} UTC" in mail.outbox[0].body
+    assert f"{ends.day} {ends:%B %Y, %H:%M} UTC" in delivered()[0].body
 
 
 def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
@@ -110,7 +110,7 @@ def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Br
     browser.as_(cast.owner).post(
         "/auth/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new}
     )
-    told = re.search(r"When: (.*) UTC", mail.outbox[-1].body)
+    told = re.search(r"When: (.*) UTC", delivered()[-1].body)
 
     assert told is not None
     when = datetime.strptime(told[1], "%d %B %Y, %H:%M").replace(tzinfo=UTC)

@@ -8,7 +8,6 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.usersessions.models import UserSession
-from django.core import mail
 from django.core.cache import cache
 from django.urls import reverse
 
@@ -17,6 +16,7 @@ from accounts.models import Account, User
 from accounts.templatetags.people import device
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
+from tests.mail import delivered
 
 ACTIVATE = reverse("mfa_activate_totp")
 PAGES = [
@@ -123,14 +123,14 @@ def test_a_recovery_code_signs_in_once(cast: Cast, browser: Browser) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_what_changes_is_told_by_mail_without_any_secret(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
-    mail.outbox.clear()
+    delivered().clear()
     secret = set_up(browser)
     recovery = browser.get(reverse("mfa_download_recovery_codes")).content.decode().split()
     browser.post(reverse("mfa_generate_recovery_codes"))
     browser.post(reverse("mfa_deactivate_totp"))
-    said = "\n".join(f"{message.subject}\n{message.body}" for message in mail.outbox)
+    said = "\n".join(f"{message.subject}\n{message.body}" for message in delivered())
 
-    assert [message.subject for message in mail.outbox] == [
+    assert [message.subject for message in delivered()] == [
         "Your authenticator app is on",
         "You have new recovery codes",
         "Your authenticator app is off",

@@ -15,6 +15,7 @@ from accounts.policy import Role
 from tests import factories
 from tests.conftest import Cast
 from tests.factories import PASSWORD
+from tests.servers import wait_for
 
 from .conftest import Visitor
 from .test_look import check
@@ -75,6 +76,7 @@ def test_a_newcomer_is_invited_and_comes_in(javascript: bool, visit: Visit, cast
     owner.get_by_role("radio", name="Admin", exact=True).check()
     owner.get_by_role("button", name="Send invitation", exact=True).click()
     expect(owner.get_by_role("status")).to_contain_text("new@example.com is invited.")
+    wait_for(lambda: mailoutbox, "the mail thread")
     link = re.search(r"http\S+/invitations/\S+/", mailoutbox[-1].body)
     assert link
 

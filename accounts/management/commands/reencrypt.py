@@ -4,22 +4,26 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts import factors
+from accounts import factors, outbox
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the secrets of second factors under the first of ENCRYPTION_KEYS. Safe beside running servers. "
-        "Exit status 1 if some can't be read, which are named by their person."
+        "Encrypt the secrets of second factors, and mail that waits, under the first of ENCRYPTION_KEYS. Safe beside "
+        "running servers. Exit status 1 if some can't be read, which are named by their person."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         changed, unreadable = factors.rewrite(factors.with_secrets(), factors.reencrypted)
-        self.stdout.write(f"Encrypted under the newest key: {changed}. The others were already.")
+        mails = outbox.reencrypt()
+        total = changed + mails.changed
+        self.stdout.write(f"Encrypted under the newest key: {total}. The others were already.")
         for factor in unreadable:
             self.stdout.write(f"Can't be read: {factor.user.email}, {factor.get_type_display()}")
-        if unreadable:
+        for outgoing in mails.unreadable:
+            self.stdout.write(f"Can't be read, and is not sent: mail to {outgoing.recipient}, {outgoing.kind}")
+        if number := len(unreadable) + len(mails.unreadable):
             raise CommandError(
-                f"{len(unreadable)} can't be read with the keys that are set: add the key that is missing to "
+                f"{number} can't be read with the keys that are set: add the key that is missing to "
                 "ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS, or run reset_two_factor for each person."
             )

@@ -1,9 +1,10 @@
-"""`manage.py send_notices`: sends the mail about keys that is due. For a timer."""
+"""`manage.py send_notices`: notes what there is to tell about keys, and sends all mail that is due. For a timer."""
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
+from accounts import outbox
 from apikeys import notices
 
 
@@ -12,4 +13,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         notices.find_due()
-        self.stdout.write(f"{notices.deliver()} notices sent")
+        notices.mail_pending()
+        try:
+            sent = outbox.deliver()
+        except outbox.ServerAway as error:
+            raise CommandError(f"{error}. All mail waits and is tried again.") from None
+        self.stdout.write(f"{sent} mails sent")
