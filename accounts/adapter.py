@@ -37,6 +37,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
             raise ValidationError("Enter a valid email address.")
         return email
 
+    def is_safe_url(self, url: str | None) -> bool:
+        """Whether to go there after signing in. allauth fails at what is no address, such as `http://[`."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""
         return str(request.META["REMOTE_ADDR"])

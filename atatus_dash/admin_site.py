@@ -8,8 +8,8 @@ from allauth.account.utils import get_next_redirect_url
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import redirect, resolve_url
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -54,7 +54,7 @@ class OperatorSite(AdminSite):
         if not has_second_factor(request.user):
             request.session[WANTED] = back
             return redirect_to_login(back, resolve_url("mfa_index"))
-        return redirect(wanted or request.session.pop(WANTED, back))
+        return HttpResponseRedirect(wanted or request.session.pop(WANTED, back))
 
 
 def _texts(fields: QueryDict) -> Iterator[str]:

@@ -9,7 +9,9 @@ from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
@@ -237,25 +239,27 @@ class PersonMiddleware:
 
 
 class BodyMiddleware:
-    """Settles what a page's form may cost before anything reads it.
+    """Settles what a page's form may cost before anything reads it, and reads it.
 
     One that came in chunks is refused, and one that is too large. One past a small size counts against who is signed
-    in, or else against its address.
+    in, or else against its address. One that can't be read is refused here, once: what reads it later, such as the
+    page of another error, would fail at it. Pages send forms in UTF-8, whatever charset a client names.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.encoding is not None and parsers.charset(request.encoding) is None:
+        if request.encoding is not None:
             request.encoding = None  # type: ignore[assignment]  # as it is unless a client says otherwise
         try:
             bodies.require_whole(request.META)
             if bodies.length(request.META) > bodies.SMALL:
                 self._require_bounded(request)
+            request.POST  # noqa: B018  reads it
         except DomainError as error:
             return _error_page(request, error)
-        except UnreadablePostError:
+        except (UnreadablePostError, MultiPartParserError, SuspiciousOperation):
             return _error_page(request, Invalid("The request is malformed."))
         return self.get_response(request)
 

@@ -56,9 +56,10 @@ CHARSETS = {
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
-def charset(name: str | None) -> str | None:
+def _charset_of(media_type: str | None) -> str | None:
     """The codec to read a form with, or None for UTF-8: a name we don't know is ignored, as Django does it."""
-    return name if name and name.lower() in CHARSETS else None
+    name = parse_header_parameters(media_type or "")[1].get("charset", "").lower()
+    return name if name in CHARSETS else None
 
 
 # JSON -------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ class FormParser(DRFFormParser):
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         body = stream.read()
         require_few_escapes(body)
-        return QueryDict(body, encoding=charset((parser_context or {}).get("encoding")))
+        return QueryDict(body, encoding=_charset_of(media_type))
 
 
 def require_few_escapes(body: bytes) -> None:
@@ -132,8 +133,7 @@ class MultiPartParser(DRFMultiPartParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         if not parse_header_parameters(media_type or "")[1].get("boundary"):
             raise exceptions.ParseError("The multipart body has no boundary: let your client write its Content-Type.")
-        context = parser_context or {}
-        context = {**context, "encoding": charset(context.get("encoding")) or settings.DEFAULT_CHARSET}
+        context = {**(parser_context or {}), "encoding": _charset_of(media_type) or settings.DEFAULT_CHARSET}
         return super().parse(stream, media_type, context)
 
 

@@ -1,7 +1,10 @@
 """Pages, admin and probes; the API's routes stand in `urls_v2`."""
 
+from inspect import unwrap
+
 from django.contrib import admin
 from django.urls import include, path
+from django.views import defaults
 
 from accounts.codes import GenerateRecoveryCodesView
 from apikeys.api.views import WhoAmIView
@@ -25,3 +28,9 @@ urlpatterns = [
     path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),
     path("admin/", admin.site.urls),
 ]
+
+# Django's own, but for their look into the form for a CSRF token, which they don't use: a form that can't be read
+# would make a 500 of a refusal.
+handler400 = unwrap(defaults.bad_request)
+handler404 = unwrap(defaults.page_not_found)
+handler500 = unwrap(defaults.server_error)

@@ -49,10 +49,11 @@ class WholeStream(LimitedStream):
 
 
 class Request(WSGIRequest):
-    """Reads `Content-Type` with the few charsets that we know.
+    """Reads `Content-Type` and leaves its charset to who reads the body.
 
-    Django looks up whatever codec a client names: some fail at reading, and Python remembers each unknown name. So
-    parameters that name a codec of their own (RFC 2231) are dropped too.
+    Django looks up whatever codec a client names, and reads query strings with it, too: some fail at reading or
+    writing, and Python remembers each unknown name. So parameters that name a codec of their own (RFC 2231) are
+    dropped as well.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
@@ -60,8 +61,6 @@ class Request(WSGIRequest):
         if "*" in sent:
             sent = meta["CONTENT_TYPE"] = sent.partition(";")[0]
         self.content_type, self.content_params = parse_header_parameters(sent)
-        if name := parsers.charset(self.content_params.get("charset")):
-            self.encoding = name
 
 
 class Application(WSGIHandler):

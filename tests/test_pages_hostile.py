@@ -1,12 +1,15 @@
 """What strangers put into addresses, queries and forms never makes a page fall over."""
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django import forms
+from django.conf import settings
 from django.core.cache import cache
 
+from tests import factories
 from tests.accounts.test_sessions import visits
 from tests.conftest import Browser, Cast
 
@@ -71,3 +74,66 @@ def test_no_address_makes_a_page_fall_over(address: str, cast: Cast, browser: Br
             browser.as_(person)
         for ask in (browser.get, browser.post):
             assert ask(address).status_code < 500
+
+
+MULTIPART_WITHOUT_BOUNDARY = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=B"
+OTHER_HOST = {"HTTP_HOST": "elsewhere.example"}
+
+
+@pytest.mark.parametrize("charset", ["latin1", "UTF8", "shift_jis", "euc-kr", "gb18030"])
+@pytest.mark.parametrize("content_type", [URLENCODED, MULTIPART, "application/json"])
+@pytest.mark.parametrize("address", ["/", "/auth/login/", "/admin/accounts/project/", "/nowhere/"])
+def test_no_charset_that_a_client_names_makes_a_page_fall_over(
+    content_type: str, charset: str, address: str, cast: Cast
+) -> None:
+    browser = Browser(raise_request_exception=False).as_(factories.make_operator())
+    browser.cookies[settings.CSRF_COOKIE_NAME] = "a" * 32
+    response = browser.generic(
+        "POST", f"{address}?q=%ED%A0%80", b"a=b", content_type=f"{content_type}; charset={charset}"
+    )
+    assert response.status_code < 500
+
+
+@pytest.mark.parametrize("content_type", [MULTIPART_WITHOUT_BOUNDARY, MULTIPART, f"{URLENCODED}; charset=latin1"])
+@pytest.mark.parametrize(
+    ("address", "headers"), [("/auth/login/", OTHER_HOST), ("/nowhere/", {}), ("/auth/login/", {})]
+)
+def test_a_form_that_cannot_be_read_makes_no_refusal_a_fault_of_ours(
+    content_type: str, address: str, headers: dict[str, str], db: None, settings: Any
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://testserver"]
+    browser = Browser(raise_request_exception=False, enforce_csrf_checks=True)
+    browser.cookies[settings.CSRF_COOKIE_NAME] = "a" * 32
+    headers = {**headers, "HTTP_ORIGIN": "https://testserver"}
+    response = browser.generic("POST", address, b"abc", content_type=content_type, **headers)
+    assert 400 <= response.status_code < 500
+
+
+@pytest.mark.parametrize("back", ["%zz", "nowhere", "a:b", "http://["])
+def test_sign_in_of_admin_goes_back_to_no_address_that_is_none(back: str, db: None) -> None:
+    operator = Browser(raise_request_exception=False).as_(factories.make_operator())
+    assert operator.get("/admin/login/", {"next": back}).status_code < 500
+
+
+@pytest.mark.parametrize("value", ["a", "-1", "9" * 23, "1.5", "x" * 300])
+@pytest.mark.parametrize(
+    ("address", "field"),
+    [("project", "account"), ("membership", "account"), ("membership", "user"), ("account", "owner")],
+)
+def test_no_choice_that_an_operator_never_had_makes_admin_fall_over(
+    address: str, field: str, value: str, db: None
+) -> None:
+    operator = Browser(raise_request_exception=False).as_(factories.make_operator())
+    assert operator.post(f"/admin/accounts/{address}/add/", {field: value, "name": "x"}).status_code < 500
+    assert operator.get(f"/admin/accounts/{address}/add/", {field: value}).status_code < 500
+
+
+@pytest.mark.parametrize("address", ["/auth/login/", "/auth/signup/", "/auth/logout/", "/auth/reauthenticate/"])
+@pytest.mark.parametrize("back", ["http://[", "//[", "https://[::1/x", "%zz"])
+def test_no_page_of_signing_in_falls_over_an_address_to_go_back_to(address: str, back: str, cast: Cast) -> None:
+    for browser in (Browser(raise_request_exception=False), Browser(raise_request_exception=False).as_(cast.owner)):
+        for ask in (browser.get, browser.post):
+            assert ask(f"{address}?next={quote(back)}").status_code < 500
+            assert ask(address, {"next": back, "password": factories.PASSWORD}).status_code < 500

@@ -4,7 +4,6 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
@@ -13,7 +12,7 @@ from ..access import maker_for
 from ..models import Account, Membership, User
 from ..policy import Role
 from ..services import AccountSettings
-from .base import ServiceAdmin, operator
+from .base import Autocomplete, ServiceAdmin, operator
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -36,7 +35,7 @@ class StateFilter(admin.SimpleListFilter):
 class AddAccountForm(forms.ModelForm):
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True),
-        widget=AutocompleteSelect(Membership._meta.get_field("user"), admin.site),
+        widget=Autocomplete(Membership._meta.get_field("user"), admin.site),
         help_text="Who owns it, by e-mail.",
     )
 

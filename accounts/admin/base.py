@@ -1,10 +1,11 @@
 """What every table of admin shares, those of the other apps too."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -29,6 +30,20 @@ def operator(request: HttpRequest, account: Account) -> Actor:
     )
 
 
+class Autocomplete(AutocompleteSelect):
+    """Draws no choice that can't be one: Django looks for whatever was sent, and fails where that is no id."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        return super().optgroups(name, [text for text in value if self._may_be_id(text)], attr)
+
+    def _may_be_id(self, text: str) -> bool:
+        try:
+            self.field.target_field.clean(text, None)
+        except ValidationError:
+            return False
+        return True
+
+
 class OperatorAdmin(admin.ModelAdmin):
     """Shared by all: fast lists, and services instead of bare saves."""
 
@@ -43,6 +58,11 @@ class OperatorAdmin(admin.ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", Autocomplete(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only what the list's filters ask. By others a digest could be found letter by letter."""
