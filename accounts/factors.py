@@ -9,13 +9,19 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.core import context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+from django.http import HttpRequest
 
 from . import encryption
 from .encryption import Unreadable
+from .sessions import SIGNED_IN_AT
 
 #: Where a factor's secret stands in its `data`, by its type.
 SECRETS = {Authenticator.Type.TOTP.value: "secret", Authenticator.Type.RECOVERY_CODES.value: "seed"}
@@ -26,13 +32,45 @@ NAMES = {
     Authenticator.Type.RECOVERY_CODES.value: "your recovery codes",
 }
 
+#: What sign-in asks for. Recovery codes stand in for them.
+FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+
+#: What allauth calls a proof by one of them, or by a recovery code, in a session.
+PROOF = "mfa"
+
 #: How many factors are locked and written at a time.
 BATCH = 500
 
 
 def has_second_factor(user: Any) -> bool:
     """Whether signing in asks for more than a password. Recovery codes alone are no factor."""
-    return bool(is_mfa_enabled(user, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]))
+    return bool(is_mfa_enabled(user, FACTORS))
+
+
+def is_proved(request: HttpRequest) -> bool:
+    """Whether this session showed a second factor, or was opened when there was one, which sign-in then asked for.
+
+    A session that a password alone opened before, perhaps not its person's own, is no better for the factor.
+    """
+    if any(record["method"] == PROOF for record in get_authentication_records(request, request.user)):
+        return True
+    signed_in_at = request.session.get(SIGNED_IN_AT, 0.0)
+    oldest = Authenticator.objects.filter(user=request.user.pk, type__in=FACTORS).order_by("created_at").first()
+    return oldest is not None and bool(oldest.created_at.timestamp() <= signed_in_at)
+
+
+def where_to_prove(user: Any) -> str:
+    """The name of the page that asks who is signed in for a second factor of theirs."""
+    has_app = is_mfa_enabled(user, [Authenticator.Type.TOTP])
+    return "mfa_reauthenticate" if has_app else "mfa_reauthenticate_webauthn"
+
+
+@receiver(post_save, sender=Authenticator)
+def note_proof(instance: Authenticator, created: bool, **kwargs: Any) -> None:
+    """Whoever sets a factor up in a session shows it with that."""
+    request = context.request
+    if created and instance.type in FACTORS and request is not None and request.user.pk == instance.user_id:
+        record_authentication(request, request.user, method=PROOF, type=instance.type, id=instance.pk)
 
 
 def read(stored: str) -> str:

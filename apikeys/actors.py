@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from accounts.errors import NotAuthenticated, NotPermitted
 from accounts.policy import KEY_GRANTS, AccountRef, Actor, ActorKind, KeyRole
 
-from . import lookup, power
+from . import lookup, networks, power
 from .lookup import KeyRecord
 from .models import APIKey
 
@@ -30,7 +30,7 @@ def actor_of(key: KeyRecord, *, address: str | None, request_id: str) -> Actor:
 def renew(actor: Actor) -> Actor:
     """The key as it is now and stays until the transaction ends. Raises what a new request would be refused with.
 
-    From where and how it is sent, and how often, was judged when the request came.
+    How it is sent, and how often, was judged when the request came.
     """
     lock(actor.account, [actor.id])
     key = lookup.by_id(actor.id)
@@ -38,6 +38,7 @@ def renew(actor: Actor) -> Actor:
         raise NotAuthenticated(problem)
     assert key is not None
     require_account_in_use(key)
+    require_network(key, actor.address)
     return actor_of(key, address=actor.address, request_id=actor.request_id)
 
 
@@ -70,3 +71,9 @@ def require_account_in_use(key: KeyRecord) -> None:
         raise NotPermitted("This account is closed.")
     if key.account_suspended is not None:
         raise NotPermitted("This account is suspended.")
+
+
+def require_network(key: KeyRecord, address: str | None) -> None:
+    """Raise `NotPermitted` for a key that is used from outside its networks."""
+    if key.allowed_networks != "[]" and not networks.is_within(address or "", key.networks):
+        raise NotPermitted("This API key may not be used from this address.")

@@ -52,8 +52,7 @@ class APIKeyAuthentication(BaseAuthentication):
         key = _open(secret, address)
         actors.require_account_in_use(key)
         _require_place(key, place)
-        if key.allowed_networks != "[]" and not networks.is_within(address, key.networks):
-            raise NotPermitted("This API key may not be used from this address.")
+        actors.require_network(key, address)
         request_id = request._request.request_id  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
         return actors.actor_of(key, address=address, request_id=request_id), Credential(key, place)
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
-from accounts.factors import has_second_factor
+from accounts.factors import has_second_factor, is_proved, where_to_prove
 
 #: Where a session keeps the page of admin that was asked for before there was a second factor.
 WANTED = "admin_wanted"
@@ -24,7 +24,7 @@ class OperatorSite(AdminSite):
     site_header = site_title = "Atatus Dash"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return super().has_permission(request) and has_second_factor(request.user)
+        return super().has_permission(request) and has_second_factor(request.user) and is_proved(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Refuse a NUL in whatever an operator's browser sends: PostgreSQL has it in no text, and Django asks on."""
@@ -54,6 +54,8 @@ class OperatorSite(AdminSite):
         if not has_second_factor(request.user):
             request.session[WANTED] = back
             return redirect_to_login(back, resolve_url("mfa_index"))
+        if not is_proved(request):
+            return redirect_to_login(back, resolve_url(where_to_prove(request.user)))
         return HttpResponseRedirect(wanted or request.session.pop(WANTED, back))
 
 

@@ -24,7 +24,7 @@ from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
 from atatus_dash.models import Maintenance
 
 from . import factories
-from .accounts.test_two_factor import set_up
+from .accounts.test_two_factor import code, set_up
 from .conftest import Browser, Cast, Program
 
 TABLES = [
@@ -526,8 +526,26 @@ def test_recovery_codes_alone_are_no_second_factor(newcomer: Browser) -> None:
 
 
 def test_a_passkey_opens_admin(newcomer: Browser) -> None:
-    Authenticator.objects.create(user=User.objects.get(), type="webauthn", data={"name": "Key", "credential": {}})
-    assert newcomer.get("/admin/").status_code == 200
+    operator = User.objects.get()
+    Authenticator.objects.create(user=operator, type="webauthn", data={"name": "Key", "credential": {}})
+    assert newcomer.get("/admin/login/").headers["Location"].startswith(reverse("mfa_reauthenticate_webauthn"))
+    assert newcomer.as_(operator).get("/admin/").status_code == 200
+
+
+def test_a_session_from_before_the_factor_has_to_show_it(db: None, browser: Browser) -> None:
+    operator = User.objects.create_superuser("first@example.com", factories.PASSWORD)
+    stolen = Browser()
+    for session in (browser, stolen):
+        session.post(reverse("account_login"), {"login": operator.email, "password": factories.PASSWORD})
+    secret = set_up(browser)
+    assert browser.get("/admin/").status_code == 200
+    assert stolen.get("/admin/").status_code == 302
+    people = _url(User, "changelist")
+    asked = stolen.get(people, follow=True)
+    assert asked.redirect_chain[-1][0].startswith(reverse("mfa_reauthenticate"))
+    asked = stolen.post(asked.redirect_chain[-1][0], {"code": code(secret), "next": people}, follow=True)
+    assert asked.redirect_chain[-1][0] == people
+    assert asked.status_code == 200
 
 
 def test_admins_own_form_signs_nobody_in(browser: Browser, operator: User, cast: Cast) -> None:

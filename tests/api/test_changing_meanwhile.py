@@ -50,6 +50,12 @@ FATES = {
     "expired": ({"expires_at": A_MINUTE_AGO}, {}, 401, "API key has expired!"),
     "disabled": ({"disabled_at": A_MINUTE_AGO}, {}, 401, "API key is disabled!"),
     "read": ({"permission": "read"}, {}, 403, "This API key does not have the Write permission."),
+    "bound elsewhere": (
+        {"allowed_networks": ["203.0.113.0/24"]},
+        {},
+        403,
+        "This API key may not be used from this address.",
+    ),
     "suspended": ({}, {"suspended_at": A_MINUTE_AGO}, 403, "This account is suspended."),
     "closed": ({}, {"closed_at": A_MINUTE_AGO}, 403, "This account is closed."),
     "closed and suspended": (
