@@ -5,15 +5,14 @@ open behind a slow reader, a failure while reading is an error page instead of h
 on its way is told by its `Content-Length`. Exports are few at a time: each holds a thread and keeps a processor busy.
 """
 
-import csv
 import gzip
-import io
 import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -26,6 +25,7 @@ from django.db.models.functions import Cast
 from .connections import end_stalled_readers
 from .errors import Invalid, Unavailable
 from .models import AuditEvent
+from .validators import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,14 @@ COLUMNS = (
     *("id", "at", "event", "actor_kind", "actor_id", "actor_label"),
     *("target_kind", "target_id", "target_label", "address", "request_id", "changes"),
 )
-AT = COLUMNS.index("at")
+AT, ADDRESS, CHANGES = map(COLUMNS.index, ("at", "address", "changes"))
+LABELS = [COLUMNS.index(name) for name in ("actor_label", "target_label")]
+
+#: Columns that are read as the text that the database has: Django's way to values takes as long as all the rest.
+AS_TEXT = ("at", "actor_label", "target_label", "changes")
+
+#: What a cell of CSV can't hold without quotes.
+MARKS = frozenset('",\r\n')
 
 #: What a formula may start with, in the wide forms of East Asian keyboards too.
 FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
@@ -49,13 +56,14 @@ LOCK = LONGEST + 2 * STALLED
 #: Seconds after which to ask again.
 RETRY_AFTER = 30
 
-#: Rows that are handled at a stretch. So few, because other requests of the process wait for the interpreter meanwhile;
-#: they get it each time while a batch is compressed.
+#: Rows that are handled at a stretch. So few, because other requests of the process wait for the interpreter meanwhile.
 BATCH = 100
+#: Seconds after each batch in which they get it. Compressing a batch gives them as many.
+PAUSE = 0.00005
 PIECE = 1024 * 1024  # bytes
 
-Rows = list[tuple[Any, ...]]
-Writer = Callable[[Iterator[Rows]], Iterator[bytes]]
+Columns = list[list[Any]]
+Writer = Callable[[Iterator[Columns]], Iterator[bytes]]
 
 _places = threading.BoundedSemaphore(AT_ONCE)
 
@@ -79,21 +87,21 @@ class Export:
             resources.enter_context(_place(account_id))
             file = resources.enter_context(TemporaryFile())
             with _writing:
-                size = self._fill(file, write(_batches(events)))
+                self._write(file, write(_batches(events)), compressed=compressed)
             #: How many bytes will be sent.
-            self.size = file.tell() if compressed else size
+            self.size = file.tell()
             file.seek(0)
-            self._source: Any = file if compressed else gzip.GzipFile(fileobj=file)
+            self._file = file
             self.close = weakref.finalize(self, resources.pop_all().close)
 
-    def _fill(self, file: IO[bytes], parts: Iterator[bytes]) -> int:
-        """Write what takes a seventh of the disk, at gzip's level 1, and tell how long it really is."""
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as compressed:
+    def _write(self, file: IO[bytes], parts: Iterator[bytes], *, compressed: bool) -> None:
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) if compressed else nullcontext(file) as target:
             for part in parts:
-                compressed.write(part)
+                target.write(part)
+                if not compressed:
+                    time.sleep(PAUSE)
                 if time.monotonic() > self._deadline:
                     raise Invalid("This is too much for one file. Filter it by date and export it in parts.")
-            return compressed.tell()
 
     def __iter__(self) -> Iterator[bytes]:
         """The file, in pieces of which the server takes five unsent: a file of 5 MB frees its thread at once.
@@ -101,7 +109,7 @@ class Export:
         Ends too early when the time is over. The reader, who was told the size, sees that as a failure.
         """
         end_stalled_readers(STALLED)
-        while piece := self._source.read(PIECE):
+        while piece := self._file.read(PIECE):
             if time.monotonic() > self._deadline:
                 logger.warning("An export was cut off: its reader was not done after %s s.", LONGEST)
                 return
@@ -126,49 +134,62 @@ def _place(account_id: int) -> Iterator[None]:
         _places.release()
 
 
-def _batches(events: QuerySet[AuditEvent]) -> Iterator[Rows]:
-    """Plain rows in the order of `COLUMNS`, with `changes` as the JSON text that it is.
+def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
+    """Some rows at a time, as plain values in columns: what is done column by column costs a third of the time.
 
     One query, because the database's order of rows is used once: a query a batch would sort anew for each on a
     PostgreSQL that has no statistics of a table that has just grown.
     """
-    plain = events.annotate(changes_text=Cast("changes", TextField()))
-    rows = plain.values_list(*COLUMNS[:-1], "changes_text").iterator(chunk_size=BATCH)
+    texts = {f"{name}_text": Cast(name, TextField()) for name in AS_TEXT}
+    names = [f"{name}_text" if name in AS_TEXT else name for name in COLUMNS]
+    rows = events.annotate(**texts).values_list(*names).iterator(chunk_size=BATCH)
     while batch := list(islice(rows, BATCH)):
-        yield batch
+        columns: Columns = [list(column) for column in zip(*batch, strict=True)]
+        columns[AT] = [_moment(text) for text in columns[AT]]
+        for label in LABELS:
+            columns[label] = [in_one_line(text) for text in columns[label]]
+        yield columns
 
 
-def as_csv(batches: Iterator[Rows]) -> Iterator[bytes]:
+def _moment(text: str) -> str:
+    """A time as the database writes it, which is in UTC whether it says so (PostgreSQL) or not (SQLite)."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat()
+
+
+def as_csv(batches: Iterator[Columns]) -> Iterator[bytes]:
     """CSV (RFC 4180), the first line naming the columns."""
-    yield _csv([COLUMNS])
-    for batch in batches:
-        columns = [list(column) for column in zip(*batch, strict=True)]
-        columns[AT] = [at.isoformat() for at in columns[AT]]
-        yield _csv(zip(*map(_harmless, columns), strict=True))
+    yield _lines([[name] for name in COLUMNS])
+    for columns in batches:
+        columns[ADDRESS] = [address or "" for address in columns[ADDRESS]]
+        yield _lines([_quoted(_harmless(column)) for column in columns])
 
 
-def _csv(rows: Any) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
+def _lines(columns: list[list[str]]) -> bytes:
+    """Column by column, because that is three times as fast as `csv.writer`, which looks at each character."""
+    return "".join([f"{line}\r\n" for line in map(",".join, zip(*columns, strict=True))]).encode()
 
 
-def _harmless(column: list[Any]) -> list[Any]:
-    """A text that a spreadsheet would take for a formula, made plain text (OWASP, CSV injection)."""
-    if FORMULA.isdisjoint([value[0] for value in column if value]):
+def _quoted(column: list[str]) -> list[str]:
+    """Cells with a comma, a quote or the end of a line in them stand in quotes."""
+    text = "".join(column)
+    if not any(mark in text for mark in MARKS):
         return column
-    return [f"'{value}" if value and value[0] in FORMULA else value for value in column]
+    return [cell if MARKS.isdisjoint(cell) else '"' + cell.replace('"', '""') + '"' for cell in column]
 
 
-def as_json(batches: Iterator[Rows]) -> Iterator[bytes]:
+def _harmless(column: list[str]) -> list[str]:
+    """A text that a spreadsheet would take for a formula, made plain text (OWASP, CSV injection)."""
+    if FORMULA.isdisjoint([cell[:1] for cell in column]):
+        return column
+    return [f"'{cell}" if cell[:1] in FORMULA else cell for cell in column]
+
+
+def as_json(batches: Iterator[Columns]) -> Iterator[bytes]:
     """A JSON array of objects."""
     opening = b"["
-    for batch in batches:
-        yield opening + b"\n" + b",\n".join(map(_json, batch))
+    for columns in batches:
+        columns[CHANGES] = [orjson.Fragment(changes) for changes in columns[CHANGES]]
+        rows = [orjson.dumps(dict(zip(COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
+        yield opening + b"\n" + b",\n".join(rows)
         opening = b","
     yield b"\n]\n" if opening == b"," else b"[]\n"
-
-
-def _json(row: tuple[Any, ...]) -> bytes:
-    *values, changes = row
-    return orjson.dumps(dict(zip(COLUMNS, (*values, orjson.Fragment(changes)), strict=True)))

@@ -9,7 +9,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.cache import cache
@@ -71,6 +73,44 @@ def test_a_row_holds_every_column_as_it_is_stored(events: Any) -> None:
     row = _csv(events)[0]
     assert (row["at"], json.loads(row["changes"])) == (event.at.isoformat(), event.changes)
     assert row["address"] == ""
+
+
+def test_csv_is_what_the_standard_library_writes() -> None:
+    odd = [
+        "",
+        "plain",
+        'a "quoted" name',
+        "a, b",
+        '"',
+        '""',
+        ",",
+        "a\r\nb",
+        "a\nb",
+        " spaced ",
+        "Zoë 🗝",
+        "'",
+        "x;y",
+        "{}",
+    ]
+    columns: Any = [odd] * len(exports.COLUMNS)
+    expected = io.StringIO(newline="")
+    csv.writer(expected).writerows([exports.COLUMNS, *zip(*columns, strict=True)])
+
+    assert b"".join(as_csv(iter([[*columns]]))).decode() == expected.getvalue()
+
+
+@pytest.mark.parametrize("microsecond", [0, 5, 123000, 999999])
+def test_a_moment_is_told_in_utc_to_the_microsecond(cast: Cast, microsecond: int) -> None:
+    at = datetime(2026, 3, 29, 1, 30, 0, microsecond, tzinfo=ZoneInfo("Asia/Kolkata"))
+    AuditEvent.objects.create(account=cast.account, event="project.created", at=at)
+    row = json.loads(_text(AuditEvent.objects.filter(event="project.created"), as_json))[0]
+    assert row["at"] == at.astimezone(UTC).isoformat()
+
+
+def test_a_label_that_an_older_version_kept_in_two_lines_is_one(events: Any, cast: Cast) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE accounts_auditevent SET target_label = %s", ["two\nlines\u202e"])
+    assert {row["target_label"] for row in _csv(events)} == {AuditEvent.objects.all()[0].target_label} == {"two lines "}
 
 
 def test_a_cell_is_never_a_formula(events: Any) -> None:
