@@ -245,6 +245,7 @@ def test_a_session_that_ended_asks_to_sign_in_and_comes_back(visit: Visit) -> No
     page.context.clear_cookies()
     page.get_by_role("button", name="New API Key", exact=True).click()
     page.wait_for_url("**/auth/login/**")
+    expect(page.get_by_label("E-mail")).to_be_focused()
     page.get_by_label("E-mail").fill("owner@example.com")
     page.get_by_label("Password", exact=True).fill(factories.PASSWORD)
     page.get_by_role("button", name="Sign in").click()
