@@ -11,9 +11,6 @@ from apikeys.api.views import WhoAmIView
 
 from . import probes, views
 
-#: What no view answers for: a middleware, a template of an error page, the saving of a session.
-handler500 = "atatus_dash.views.server_error"
-
 urlpatterns = [
     path("v2", WhoAmIView.as_view()),
     path("v2/", include("atatus_dash.urls_v2")),
@@ -33,4 +30,5 @@ urlpatterns = [
 # would make a 500 of a refusal.
 handler400 = unwrap(defaults.bad_request)
 handler404 = unwrap(defaults.page_not_found)
-handler500 = unwrap(defaults.server_error)
+#: What no view answers for: a middleware, a template of an error page, the saving of a session.
+handler500 = views.server_error
