@@ -20,7 +20,6 @@ status.addEventListener("click", (event) => event.target.closest(".error")?.remo
 
 /* Times: the server writes them as this browser's clock has them --------------- */
 
-// A page that was drawn without the database doesn't name the cookie.
 const { timeZoneCookie } = document.body.dataset;
 const zone = `${timeZoneCookie}=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
 if (timeZoneCookie && !document.cookie.split("; ").includes(zone)) {
