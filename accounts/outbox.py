@@ -134,6 +134,7 @@ def _claim(outgoing: OutgoingMail) -> bool:
 def _send(connection: Any, outgoing: OutgoingMail) -> bool:
     """Send one mail and note what became of it. Whatever is wrong with it holds up no other."""
     row, now = OutgoingMail.objects.filter(pk=outgoing.pk), timezone.now()
+    wanted = row.filter(given_up_at=None)  # unless it was withdrawn, or became too late, in the meantime
     try:
         message = compose(outgoing.recipient, outgoing.subject, encryption.decrypt(outgoing.text))
         connection.send_messages([message])
@@ -143,14 +144,14 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
             logger.exception("Mail %s (%s) could not be sent.", outgoing.pk, outgoing.kind)
         elif _is_refused_for_good(error):
             logger.warning("Mail %s (%s) to %s is refused: %s", outgoing.pk, outgoing.kind, outgoing.recipient, reason)
-            row.update(due_at=None, given_up_at=timezone.now(), error=reason)
+            wanted.update(due_at=None, given_up_at=timezone.now(), error=reason)
             return False
         else:
             logger.warning("Mail %s (%s) could not be sent yet: %s", outgoing.pk, outgoing.kind, reason)
         # After what failed, nobody knows in which state the connection is.
         _Quietly(connection).close()
         wait = BACK_OFF[min(outgoing.tries, len(BACK_OFF)) - 1]
-        row.update(due_at=timezone.now() + wait, error=reason)
+        wanted.update(due_at=timezone.now() + wait, error=reason)
         return False
     row.update(due_at=None, given_up_at=None, sent_at=now, text="", error="")
     return True

@@ -10,7 +10,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.dispatch import receiver
 from django.http import HttpRequest
 
@@ -49,8 +49,8 @@ class SessionStore(DatabaseSessionStore):
         try:
             super().save(must_create)
         except UpdateError as error:
-            if isinstance(error.__context__, (OperationalError, InterfaceError)):
-                raise error.__context__ from None
+            if isinstance(error.__context__, (OperationalError, InterfaceError, InternalError)):
+                raise error.__context__  # noqa: B904  as it was: its cause tells what is wrong
             raise
 
     def get_expiry_age(self, **kwargs: Any) -> int:

@@ -92,6 +92,7 @@ def _send_mail() -> None:
     next_look = 0.0
     while main.is_alive():
         if outbox.pending.is_set() or time.monotonic() >= next_look:
+            outbox.pending.clear()  # what is committed from here on is looked for again
             beats.beat(notices.mail_pending)
             beats.beat(outbox.deliver)
             next_look = time.monotonic() + MAIL_INTERVAL

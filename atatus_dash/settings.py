@@ -44,7 +44,8 @@ EMAIL_HOST_PASSWORD: str = _email["password"]
 EMAIL_USE_TLS: bool = _email["tls"]
 EMAIL_USE_SSL: bool = _email["ssl"]
 EMAIL_FILE_PATH: str | None = _email["directory"]
-EMAIL_TIMEOUT = 10
+# No request waits for it, and a server that scans what it takes needs time (RFC 5321, 4.5.3.2).
+EMAIL_TIMEOUT = 60
 DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", "Atatus Dash <noreply@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 

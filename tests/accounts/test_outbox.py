@@ -60,6 +60,25 @@ def deliver() -> int:
     return -1
 
 
+def test_a_mail_that_is_withdrawn_while_it_fails_stays_withdrawn() -> None:
+    outgoing = add(about="invitation 1")
+
+    class FailsMeanwhile:
+        def open(self) -> None: ...
+
+        def close(self) -> None: ...
+
+        def send_messages(self, messages: object) -> None:
+            outbox.withdraw(kind="test", about="invitation 1")
+            raise ConnectionResetError("The mail server went away.")
+
+    assert outbox._send(FailsMeanwhile(), outgoing) is False
+    outgoing.refresh_from_db()
+    assert outgoing.due_at is None
+    assert outgoing.given_up_at is not None
+    assert outgoing.text == ""
+
+
 # Sending ----------------------------------------------------------------------------------------
 
 
