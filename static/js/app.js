@@ -3,7 +3,6 @@
 const dialog = document.getElementById("dialog");
 const status = document.getElementById("status");
 
-/** Say what happened, to those who see and to those who listen. */
 function tell(text, level = "success") {
   const toast = document.createElement("p");
   toast.className = `toast-x ${level}`;
@@ -18,7 +17,7 @@ setTimeout(() => status.append(...said), 150);
 
 status.addEventListener("click", (event) => event.target.closest(".error")?.remove());
 
-/* Times: the server writes them as this browser's clock has them --------------- */
+/* Times as this browser's clock has them */
 
 const { timeZoneCookie } = document.body.dataset;
 const zone = `${timeZoneCookie}=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
@@ -26,7 +25,6 @@ if (timeZoneCookie && !document.cookie.split("; ").includes(zone)) {
   document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
 }
 
-/* Copy buttons ------------------------------------------------------------- */
 
 async function copy(button) {
   const source = document.getElementById(button.dataset.copy);
@@ -40,7 +38,7 @@ async function copy(button) {
   }
 }
 
-/* A form that must not be sent twice --------------------------------------- */
+/* A form that must not be sent twice */
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -55,7 +53,7 @@ addEventListener("pageshow", (event) => {
   for (const form of document.querySelectorAll("[data-once]")) form.dataset.once = "";
 });
 
-/* The new key: it is shown once, so it doesn't go away by accident ----------- */
+/* The new key doesn't go away by accident */
 
 function unstored(where = document) {
   const form = where.querySelector("[data-reveal]");
@@ -66,7 +64,7 @@ addEventListener("beforeunload", (event) => {
   if (unstored()) event.preventDefault();
 });
 
-/* Menus and ticks ------------------------------------------------------------ */
+/* Menus and ticks */
 
 function closeMenus(but) {
   for (const menu of document.querySelectorAll("details.menu-x[open], details.switch[open]")) {
@@ -93,7 +91,7 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
 });
 
-/* Single keys: what carries `data-key` has the focus or is clicked ---------------- */
+/* Single keys: what carries `data-key` has the focus or is clicked */
 
 document.addEventListener("keydown", (event) => {
   if (!("shortcuts" in document.body.dataset) || dialog?.open || event.repeat) return;
@@ -105,7 +103,6 @@ document.addEventListener("keydown", (event) => {
   else target.click();
 });
 
-/* The dialog ---------------------------------------------------------------- */
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
@@ -142,7 +139,7 @@ if (dialog) {
   });
 }
 
-/* Passkeys: the browser makes or proves one, and a form carries its answer -------- */
+/* Passkeys */
 
 async function passkey(form) {
   if (form.dataset.options) {
@@ -183,9 +180,9 @@ document.addEventListener("submit", async (event) => {
   form.submit();
 });
 
-/* Busy: what is about to be replaced says so ----------------------------------- */
+/* Busy */
 
-/** The guide asks by itself, again and again: nobody waits for that, and the next time it may succeed. */
+// The guide asks by itself: nobody waits for that.
 function asked(event) {
   return event.detail.elt.id !== "guide";
 }
@@ -195,7 +192,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 document.addEventListener("htmx:afterRequest", (event) => event.detail.target.removeAttribute("aria-busy"));
 
-/* What htmx could not do ----------------------------------------------------- */
 
 document.addEventListener("htmx:responseError", (event) => {
   if (!asked(event)) return;
