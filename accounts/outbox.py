@@ -74,7 +74,7 @@ def add(recipient: str, subject: str, text: str, *, kind: str, lasts: timedelta,
 
 
 def withdraw(*, kind: str, about: str) -> None:
-    """Send no mail of that kind about that thing any more: what it says is no longer true."""
+    """Send no further mail of that kind about that thing: what it says is no longer true."""
     OutgoingMail.objects.filter(kind=kind, about=about).exclude(text="").update(
         due_at=None,
         given_up_at=Coalesce("given_up_at", timezone.now()),
@@ -192,7 +192,7 @@ def _text(said: bytes | str) -> str:
 
 
 def _give_up_late_ones() -> None:
-    """Forget the texts of mail that nobody wants any more, and send none of it."""
+    """Delete the texts of mail that is too late, and send none of it."""
     now = timezone.now()
     late = OutgoingMail.objects.filter(expires_at__lte=now).exclude(text="")
     late.filter(error="").update(error=TOO_LATE)
