@@ -34,21 +34,34 @@ PROBE_INTERVAL = 0.25
 #: Seconds that a stop waits for the mail that is being sent.
 MAIL_ENDS_WITHIN = 3
 
-_started = threading.Lock()
+_lock = threading.Lock()
+_has_started = False
 
 
 def start() -> None:
-    """Start the threads, once per process."""
-    if _started.acquire(blocking=False):
+    """Start the threads, once per process, and wait at most `INTERVAL` for the first look at the maintenance state.
+
+    A worker of `manage.py serve` calls this before it serves; under another server the first request does. No import
+    does: threads don't survive the fork of a server that loads the application first.
+    """
+    global _has_started
+    if _has_started:
+        return
+    with _lock:
+        if _has_started:
+            return
         outages.watch(settings.THREADS)
         mail = threading.Thread(target=_send_mail, name="mail", daemon=True)
         mail.start()
-        threading.Thread(target=_run, args=[mail], name="heartbeat").start()
+        has_looked = threading.Event()
+        threading.Thread(target=_run, args=[mail, has_looked], name="heartbeat").start()
         # A daemon: it has nothing to lose, and has to be there while the others finish.
         threading.Thread(target=_probe, name="probe", daemon=True).start()
+        has_looked.wait(INTERVAL)
+        _has_started = True
 
 
-def _run(mail: threading.Thread) -> None:
+def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
     outages.in_background()
     main = threading.main_thread()
     beats = Beats()
@@ -56,6 +69,7 @@ def _run(mail: threading.Thread) -> None:
     next_origins = time.monotonic() + ORIGINS_INTERVAL
     while main.is_alive():
         beats.beat(maintenance.refresh)
+        has_looked.set()
         beats.beat(exposure.examine)
         if time.monotonic() >= next_flush:
             beats.beat(usage.flush)

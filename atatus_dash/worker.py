@@ -28,7 +28,8 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 from django.conf import settings  # noqa: E402
 
-from . import wsgi  # noqa: E402
+from . import wsgi  # noqa: E402  loads the apps, which the next needs
+from .heartbeat import start as start_heartbeat  # noqa: E402
 
 #: Longer than a proxy keeps a connection that it doesn't use.
 LEAVING_SECONDS = 1.5
@@ -95,3 +96,4 @@ def _leave_with_parent(parent: int) -> None:
 
 threading.Thread(target=_leave, name="leave", daemon=True).start()
 threading.Thread(target=_leave_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
+start_heartbeat()

@@ -69,11 +69,14 @@ class Application(WSGIHandler):
     It takes a body sent in chunks for none, because it has no length. And a server closes a connection whose body
     was left unread, which a client or proxy that is still sending takes for a failure instead of reading our
     refusal: a body of a known length is read to its end here.
+
+    Its first request starts the threads that write usage and read the maintenance state, if the server hasn't.
     """
 
     request_class = Request
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        heartbeat.start()
         if "HTTP_TRANSFER_ENCODING" in environ:
             _give_length(environ)
         length = environ.get("CONTENT_LENGTH")
@@ -117,5 +120,3 @@ reverse("home")  # loads every view
 engines.all()
 gc.collect()
 gc.freeze()
-
-heartbeat.start()
