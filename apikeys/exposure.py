@@ -11,7 +11,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from . import services, tokens
-from .authentication import in_headers, in_query_string, undivided
+from .credentials import in_headers, in_query_string, undivided
 from .models import APIKey
 
 logger = logging.getLogger(__name__)

@@ -8,22 +8,17 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
 from accounts.errors import TooManyRequests, Unavailable
 
-from . import outages, rates
+from . import outages
 from .rates import Rate
-
-if TYPE_CHECKING:  # DRF imports this module while its own views are loading
-    from accounts.api.base import APIView
 
 
 class Outcome(NamedTuple):
@@ -171,19 +166,3 @@ def require_not_too_often(bucket: str, rate: Rate) -> None:
     outcome = limiter.hit(bucket, rate)
     if outcome is not None and not outcome.allowed:
         raise TooManyRequests("Too many attempts. Please slow down.", retry_after=max(1, outcome.reset))
-
-
-class KeyThrottle(BaseThrottle):
-    """Counts a request against its key. Leaves the outcome on the request, for the RateLimit headers.
-
-    Raises `TooManyRequests` past the limit.
-    """
-
-    def allow_request(self, request: Request, view: "APIView") -> bool:  # type: ignore[override]
-        key = view.credential.key
-        rate = rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT
-        outcome = limiter.hit(key.id, rate)
-        request._request.rate_limit = outcome  # type: ignore[attr-defined]  # ApiMiddleware reads it
-        if outcome is not None and not outcome.allowed:
-            raise TooManyRequests("Too many requests. Please slow down.", retry_after=max(1, outcome.reset))
-        return True

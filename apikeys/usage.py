@@ -7,15 +7,13 @@ comes back only if its transaction failed.
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection, transaction
 from django.http import HttpRequest
 
+from .credentials import Credential
 from .models import AccountUsage, APIKey, KeyUsage
-
-if TYPE_CHECKING:
-    from .authentication import Credential
 
 COUNTS = (
     "requests",
@@ -63,7 +61,7 @@ def _status_index(status: int) -> int:
     return 2 if status < 500 else 4
 
 
-def count(request: HttpRequest, credential: "Credential", status: int) -> None:
+def count(request: HttpRequest, credential: Credential, status: int) -> None:
     """Note one answered request of a key."""
     now = time.time()
     meta = request.META

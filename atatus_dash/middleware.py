@@ -17,9 +17,13 @@ from django.template.loader import render_to_string
 
 from accounts import bodies, validators
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
-from apikeys import networks, origins, sunset, throttling, tokens, usage
+from apikeys import networks, origins, throttling, tokens, usage
 
-from . import api, maintenance, parsers, probes, reach
+from . import form_limits, maintenance, probes, reach
+from .api import sunset
+from .api.dispatch import dispatch
+from .api.errors import refuse
+from .api.paths import is_api
 from .logs import request_id
 
 logger = logging.getLogger(__name__)
@@ -77,8 +81,8 @@ class TrustedProxiesMiddleware:
         return self.get_response(request)
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
-        if api.is_api(request.path_info):
-            return api.refuse(request, HTTPStatus.BAD_REQUEST, self.MALFORMED)
+        if is_api(request.path_info):
+            return refuse(request, HTTPStatus.BAD_REQUEST, self.MALFORMED)
         return HttpResponse(render_to_string("400.html", {"message": self.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
 
 
@@ -126,9 +130,9 @@ class ApiMiddleware:
         self.hsts = f"max-age={settings.SECURE_HSTS_SECONDS}" if settings.SECURE_HSTS_SECONDS else ""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not api.is_api(request.path_info):
+        if not is_api(request.path_info):
             return self.get_response(request)
-        response = api.answer(request)
+        response = dispatch(request)
         for name, value in self.HEADERS.items():
             response.headers[name] = value
         if self.hsts and request.is_secure():
@@ -264,13 +268,13 @@ class BodyMiddleware:
         return self.get_response(request)
 
     def _require_bounded(self, request: HttpRequest) -> None:
-        if bodies.length(request.META) > parsers.LARGEST_FORM:
+        if bodies.length(request.META) > form_limits.LARGEST_FORM:
             raise TooLarge("The form is larger than 2 MiB.")
         person = request.user
         who = f"person {person.pk}" if person.is_authenticated else networks.origin(request.META["REMOTE_ADDR"])
         throttling.require_not_too_often(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
         if request.content_type == "application/x-www-form-urlencoded":
-            parsers.require_few_escapes(request.body)
+            form_limits.require_few_escapes(request.body)
 
 
 class ErrorPagesMiddleware:

@@ -298,26 +298,9 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_HANDLERS = [
-    "atatus_dash.parsers.BoundedUploadHandler",
+    "atatus_dash.form_limits.BoundedUploadHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
 ]
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["apikeys.authentication.APIKeyAuthentication"],
-    "DEFAULT_THROTTLE_CLASSES": ["apikeys.throttling.KeyThrottle"],
-    "DEFAULT_PERMISSION_CLASSES": ["apikeys.permissions.KeyMay"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "atatus_dash.api.JSONNegotiation",
-    "DEFAULT_RENDERER_CLASSES": ["atatus_dash.api.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": [
-        "atatus_dash.parsers.JSONParser",
-        "atatus_dash.parsers.FormParser",
-        "atatus_dash.parsers.MultiPartParser",
-    ],
-    "DEFAULT_PAGINATION_CLASS": "atatus_dash.api.Pagination",
-    "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "atatus_dash.api.exception_handler",
-    "UNAUTHENTICATED_USER": None,
-}
 
 # Logs -------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Pages, admin and probes; the API's routes stand in `urls_v2`."""
+"""Pages, admin and probes; the API's routes stand in `api.urls`."""
 
 from inspect import unwrap
 
@@ -7,13 +7,11 @@ from django.urls import include, path
 from django.views import defaults
 
 from accounts.codes import GenerateRecoveryCodesView
-from apikeys.api.views import WhoAmIView
 
 from . import probes, views
 
 urlpatterns = [
-    path("v2", WhoAmIView.as_view()),
-    path("v2/", include("atatus_dash.urls_v2")),
+    path("", include("atatus_dash.api.urls")),
     path("", views.home, name="home"),
     path("healthz", probes.healthz, name="healthz"),
     path("readyz", probes.readyz, name="readyz"),

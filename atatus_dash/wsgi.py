@@ -17,11 +17,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 django.setup(set_prefix=False)
 
 from accounts import bodies  # noqa: E402
-from atatus_dash import heartbeat, parsers  # noqa: E402  they need the apps loaded
+from atatus_dash import form_limits, heartbeat  # noqa: E402  they need the apps loaded
 from atatus_dash.middleware import is_trusted  # noqa: E402
 
 #: As much of a body as we take off the client's hands; nginx sends no more.
-TAKEN = parsers.LARGEST_FORM
+TAKEN = form_limits.LARGEST_FORM
 
 
 class WholeStream(LimitedStream):

@@ -10,10 +10,10 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.api.base import APIView
 from accounts.models import Account, AuditEvent, Membership
 from accounts.policy import GRANTS, KeyPermission, KeyRole
 from apikeys.models import APIKey
+from atatus_dash.api.base import APIView
 from tests import factories
 from tests.conftest import Program
 from tests.servers import install, serving, wait_for

@@ -8,7 +8,7 @@ from django.core.cache import cache
 
 from apikeys.models import APIKey
 from apikeys.rates import Rate
-from atatus_dash import parsers
+from atatus_dash.api import parsers
 from tests import factories
 from tests.conftest import Browser, Program
 

@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.request import Request
-from rest_framework.settings import api_settings
 from rest_framework.test import APIRequestFactory
 
-from accounts.api import serializers
 from accounts.models import Project
-from apikeys.api.serializers import APIKeySerializer, LeakedKeysSerializer, RotateSerializer
+from atatus_dash.api.base import APIView
+from atatus_dash.api.resources.account import AccountSerializer
+from atatus_dash.api.resources.api_keys import APIKeySerializer, RotateSerializer
+from atatus_dash.api.resources.deployments import DeploymentSerializer
+from atatus_dash.api.resources.invitations import InvitationRoleSerializer, InvitationSerializer
+from atatus_dash.api.resources.leaked_keys import LeakedKeysSerializer
+from atatus_dash.api.resources.members import MemberSerializer
+from atatus_dash.api.resources.projects import NewProjectSerializer, ProjectSerializer
 from tests import factories
 from tests.conftest import Program
 
@@ -135,7 +140,7 @@ KEY = {
 #: Everything that reads a body, with what reads it and what may stand in it.
 BODIES = {
     ("PATCH", "v2/account"): (
-        serializers.AccountSerializer,
+        AccountSerializer,
         {
             "name": TEXT,
             "max_key_lifetime_days": st.sampled_from([30, 0, 4000, "many", "", None]),
@@ -145,13 +150,13 @@ BODIES = {
         },
     ),
     ("POST", "v2/projects"): (
-        serializers.NewProjectSerializer,
+        NewProjectSerializer,
         {**NAME, "id": st.sampled_from(["5f43a1b2c3d4e5f60718293a", "5F43A1B2C3D4E5F60718293A", "prj_1", "", None])},
     ),
-    ("PUT", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
-    ("PATCH", "v2/projects/<id:project_id>"): (serializers.ProjectSerializer, NAME),
+    ("PUT", "v2/projects/<id:project_id>"): (ProjectSerializer, NAME),
+    ("PATCH", "v2/projects/<id:project_id>"): (ProjectSerializer, NAME),
     ("POST", "v2/projects/<id:project_id>/deployments"): (
-        serializers.DeploymentSerializer,
+        DeploymentSerializer,
         dict.fromkeys(("revision", "release_stage", "changes", "user"), TEXT),
     ),
     ("POST", "v2/api-keys"): (APIKeySerializer, KEY),
@@ -160,12 +165,12 @@ BODIES = {
         RotateSerializer,
         {"overlap": st.sampled_from(["none", "1h", "24h", "7d", "2h", "", None])},
     ),
-    ("PATCH", "v2/members/<id:member_id>"): (serializers.MemberSerializer, ROLE),
+    ("PATCH", "v2/members/<id:member_id>"): (MemberSerializer, ROLE),
     ("POST", "v2/invitations"): (
-        serializers.InvitationSerializer,
+        InvitationSerializer,
         {"email": st.sampled_from(["new@example.com", "nobody", "", None]), **ROLE},
     ),
-    ("PATCH", "v2/invitations/<id:invitation_id>"): (serializers.InvitationRoleSerializer, ROLE),
+    ("PATCH", "v2/invitations/<id:invitation_id>"): (InvitationRoleSerializer, ROLE),
     ("POST", "v2/leaked-keys"): (
         LeakedKeysSerializer,
         {"credentials": st.lists(st.sampled_from(["a", "b" * 40, "é", " "]), max_size=3) | st.none()},
@@ -186,7 +191,7 @@ def test_every_field_that_a_client_may_set_is_listed_here(serializer, fields):
 def read(serializer, body, content_type, *, partial):
     """What a serializer makes of a body: the fields of an item, or which are wrong."""
     request = APIRequestFactory().generic("POST", "/", body, content_type=content_type)
-    data = Request(request, parsers=[parser() for parser in api_settings.DEFAULT_PARSER_CLASSES]).data
+    data = Request(request, parsers=[parser() for parser in APIView.parser_classes]).data
     found = serializer(data=data, partial=partial)
     return dict(found.validated_data) if found.is_valid() else set(found.errors)
 

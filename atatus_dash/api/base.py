@@ -1,41 +1,43 @@
 """What every view of the API shares."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from django.db.models import Model, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from rest_framework import serializers
-from rest_framework.exceptions import MethodNotAllowed
-from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView as DRFAPIView
 
-from .. import bodies, links
-from ..policy import Actor, Permission
+from accounts import bodies, links
+from accounts.policy import Actor
+from apikeys.credentials import FIELD, Credential
+
+from .authentication import APIKeyAuthentication
+from .errors import MethodUnknownHere, exception_handler
+from .negotiation import JSONNegotiation
+from .pagination import Pagination
+from .parsers import FormParser, JSONParser, MultiPartParser
+from .permissions import HasKeyPermission, NeedsPermission
+from .renderers import JSONRenderer
+from .throttling import KeyThrottle
 
 M = TypeVar("M", bound=Model)
 
 
-class MethodUnknownHere(MethodNotAllowed):
-    """405, with the methods that are known here, for the `Allow` header."""
+class APIView(NeedsPermission, DRFAPIView):
+    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body."""
 
-    def __init__(self, method: str | None, allowed: Sequence[str]) -> None:
-        super().__init__(str(method))
-        self.allowed = allowed
-
-
-class APIView(DRFAPIView):
-    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body.
-
-    `permissions` names what each method needs; None lets any key pass.
-    """
-
-    permissions: ClassVar[Mapping[str, Permission | None]] = {}
+    authentication_classes = [APIKeyAuthentication]
+    throttle_classes = [KeyThrottle]
+    permission_classes = [HasKeyPermission]
+    content_negotiation_class = JSONNegotiation
+    parser_classes = [JSONParser, FormParser, MultiPartParser]
+    renderer_classes = [JSONRenderer]
+    pagination_class = Pagination
+    metadata_class = None
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
-    pagination_class: type[BasePagination] = cast(type[BasePagination], api_settings.DEFAULT_PAGINATION_CLASS)
     # DRF would work these out again for every answer; `initial` and the middleware set what is needed.
     default_response_headers: dict[str, str] = {}
 
@@ -49,23 +51,26 @@ class APIView(DRFAPIView):
         self.check_permissions(request)
         bodies.require_whole(request._request.META)
 
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
+        return exception_handler
+
     @property
     def actor(self) -> Actor:
         """The key that sends this request."""
         return cast(Actor, self.request.user)
 
     @property
-    def credential(self) -> Any:
-        """The key as it was looked up, and where it stood: `apikeys.authentication.Credential`."""
-        return cast(Any, self.request.auth)
+    def credential(self) -> Credential:
+        """The key as it was looked up, and where it stood."""
+        return cast(Credential, self.request.auth)
 
     @property
     def body(self) -> Any:
         """The body, without the key if that is where it stood: it is no field of the item."""
         fields: Any = self.request.data
-        if self.credential is not None and self.credential.place == "body":
+        if self.request.auth is not None and self.credential.place == "body":
             fields = fields.copy()
-            fields.pop("api_key", None)
+            fields.pop(FIELD, None)
         return fields
 
     def validated(

@@ -1,21 +1,12 @@
-"""Reading bodies: what parsing one may cost is bounded before it is parsed, for the API and for pages.
-
-The limits are on what costs time, and far above what anybody needs; bytes alone are cheap. The slowest body that
-passes took 50 ms, measured over 1 MiB of each kind.
-"""
+"""Reading bodies. What parsing one may cost is bounded before it is parsed; `form_limits` does so for forms."""
 
 import json
 import math
 import re
-from io import BytesIO
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
-from django.core.files.uploadhandler import FileUploadHandler
-from django.http import HttpRequest, QueryDict
-from django.http.multipartparser import MultiPartParser as DjangoMultiPartParser
-from django.utils.datastructures import MultiValueDict
+from django.http import QueryDict
 from django.utils.http import parse_header_parameters
 from rest_framework import exceptions
 from rest_framework.parsers import FormParser as DRFFormParser
@@ -24,16 +15,10 @@ from rest_framework.parsers import MultiPartParser as DRFMultiPartParser
 
 from accounts.errors import Invalid
 
-#: Bytes of a page's form, which may hold a file; the API takes `DATA_UPLOAD_MAX_MEMORY_SIZE`.
-LARGEST_FORM = 2 * 1024 * 1024
+from ..form_limits import require_few_escapes
 
 #: Values in one JSON body, at every depth: 1,000 objects of nine members fit.
 MOST_VALUES = 10_000
-#: Percent-encoded bytes in one form: 64 KiB of text fit in which every byte is encoded.
-MOST_ESCAPES = 70_000
-#: Parts of one multipart body, and lines and parameters in the headers of one part.
-MOST_PARTS, MOST_HEADERS = 200, 12
-
 #: What a form may be written in besides UTF-8. Python knows more codecs: some don't read text, some fail at their own
 #: errors, and one takes a second for 100 KB.
 CHARSETS = {
@@ -123,48 +108,9 @@ class FormParser(DRFFormParser):
         return QueryDict(body, encoding=_charset_of(media_type))
 
 
-def require_few_escapes(body: bytes) -> None:
-    """Refuse an urlencoded form that takes long to decode. Raises `Invalid`."""
-    if body.count(b"%") > MOST_ESCAPES:
-        raise Invalid("The form holds too many percent-encoded characters. Send it as multipart/form-data.")
-
-
 class MultiPartParser(DRFMultiPartParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         if not parse_header_parameters(media_type or "")[1].get("boundary"):
             raise exceptions.ParseError("The multipart body has no boundary: let your client write its Content-Type.")
         context = {**(parser_context or {}), "encoding": _charset_of(media_type) or settings.DEFAULT_CHARSET}
         return super().parse(stream, media_type, context)
-
-
-class BoundedUploadHandler(FileUploadHandler):
-    """Looks at every multipart body before it is parsed, the API's and the pages'; the handlers after it keep files.
-
-    Raises `TooManyFieldsSent`, which is a 400.
-    """
-
-    request: HttpRequest
-
-    def handle_raw_input(
-        self,
-        input_data: Any,
-        META: Any,  # noqa: N803  as Django names it
-        content_length: int,
-        boundary: Any,  # bytes, whatever its stubs say
-        encoding: str | None = None,
-    ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
-        body = input_data.read(LARGEST_FORM + 1)
-        if len(body) > LARGEST_FORM:
-            raise RequestDataTooBig("The body is larger than 2 MiB.")
-        _require_few_parts(body, b"--" + boundary)
-        handlers = list(self.request.upload_handlers)[1:]
-        return DjangoMultiPartParser(META, BytesIO(body), handlers, encoding).parse()
-
-
-def _require_few_parts(body: bytes, delimiter: bytes) -> None:
-    if body.count(delimiter) > MOST_PARTS + 1:
-        raise TooManyFieldsSent(f"There are more than {MOST_PARTS} parts.")
-    for part in body.split(delimiter):
-        headers, end, _ = part[:1024].partition(b"\r\n\r\n")
-        if end and headers.count(b"\r\n") + headers.count(b";") > MOST_HEADERS:
-            raise TooManyFieldsSent("A part has too many headers.")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.utils.http import http_date
 
-from .lookup import KeyRecord
+from apikeys.lookup import KeyRecord
 
 WARNED_BEFORE = timedelta(days=7)
 

@@ -1,47 +1,29 @@
-"""Members and invitations, for programs with administrator access."""
+"""Invitations to the account, for keys with administrator access."""
 
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import links, services
-from ..models import Invitation, Membership
-from ..policy import Permission, Role
-from .base import APIView, item_or_404
-from .serializers import InvitationRoleSerializer, InvitationSerializer, MemberSerializer
+from accounts import links, services
+from accounts.models import Invitation
+from accounts.policy import Permission, Role
+
+from ..base import APIView, item_or_404
+from ..serializers import StrictSerializer
 
 
-class MembersView(APIView):
-    permissions = {"GET": Permission.MEMBER_READ}
+class InvitationSerializer(StrictSerializer, serializers.ModelSerializer[Invitation]):
+    class Meta:
+        model = Invitation
+        fields = ["id", "email", "role", "expires_at"]
+        read_only_fields = ["id", "expires_at"]
 
-    def get(self, request: Request) -> Response:
-        members = Membership.objects.for_account(self.actor.account).select_related("user")
-        return self.page(members, MemberSerializer)
 
+class InvitationRoleSerializer(InvitationSerializer):
+    """An invitation that was sent: its address stays."""
 
-class MemberView(APIView):
-    permissions = {
-        "GET": Permission.MEMBER_READ,
-        "PATCH": Permission.MEMBER_CHANGE,
-        "DELETE": Permission.MEMBER_CHANGE,
-    }
-
-    def get(self, request: Request, member_id: str) -> Response:
-        return Response(MemberSerializer(self._member(member_id)).data)
-
-    def patch(self, request: Request, member_id: str) -> Response:
-        membership = self._member(member_id)
-        role = Role(self.validated(MemberSerializer, partial=True).get("role", membership.role))
-        if role != membership.role:
-            membership = services.change_role(actor=self.actor, membership=membership, role=role)
-        return Response(MemberSerializer(membership).data)
-
-    def delete(self, request: Request, member_id: str) -> Response:
-        services.remove_member(actor=self.actor, membership=self._member(member_id))
-        return Response(status=204)
-
-    def _member(self, member_id: str) -> Membership:
-        members = Membership.objects.for_account(self.actor.account).select_related("user")
-        return item_or_404(members, pk=member_id)
+    class Meta(InvitationSerializer.Meta):
+        read_only_fields = ["id", "email", "expires_at"]
 
 
 class InvitationsView(APIView):

@@ -1,12 +1,9 @@
-"""Who sends this request: finds the key in header, query string or body and opens the door with it.
+"""Who sends this request: finds the key in header, query string or body, and looks it up.
 
 A key in two places, or twice in one, is refused (RFC 6750 §2). The body is read for a key only when
 neither header nor query has one; a body of more than a few kilobytes then counts against its address, before it
 is parsed, because anybody may send it.
 """
-
-from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
 
 from django.conf import settings
 from django.http import QueryDict
@@ -17,25 +14,14 @@ from rest_framework.request import Request
 from accounts import bodies
 from accounts.errors import Invalid, KeyMissing, NotAuthenticated, NotPermitted
 from accounts.policy import Actor
+from apikeys import actors, lookup, networks, tokens
+from apikeys.credentials import FIELD, Credential, Place, in_headers, in_query_string, stripped, undivided
+from apikeys.lookup import KeyRecord
+from apikeys.throttling import require_not_too_often
 
-from . import actors, lookup, networks, tokens
-from .lookup import KeyRecord
-from .throttling import require_not_too_often
-
-FIELD = "api_key"
-SCHEMES = ("bearer", "token")
 AMBIGUOUS = "Send the API key once, and in one place only."
 READ_AS_FORM = "The body was read as a form, because its Content-Type is application/x-www-form-urlencoded."
 AS_JSON = "Send it with Content-Type: application/json."
-
-Place = Literal["header", "query", "body"]
-
-
-class Credential(NamedTuple):
-    """The key that opened a request, and where it stood: `request.auth`."""
-
-    key: KeyRecord
-    place: Place
 
 
 class APIKeyAuthentication(BaseAuthentication):
@@ -47,7 +33,7 @@ class APIKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
-        secret, place = find(request)
+        secret, place = find_key(request)
         address = request.META["REMOTE_ADDR"]
         key = _open(secret, address)
         actors.require_account_in_use(key)
@@ -57,7 +43,7 @@ class APIKeyAuthentication(BaseAuthentication):
         return actors.actor_of(key, address=address, request_id=request_id), Credential(key, place)
 
 
-def find(request: Request) -> tuple[str, Place]:
+def find_key(request: Request) -> tuple[str, Place]:
     """The key as it was sent, and where. Raises `KeyMissing` without one, `Invalid` for several."""
     meta = request._request.META
     if undivided(meta):
@@ -79,44 +65,6 @@ def find(request: Request) -> tuple[str, Place]:
     return found[0], place
 
 
-def in_headers(meta: Mapping[str, str]) -> list[str]:
-    """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2).
-
-    `Authorization` may be about something else: with another scheme it holds no key.
-    """
-    values = []
-    if sent := meta.get("HTTP_X_API_KEY"):
-        values = [value for part in sent.split(",") if (value := part.strip())]
-    if sent := meta.get("HTTP_AUTHORIZATION"):
-        for part in sent.split(","):
-            scheme, *words = part.split() or [""]
-            if scheme.lower() in SCHEMES:
-                values += words
-            elif words:
-                break  # another scheme, whose parameters are no keys
-            elif scheme:
-                values.append(scheme)
-    return values
-
-
-def undivided(meta: Mapping[str, str]) -> list[str]:
-    """What may be one key in a header if its commas are the key's own, as an imported key may have them."""
-    values = [meta.get("HTTP_X_API_KEY", "").strip()]
-    scheme, _, rest = meta.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    values.append(rest.strip() if scheme.lower() in SCHEMES else f"{scheme} {rest}".strip())
-    return [value for value in values if "," in value and " " not in value and tokens.may_be_a_key(value)]
-
-
-def in_query_string(meta: Mapping[str, str]) -> list[str]:
-    sent = meta.get("QUERY_STRING")
-    return _stripped(QueryDict(sent).getlist(FIELD)) if sent else []
-
-
-def _stripped(values: Iterable[object]) -> list[str]:
-    """Keys without what a file or a shell left around them, such as a line break."""
-    return [text for value in values if isinstance(value, str) and (text := value.strip())]
-
-
 def _in_body(request: Request) -> tuple[list[str], str]:
     """Keys in the body's field, and why it was not read as JSON, if so. A malformed one is the client's error.
 
@@ -133,9 +81,9 @@ def _in_body(request: Request) -> tuple[list[str], str]:
         reason = f"its Content-Type is {kind}" if kind else "it has no Content-Type"
         return [], f"The body was not read, because {reason}." if bodies.length(meta) else ""
     if isinstance(fields, QueryDict):
-        return _stripped(fields.getlist(FIELD)), READ_AS_FORM if _is_json_read_as_form(fields) else ""
+        return stripped(fields.getlist(FIELD)), READ_AS_FORM if _is_json_read_as_form(fields) else ""
     if isinstance(fields, dict) and fields.get(FIELD):
-        return _stripped([str(fields[FIELD])]), ""
+        return stripped([str(fields[FIELD])]), ""
     return [], ""
 
 

@@ -1,0 +1,151 @@
+"""Every refusal of the API, wherever it arises, in one shape.
+
+It is `{"Message": "…"}`, with `"Errors"` for fields, or RFC 9457 for a client that lists `application/problem+json`.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from rest_framework import exceptions
+from rest_framework.request import Request
+
+from accounts.errors import DomainError, NotFound, TooManyRequests, Unavailable
+from apikeys import tokens
+
+from .. import reach
+from .paths import is_old
+
+logger = logging.getLogger(__name__)
+
+SERVER_ERROR = "We have a problem with our server. Please try again later."
+PROBLEM = "application/problem+json"
+#: How to authenticate (RFC 6750, §3).
+CHALLENGE = 'Bearer realm="atatus"'
+#: A refusal names this many fields, and says this many sentences on each.
+MOST_FIELDS = MOST_SENTENCES = 20
+#: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
+LONGEST_NAME, LONGEST_SENTENCE = 100, 500
+#: A message may list the fields.
+LONGEST_MESSAGE = 2_500
+
+
+class MethodUnknownHere(exceptions.MethodNotAllowed):
+    """405, with the methods that are known here, for the `Allow` header."""
+
+    def __init__(self, method: str | None, allowed: Sequence[str]) -> None:
+        super().__init__(str(method))
+        self.allowed = allowed
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """DRF's hook: what a view raised, as an answer."""
+    return failure(context["request"], error)
+
+
+def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
+    """Any exception as the answer that it means. What nobody foresaw is logged and is a 500."""
+    match error:
+        case DomainError():
+            return _domain_failure(request, error)
+        case exceptions.ValidationError():
+            errors = _field_errors(error.detail)
+            named = ", ".join(errors)
+            return refuse(request, 400, f"These fields are invalid: {named}.", errors=errors)
+        case MethodUnknownHere():
+            headers = {"Allow": ", ".join(error.allowed)}
+            return refuse(request, 405, "This item can't be accessed with this method.", headers=headers)
+        case exceptions.APIException():
+            return refuse(request, error.status_code, str(error.detail))
+        case Http404():
+            return refuse(request, NotFound.status, "The item could not be found.")
+        case DisallowedHost():
+            return refuse(request, 400, "This host is not served here.")
+        case SuspiciousOperation() | UnreadablePostError():
+            return refuse(request, 400, "The request is malformed.")
+    if reach.is_out_of_reach(error):
+        return _domain_failure(request, reach.unavailable(error))
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return refuse(request, 500, SERVER_ERROR)
+
+
+def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpResponse:
+    headers = {}
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = f'{CHALLENGE}, error="{error.challenge}"'
+    elif error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(error, (TooManyRequests, Unavailable)):
+        headers["Retry-After"] = str(error.retry_after)
+    return refuse(request, error.status, error.message, errors=error.errors, headers=headers)
+
+
+def _field_errors(detail: Any) -> dict[str, list[str]]:
+    """DRF's nested details as one list of sentences a field."""
+    details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
+    return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MOST_FIELDS)})
+
+
+def _sentences(detail: Any) -> Iterator[str]:
+    if isinstance(detail, Mapping):
+        detail = list(detail.values())
+    if isinstance(detail, (list, tuple)):
+        for value in detail:
+            yield from _sentences(value)
+    else:
+        yield str(detail)
+
+
+def _bounded(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """As much of the errors as a refusal says. Keys are masked before anything is cut, which might cut through one."""
+    return {
+        tokens.redact(field)[:LONGEST_NAME]: [
+            tokens.redact(sentence)[:LONGEST_SENTENCE] for sentence in islice(sentences, MOST_SENTENCES)
+        ]
+        for field, sentences in islice(errors.items(), MOST_FIELDS)
+    }
+
+
+def refuse(
+    request: HttpRequest | Request,
+    status: int,
+    message: str,
+    *,
+    errors: Mapping[str, Sequence[str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """A refusal in the one shape that all have, of bounded size. No key is echoed, not even as a field's name."""
+    content: dict[str, Any]
+    message, errors = tokens.redact(message)[:LONGEST_MESSAGE], _bounded(errors or {})
+    if _wants_problem(request):
+        media_type = PROBLEM
+        content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": message}
+        if errors:
+            content["errors"] = errors
+    else:
+        media_type = "application/json"
+        content = {"Message": message}
+        if status == HTTPStatus.NOT_FOUND and is_old(request.path_info):
+            content["message"] = message
+        if errors:
+            content["Errors"] = errors
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    response = HttpResponse(
+        body.encode(errors="backslashreplace"), status=status, content_type=media_type, headers=headers
+    )
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _wants_problem(request: HttpRequest | Request) -> bool:
+    """Whether `Accept` lists `application/problem+json` by name, with a quality above zero."""
+    for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
+        media_type, *parameters = (part.strip() for part in choice.split(";"))
+        if media_type == PROBLEM:
+            return not any(part.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for part in parameters)
+    return False

@@ -1,0 +1,42 @@
+"""The account's own settings."""
+
+from typing import cast
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.models import Account
+from accounts.policy import Permission
+from accounts.services import AccountSettings
+
+from ..base import APIView
+from ..serializers import StrictSerializer
+
+
+class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
+    class Meta:
+        model = Account
+        fields = [
+            "slug",
+            "name",
+            "max_key_lifetime_days",
+            "accepts_query",
+            "accepts_body",
+            "revoke_exposed_keys",
+            "requires_two_factor",
+            "created_at",
+        ]
+        read_only_fields = ["slug", "requires_two_factor", "created_at"]
+
+
+class AccountView(APIView):
+    permissions = {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE}
+
+    def get(self, request: Request) -> Response:
+        return Response(AccountSerializer(Account.objects.get(pk=self.actor.account.id)).data)
+
+    def patch(self, request: Request) -> Response:
+        fields = cast(AccountSettings, self.validated(AccountSerializer, partial=True))
+        return Response(AccountSerializer(services.change_account(actor=self.actor, **fields)).data)

@@ -1,0 +1,50 @@
+"""The account's audit log."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.audit import Event
+from accounts.models import AuditEvent
+from accounts.policy import Permission
+
+from ..base import APIView
+
+
+class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
+    actor = serializers.SerializerMethodField()
+    target = serializers.SerializerMethodField()
+
+    class Meta:
+        model = AuditEvent
+        fields = ["id", "at", "event", "actor", "target", "address", "request_id", "changes"]
+
+    def get_actor(self, event: AuditEvent) -> dict[str, str]:
+        return {"kind": event.actor_kind, "id": event.actor_id, "label": event.actor_label}
+
+    def get_target(self, event: AuditEvent) -> dict[str, str]:
+        return {"kind": event.target_kind, "id": event.target_id, "label": event.target_label}
+
+
+#: What the log can be filtered by: an event, or the subject that all of its events share.
+EVENTS = sorted({name for event in Event for name in (event.value, event.partition(".")[0])})
+
+
+class AuditFilterSerializer(serializers.Serializer[Any]):
+    """`since` is included, `until` is not."""
+
+    actor = serializers.CharField(required=False, allow_blank=True)
+    event = serializers.ChoiceField(EVENTS, required=False, allow_blank=True)
+    target = serializers.CharField(required=False, allow_blank=True)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+
+class AuditEventsView(APIView):
+    permissions = {"GET": Permission.AUDIT_READ}
+
+    def get(self, request: Request) -> Response:
+        events = AuditEvent.objects.for_account(self.actor.account)
+        return self.page(events.matching(**self.filters(AuditFilterSerializer)), AuditEventSerializer)

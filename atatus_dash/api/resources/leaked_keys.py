@@ -1,0 +1,32 @@
+"""Reporting keys that were found in public."""
+
+from django.conf import settings
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apikeys import networks, services
+from apikeys.throttling import require_not_too_often
+
+from ..base import APIView
+from ..serializers import ShortListField, StrictSerializer
+
+
+class LeakedKeysSerializer(StrictSerializer):
+    credentials = ShortListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=1000)
+
+
+class LeakedKeysView(APIView):
+    """Whoever holds a key may end it. The answer tells nothing about the keys; one address may ask only so often."""
+
+    authentication_classes = []
+    throttle_classes = []
+    permission_classes = []
+    permissions = {"POST": None}
+
+    def post(self, request: Request) -> Response:
+        address = request.META["REMOTE_ADDR"]
+        require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
+        secrets = self.validated(LeakedKeysSerializer)["credentials"]
+        services.report(secrets=secrets, address=address, request_id=request._request.request_id)  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)

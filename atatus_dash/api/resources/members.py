@@ -1,0 +1,56 @@
+"""Members of the account, for keys with administrator access."""
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.models import Membership
+from accounts.policy import Permission, Role
+
+from ..base import APIView, item_or_404
+from ..serializers import StrictSerializer
+
+
+class MemberSerializer(StrictSerializer, serializers.ModelSerializer[Membership]):
+    email = serializers.EmailField(source="user.email", read_only=True)
+    name = serializers.CharField(source="user.name", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ["id", "email", "name", "role", "joined_at"]
+        read_only_fields = ["id", "joined_at"]
+
+
+class MembersView(APIView):
+    permissions = {"GET": Permission.MEMBER_READ}
+
+    def get(self, request: Request) -> Response:
+        members = Membership.objects.for_account(self.actor.account).select_related("user")
+        return self.page(members, MemberSerializer)
+
+
+class MemberView(APIView):
+    permissions = {
+        "GET": Permission.MEMBER_READ,
+        "PATCH": Permission.MEMBER_CHANGE,
+        "DELETE": Permission.MEMBER_CHANGE,
+    }
+
+    def get(self, request: Request, member_id: str) -> Response:
+        return Response(MemberSerializer(self._member(member_id)).data)
+
+    def patch(self, request: Request, member_id: str) -> Response:
+        membership = self._member(member_id)
+        role = Role(self.validated(MemberSerializer, partial=True).get("role", membership.role))
+        if role != membership.role:
+            membership = services.change_role(actor=self.actor, membership=membership, role=role)
+        return Response(MemberSerializer(membership).data)
+
+    def delete(self, request: Request, member_id: str) -> Response:
+        services.remove_member(actor=self.actor, membership=self._member(member_id))
+        return Response(status=204)
+
+    def _member(self, member_id: str) -> Membership:
+        members = Membership.objects.for_account(self.actor.account).select_related("user")
+        return item_or_404(members, pk=member_id)

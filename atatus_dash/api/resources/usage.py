@@ -1,0 +1,41 @@
+"""What the account's keys were used for."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.policy import Permission
+from apikeys.models import KeyUsage
+
+from ..base import APIView
+
+
+class UsageSerializer(serializers.ModelSerializer[KeyUsage]):
+    api_key = serializers.SerializerMethodField()
+
+    class Meta:
+        model = KeyUsage
+        fields = ["day", "api_key", "requests", "succeeded", "client_errors", "throttled", "server_errors"]
+
+    def get_api_key(self, usage: KeyUsage) -> dict[str, str]:
+        return {"id": usage.api_key.id, "name": usage.api_key.name}
+
+
+class UsageFilterSerializer(serializers.Serializer[Any]):
+    """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential."""
+
+    key = serializers.CharField(required=False, allow_blank=True)
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+
+
+class UsageView(APIView):
+    """Per day and key, newest day first. Counts are at most a flush old."""
+
+    permissions = {"GET": Permission.USAGE_READ}
+
+    def get(self, request: Request) -> Response:
+        usage = KeyUsage.objects.for_account(self.actor.account).select_related("api_key")
+        return self.page(usage.matching(**self.filters(UsageFilterSerializer)), UsageSerializer)

@@ -1,0 +1,64 @@
+"""How bodies are read into fields, whatever they are written in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.datastructures import MultiValueDict
+from rest_framework import serializers
+
+
+class BodySerializer(serializers.Serializer[Any]):
+    """Reads a form as the JSON object that says the same, and an empty value as null.
+
+    DRF takes a boolean that a form leaves out for an unticked checkbox. A program ticks nothing: what it leaves out
+    has its default, and a list is a field that is sent several times.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(self.plain(data) if isinstance(data, Mapping) else data)
+
+    def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(data, MultiValueDict):
+            data = {name: self._from_form(name, data.getlist(name)) for name in data}
+        return {name: self._or_empty(name, value) for name, value in data.items()}
+
+    def _from_form(self, name: str, values: list[Any]) -> Any:
+        field = self.fields.get(name)
+        if isinstance(field, serializers.ListField):
+            return [value for value in values if value != ""]
+        if field is not None and len(values) > 1:
+            raise serializers.ValidationError({name: ["Send this field once."]})
+        return values[-1] if values else ""
+
+    def _or_empty(self, name: str, value: Any) -> Any:
+        """The value, or for null and an empty text what the field keeps where there is nothing."""
+        field = self.fields.get(name)
+        if field is None or value not in (None, ""):
+            return value
+        if field.allow_null:
+            return None
+        if isinstance(field, serializers.ListField):
+            return []
+        return "" if getattr(field, "allow_blank", False) else value
+
+
+class StrictSerializer(BodySerializer):
+    """Refuses, by name, fields that are unknown or not the client's to set."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            writable = {name for name, field in self.fields.items() if not field.read_only}
+            if unknown := [str(name) for name in data if name not in writable]:
+                raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown[:20]})
+        return super().to_internal_value(data)
+
+
+class ShortListField(serializers.ListField):
+    """A list whose length is looked at first: DRF reads every item of one that it then refuses for its length."""
+
+    max_length: int
+
+    def run_child_validation(self, data: Any) -> list[Any]:
+        if len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().run_child_validation(data)

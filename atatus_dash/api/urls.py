@@ -1,0 +1,37 @@
+"""The API's routes. `dispatch` answers whatever matches none of them with a JSON 404."""
+
+from django.urls import include, path
+
+from .resources.account import AccountView
+from .resources.api_keys import APIKeysView, APIKeyView, RotateView
+from .resources.audit_events import AuditEventsView
+from .resources.deployments import DeploymentsView, DeploymentView
+from .resources.invitations import InvitationsView, InvitationView
+from .resources.leaked_keys import LeakedKeysView
+from .resources.members import MembersView, MemberView
+from .resources.projects import ProjectsView, ProjectView
+from .resources.usage import UsageView
+from .resources.whoami import WhoAmIView
+
+resources = [
+    path("account", AccountView.as_view()),
+    path("projects", ProjectsView.as_view()),
+    path("projects/<id:project_id>", ProjectView.as_view()),
+    path("projects/<id:project_id>/deployments", DeploymentsView.as_view()),
+    path("projects/<id:project_id>/deployments/<id:deployment_id>", DeploymentView.as_view()),
+    path("members", MembersView.as_view()),
+    path("members/<id:member_id>", MemberView.as_view()),
+    path("invitations", InvitationsView.as_view()),
+    path("invitations/<id:invitation_id>", InvitationView.as_view()),
+    path("api-keys", APIKeysView.as_view()),
+    path("api-keys/<id:key_id>", APIKeyView.as_view()),
+    path("api-keys/<id:key_id>/rotate", RotateView.as_view()),
+    path("audit-events", AuditEventsView.as_view()),
+    path("usage", UsageView.as_view()),
+    path("leaked-keys", LeakedKeysView.as_view()),
+]
+
+urlpatterns = [
+    path("v2", WhoAmIView.as_view()),
+    path("v2/", include(resources)),
+]
