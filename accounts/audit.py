@@ -6,14 +6,13 @@ is never changed afterwards.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 
+from .models import AuditEvent
 from .policy import Actor
-
-if TYPE_CHECKING:
-    from .models import AuditEvent
+from .targets import Target
 
 
 class Event(StrEnum):
@@ -158,30 +157,20 @@ SIGN_INS = frozenset(
 )
 
 
-class Target(NamedTuple):
-    """What it was done to: a kind, its public id and the name it had then."""
-
-    kind: str
-    id: str
-    label: str
-
-
 #: A field and its value before and after.
 Changes = Mapping[str, tuple[Any, Any]]
 
 
-def record(*, actor: Actor, event: Event, target: Target, changes: Changes | None = None) -> "AuditEvent":
+def record(*, actor: Actor, event: Event, target: Target, changes: Changes | None = None) -> AuditEvent:
     """Write one event. Raises as `record_all` does."""
     return record_all(actor=actor, event=event, deeds=[(target, changes or {})])[0]
 
 
-def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Changes]]) -> "list[AuditEvent]":
+def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Changes]]) -> list[AuditEvent]:
     """Write an event for each target, with what was changed of it, at one go.
 
     Raises `TransactionManagementError` outside a transaction: an event stands or falls with its change.
     """
-    from .models import AuditEvent
-
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("An audit event belongs in the transaction of what it records.")
     return AuditEvent.objects.bulk_create(

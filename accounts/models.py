@@ -12,8 +12,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from . import fields, ids
-from .audit import Target
 from .policy import TWO_FACTOR_ROLES, AccountRef, Role
+from .targets import Target
 
 
 class HasAccountId(Protocol):
@@ -39,7 +39,7 @@ class UserManager(BaseUserManager["User"]):
 
         Raises `ValueError` without an address and `IntegrityError` for one that is taken.
         """
-        from allauth.account.models import EmailAddress
+        from allauth.account.models import EmailAddress  # its models refer to this one
 
         if not email:
             raise ValueError("A person needs an e-mail address.")
@@ -161,7 +161,7 @@ class MembershipQuerySet(AccountOwnedQuerySet["Membership"]):
 
 
 def _second_factor() -> models.Exists:
-    from allauth.mfa.models import Authenticator
+    from allauth.mfa.models import Authenticator  # its models refer to `User`
 
     return models.Exists(Authenticator.objects.filter(user=models.OuterRef("user")))
 

@@ -12,9 +12,9 @@ from django.db.models.lookups import Exact
 from django.utils import timezone
 
 from accounts import fields, ids
-from accounts.audit import Target
 from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
+from accounts.targets import Target
 
 from . import terms
 

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.http.request import validate_host
 
-from accounts import links
+from accounts import factors, links
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
@@ -169,8 +169,6 @@ def second_factors_of_databases(
 
 def _second_factors(alias: str) -> list[CheckMessage]:
     """Nothing without a database or before its first migration: other commands tell that."""
-    from accounts import factors
-
     database = settings.DATABASES[alias]
     if database["ENGINE"].endswith("sqlite3") and not Path(connections[alias].settings_dict["NAME"]).exists():
         return []  # connecting would make the file

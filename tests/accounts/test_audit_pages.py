@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit, policy, services
-from accounts.audit import Event, Target
+from accounts.audit import Event
 from accounts.models import AuditEvent
+from accounts.targets import Target
 from tests import factories
 from tests.conftest import Browser, Cast, Program
 

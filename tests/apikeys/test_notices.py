@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import outbox, policy
 from accounts.models import AuditEvent, User
 from accounts.services import close_account
-from apikeys import notices, services
+from apikeys import expiry, notices, services
 from apikeys.models import APIKey, KeyUsage, Notice
 from apikeys.services import Overlap
 from tests import factories
@@ -105,12 +105,12 @@ def test_a_new_expiry_is_warned_of_anew(cast):
 
 def test_a_revoked_key_is_not_warned_of(cast):
     factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1), revoked_at=timezone.now())
-    notices.find_due()
+    expiry.find_due()
     assert not Notice.objects.exclude(kind=Notice.Kind.CREATED).exists()
 
 
 def warned(cast):
-    notices.find_due()
+    expiry.find_due()
     return list(Notice.objects.exclude(kind=Notice.Kind.CREATED).values_list("kind", flat=True))
 
 
@@ -131,7 +131,7 @@ def test_the_people_of_a_closed_account_are_left_alone(cast):
 
 def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast):
     key = factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2)).api_key
-    notices.find_due()
+    expiry.find_due()
     Notice.objects.update(created_at=timezone.now() - timedelta(days=2))
     APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
     assert warned(cast) == ["expired", "expired"]

@@ -5,14 +5,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts import outbox
-from apikeys import notices
+from apikeys import expiry, notices
 
 
 class Command(BaseCommand):
     help = "Send the mails that are due. For a timer; running it twice, or twice at once, sends nothing twice."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        notices.find_due()
+        expiry.find_due()
         notices.mail_pending()
         try:
             sent = outbox.deliver()
