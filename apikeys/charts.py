@@ -15,7 +15,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from .models import APIKey, KeyUsage, UsageQuerySet
-from .usage import COUNTS
+from .usage.counts import COUNTS
 
 MONTH = 30
 

@@ -217,7 +217,7 @@ class UsageQuerySet(models.QuerySet[U]):
 
 
 class Usage(models.Model):
-    """How many requests there were on one day (UTC). Added to by `usage.flush`, a whole flush at a time."""
+    """How many requests there were on one day (UTC). Added to by `usage.counts`, a whole flush at a time."""
 
     day = models.DateField()
     requests = models.PositiveBigIntegerField(default=0)
@@ -282,7 +282,7 @@ class AccountUsage(Usage):
 
 
 class KeyOrigin(models.Model):
-    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `origins.flush`."""
+    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `usage.sources`."""
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="origins")
     origin = models.CharField(max_length=43)

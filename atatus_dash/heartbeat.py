@@ -13,7 +13,8 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from accounts import outbox
-from apikeys import exposure, notices, origins, outages, throttling, usage
+from apikeys import exposure, notices, outages, throttling
+from apikeys.usage import counts, sources
 
 from . import maintenance, reach
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.5
 
 #: Seconds between two writings of where keys are used from, which nobody waits for.
-ORIGINS_INTERVAL = 10
+SOURCES_INTERVAL = 10
 
 #: Seconds between two looks for mail of other processes, such as a command's, and for what failed.
 MAIL_INTERVAL = 60
@@ -66,17 +67,17 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
     main = threading.main_thread()
     beats = Beats()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
-    next_origins = time.monotonic() + ORIGINS_INTERVAL
+    next_sources = time.monotonic() + SOURCES_INTERVAL
     while main.is_alive():
         beats.beat(maintenance.refresh)
         has_looked.set()
         beats.beat(exposure.examine)
         if time.monotonic() >= next_flush:
-            beats.beat(usage.flush)
+            beats.beat(counts.flush)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
-        if time.monotonic() >= next_origins:
-            beats.beat(origins.flush)
-            next_origins = time.monotonic() + ORIGINS_INTERVAL
+        if time.monotonic() >= next_sources:
+            beats.beat(sources.flush)
+            next_sources = time.monotonic() + SOURCES_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
     _finish(beats)
@@ -86,13 +87,13 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
 
 def _finish(beats: "Beats") -> None:
     """Write what came last, and tell how much of it could not be written."""
-    beats.beat(usage.flush)
-    if requests := usage.discard():
+    beats.beat(counts.flush)
+    if requests := counts.discard():
         logger.error("%d counted requests are lost: they could not be written before the stop.", requests)
     beats.beat(exposure.examine)
     if plain := exposure.discard():
         logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
-    beats.beat(origins.flush)
+    beats.beat(sources.flush)
 
 
 def _send_mail() -> None:

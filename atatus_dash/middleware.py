@@ -17,7 +17,7 @@ from django.template.loader import render_to_string
 
 from accounts import bodies, validators
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
-from apikeys import networks, origins, throttling, tokens, usage
+from apikeys import networks, throttling, tokens, usage
 
 from . import form_limits, maintenance, probes, reach
 from .api import sunset
@@ -147,8 +147,7 @@ class ApiMiddleware:
                 response.headers["RateLimit"] = outcome.header
             for name, value in sunset.headers(credential.key).items():
                 response.headers[name] = value
-            usage.count(request, credential, response.status_code)
-            origins.note(request, credential.key.id)
+            usage.note(request.META, key_id=credential.key.id, place=credential.place, status=response.status_code)
         return response
 
 

@@ -11,7 +11,8 @@ from django.test import Client
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import exposure, origins, outages, throttling, usage
+from apikeys import exposure, outages, throttling
+from apikeys.usage import counts, sources
 
 from . import factories
 
@@ -30,10 +31,10 @@ def _no_counts_from_before() -> Iterator[None]:
     cache.clear()  # the limits of signing in
     for service in (outages.DATABASE, outages.REDIS):
         service.forget()
-    for counted in (usage, origins, exposure):
+    for counted in (counts, sources, exposure):
         counted.discard()
     yield
-    for counted in (usage, origins, exposure):
+    for counted in (counts, sources, exposure):
         counted.discard()
 
 

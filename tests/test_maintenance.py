@@ -5,7 +5,8 @@ import logging
 import pytest
 from django.db import OperationalError, ProgrammingError
 
-from apikeys import exposure, usage
+from apikeys import exposure
+from apikeys.usage import counts
 from atatus_dash import heartbeat, maintenance
 from atatus_dash.models import Maintenance
 
@@ -83,7 +84,7 @@ def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
     def unreachable(*args: object) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(usage, "_write", unreachable)
+    monkeypatch.setattr(counts._buffer, "_write", unreachable)
     monkeypatch.setattr(exposure, "_flag", unreachable)
     heartbeat._finish(heartbeat.Beats())
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]

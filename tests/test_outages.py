@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from apikeys.throttling import RedisLimiter
 from atatus_dash import heartbeat, reach
 
 from . import factories
+from .cables import Cable
 from .conftest import Browser, Cast, Program, SecureClient
 from .servers import Installation, serving, wait_for
 
@@ -411,48 +412,6 @@ def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monke
         outages.turns.limit(0)
 
 
-class _Cable:
-    """Passes bytes between clients and PostgreSQL, and can be frozen: it takes what comes and answers nothing."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self.target, self.flows = target, threading.Event()
-        self.flows.set()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port = self.listener.getsockname()[1]
-        self.sockets = [self.listener]
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self.target)
-            self.sockets += [client, server]
-            for source, sink in ((client, server), (server, client)):
-                self.threads.append(threading.Thread(target=self._pass_on, args=(source, sink)))
-                self.threads[-1].start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while part := source.recv(65536):
-                self.flows.wait()
-                sink.sendall(part)
-            sink.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        self.flows.set()
-        for end in self.sockets:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self.threads:
-            thread.join()
-        for end in self.sockets:
-            end.close()
-
-
 @pytest.mark.services
 @pytest.mark.xdist_group("serve")
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
@@ -462,7 +421,7 @@ def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path
     database = connection.settings_dict
     login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))
     with (
-        closing(_Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable,
+        closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable,
         serving(
             Installation(tmp_path, {"ALLOW_HTTP": "1"}),
             DATABASE_URL=f"postgres://{login}@127.0.0.1:{cable.port}/{database['NAME']}",

@@ -25,7 +25,8 @@ from accounts import fields, redaction, services, validators
 from accounts.models import AuditEvent, Deployment, Project, User
 from accounts.policy import Role, system
 from accounts.sessions import SIGNED_IN_AT, SessionStore
-from apikeys import origins, tokens, usage
+from apikeys import tokens
+from apikeys.usage import counts, sources
 from atatus_dash.logs import RedactingFormatter
 from tests.mail import delivered
 
@@ -323,8 +324,8 @@ def test_no_program_leaves_a_key_whatever_it_sends(cast: Cast, administrator: Pr
                 administrator.send(method, f"/v2/{path}", body, headers=headers)
             administrator.get(f"/v2/{path}", {"q": disguise, "actor": disguise}, headers=headers)
     administrator.send("post", "/v2/leaked-keys", {"credentials": [CANARY]}, headers=headers)
-    usage.flush()
-    origins.flush()
+    counts.flush()
+    sources.flush()
     for kept in (database(), cached(), log.getvalue().lower(), outbox()):
         assert SEEN not in kept
 

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from apikeys import usage
 from apikeys.models import APIKey
+from apikeys.usage import counts
 from tests import factories
 from tests.conftest import Program
 
@@ -19,7 +19,7 @@ def behind_a_proxy(settings):
 
 def address_seen(key, **meta):
     Program(key).get("/v2", **meta)
-    usage.flush()
+    counts.flush()
     return APIKey.objects.get().last_used_from
 
 
@@ -71,7 +71,7 @@ def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(
     assert response.status_code == 400
     assert response.json() == {"Message": "The proxy in front of this server sent a malformed X-Forwarded-For."}
     assert response["X-Request-ID"]
-    usage.flush()
+    counts.flush()
     assert APIKey.objects.get().last_used_at is None
 
 

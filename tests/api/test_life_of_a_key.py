@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
-from apikeys import exposure, services, tokens, usage
+from apikeys import exposure, services, tokens
 from apikeys.models import APIKey
 from apikeys.services import SETTINGS
+from apikeys.usage import counts
 from tests import factories
 from tests.conftest import Program
 
@@ -384,7 +385,7 @@ def test_usage_is_told_per_day_and_key(cast, administrator):
         for _ in range(times):
             Program(issued.secret).get("/v2")
     Program(other.secret).put("/v2")
-    usage.flush()
+    counts.flush()
     rows = {row["api_key"]["name"]: row for row in administrator.get("/v2/usage").json()["results"]}
     today = timezone.now().date().isoformat()
     assert rows["other"] == {

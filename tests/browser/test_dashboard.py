@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from apikeys import usage
+from apikeys.usage import counts
 from tests import factories
 from tests.conftest import Cast
 from tests.factories import PASSWORD
@@ -69,7 +69,7 @@ def test_the_guide_ends_by_itself_when_the_first_call_arrives(visit: Visit, site
 
     expect(page.get_by_text("Waiting for the first call.")).to_be_visible()
     call(site, key)
-    usage.flush()
+    counts.flush()
     expect(page.get_by_role("status")).to_contain_text("The first call has arrived.")
     expect(page.get_by_role("heading", name="Make the first call")).to_have_count(0)
 

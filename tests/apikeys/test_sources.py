@@ -1,14 +1,14 @@
 import time
 from datetime import timedelta
-from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from apikeys import origins, usage
+from apikeys import usage
 from apikeys.models import KeyOrigin, KeyUsage
+from apikeys.usage import counts, sources
 from tests import factories
 from tests.conftest import Program
 
@@ -16,9 +16,8 @@ pytestmark = pytest.mark.django_db
 
 
 def note(key, *, address="203.0.113.7", agent="", at=1_700_000_000.0):
-    request = SimpleNamespace(META={"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent})
     with mock.patch("time.time", return_value=at):
-        origins.note(request, key.id)
+        usage.note({"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}, key_id=key.id, place="header", status=200)
 
 
 def listed(key):
@@ -29,21 +28,21 @@ def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast):
     issued = factories.make_key(cast.account)
     for address, agent in [("203.0.113.7", "old"), ("203.0.113.8", "curl"), ("203.0.113.7", "new")]:
         Program(issued.secret).get("/v2", REMOTE_ADDR=address, headers={"User-Agent": agent})
-        origins.flush()
+        sources.flush()
     assert listed(issued.api_key) == [("203.0.113.7", 2, "new"), ("203.0.113.8", 1, "curl")]
 
 
 def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast):
     Program("atk_" + "x" * 36).get("/v2")
-    origins.flush()
+    sources.flush()
     assert not KeyOrigin.objects.exists()
 
 
-def test_addresses_of_one_household_are_one_origin(cast):
+def test_addresses_of_one_household_are_one_source(cast):
     key = factories.make_key(cast.account).api_key
     for address in ("2001:db8:1:2::a", "2001:db8:1:2::b", "::ffff:203.0.113.7", "203.0.113.7"):
         note(key, address=address)
-    origins.flush()
+    sources.flush()
     assert {origin: requests for origin, requests, _ in listed(key)} == {"2001:db8:1:2::/64": 2, "203.0.113.7": 2}
 
 
@@ -51,17 +50,17 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast)
     issued = factories.make_key(cast.account)
     for number in range(50):
         Program(issued.secret).get("/v2", REMOTE_ADDR=f"203.0.113.{number}")
-    usage.flush()
-    origins.flush()
+    counts.flush()
+    sources.flush()
     assert KeyUsage.objects.get().requests == 50
-    assert len(listed(issued.api_key)) == origins.MOST
+    assert len(listed(issued.api_key)) == sources.MOST
 
 
-def test_an_origin_keeps_its_latest_agent_whichever_is_written_last(cast):
+def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast):
     key = factories.make_key(cast.account).api_key
     for at, agent in [(1_700_000_000.0, "later"), (1_600_000_000.0, "earlier")]:
         note(key, agent=agent, at=at)
-        origins.flush()
+        sources.flush()
     assert listed(key) == [("203.0.113.7", 2, "later")]
     assert key.origins.get().last_used_at.timestamp() == 1_700_000_000
 
@@ -70,17 +69,17 @@ def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
     key = factories.make_key(cast.account).api_key
     note(key, agent="first", at=1_600_000_000.0)
     note(key, address="203.0.113.8")
-    with mock.patch("apikeys.origins._write", side_effect=OperationalError), pytest.raises(OperationalError):
-        origins.flush()
+    with mock.patch.object(sources._buffer, "_write", side_effect=OperationalError), pytest.raises(OperationalError):
+        sources.flush()
     note(key, agent="second", at=1_700_000_001.0)
-    origins.flush()
+    sources.flush()
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
 
 def test_a_key_in_a_user_agent_is_masked(cast):
     issued = factories.make_key(cast.account)
     note(issued.api_key, agent=f"curl {issued.secret}")
-    origins.flush()
+    sources.flush()
     assert listed(issued.api_key)[0][2] == f"curl {issued.api_key.mask}"
 
 
@@ -89,17 +88,17 @@ def test_a_key_that_is_gone_is_passed_over(cast):
     note(gone)
     note(there)
     gone.delete()
-    origins.flush()
+    sources.flush()
     assert listed(there) == [("203.0.113.7", 1, "")]
 
 
 def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
     key = factories.make_key(cast.account).api_key
     note(key, agent="first")
-    origins.flush()
+    sources.flush()
     key.origins.update(last_used_at=timezone.now() + timedelta(days=400), last_used_agent="ahead")
     note(key, agent="now", at=time.time())
     note(key, address="203.0.113.8", agent="ahead", at=time.time() + 86400)
-    origins.flush()
+    sources.flush()
     assert sorted(listed(key)) == [("203.0.113.7", 2, "now"), ("203.0.113.8", 1, "ahead")]
     assert all(origin.last_used_at <= timezone.now() for origin in key.origins.all())

@@ -1,0 +1,24 @@
+"""What keys did, noted in memory on the request and written off it: how often, and where from."""
+
+import time
+from collections.abc import Mapping
+
+from .. import networks
+from ..credentials import Place
+from . import counts, sources
+from .buffer import KeyRequest
+
+
+def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int) -> None:
+    """Note one answered request of a key. `meta` is its `META`, `place` where the key stood in it."""
+    address = meta["REMOTE_ADDR"]
+    request = KeyRequest(
+        at=time.time(),
+        address=address,
+        source=networks.origin(address) if address else "",
+        agent=meta.get("HTTP_USER_AGENT", ""),
+        place=place,
+        status=status,
+    )
+    counts.note(key_id, request)
+    sources.note(key_id, request)

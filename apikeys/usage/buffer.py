@@ -1,0 +1,153 @@
+"""What requests note in memory, and one flush writes in one transaction.
+
+A clean stop loses nothing, `kill -9` loses what was noted since the last flush, and nothing is counted twice: a batch
+comes back only if its transaction is known to have failed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+from django.db import Error, OperationalError, connection, transaction
+
+from ..credentials import Place
+
+logger = logging.getLogger(__name__)
+
+#: By how many seconds the clocks of two nodes may differ. A use that lies further ahead was noted by a wrong clock.
+SKEW = 60
+
+
+class KeyRequest(NamedTuple):
+    """One answered request of a key."""
+
+    at: float  # Unix time
+    address: str  # empty if it came by a socket of this machine
+    source: str  # the address, or the /64 of an IPv6 one
+    agent: str
+    place: Place
+    status: int
+
+
+class Entry(Protocol):
+    """What is noted under one slot between two flushes."""
+
+    def note(self, request: KeyRequest) -> None: ...
+
+    def add(self, other: Self) -> None:
+        """Add what another entry noted under the same slot, before or after this one."""
+
+    @property
+    def requests(self) -> int: ...
+
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Entry)
+
+
+class Buffer(Generic[S, E]):
+    """Entries by slot. Any thread may call any method at any time.
+
+    `new` makes an empty entry. `write` writes a batch, in a transaction that the buffer opens.
+    """
+
+    def __init__(self, new: Callable[[], E], write: Callable[[dict[S, E]], None]) -> None:
+        self._new = new
+        self._write = write
+        self._pending: dict[S, E] = {}
+        self._lock = threading.Lock()  # of _pending
+        self._in_doubt: tuple[str, dict[S, E]] | None = None  # the transaction, and what it may have written
+        self._flushing = threading.Lock()
+
+    def note(self, slot: S, request: KeyRequest) -> None:
+        with self._lock:
+            entry = self._pending.get(slot)
+            if entry is None:
+                entry = self._pending[slot] = self._new()
+            entry.note(request)
+
+    def flush(self) -> None:
+        """Write what was noted. If that fails, which raises, it waits for the next flush.
+
+        While it is unknown whether the last batch was written, nothing else is: the flush raises `OperationalError`.
+        """
+        with self._flushing:
+            self._settle()
+            with self._lock:
+                batch, self._pending = self._pending, {}
+            if batch:
+                self._commit(batch)
+
+    def discard(self) -> int:
+        """Forget what is not known to be written. Returns how many requests that were."""
+        with self._flushing, self._lock:
+            _, in_doubt = self._in_doubt or ("", {})
+            lost = sum(entry.requests for batch in (self._pending, in_doubt) for entry in batch.values())
+            self._pending, self._in_doubt = {}, None
+        return lost
+
+    def _commit(self, batch: dict[S, E]) -> None:
+        transaction_id = None
+        try:
+            with transaction.atomic(durable=True):
+                self._write(batch)
+                transaction_id = _current_transaction_id()
+        except BaseException:
+            if transaction_id is None:
+                self._give_back(batch)
+            else:  # the COMMIT failed, or its answer did not come in time
+                self._in_doubt = transaction_id, batch
+                connection.close()
+                with suppress(Error):
+                    self._settle()
+            raise
+
+    def _settle(self) -> None:
+        """Find out what became of the batch in doubt, and give it back if it was not written.
+
+        Raises `OperationalError` while the transaction has not ended, and what the database raises.
+        """
+        if self._in_doubt is None:
+            return
+        transaction_id, batch = self._in_doubt
+        status = _status(transaction_id)
+        if status == "in progress":
+            raise OperationalError("the transaction of an earlier flush has not ended")
+        self._in_doubt = None
+        if status == "aborted":
+            self._give_back(batch)
+        elif status is None:
+            requests = sum(entry.requests for entry in batch.values())
+            logger.error("PostgreSQL has forgotten whether %d requests were written: they may be missing.", requests)
+
+    def _give_back(self, batch: dict[S, E]) -> None:
+        with self._lock:
+            for slot, entry in batch.items():
+                since = self._pending.setdefault(slot, entry)
+                if since is not entry:
+                    since.add(entry)
+
+
+def _current_transaction_id() -> str | None:
+    """How PostgreSQL calls this transaction. None on SQLite, where a COMMIT that fails has committed nothing."""
+    if connection.vendor != "postgresql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id()::text")
+        return str(cursor.fetchone()[0])
+
+
+def _status(transaction_id: str) -> str | None:
+    """`committed`, `aborted` or `in progress`; None of a transaction that is too old for the server to know."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_xact_status(%s::xid8)", [transaction_id])
+        status: str | None = cursor.fetchone()[0]
+    return status
+
+
+def database_time(moment: float) -> Any:
+    """Unix time as the database takes it."""
+    return connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(moment, UTC))

@@ -1,0 +1,130 @@
+"""How many requests of each key there were on each day, and its last use. Flushed every second."""
+
+import time
+from datetime import date, timedelta
+from typing import Any
+
+from django.db import connection
+
+from ..models import AccountUsage, APIKey, KeyUsage
+from .buffer import SKEW, Buffer, KeyRequest, database_time
+
+COUNTS = (
+    "requests",
+    "succeeded",
+    "client_errors",
+    "throttled",
+    "server_errors",
+    "in_header",
+    "in_query",
+    "in_body",
+)
+
+_PLACES = {"header": 5, "query": 6, "body": 7}
+_EPOCH = date(1970, 1, 1)
+_AGENT_LENGTH = APIKey._meta.get_field("last_used_agent").max_length
+
+Slot = tuple[str, int]  # a key's id and a day, in days since 1970
+
+
+class _Tally:
+    """What one key did on one day."""
+
+    __slots__ = ("address", "agent", "at", "counts")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(COUNTS)
+        self.at = 0.0
+        self.address = ""
+        self.agent = ""
+
+    @property
+    def requests(self) -> int:
+        return self.counts[0]
+
+    def note(self, request: KeyRequest) -> None:
+        counts = self.counts
+        counts[0] += 1
+        counts[_status_index(request.status)] += 1
+        counts[_PLACES[request.place]] += 1
+        self.at, self.address, self.agent = request.at, request.address, request.agent
+
+    def add(self, other: "_Tally") -> None:
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        if other.at > self.at:
+            self.at, self.address, self.agent = other.at, other.address, other.agent
+
+
+def _status_index(status: int) -> int:
+    if status < 400:
+        return 1
+    if status == 429:
+        return 3
+    return 2 if status < 500 else 4
+
+
+def note(key_id: str, request: KeyRequest) -> None:
+    _buffer.note((key_id, int(request.at // 86400)), request)
+
+
+def flush() -> None:
+    """Write what was counted, as `Buffer.flush` does."""
+    _buffer.flush()
+
+
+def discard() -> int:
+    """Forget what is not known to be written. Returns how many requests that were."""
+    return _buffer.discard()
+
+
+def _write(taken: dict[Slot, _Tally]) -> None:
+    """Add up the counts and note the last uses; counts of keys that are gone are dropped.
+
+    Rows are written in the order of their keys, then of their accounts, so that two nodes can't lock each other out.
+    """
+    now = time.time()
+    accounts = dict(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", "account_id"))
+    slots = sorted(slot for slot in taken if slot[0] in accounts)
+    if not slots:
+        return
+    sums: dict[tuple[int, int], _Tally] = {}
+    for key, day in slots:
+        sums.setdefault((accounts[key], day), _Tally()).add(taken[key, day])
+    with connection.cursor() as cursor:
+        cursor.executemany(_upsert(KeyUsage, "api_key_id"), [_row(slot, taken[slot]) for slot in slots])
+        cursor.executemany(_update(), [_last_used(key, taken[key, day], now) for key, day in slots])
+        cursor.executemany(_upsert(AccountUsage, "account_id"), [_row(slot, sums[slot]) for slot in sorted(sums)])
+
+
+_buffer = Buffer(_Tally, _write)
+
+
+def _row(slot: tuple[str | int, int], tally: _Tally) -> tuple[Any, ...]:
+    of, day = slot
+    return (of, _EPOCH + timedelta(days=day), *tally.counts)
+
+
+def _upsert(model: type[KeyUsage | AccountUsage], of: str) -> str:
+    """Add counts to the row of a day and of what the column `of` names."""
+    table = connection.ops.quote_name(model._meta.db_table)
+    columns = ", ".join((of, "day", *COUNTS))
+    values = ", ".join(["%s"] * (len(COUNTS) + 2))
+    sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in COUNTS)
+    return (
+        f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608  only names of our own
+        f"ON CONFLICT ({of}, day) DO UPDATE SET {sums}"
+    )
+
+
+def _update() -> str:
+    table = connection.ops.quote_name(APIKey._meta.db_table)
+    return (
+        f"UPDATE {table} SET last_used_at = %s, last_used_from = %s, last_used_agent = %s "  # noqa: S608  as above
+        "WHERE id = %s AND (last_used_at IS NULL OR last_used_at < %s OR last_used_at > %s)"
+    )
+
+
+def _last_used(key: str, tally: _Tally, now: float) -> tuple[Any, ...]:
+    """The parameters of `_update`. A last use that lies ahead of `now` was written by a wrong clock, and gives way."""
+    at = database_time(min(tally.at, now))
+    return (at, tally.address or None, tally.agent[:_AGENT_LENGTH], key, at, database_time(now + SKEW))

@@ -1,0 +1,100 @@
+"""From where keys are used. Flushed every few seconds."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from ..models import APIKey, KeyOrigin
+from .buffer import SKEW, Buffer, KeyRequest, database_time
+
+#: How many sources of one key a flush writes. Requests from more are counted by `counts` alone.
+MOST = 20
+
+_AGENT_LENGTH = KeyOrigin._meta.get_field("last_used_agent").max_length
+
+
+class _Seen(NamedTuple):
+    """What came from one source."""
+
+    at: float
+    agent: str
+    requests: int
+
+
+class _Sources:
+    """Where one key was used from."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        self.seen: dict[str, _Seen] = {}
+
+    @property
+    def requests(self) -> int:
+        return sum(seen.requests for seen in self.seen.values())
+
+    def note(self, request: KeyRequest) -> None:
+        self._add(request.source, _Seen(request.at, request.agent, 1))
+
+    def add(self, other: "_Sources") -> None:
+        for source, seen in other.seen.items():
+            self._add(source, seen)
+
+    def _add(self, source: str, seen: _Seen) -> None:
+        known = self.seen.get(source)
+        if known is not None:
+            latest = seen if seen.at >= known.at else known
+            self.seen[source] = latest._replace(requests=known.requests + seen.requests)
+        elif len(self.seen) < MOST:
+            self.seen[source] = seen
+
+
+def note(key_id: str, request: KeyRequest) -> None:
+    if request.source:
+        _buffer.note(key_id, request)
+
+
+def flush() -> None:
+    """Write what was noted, as `Buffer.flush` does."""
+    _buffer.flush()
+
+
+def discard() -> None:
+    """Forget what is not known to be written."""
+    _buffer.discard()
+
+
+def _write(taken: dict[str, _Sources]) -> None:
+    """Rows in the order of their keys, so that two nodes can't lock each other out. Keys that are gone are dropped."""
+    known = APIKey.objects.filter(pk__in=taken).order_by("pk").values_list("pk", flat=True)
+    now = time.time()
+    with connection.cursor() as cursor:
+        cursor.executemany(_upsert(), [row for key in known for row in sorted(_rows(key, taken[key], now))])
+
+
+_buffer = Buffer(_Sources, _write)
+
+
+def _rows(key: str, sources: _Sources, now: float) -> Iterator[tuple[Any, ...]]:
+    """The parameters of `_upsert`, a row for each source."""
+    ahead = database_time(now + SKEW)
+    for source, seen in sources.seen.items():
+        at = database_time(min(seen.at, now))
+        yield key, source, seen.requests, at, seen.agent[:_AGENT_LENGTH], ahead, ahead
+
+
+def _upsert() -> str:
+    """Add up, and note the last use if it is later, or if the noted one lies ahead: a wrong clock wrote that."""
+    table = connection.ops.quote_name(KeyOrigin._meta.db_table)
+    latest = ", ".join(
+        f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at OR {table}.last_used_at > %s "
+        f"THEN excluded.{column} ELSE {table}.{column} END"
+        for column in ("last_used_agent", "last_used_at")
+    )
+    return (
+        f"INSERT INTO {table} (api_key_id, origin, requests, last_used_at, last_used_agent) "  # noqa: S608  our own names
+        "VALUES (%s, %s, %s, %s, %s) "
+        f"ON CONFLICT (api_key_id, origin) DO UPDATE SET requests = {table}.requests + excluded.requests, {latest}"
+    )

@@ -1,0 +1,64 @@
+"""The buffer under counts and sources."""
+
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from django.db import OperationalError
+
+from apikeys.usage.buffer import Buffer, KeyRequest
+
+REQUEST = KeyRequest(at=0.0, address="", source="", agent="", place="header", status=200)
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def note(self, request: KeyRequest) -> None:
+        before = self.requests
+        threading.Event().wait(0)  # lets other threads in
+        self.requests = before + 1
+
+    def add(self, other: "Tally") -> None:
+        self.requests += other.requests
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seed", range(3))
+def test_every_request_is_written_once_whatever_fails_in_between(seed: int) -> None:
+    chance, written = random.Random(seed), Counter[int]()
+
+    def write(batch: dict[int, Tally]) -> None:
+        if chance.random() < 0.5:
+            raise OperationalError("gone")
+        written.update({slot: tally.requests for slot, tally in batch.items()})
+
+    buffer = Buffer(Tally, write)
+    with ThreadPoolExecutor(4) as pool:
+        noting = [pool.submit(lambda: [buffer.note(n % 5, REQUEST) for n in range(500)]) for _ in range(4)]
+        while not all(future.done() for future in noting):
+            _try(buffer)
+    while buffer._pending:
+        _try(buffer)
+    assert written == dict.fromkeys(range(5), 400)
+
+
+def _try(buffer: Buffer[int, Tally]) -> None:
+    with suppress(OperationalError):
+        buffer.flush()
+
+
+@pytest.mark.django_db
+def test_nothing_is_written_when_nothing_was_noted() -> None:
+    def write(batch: dict[int, Tally]) -> None:
+        raise AssertionError
+
+    buffer = Buffer(Tally, write)
+    buffer.flush()
+    buffer.note(1, REQUEST)
+    assert buffer.discard() == 1
+    buffer.flush()

@@ -1,0 +1,107 @@
+"""A flush whose COMMIT gets no answer within the client's deadline: was it written or not?"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from apikeys import outages, usage
+from apikeys.models import KeyOrigin, KeyUsage
+from apikeys.usage import counts, sources
+from tests import factories
+from tests.cables import Cable, Commit
+from tests.servers import wait_for
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.services,
+    pytest.mark.xdist_group("serve"),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL"),
+]
+
+
+@pytest.fixture
+def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
+    """Between the database and this thread, which waits for a second."""
+    database = connection.settings_dict
+    with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.patience(1):
+        connection.close()
+        monkeypatch.setitem(database, "HOST", "127.0.0.1")
+        monkeypatch.setitem(database, "PORT", str(cable.port))
+        yield cable
+        connection.close()
+        monkeypatch.undo()
+
+
+def note(key: Any) -> None:
+    usage.note({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.id, place="header", status=200)
+
+
+@pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.LOST])
+def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Any, cable: Cable, fate: Commit) -> None:
+    key = factories.make_key(cast.account).api_key
+    for _ in range(3):
+        note(key)
+    cable.next_commit = fate
+    with pytest.raises(OperationalError):
+        counts.flush()
+    note(key)
+    counts.flush()
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 4
+
+
+def test_a_commit_that_arrives_late_is_waited_for(cast: Any, cable: Cable) -> None:
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.HELD
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            counts.flush()
+        note(key)
+    cable.released.set()
+    wait_for(lambda: KeyUsage.objects.exists(), "the commit")
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 4
+
+
+def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable) -> None:
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.FREEZES
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            counts.flush()
+        note(key)
+    cable.flows.set()
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 3
+
+
+def test_sources_are_counted_once_too(cast: Any, cable: Cable) -> None:
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.ANSWER_HELD
+    with pytest.raises(OperationalError):
+        sources.flush()
+    note(key)
+    sources.flush()
+    assert KeyOrigin.objects.get().requests == 2
+
+
+def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Any, cable: Cable) -> None:
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.HELD
+    with pytest.raises(OperationalError):
+        counts.flush()
+    note(key)
+    assert (counts.discard(), counts.discard()) == (2, 0)
+
+
+def test_a_flush_pays_one_statement_to_be_sure(cast: Any, django_assert_num_queries: Any) -> None:
+    note(factories.make_key(cast.account).api_key)
+    with django_assert_num_queries(7):  # BEGIN, the keys' accounts, three writes, the transaction's id, COMMIT
+        counts.flush()
