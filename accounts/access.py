@@ -17,6 +17,7 @@ from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import policy, redaction
+from .context import RequestContext
 from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
 from .services import Maker
@@ -211,19 +212,23 @@ def lead_to(request: Any, to: str, *args: str) -> HttpResponse:
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 
 
+def user_of(request: HttpRequest) -> User:
+    """The person at the browser, where nobody comes who isn't signed in."""
+    assert request.user.is_authenticated
+    return request.user
+
+
 def maker_for(request: HttpRequest, user: User) -> Maker:
     """The person at the browser, about to make an account."""
-    address = request.META["REMOTE_ADDR"] or None
-    return Maker(ActorKind.PERSON, str(user.pk), user.email, address, getattr(request, "request_id", ""))
+    return Maker(ActorKind.PERSON, str(user.pk), user.email, RequestContext.of(request))
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:
     """The person at the browser, in the account of that membership."""
     return policy.person(
         id=str(membership.user_id),
-        label=request.user.email,  # type: ignore[union-attr]  # a member is signed in
+        label=user_of(request).email,
         account=membership.account.ref,
         role=Role(membership.role),
-        address=request.META["REMOTE_ADDR"] or None,
-        request_id=request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        context=RequestContext.of(request),
     )

@@ -183,8 +183,8 @@ def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Chan
             target_kind=target.kind,
             target_id=target.id,
             target_label=target.label,
-            address=actor.address,
-            request_id=actor.request_id,
+            address=actor.context.address,
+            request_id=actor.context.request_id,
             changes={field: list(values) for field, values in changes.items()},
         )
         for target, changes in deeds

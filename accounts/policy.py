@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from .context import NO_REQUEST, RequestContext
 from .errors import PermissionMissing
 
 
@@ -157,9 +158,9 @@ class ActorKind(StrEnum):
 class Actor:
     """Who does something: a person, a key or the system, in one account.
 
-    `address` and `request_id` tell where from, for the audit log; both are empty for the system. `bounds`
-    names what limits a key and no person, such as "expires"; it is empty where nothing does. `renew` locks
-    the key's row and returns the actor as it is at this moment: `services.lock_actor` calls it.
+    `context` tells where from, for the audit log. `bounds` names what limits a key and no person, such as
+    "expires"; it is empty where nothing does. `renew` locks the key's row and returns the actor as it is at
+    this moment: `services.lock_actor` calls it.
     """
 
     kind: ActorKind
@@ -168,8 +169,7 @@ class Actor:
     account: AccountRef
     permissions: frozenset[Permission]
     role: Role | KeyRole | None = None
-    address: str | None = None
-    request_id: str = ""
+    context: RequestContext = NO_REQUEST
     bounds: str = ""
     renew: "Callable[[Actor], Actor] | None" = field(default=None, repr=False, compare=False)
 
@@ -177,14 +177,14 @@ class Actor:
         return permission in self.permissions
 
 
-def person(*, id: str, label: str, account: AccountRef, role: Role, address: str | None, request_id: str) -> Actor:
+def person(*, id: str, label: str, account: AccountRef, role: Role, context: RequestContext) -> Actor:
     """A member of the account."""
-    return Actor(ActorKind.PERSON, id, label, account, GRANTS[role], role, address, request_id)
+    return Actor(ActorKind.PERSON, id, label, account, GRANTS[role], role, context)
 
 
-def system(account: AccountRef, label: str = "System", *, address: str | None = None, request_id: str = "") -> Actor:
+def system(account: AccountRef, label: str = "System", *, context: RequestContext = NO_REQUEST) -> Actor:
     """The operator at the command line, and what happens by itself."""
-    return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission), address=address, request_id=request_id)
+    return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission), context=context)
 
 
 def require(actor: Actor, permission: Permission) -> None:

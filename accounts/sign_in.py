@@ -32,6 +32,7 @@ from django.http import HttpRequest
 
 from . import audit, devices, policy
 from .audit import Changes, Event
+from .context import NO_REQUEST, RequestContext
 from .models import Membership, User
 from .policy import Actor, ActorKind, Permission
 
@@ -187,7 +188,7 @@ def _log(
     event: Event, user: User | None, request: HttpRequest | None, proof: str = "", *, level: int = logging.INFO
 ) -> None:
     who = user.email if user is not None else "an unknown address"
-    where = _address(request) or "this server"
+    where = _context(request).address or "this server"
     logger.log(level, "%s: %s from %s%s", event.value, who, where, f" ({proof})" if proof else "")
 
 
@@ -238,16 +239,15 @@ def _person_of(email: str) -> User | None:
 
 def _actor(membership: Membership, request: HttpRequest | None, by: User | None) -> Actor:
     account = membership.account.ref
-    address, request_id = _address(request), getattr(request, "request_id", "")
     if by is None:
-        return policy.system(account, SOMEONE if request else "System", address=address, request_id=request_id)
+        return policy.system(account, SOMEONE if request else "System", context=_context(request))
     # Who only records needs no permission for it.
     permissions: frozenset[Permission] = frozenset()
-    return Actor(ActorKind.PERSON, str(by.pk), by.email, account, permissions, address=address, request_id=request_id)
+    return Actor(ActorKind.PERSON, str(by.pk), by.email, account, permissions, context=_context(request))
 
 
-def _address(request: HttpRequest | None) -> str | None:
-    return request.META.get("REMOTE_ADDR") or None if request is not None else None
+def _context(request: HttpRequest | None) -> RequestContext:
+    return NO_REQUEST if request is None else RequestContext.of(request)
 
 
 def _is_signed_in(request: HttpRequest) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from accounts.context import RequestContext
 from accounts.errors import NotAuthenticated, NotPermitted
 from accounts.policy import KEY_GRANTS, AccountRef, Actor, ActorKind, KeyRole
 
@@ -10,7 +11,7 @@ from .lookup import KeyRecord
 from .models import APIKey
 
 
-def actor_of(key: KeyRecord, *, address: str | None, request_id: str) -> Actor:
+def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
     """The key in its account, with what it may at this moment."""
     role = KeyRole.ADMINISTRATOR if key.administrator else KeyRole.KEY
     return Actor(
@@ -20,8 +21,7 @@ def actor_of(key: KeyRecord, *, address: str | None, request_id: str) -> Actor:
         AccountRef(key.account_id, key.account_slug, key.account_name),
         KEY_GRANTS[role, key.permission],
         role,
-        address,
-        request_id,
+        context,
         power.bounds(expires_at=key.expires_at, allowed_networks=key.networks, rate_limit=key.rate_limit),
         renew,
     )
@@ -38,8 +38,8 @@ def renew(actor: Actor) -> Actor:
         raise NotAuthenticated(problem)
     assert key is not None
     require_account_in_use(key)
-    require_network(key, actor.address)
-    return actor_of(key, address=actor.address, request_id=actor.request_id)
+    require_network(key, actor.context.address)
+    return actor_of(key, context=actor.context)
 
 
 def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:

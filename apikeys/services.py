@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts import audit, ids, policy
 from accounts.audit import Event
+from accounts.context import RequestContext
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
@@ -342,7 +343,7 @@ def expose(*, api_key: APIKey, address: str) -> None:
     A disabled one is good too: it can be enabled again.
     """
     account = Account.objects.get(pk=api_key.account_id)
-    actor = policy.system(account.ref, "Plain HTTP", address=address)
+    actor = policy.system(account.ref, "Plain HTTP", context=RequestContext(address))
     actor, api_key = _locked(actor, api_key)
     now = timezone.now()
     if api_key.state not in (State.ACTIVE, State.DISABLED):
@@ -356,11 +357,11 @@ def expose(*, api_key: APIKey, address: str) -> None:
         _revoke(actor, api_key)
 
 
-def report(*, secrets: Iterable[str], address: str, request_id: str) -> None:
+def report(*, secrets: Iterable[str], context: RequestContext) -> None:
     """End every key whose secret somebody holds out to us, whoever it is: a leaked key is nobody's."""
     digests = {tokens.digest(secret) for secret in secrets}
     for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
-        actor = policy.system(api_key.account.ref, "Leak report", address=address, request_id=request_id)
+        actor = policy.system(api_key.account.ref, "Leak report", context=context)
         with transaction.atomic():
             actor, locked = _locked(actor, api_key)
             if locked.revoked_at is None:

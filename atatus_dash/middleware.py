@@ -16,6 +16,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from accounts import bodies, validators
+from accounts.context import REQUEST_ID
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from apikeys import networks, throttling, tokens, usage
 
@@ -43,7 +44,7 @@ class RequestIdMiddleware:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
         name = sent if is_valid else uuid.uuid4().hex
-        request.request_id = name  # type: ignore[attr-defined]
+        request.META[REQUEST_ID] = name
         request_id.set(name)
         response = self.get_response(request)
         response.headers["X-Request-ID"] = name

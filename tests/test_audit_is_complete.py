@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts import audit, policy
 from accounts import services as account_services
+from accounts.context import NO_REQUEST, RequestContext
 from accounts.models import AuditEvent, Membership
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
 from apikeys import services as key_services
@@ -96,10 +97,10 @@ CALLS = {
         actor=a, invitation=factories.make_invitation(c.account).invitation
     ),
     "accept_invitation": lambda c, a: account_services.accept_invitation(
-        token=factories.make_invitation(c.account, c.stranger.email).token, user=c.stranger, address=None, request_id=""
+        token=factories.make_invitation(c.account, c.stranger.email).token, user=c.stranger, context=NO_REQUEST
     ),
     "join": lambda c, a: account_services.join(
-        token=factories.make_invitation(c.account).token, name="", password="x" * 12, address=None, request_id=""
+        token=factories.make_invitation(c.account).token, name="", password="x" * 12, context=NO_REQUEST
     ),
     "offer_ownership": lambda c, a: offered(c),
     "withdraw_ownership": lambda c, a: (offered(c), account_services.withdraw_ownership(actor=a)),
@@ -118,7 +119,7 @@ CALLS = {
     "revoke_all": lambda c, a: key_services.revoke_all(actor=a, api_keys=[factories.make_key(c.account).api_key]),
     "expose": lambda c, a: key_services.expose(api_key=factories.make_key(c.account).api_key, address="203.0.113.7"),
     "report": lambda c, a: key_services.report(
-        secrets=[factories.make_key(c.account).secret], address="203.0.113.7", request_id=""
+        secrets=[factories.make_key(c.account).secret], context=RequestContext("203.0.113.7")
     ),
     "expire": lambda c, a: key_services.expire(
         api_key=factories.make_key(c.account, expires_at=timezone.now() - timedelta(days=1)).api_key

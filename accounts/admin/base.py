@@ -10,6 +10,8 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from ..access import user_of
+from ..context import RequestContext
 from ..errors import DomainError
 from ..forms import ChangeModelForm
 from ..models import Account
@@ -22,11 +24,10 @@ def operator(request: HttpRequest, account: Account) -> Actor:
     return Actor(
         kind=ActorKind.PERSON,
         id=str(request.user.pk),
-        label=request.user.email,  # type: ignore[union-attr]  # admin lets nobody else in
+        label=user_of(request).email,
         account=account.ref,
         permissions=frozenset(Permission),
-        address=request.META["REMOTE_ADDR"] or None,
-        request_id=request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        context=RequestContext.of(request),
     )
 
 

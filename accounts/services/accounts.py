@@ -9,6 +9,7 @@ from django.utils.text import slugify
 
 from .. import audit, mail
 from ..audit import Event
+from ..context import NO_REQUEST, RequestContext
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
@@ -27,19 +28,10 @@ class Maker(NamedTuple):
     kind: ActorKind
     id: str
     label: str
-    address: str | None = None
-    request_id: str = ""
+    context: RequestContext = NO_REQUEST
 
     def actor_in(self, account: AccountRef) -> Actor:
-        return Actor(
-            self.kind,
-            self.id,
-            self.label,
-            account,
-            frozenset(Permission),
-            address=self.address,
-            request_id=self.request_id,
-        )
+        return Actor(self.kind, self.id, self.label, account, frozenset(Permission), context=self.context)
 
 
 SYSTEM = Maker(ActorKind.SYSTEM, "", "System")

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from .. import audit, mail, outbox, policy
 from ..audit import Event
+from ..context import RequestContext
 from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests
 from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
@@ -133,7 +134,7 @@ def is_known(email: str) -> bool:
 
 
 @transaction.atomic
-def accept_invitation(*, token: str, user: User, address: str | None, request_id: str) -> Membership:
+def accept_invitation(*, token: str, user: User, context: RequestContext) -> Membership:
     """Make the person a member. Raises `NotFound`, `InvalidState` for a link that no longer works, and
     `NotPermitted` for another person's.
     """
@@ -156,8 +157,7 @@ def accept_invitation(*, token: str, user: User, address: str | None, request_id
             label=user.email,
             account=account.ref,
             role=Role(membership.role),
-            address=address,
-            request_id=request_id,
+            context=context,
         )
         changes = {"role": (None, membership.role)}
         audit.record(actor=actor, event=Event.MEMBER_JOINED, target=membership.target, changes=changes)
@@ -165,7 +165,7 @@ def accept_invitation(*, token: str, user: User, address: str | None, request_id
 
 
 @transaction.atomic
-def join(*, token: str, name: str, password: str, address: str | None, request_id: str) -> User:
+def join(*, token: str, name: str, password: str, context: RequestContext) -> User:
     """Make a newcomer a user and a member. The link proves the address, so no second mail is needed.
 
     Raises as `accept_invitation` does, and `AlreadyExists` if the address has a user: then signing in is due.
@@ -179,7 +179,7 @@ def join(*, token: str, name: str, password: str, address: str | None, request_i
         user = User.objects.create_user(email=invitation.email, password=password, name=name)
     except IntegrityError:  # the form was sent twice, or two accounts invite the person
         raise AlreadyExists("Sign in to accept the invitation.") from None
-    accept_invitation(token=token, user=user, address=address, request_id=request_id)
+    accept_invitation(token=token, user=user, context=context)
     return user
 
 

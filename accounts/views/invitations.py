@@ -11,6 +11,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
 
 from .. import services
+from ..context import RequestContext
 from ..errors import DomainError
 from ..forms import JoinForm, status_of
 from ..models import Invitation, Membership
@@ -59,7 +60,7 @@ def _for_member_to_be(request: Any, found: Invitation, token: str) -> HttpRespon
     if request.method != "POST":
         return render(request, "accounts/invitation.html", {"invitation": found})
     try:
-        services.accept_invitation(token=token, user=request.user, **_where_from(request))
+        services.accept_invitation(token=token, user=request.user, context=RequestContext.of(request))
     except DomainError:
         # Withdrawn or used between the look above and now: the page says which.
         return redirect(request.path)
@@ -77,18 +78,10 @@ def _for_newcomer(request: HttpRequest, found: Invitation, token: str) -> HttpRe
     form = JoinForm(request.POST or None, email=found.email)
     if request.method == "POST" and form.is_valid():
         try:
-            user = services.join(token=token, **form.cleaned_data, **_where_from(request))
+            user = services.join(token=token, **form.cleaned_data, context=RequestContext.of(request))
         except DomainError:
             return redirect(request.path)
         overview = resolve_url("overview", found.account.slug)
         response: HttpResponse = perform_login(request, user, redirect_url=overview, signup=True)
         return response
     return render(request, "accounts/invitation.html", {"invitation": found, "form": form}, status=status_of(form))
-
-
-def _where_from(request: HttpRequest) -> dict[str, Any]:
-    """What the audit log keeps of a request."""
-    return {
-        "address": request.META["REMOTE_ADDR"] or None,
-        "request_id": request.request_id,  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
-    }

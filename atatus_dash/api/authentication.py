@@ -12,6 +12,7 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 from accounts import bodies
+from accounts.context import RequestContext
 from accounts.errors import Invalid, KeyMissing, NotAuthenticated, NotPermitted
 from accounts.policy import Actor
 from apikeys import actors, lookup, networks, tokens
@@ -39,8 +40,7 @@ class APIKeyAuthentication(BaseAuthentication):
         actors.require_account_in_use(key)
         _require_place(key, place)
         actors.require_network(key, address)
-        request_id = request._request.request_id  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
-        return actors.actor_of(key, address=address, request_id=request_id), Credential(key, place)
+        return actors.actor_of(key, context=RequestContext.of(request._request)), Credential(key, place)
 
 
 def find_key(request: Request) -> tuple[str, Place]:

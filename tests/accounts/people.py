@@ -1,6 +1,7 @@
 """What the tests of people share: who is who in an account, and what was recorded."""
 
 from accounts import policy, services
+from accounts.context import RequestContext
 from accounts.models import AuditEvent, Membership
 from accounts.policy import Actor, ActorKind, Role
 
@@ -16,7 +17,7 @@ def actor_of(user, account):
 
 
 def accept(sent, user):
-    return services.accept_invitation(token=sent.token, user=user, address="203.0.113.7", request_id="req-1")
+    return services.accept_invitation(token=sent.token, user=user, context=RequestContext("203.0.113.7", "req-1"))
 
 
 def events():

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import services
+from accounts.context import NO_REQUEST
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests
 from accounts.models import Account, AuditEvent, Invitation, User
 from accounts.policy import Role
@@ -51,18 +52,18 @@ def test_accepting_makes_a_member_with_the_role(cast):
 
 def test_a_newcomer_joins_without_a_second_mail(cast):
     sent = factories.make_invitation(cast.account)
-    user = services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+    user = services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
     assert membership(user, cast.account).role == Role.USER
     assert user.emailaddress_set.get().verified
     with pytest.raises(AlreadyExists):
-        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+        services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
 
 
 def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
     sent = factories.make_invitation(cast.account)
     factories.make_user("new@example.com")
     with mock.patch("accounts.services.members.is_known", return_value=False), pytest.raises(AlreadyExists):
-        services.join(token=sent.token, name="New", password="x" * 12, address=None, request_id="")
+        services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
     assert Invitation.objects.get().accepted_at is None
 
 
@@ -80,7 +81,7 @@ def test_a_link_that_no_longer_works_says_why(cast, fields, problem):
         accept(sent, factories.make_user("new@example.com"))
     User.objects.filter(email="new@example.com").delete()
     with pytest.raises(InvalidState, match=problem):
-        services.join(token=sent.token, name="", password="x" * 12, address=None, request_id="")
+        services.join(token=sent.token, name="", password="x" * 12, context=NO_REQUEST)
     assert not User.objects.filter(email="new@example.com").exists()
 
 
@@ -98,7 +99,7 @@ def test_a_link_is_for_the_person_it_was_sent_to(cast):
 
 def test_a_token_that_nobody_made_is_not_there(cast):
     with pytest.raises(NotFound):
-        services.accept_invitation(token="x" * 43, user=cast.stranger, address=None, request_id="")
+        services.accept_invitation(token="x" * 43, user=cast.stranger, context=NO_REQUEST)
 
 
 def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast):
@@ -110,7 +111,7 @@ def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast):
     user = factories.make_user("new@example.com")
     with pytest.raises(NotFound):
         accept(first, user)
-    services.accept_invitation(token=tokens[0], user=user, address=None, request_id="")
+    services.accept_invitation(token=tokens[0], user=user, context=NO_REQUEST)
 
 
 def test_nobodys_mailbox_is_flooded_with_invitations(cast):

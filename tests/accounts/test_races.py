@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.access import actor_for
+from accounts.context import NO_REQUEST
 from accounts.errors import AlreadyExists, DomainError
 from accounts.models import Invitation, Membership, User
 from accounts.policy import Role
@@ -68,7 +69,7 @@ def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
     def join(_):
         start.wait()
         try:
-            return services.join(token=token, name="", password="x" * 12, address=None, request_id="")
+            return services.join(token=token, name="", password="x" * 12, context=NO_REQUEST)
         except AlreadyExists:
             return None
         finally:
@@ -93,5 +94,5 @@ def test_the_database_holds_one_open_invitation_for_an_address(cast):
 
 def test_the_actor_of_a_page_is_the_member(cast, rf):
     request = rf.get("/")
-    request.user, request.request_id = cast.admin, "req-1"
+    request.user = cast.admin
     assert actor_for(request, membership(cast.admin, cast.account)).role == Role.ADMIN

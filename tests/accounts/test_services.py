@@ -7,6 +7,7 @@ from django.db.models import ProtectedError
 from accounts import audit, policy, services
 from accounts.access import actor_for
 from accounts.audit import Event
+from accounts.context import REQUEST_ID
 from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account, AuditEvent, Membership, User
 from accounts.policy import Role
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def actor_of(user, account, rf):
     request = rf.get("/", REMOTE_ADDR="203.0.113.7")
-    request.user, request.request_id = user, "req-1"
+    request.user, request.META[REQUEST_ID] = user, "req-1"
     return actor_for(request, Membership.objects.get(user=user, account=account))
 
 

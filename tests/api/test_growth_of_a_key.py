@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.context import NO_REQUEST
 from accounts.errors import NotPermitted
 from accounts.models import Account, Invitation, Membership
 from accounts.policy import Role
@@ -70,7 +71,7 @@ def test_a_limited_key_makes_no_invitation_one_of_an_admin(cast, limited, refusa
 
 def test_a_limited_key_sends_no_invitation_of_an_admin_again(cast, issued):
     sent = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
-    actor = actors.actor_of(lookup.by_id(issued.api_key.id), address=None, request_id="")
+    actor = actors.actor_of(lookup.by_id(issued.api_key.id), context=NO_REQUEST)
     with pytest.raises(NotPermitted):
         resend_invitation(actor=actor, invitation=sent, link=str)
 
@@ -106,7 +107,7 @@ def test_no_key_changes_whether_two_factor_is_required(cast, administrator, limi
 
 def test_nor_does_its_service(cast):
     key = factories.make_key(cast.account, administrator=True).api_key
-    actor = actors.actor_of(lookup.by_id(key.id), address=None, request_id="")
+    actor = actors.actor_of(lookup.by_id(key.id), context=NO_REQUEST)
     with pytest.raises(NotPermitted):
         change_account(actor=actor, requires_two_factor=False)
 

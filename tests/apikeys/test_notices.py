@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import outbox, policy
+from accounts.context import RequestContext
 from accounts.models import AuditEvent, User
 from accounts.services import close_account
 from apikeys import expiry, notices, services
@@ -153,7 +154,7 @@ def test_exposed_and_reported_keys_are_told(cast):
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
     services.expose(api_key=exposed.api_key, address="203.0.113.7")
     services.expose(api_key=exposed.api_key, address="203.0.113.7")
-    services.report(secrets=[reported.secret], address="203.0.113.7", request_id="req-1")
+    services.report(secrets=[reported.secret], context=RequestContext("203.0.113.7", "req-1"))
     send()
     assert [subject for subject in subjects() if "made" not in subject] == [
         "Acme: the API key A was sent over plain HTTP",

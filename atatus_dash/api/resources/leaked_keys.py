@@ -5,6 +5,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.context import RequestContext
 from apikeys import networks, services
 from apikeys.throttling import require_not_too_often
 
@@ -28,5 +29,5 @@ class LeakedKeysView(APIView):
         address = request.META["REMOTE_ADDR"]
         require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
         secrets = self.validated(LeakedKeysSerializer)["credentials"]
-        services.report(secrets=secrets, address=address, request_id=request._request.request_id)  # type: ignore[attr-defined]  # RequestIdMiddleware sets it
+        services.report(secrets=secrets, context=RequestContext.of(request))
         return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)
