@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from django.conf import settings
-
 from accounts.policy import KeyPermission
 
-from . import networks, rates
-from .rates import Rate
+from . import limits, networks
 
 
 class HasPower(Protocol):
@@ -51,7 +48,7 @@ class Power(NamedTuple):
             return "that outlives it"
         if not networks.covers(self.allowed_networks, other.allowed_networks):
             return "that works from more networks than it does"
-        if self.rate_limit is not None and not _rate(self).covers(_rate(other)):
+        if self.rate_limit is not None and not limits.rate_of(self.rate_limit).covers(limits.rate_of(other.rate_limit)):
             return "that may go faster than it does"
         return None
 
@@ -62,7 +59,7 @@ def is_wider(key: HasPower, *, than: HasPower) -> bool:
         Power.of(than).exceeded_by(Power.of(key)) is not None
         or (key.accepts_query and not than.accepts_query)
         or (key.accepts_body and not than.accepts_body)
-        or not _rate(than).covers(_rate(key))
+        or not limits.rate_of(than.rate_limit).covers(limits.rate_of(key.rate_limit))
     )
 
 
@@ -73,7 +70,3 @@ def bounds(*, expires_at: datetime | None, allowed_networks: Sequence[str], rate
     if allowed_networks:
         return "is bound to networks"
     return "has a rate limit of its own" if rate_limit else ""
-
-
-def _rate(key: HasPower | Power) -> Rate:
-    return rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT

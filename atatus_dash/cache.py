@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.cache.backends import redis
 
-from apikeys import throttling
+from apikeys import limits
 
 
 class Client(redis.RedisCacheClient):
@@ -45,8 +45,8 @@ class Client(redis.RedisCacheClient):
 
 def _ask(call: Callable[[], Any], forgotten: Any) -> Any:
     """What Redis answers, or what it would if it held nothing. Raises `RedisError` if the operator wants refusals."""
-    answer = throttling.ask_redis(call)
-    return forgotten if answer is throttling.NO_ANSWER else answer
+    answer = limits.ask_redis(call)
+    return forgotten if answer is limits.NO_ANSWER else answer
 
 
 class RedisCache(redis.RedisCache):

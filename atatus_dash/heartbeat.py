@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from accounts import outbox
-from apikeys import exposure, notices, outages, throttling
+from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, sources
 
 from . import maintenance, reach
@@ -121,8 +121,8 @@ def _probe() -> None:
     outages.in_background()
     while True:
         outages.DATABASE.look(reach.probe_database)
-        if isinstance(throttling.limiter, throttling.RedisLimiter):
-            outages.REDIS.look(throttling.limiter.probe)
+        if isinstance(limits.limiter, limits.RedisLimiter):
+            outages.REDIS.look(limits.limiter.probe)
         time.sleep(PROBE_INTERVAL)
 
 

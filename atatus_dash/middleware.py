@@ -18,7 +18,7 @@ from django.template.loader import render_to_string
 from accounts import bodies, validators
 from accounts.context import REQUEST_ID
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
-from apikeys import networks, throttling, tokens, usage
+from apikeys import limits, networks, tokens, usage
 
 from . import form_limits, maintenance, probes, reach
 from .api import sunset
@@ -272,7 +272,7 @@ class BodyMiddleware:
             raise TooLarge("The form is larger than 2 MiB.")
         person = request.user
         who = f"person {person.pk}" if person.is_authenticated else networks.origin(request.META["REMOTE_ADDR"])
-        throttling.require_not_too_often(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
+        limits.require_not_too_often(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
         if request.content_type == "application/x-www-form-urlencoded":
             form_limits.require_few_escapes(request.body)
 

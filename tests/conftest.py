@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import exposure, outages, throttling
+from apikeys import exposure, limits, outages
 from apikeys.usage import counts, sources
 
 from . import factories
@@ -27,7 +27,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 @pytest.fixture(autouse=True)
 def _no_counts_from_before() -> Iterator[None]:
-    throttling.limiter.clear()
+    limits.limiter.clear()
     cache.clear()  # the limits of signing in
     for service in (outages.DATABASE, outages.REDIS):
         service.forget()

@@ -15,9 +15,9 @@ from django.test import override_settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from apikeys import outages, throttling
+from apikeys import limits, outages
+from apikeys.limits import RedisLimiter
 from apikeys.outages import Service, Turns
-from apikeys.throttling import RedisLimiter
 from atatus_dash import heartbeat, reach
 
 from . import factories
@@ -287,7 +287,7 @@ def _without_redis(monkeypatch: pytest.MonkeyPatch, mode: str) -> Iterator[None]
         "LOCATION": NOWHERE,
         "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)},
     }
-    monkeypatch.setattr(throttling, "limiter", RedisLimiter(NOWHERE))
+    monkeypatch.setattr(limits, "limiter", RedisLimiter(NOWHERE))
     with override_settings(LIMITS_WITHOUT_REDIS=mode, CACHES={**settings.CACHES, "default": cache}):
         yield
 

@@ -17,8 +17,8 @@ from accounts.errors import Invalid, KeyMissing, NotAuthenticated, NotPermitted
 from accounts.policy import Actor
 from apikeys import actors, lookup, networks, tokens
 from apikeys.credentials import FIELD, Credential, Place, in_headers, in_query_string, stripped, undivided
+from apikeys.limits import require_not_too_often
 from apikeys.lookup import KeyRecord
-from apikeys.throttling import require_not_too_often
 
 AMBIGUOUS = "Send the API key once, and in one place only."
 READ_AS_FORM = "The body was read as a form, because its Content-Type is application/x-www-form-urlencoded."

@@ -1,12 +1,11 @@
 from typing import cast
 
-from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from accounts.errors import TooManyRequests
-from apikeys import rates, throttling
+from apikeys import limits
 from apikeys.credentials import Credential
 
 
@@ -18,9 +17,9 @@ class KeyThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         key = cast(Credential, request.auth).key
-        rate = rates.parse(key.rate_limit) if key.rate_limit else settings.API_RATE_LIMIT
-        outcome = throttling.limiter.hit(key.id, rate)
+        rate = limits.rate_of(key.rate_limit)
+        outcome = limits.limiter.hit(key.id, rate)
         request._request.rate_limit = outcome  # type: ignore[attr-defined]  # ApiMiddleware reads it
         if outcome is not None and not outcome.allowed:
-            raise TooManyRequests("Too many requests. Please slow down.", retry_after=max(1, outcome.reset))
+            raise TooManyRequests("Too many requests. Please slow down.", retry_after=outcome.retry_after)
         return True

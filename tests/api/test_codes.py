@@ -369,7 +369,7 @@ def test_429_past_the_keys_limit(cast):
 def test_the_time_left_is_never_longer_than_the_window(cast, now):
     """`(now + 60) - now` is 60.000000007 at times, which rounds up to 61."""
     program = Program(factories.make_key(cast.account, rate_limit="1/minute").secret)
-    with mock.patch("apikeys.throttling.time.monotonic", return_value=now):
+    with mock.patch("apikeys.limits.time.monotonic", return_value=now):
         first, second = program.get("/v2"), program.get("/v2")
     assert first["RateLimit"].endswith(";t=60")
     assert (second.status_code, second["Retry-After"]) == (429, "60")

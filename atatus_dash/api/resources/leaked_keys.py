@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from accounts.context import RequestContext
 from apikeys import networks, services
-from apikeys.throttling import require_not_too_often
+from apikeys.limits import require_not_too_often
 
 from ..base import APIView
 from ..serializers import ShortListField, StrictSerializer

@@ -17,8 +17,10 @@ from redis.retry import Retry
 
 from accounts.errors import TooManyRequests, Unavailable
 
-from . import outages
+from . import outages, rates
 from .rates import Rate
+
+TOO_MANY_ATTEMPTS = "Too many attempts. Please slow down."
 
 
 class Outcome(NamedTuple):
@@ -28,6 +30,11 @@ class Outcome(NamedTuple):
     rate: Rate
     remaining: int
     reset: int
+
+    @property
+    def retry_after(self) -> int:
+        """In how many seconds to try again, at least 1."""
+        return max(1, self.reset)
 
     @property
     def policy_header(self) -> str:
@@ -46,14 +53,42 @@ def _whole_seconds(left: float, rate: Rate) -> int:
 
 
 class Limiter(Protocol):
+    """Both return None where limits are out of reach and the operator lets requests pass.
+
+    Both raise `Unavailable` where they are out of reach and the operator does not.
+    """
+
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
-        """Count one request. None where limits are out of reach and the operator lets requests pass.
+        """Count one request."""
 
-        Raises `Unavailable` where they are out of reach and the operator does not.
-        """
+    def peek(self, bucket: str, rate: Rate) -> Outcome | None:
+        """What a hit would answer now. Counts nothing."""
 
-    def clear(self) -> None:
-        """Forget every count."""
+
+class DryRun:
+    """A limiter that counts nothing: a hit only says what a real one would answer."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def hit(self, bucket: str, rate: Rate) -> Outcome | None:
+        return self.peek(bucket, rate)
+
+    def peek(self, bucket: str, rate: Rate) -> Outcome | None:
+        return self._limiter.peek(bucket, rate)
+
+
+class Unlimited:
+    """Counts nothing and lets everything pass."""
+
+    def hit(self, bucket: str, rate: Rate) -> None:
+        return None
+
+    def peek(self, bucket: str, rate: Rate) -> None:
+        return None
+
+
+UNLIMITED = Unlimited()
 
 
 class MemoryLimiter:
@@ -61,26 +96,35 @@ class MemoryLimiter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._windows: dict[tuple[str, int], list[float]] = {}  # count, end of the window
+        self._windows: dict[tuple[str, int], tuple[int, float]] = {}  # count, end of the window
         self._sweep_at = 1024
 
     def hit(self, bucket: str, rate: Rate) -> Outcome:
+        return self._ask(bucket, rate, counts=True)
+
+    def peek(self, bucket: str, rate: Rate) -> Outcome:
+        return self._ask(bucket, rate, counts=False)
+
+    def clear(self) -> None:
+        """Forget every count. For tests."""
+        with self._lock:
+            self._windows.clear()
+
+    def _ask(self, bucket: str, rate: Rate, *, counts: bool) -> Outcome:
         now = time.monotonic()
         key = (bucket, rate.window)
         with self._lock:
-            window = self._windows.get(key)
-            if window is None or window[1] <= now:
-                self._sweep(now)
-                window = self._windows[key] = [0, now + rate.window]
-            allowed = window[0] < rate.limit
+            count, end = self._windows.get(key, _NO_WINDOW)
+            if end <= now:
+                count, end = 0, now + rate.window
+            allowed = count < rate.limit
             if allowed:
-                window[0] += 1
-            count, end = window
-        return Outcome(allowed, rate, max(0, rate.limit - int(count)), _whole_seconds(end - now, rate))
-
-    def clear(self) -> None:
-        with self._lock:
-            self._windows.clear()
+                count += 1
+                if counts:
+                    if count == 1:
+                        self._sweep(now)
+                    self._windows[key] = (count, end)
+        return Outcome(allowed, rate, max(0, rate.limit - count), _whole_seconds(end - now, rate))
 
     def _sweep(self, now: float) -> None:
         if len(self._windows) >= self._sweep_at:
@@ -88,18 +132,26 @@ class MemoryLimiter:
             self._sweep_at = max(1024, 2 * len(self._windows))
 
 
+_NO_WINDOW = (0, -math.inf)
+
+
 class RedisLimiter:
     """For any number of processes and nodes."""
 
     PREFIX = "atatus:limit:"
+    #: Takes a limit, a window in milliseconds and whether to count. Returns whether it passes, count and time left.
     SCRIPT = """
         local count = tonumber(redis.call('GET', KEYS[1]) or '0')
+        local left = redis.call('PTTL', KEYS[1])
         local allowed = count < tonumber(ARGV[1])
         if allowed then
-            count = redis.call('INCR', KEYS[1])
-            if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+            count = count + 1
+            if count == 1 then left = tonumber(ARGV[2]) end
+            if ARGV[3] == '1' then
+                if count == 1 then redis.call('SET', KEYS[1], 1, 'PX', left) else redis.call('INCR', KEYS[1]) end
+            end
         end
-        return {allowed and 1 or 0, count, redis.call('PTTL', KEYS[1])}
+        return {allowed and 1 or 0, count, left}
     """
 
     def __init__(self, url: str) -> None:
@@ -110,23 +162,31 @@ class RedisLimiter:
         self._script = self._client.register_script(self.SCRIPT)
 
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
-        key = f"{self.PREFIX}{bucket}:{rate.window}"
-        try:
-            answer = ask_redis(lambda: self._script(keys=[key], args=[rate.limit, rate.window * 1000]))
-        except redis.RedisError as error:
-            raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
-        if answer is NO_ANSWER:
-            return None
-        allowed, count, left = cast(list[int], answer)
-        return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
+        return self._ask(bucket, rate, counts=True)
+
+    def peek(self, bucket: str, rate: Rate) -> Outcome | None:
+        return self._ask(bucket, rate, counts=False)
 
     def probe(self) -> None:
         """Raises `RedisError` if Redis is away."""
         self._client.ping()
 
     def clear(self) -> None:
+        """Forget every count. For tests."""
         for key in self._client.scan_iter(match=self.PREFIX + "*"):
             self._client.delete(key)
+
+    def _ask(self, bucket: str, rate: Rate, *, counts: bool) -> Outcome | None:
+        key = f"{self.PREFIX}{bucket}:{rate.window}"
+        arguments = [rate.limit, rate.window * 1000, int(counts)]
+        try:
+            answer = ask_redis(lambda: self._script(keys=[key], args=arguments))
+        except redis.RedisError as error:
+            raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
+        if answer is NO_ANSWER:
+            return None
+        allowed, count, left = cast(list[int], answer)
+        return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
 
 
 #: What `ask_redis` returns in place of an answer.
@@ -158,11 +218,16 @@ def ask_redis(call: Callable[[], Any]) -> Any:
 
 
 #: The process's limiter: made here, at import, because the first requests come on several threads at once.
-limiter: Limiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else MemoryLimiter()
+limiter: MemoryLimiter | RedisLimiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else MemoryLimiter()
+
+
+def rate_of(own: str | None) -> Rate:
+    """How often a key may be used: its own rate, or else everybody's."""
+    return rates.parse(own) if own else settings.API_RATE_LIMIT
 
 
 def require_not_too_often(bucket: str, rate: Rate) -> None:
     """Count one attempt. Raises `TooManyRequests` past the rate."""
     outcome = limiter.hit(bucket, rate)
     if outcome is not None and not outcome.allowed:
-        raise TooManyRequests("Too many attempts. Please slow down.", retry_after=max(1, outcome.reset))
+        raise TooManyRequests(TOO_MANY_ATTEMPTS, retry_after=outcome.retry_after)

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from accounts.errors import Unavailable
-from apikeys import throttling
+from apikeys import limits
+from apikeys.limits import DryRun, MemoryLimiter, RedisLimiter
 from apikeys.rates import Rate
-from apikeys.throttling import MemoryLimiter, RedisLimiter
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -70,9 +70,52 @@ def test_refused_requests_do_not_use_up_a_limit_that_is_raised(limiter):
     assert limiter.hit("key", Rate(3, 60)).allowed
 
 
+def test_a_peek_answers_what_the_next_hit_answers_and_counts_nothing(limiter):
+    for _ in range(4):
+        peeked = [limiter.peek("key", Rate(3, 60)) for _ in range(5)]
+        hit = limiter.hit("key", Rate(3, 60))
+        assert {(outcome.allowed, outcome.remaining) for outcome in peeked} == {(hit.allowed, hit.remaining)}
+        assert {outcome.reset for outcome in peeked} <= {59, 60}
+
+
+def test_a_peek_starts_no_window(limiter):
+    assert limiter.peek("key", Rate(1, 1)).reset == 1
+    threading.Event().wait(0.5)
+    limiter.hit("key", Rate(1, 1))
+    threading.Event().wait(0.7)  # a window that began with the peek would have ended
+    assert not limiter.peek("key", Rate(1, 1)).allowed
+
+
+def test_a_peek_sees_a_window_end(limiter):
+    limiter.hit("key", Rate(1, 1))
+    assert not limiter.peek("key", Rate(1, 1)).allowed
+    threading.Event().wait(1.05)
+    assert limiter.peek("key", Rate(1, 1)).allowed
+
+
+def test_the_limit_is_exact_while_others_peek(limiter, eager_thread_switches):
+    rate, together = Rate(100, 60), threading.Barrier(16)
+
+    def hit_or_peek(number):
+        together.wait()
+        if number % 2:
+            return sum(limiter.hit("key", rate).allowed for _ in range(25))
+        return sum(limiter.peek("key", rate) is None for _ in range(25))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(hit_or_peek, range(16))) == 100
+
+
+def test_a_dry_run_hits_nothing(limiter):
+    dry_run = DryRun(limiter)
+    assert [dry_run.hit("key", Rate(1, 60)).allowed for _ in range(3)] == [True, True, True]
+    limiter.hit("key", Rate(1, 60))
+    assert not dry_run.hit("key", Rate(1, 60)).allowed
+
+
 def test_the_memory_limiter_forgets_windows_that_have_ended(monkeypatch):
     limiter, now = MemoryLimiter(), [0.0]
-    monkeypatch.setattr(throttling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
     for number in range(5000):
         now[0] += 1
         limiter.hit(f"key{number}", Rate(1, 60))
@@ -83,6 +126,8 @@ def test_without_redis_requests_are_refused_at_once(settings):
     settings.LIMITS_WITHOUT_REDIS = "refuse"
     with pytest.raises(Unavailable):
         RedisLimiter(NOWHERE).hit("key", Rate(1, 60))
+    with pytest.raises(Unavailable):
+        RedisLimiter(NOWHERE).peek("key", Rate(1, 60))
 
 
 def test_without_redis_requests_pass_if_the_operator_says_so_and_the_log_tells(settings, caplog):
@@ -92,7 +137,7 @@ def test_without_redis_requests_pass_if_the_operator_says_so_and_the_log_tells(s
 
 
 def test_an_answer_without_redis_is_503_or_has_no_ratelimit_headers(program, settings, monkeypatch):
-    monkeypatch.setattr(throttling, "limiter", RedisLimiter(NOWHERE))
+    monkeypatch.setattr(limits, "limiter", RedisLimiter(NOWHERE))
     refused = program.get("/v2")
     assert (refused.status_code, int(refused["Retry-After"])) == (503, 1)
     settings.LIMITS_WITHOUT_REDIS = "allow"
