@@ -20,6 +20,7 @@ urlpatterns = [
     path("auth/", include("allauth.urls")),
     path("", include("accounts.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),
+    path("accounts/<slug:slug>/guide/", views.guide, name="guide"),
     path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views import defaults
-from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseClientRefresh
 
 from accounts import links
@@ -51,14 +50,10 @@ def home(request: SignedInRequest) -> HttpResponse:
     return render(request, "no_account.html")
 
 
-@vary_on_headers("HX-Request")
 @account_page(Permission.ACCOUNT_READ)
 def overview(request: AccountRequest) -> HttpResponse:
     """What happens in the account: its requests, what needs attention, and what was done lately."""
     account = request.account
-    guide = _guide(request)
-    if request.htmx:
-        return _next_step(request, guide)
     deployments = Deployment.objects.for_account(account).select_related("project")
     keys = APIKey.objects.for_account(account)
     context = {
@@ -71,10 +66,26 @@ def overview(request: AccountRequest) -> HttpResponse:
         "latest_events": AuditEvent.objects.for_account(account).exclude(event__in=SIGN_INS)[:LATEST],
         "attention": _attention(request),
         "most_attention": MOST_ATTENTION,
-        "guide": guide,
+        "guide": _guide(request),
         "api": links.on_page("/v2", request),
     }
     return render(request, "overview.html", context)
+
+
+@account_page(Permission.ACCOUNT_READ)
+def guide(request: AccountRequest) -> HttpResponse:
+    """What follows the step that the first-run guide shows: nothing yet, the next step, or the Overview anew.
+
+    The guide asks now and then, by itself. The Overview is loaded again when the first call has arrived.
+    """
+    step = _guide(request)
+    if step == request.GET.get("step"):
+        return HttpResponse(status=204)
+    if step:
+        return render(request, "_guide.html", {"guide": step, "api": links.on_page("/v2", request)})
+    if request.actor.may(Permission.API_KEY_CHANGE):
+        messages.success(request, "The first call has arrived.")
+    return HttpResponseClientRefresh()
 
 
 def _attention(request: AccountRequest) -> list[APIKey]:
@@ -95,17 +106,6 @@ def _guide(request: AccountRequest) -> str:
     # Only who created a key has its secret: nobody can call the API with those of the demonstration.
     members = Membership.objects.for_account(request.account).values("user__email")
     return "call" if keys.in_state(State.ACTIVE).filter(created_by__in=members).exists() else "key"
-
-
-def _next_step(request: AccountRequest, guide: str) -> HttpResponse:
-    """What the guide's asking gets: nothing new, its next step, or the page anew, for the first call has arrived."""
-    if guide == request.GET.get("guide"):
-        return HttpResponse(status=204)
-    if guide:
-        return render(request, "_guide.html", {"guide": guide, "api": links.on_page("/v2", request)})
-    if request.actor.may(Permission.API_KEY_CHANGE):
-        messages.success(request, "The first call has arrived.")
-    return HttpResponseClientRefresh()
 
 
 def _use(request: AccountRequest) -> dict[str, Any]:

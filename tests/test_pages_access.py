@@ -24,6 +24,7 @@ LEAD = {"owner": 302, "admin": 302, "user": 302}
 #: What a GET answers to each role, by the name of the page.
 PAGES_OF_AN_ACCOUNT = {
     "overview": LOOK,
+    "guide": LOOK,
     "accounts:projects": LOOK,
     "accounts:project": LOOK,
     "accounts:new_project": ADMINISTER,

@@ -27,6 +27,12 @@ def overview(cast: Cast) -> str:
     return reverse("overview", args=[cast.account.slug])
 
 
+def ask_by_itself(cast: Cast, browser: Browser, step: str) -> Any:
+    """As htmx does for the guide of an Overview that is left open."""
+    headers = {"HX-Request": "true", "HX-Trigger": "guide"}
+    return browser.get(reverse("guide", args=[cast.account.slug]), {"step": step}, headers=headers)
+
+
 def test_home_leads_to_the_account_that_was_open_last(cast: Cast, browser: Browser) -> None:
     Membership.objects.create(account=cast.elsewhere, user=cast.owner, role=Role.USER.value)
     browser.as_(cast.owner)
@@ -93,16 +99,15 @@ def _key_of(person: User, account: Account) -> APIKey:
 
 def test_the_first_run_guide_follows_what_happens(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner)
+    asked = f"{reverse('guide', args=[cast.account.slug])}?step=key"
+    assert f'hx-get="{asked}"' in browser.get(overview(cast)).content.decode()
 
-    def ask(step: str) -> Any:
-        return browser.get(overview(cast), {"guide": step}, headers={"HX-Request": "true"})
-
-    assert ask("key").status_code == 204
+    assert ask_by_itself(cast, browser, "key").status_code == 204
     api_key = _key_of(cast.owner, cast.account)
-    assert "Waiting for the first call" in ask("key").content.decode()
-    assert ask("call").status_code == 204
+    assert "Waiting for the first call" in ask_by_itself(cast, browser, "key").content.decode()
+    assert ask_by_itself(cast, browser, "call").status_code == 204
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
-    assert ask("call").headers["HX-Refresh"] == "true"
+    assert ask_by_itself(cast, browser, "call").headers["HX-Refresh"] == "true"
     assert "The first call has arrived." in browser.get(overview(cast)).content.decode()
 
 
@@ -203,7 +208,7 @@ def test_a_year_is_compared_with_the_whole_year_before(cast: Cast, browser: Brow
 
 
 def test_the_guide_tells_no_call_to_who_may_make_no_keys(cast: Cast, browser: Browser) -> None:
-    answer = browser.as_(cast.user).get(overview(cast), {"guide": "call"}, headers={"HX-Request": "true"})
+    answer = ask_by_itself(cast, browser.as_(cast.user), "call")
 
     assert answer.headers["HX-Refresh"] == "true"
     assert "The first call" not in browser.get(overview(cast)).content.decode()
@@ -211,8 +216,7 @@ def test_the_guide_tells_no_call_to_who_may_make_no_keys(cast: Cast, browser: Br
 
 def test_a_page_that_asks_by_itself_does_not_count_as_seen(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner)
-    by_itself = {"HX-Request": "true", "HX-Trigger": "guide"}
-    browser.get(overview(cast), {"guide": "key"}, headers=by_itself)
+    ask_by_itself(cast, browser, "key")
     assert SEEN not in browser.session
     browser.get(overview(cast))
     assert SEEN in browser.session
