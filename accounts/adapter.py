@@ -15,7 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, devices, encryption, factors, links, mail, outbox, sign_in, validators
+from . import access, devices, encryption, factors, fields, links, mail, outbox, sign_in, validators
 from .models import User
 
 
@@ -85,7 +85,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
                 "user": user,
                 "at": timezone.now(),
                 "address": self.get_client_ip(request),
-                "agent": self.get_http_user_agent(request)[:200],
+                "agent": self.get_http_user_agent(request)[: fields.AGENT_LENGTH],
             }
             mail.tell([user.email], "new_device", **context)
         devices.remember(request, response, user)

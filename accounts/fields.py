@@ -1,12 +1,15 @@
 """Columns of text. Every one that a person or a program can fill is one of these, which a test sees to.
 
-They refuse secrets and characters that can't be seen (`validators`), in forms of admin, in serializers of the API and
-wherever a model is cleaned. A name is one line whoever saves it without cleaning, and so is one that an older version
-saved, as it is read. To migrations they are Django's own fields, for the columns are no others.
+They refuse secrets and characters that can't be seen (`validators`), in the form fields made from them, in serializers
+of the API and wherever a model is cleaned. How long each may be stands in its model and nowhere else. A name is one
+line whoever saves it without cleaning, and so is one that an older version saved, as it is read. To migrations they are
+Django's own fields, for the columns are no others.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from django import forms
 from django.db import models
 
 from . import validators
@@ -20,8 +23,18 @@ else:
     _Field, _CharField, _EmailField, _TextField = models.Field, models.CharField, models.EmailField, models.TextField
 
 
+#: How many characters are kept of how a client calls itself.
+AGENT_LENGTH = 200
+
+
 class _Checked(_Field):
     """Looks to migrations as the field of Django that it extends."""
+
+    #: What is checked beyond what Django's field does.
+    checks_of_ours: ClassVar[Sequence[Callable[[str], None]]]
+
+    def formfield(self, **kwargs: Any) -> forms.Field | None:
+        return super().formfield(**{"validators": self.checks_of_ours, **kwargs})
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
@@ -32,7 +45,8 @@ class _Checked(_Field):
 class LineField(_Checked, _CharField):
     """Text in one line, such as a name."""
 
-    default_validators = [*models.CharField.default_validators, *validators.LINE]
+    checks_of_ours = validators.LINE
+    default_validators = [*models.CharField.default_validators, *checks_of_ours]
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)
@@ -45,13 +59,15 @@ class LineField(_Checked, _CharField):
 class EmailField(_Checked, _EmailField):
     """An e-mail address."""
 
-    default_validators = [*models.EmailField.default_validators, *validators.LINE]
+    checks_of_ours = validators.LINE
+    default_validators = [*models.EmailField.default_validators, *checks_of_ours]
 
 
 class TextField(_Checked, _TextField):
     """Text of several lines, which end in a line feed."""
 
-    default_validators = [*models.TextField.default_validators, *validators.TEXT]
+    checks_of_ours = validators.TEXT
+    default_validators = [*models.TextField.default_validators, *checks_of_ours]
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)

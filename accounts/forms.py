@@ -15,10 +15,19 @@ from . import services, times
 from .access import maker_for
 from .audit import Event
 from .errors import DomainError
-from .models import Account, AuditEvent, AuditEventQuerySet, Membership, User
+from .models import (
+    Account,
+    AuditEvent,
+    AuditEventQuerySet,
+    Deployment,
+    Invitation,
+    Membership,
+    Project,
+    User,
+)
 from .policy import Role
 from .templatetags.ui import plain
-from .validators import LINE, TEXT, unix_lines
+from .validators import unix_lines
 
 
 def status_of(form: forms.BaseForm) -> int:
@@ -144,34 +153,28 @@ class Shortcuts:
     OFF = "off"
 
 
+def _name_of_new_account() -> forms.Field | None:
+    return Account._meta.get_field("name").formfield(
+        label="Account name", help_text="Your company or team. You will be its Owner."
+    )
+
+
 class SignupForm(forms.Form):
     """What sign-up asks beside e-mail and password: the account that the newcomer will own."""
 
-    account_name = forms.CharField(
-        label="Account name",
-        max_length=100,
-        validators=LINE,
-        help_text="Your company or team. You will be its Owner.",
-    )
+    account_name = _name_of_new_account()
 
     def signup(self, request: HttpRequest, user: User) -> None:
         services.create_account(name=self.cleaned_data["account_name"], owner=user, by=maker_for(request, user))
 
 
 class NewAccountForm(forms.Form):
-    name = forms.CharField(
-        label="Account name",
-        max_length=100,
-        validators=LINE,
-        help_text="Your company or team. You will be its Owner.",
-    )
+    name = _name_of_new_account()
 
 
 class AccountForm(ChangeForm, forms.Form):
-    name = forms.CharField(
+    name = Account._meta.get_field("name").formfield(
         label="Account name",
-        max_length=100,
-        validators=LINE,
         help_text="Everybody in the account sees it. Addresses of pages stay as they are.",
     )
 
@@ -213,12 +216,15 @@ class AuditFilter(forms.Form):
     actor = forms.CharField(
         label="Who",
         required=False,
-        max_length=254,
+        max_length=AuditEvent._meta.get_field("actor_label").max_length,
         widget=forms.TextInput({"data-example": "E-mail, key or id", "data-key": "/"}),
     )
     event = forms.ChoiceField(label="What", required=False)
     target = forms.CharField(
-        label="To what", required=False, max_length=254, widget=forms.TextInput({"data-example": "Name or id"})
+        label="To what",
+        required=False,
+        max_length=AuditEvent._meta.get_field("target_label").max_length,
+        widget=forms.TextInput({"data-example": "Name or id"}),
     )
     since = forms.DateField(label="From", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
     until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
@@ -257,10 +263,8 @@ def _start_of(day: date) -> datetime:
 
 
 class ProjectForm(forms.Form):
-    name = forms.CharField(
+    name = Project._meta.get_field("name").formfield(
         label="Project name",
-        max_length=100,
-        validators=LINE,
         help_text="What you deploy: a service, a site, an app.",
     )
 
@@ -270,17 +274,11 @@ class ChangeProjectForm(ChangeForm, ProjectForm):
 
 
 class DeploymentForm(forms.Form):
-    revision = forms.CharField(max_length=200, validators=LINE, help_text="A commit, a tag or a version.")
-    release_stage = forms.CharField(
-        max_length=100, validators=LINE, initial="production", help_text="Such as production or staging."
-    )
-    user = forms.CharField(label="Deployed by", max_length=200, validators=LINE, required=False)
-    changes = forms.CharField(
-        max_length=65_536,
-        required=False,
-        validators=TEXT,
-        widget=forms.Textarea({"rows": 3}),
-        help_text="What is new, for people.",
+    revision = Deployment._meta.get_field("revision").formfield(help_text="A commit, a tag or a version.")
+    release_stage = Deployment._meta.get_field("release_stage").formfield(help_text="Such as production or staging.")
+    user = Deployment._meta.get_field("user").formfield(label="Deployed by")
+    changes = Deployment._meta.get_field("changes").formfield(
+        widget=forms.Textarea({"rows": 3}), help_text="What is new, for people."
     )
 
     def clean_changes(self) -> str:
@@ -288,11 +286,8 @@ class DeploymentForm(forms.Form):
 
 
 class ProfileForm(forms.Form):
-    name = forms.CharField(
+    name = User._meta.get_field("name").formfield(
         label="Your name",
-        max_length=100,
-        required=False,
-        validators=LINE,
         widget=forms.TextInput({"autocomplete": "name"}),
         help_text="Shown to the other members of your accounts.",
     )
@@ -330,10 +325,7 @@ class ChangeRoleForm(ChangeForm, RoleForm):
 
 
 class InviteForm(RoleForm):
-    email = forms.EmailField(
-        label="E-mail",
-        max_length=254,
-        validators=LINE,
+    email = Invitation._meta.get_field("email").formfield(
         widget=forms.EmailInput({"autofocus": True, "autocomplete": "off"}),
         help_text="We send a link that works once, for 7 days.",
     )
@@ -344,11 +336,8 @@ class InviteForm(RoleForm):
 class JoinForm(forms.Form):
     """What a newcomer gives to accept an invitation; the link has proved the address."""
 
-    name = forms.CharField(
+    name = User._meta.get_field("name").formfield(
         label="Your name",
-        max_length=100,
-        required=False,
-        validators=LINE,
         widget=forms.TextInput({"autocomplete": "name"}),
     )
     password = forms.CharField(

@@ -42,6 +42,9 @@ KEPT = timedelta(days=30)
 #: How many rows are read, or written under one lock, at a time.
 BATCH = 100
 
+_SUBJECT_LENGTH = OutgoingMail._meta.get_field("subject").max_length
+_ERROR_LENGTH = OutgoingMail._meta.get_field("error").max_length
+
 TOO_LATE = "It could not be sent in time."
 
 #: Set whenever this process committed something to mail.
@@ -64,7 +67,7 @@ def add(recipient: str, subject: str, text: str, *, kind: str, lasts: timedelta,
     """
     OutgoingMail.objects.create(
         recipient=recipient,
-        subject=redaction.redact(validators.in_one_line(" ".join(subject.split()))[:400]),
+        subject=redaction.redact(validators.in_one_line(" ".join(subject.split()))[:_SUBJECT_LENGTH]),
         text=encryption.encrypt(redaction.redact(text)),
         kind=kind,
         about=about,
@@ -184,7 +187,7 @@ def _said(error: Exception) -> str:
     else:
         text = str(error) or type(error).__name__
     text = re.sub(r"https?://\S+", "(link)", text, flags=re.IGNORECASE)
-    return redaction.redact(validators.in_one_line(" ".join(text.split())))[:300]
+    return redaction.redact(validators.in_one_line(" ".join(text.split())))[:_ERROR_LENGTH]
 
 
 def _text(said: bytes | str) -> str:

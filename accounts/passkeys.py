@@ -15,7 +15,7 @@ from .models import User
 from .validators import LINE
 
 #: As many as a name has anywhere here.
-NAME_LENGTH = 100
+NAME_LENGTH = User._meta.get_field("name").max_length
 
 
 class CredentialField(forms.JSONField):

@@ -13,7 +13,7 @@ from accounts.errors import DomainError, Invalid
 from accounts.forms import ChangeForm
 from accounts.models import Account
 from accounts.policy import KeyPermission
-from accounts.validators import LINE, TEXT, unix_lines
+from accounts.validators import unix_lines
 
 from . import imports, terms
 from .models import APIKey, APIKeyQuerySet, State
@@ -29,10 +29,8 @@ ERRORS_SHOWN = 20
 class KeySettingsForm(forms.Form):
     """What may be said about a key. `account` has the last word on how long it lives."""
 
-    name = forms.CharField(
+    name = APIKey._meta.get_field("name").formfield(
         label="API Key Name",
-        max_length=terms.NAME_LENGTH,
-        validators=LINE,
         widget=forms.TextInput({"autocomplete": "off"}),
         help_text="Say who or what will use it, so that you recognise it in a year.",
     )
@@ -42,12 +40,7 @@ class KeySettingsForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={"required": "Choose what the key may do."},
     )
-    description = forms.CharField(
-        required=False,
-        max_length=terms.DESCRIPTION_LENGTH,
-        validators=TEXT,
-        widget=forms.Textarea({"rows": 2}),
-    )
+    description = APIKey._meta.get_field("description").formfield(widget=forms.Textarea({"rows": 2}))
     expiry = forms.ChoiceField(label="Expires", required=False)
     expires_at = forms.DateTimeField(
         label="Expires on",
@@ -317,7 +310,7 @@ class KeyFilter(forms.Form):
     }
     NEWEST = "-created"
 
-    q = forms.CharField(required=False, max_length=100)
+    q = forms.CharField(required=False, max_length=APIKey._meta.get_field("name").max_length)
     state = forms.ChoiceField(required=False, choices=list(STATES.items()))
     sort = forms.ChoiceField(required=False, choices=[(sign + name, name) for name in ORDERS for sign in ("", "-")])
 

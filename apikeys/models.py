@@ -91,8 +91,8 @@ class APIKey(models.Model):
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
-    name = fields.LineField(max_length=terms.NAME_LENGTH)
-    description = fields.TextField(blank=True, max_length=terms.DESCRIPTION_LENGTH)
+    name = fields.LineField(max_length=100)
+    description = fields.TextField(blank=True, max_length=1000)
     permission = models.CharField(
         max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
     )
@@ -119,7 +119,7 @@ class APIKey(models.Model):
     created_by = fields.LineField(max_length=254, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_from = models.GenericIPAddressField(null=True, blank=True, editable=False)
-    last_used_agent = fields.LineField(max_length=200, blank=True, editable=False)
+    last_used_agent = fields.LineField(max_length=fields.AGENT_LENGTH, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["APIKey"]] = APIKeyQuerySet.as_manager()
 
@@ -288,7 +288,7 @@ class KeyOrigin(models.Model):
     origin = models.CharField(max_length=43)
     requests = models.PositiveBigIntegerField(default=0)
     last_used_at = models.DateTimeField()
-    last_used_agent = fields.LineField("user agent", max_length=200, blank=True)
+    last_used_agent = fields.LineField("user agent", max_length=fields.AGENT_LENGTH, blank=True)
 
     objects: ClassVar[models.Manager["KeyOrigin"]] = models.Manager()
 

@@ -13,9 +13,6 @@ from accounts import times
 
 from . import networks, rates
 
-NAME_LENGTH = 100
-DESCRIPTION_LENGTH = 1000
-
 #: A century: more is a slip, and at the end of the calendar a moment has no place in every time zone.
 MAXIMUM_DAYS = 36_500
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connection
 
+from accounts.fields import AGENT_LENGTH
+
 from ..models import AccountUsage, APIKey, KeyUsage
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
@@ -22,7 +24,6 @@ COUNTS = (
 
 _PLACES = {"header": 5, "query": 6, "body": 7}
 _EPOCH = date(1970, 1, 1)
-_AGENT_LENGTH = APIKey._meta.get_field("last_used_agent").max_length
 
 Slot = tuple[str, int]  # a key's id and a day, in days since 1970
 
@@ -127,4 +128,4 @@ def _update() -> str:
 def _last_used(key: str, tally: _Tally, now: float) -> tuple[Any, ...]:
     """The parameters of `_update`. A last use that lies ahead of `now` was written by a wrong clock, and gives way."""
     at = database_time(min(tally.at, now))
-    return (at, tally.address or None, tally.agent[:_AGENT_LENGTH], key, at, database_time(now + SKEW))
+    return (at, tally.address or None, tally.agent[:AGENT_LENGTH], key, at, database_time(now + SKEW))

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from accounts.fields import AGENT_LENGTH
+
 from ..models import APIKey, KeyOrigin
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
 #: How many sources of one key a flush writes. Requests from more are counted by `counts` alone.
 MOST = 20
-
-_AGENT_LENGTH = KeyOrigin._meta.get_field("last_used_agent").max_length
 
 
 class _Seen(NamedTuple):
@@ -82,7 +82,7 @@ def _rows(key: str, sources: _Sources, now: float) -> Iterator[tuple[Any, ...]]:
     ahead = database_time(now + SKEW)
     for source, seen in sources.seen.items():
         at = database_time(min(seen.at, now))
-        yield key, source, seen.requests, at, seen.agent[:_AGENT_LENGTH], ahead, ahead
+        yield key, source, seen.requests, at, seen.agent[:AGENT_LENGTH], ahead, ahead
 
 
 def _upsert() -> str:
