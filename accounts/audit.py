@@ -143,6 +143,28 @@ _EVENT_WORDS = {
     Event.API_KEY_REPORTED: "named API key {} as leaked",
 }
 
+_SUBJECT_LABELS = {
+    "account": "Account",
+    "member": "Members",
+    "project": "Projects",
+    "deployment": "Deployments",
+    "api_key": "API keys",
+}
+
+
+def _choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for event in Event:
+        subject, _, verb = event.partition(".")
+        label = _SUBJECT_LABELS.get(subject, subject.replace("_", " ").capitalize())
+        group = groups.setdefault(label, [(subject, f"{label}: anything")])
+        group.append((event.value, f"{label}: {verb.replace('_', ' ')}"))
+    return list(groups.items())
+
+
+#: What the log's filter `event` takes, in groups: a subject, which finds all of its events, or one event.
+EVENT_CHOICES = _choices()
+
 #: Signing in and out, and who tried. They come daily, and would hide what was changed.
 SIGN_INS = frozenset(
     {

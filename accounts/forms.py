@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from . import services, times
 from .access import maker_for
-from .audit import Event
+from .audit import EVENT_CHOICES
 from .errors import DomainError
 from .models import (
     Account,
@@ -200,18 +200,10 @@ class KeyPolicyForm(ChangeModelForm):
 
 
 class AuditFilter(forms.Form):
-    """The filters of the audit log, as they stand in its address. Days are the reader's, both included."""
+    """The filters of `AuditEventQuerySet.matching`, as the page asks for them: days are the reader's, both included."""
 
     #: At the ends of the calendar a day has no midnight in every time zone.
     CALENDAR = (MinValueValidator(date(1900, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
-
-    SUBJECTS = {
-        "account": "Account",
-        "member": "Members",
-        "project": "Projects",
-        "deployment": "Deployments",
-        "api_key": "API keys",
-    }
 
     actor = forms.CharField(
         label="Who",
@@ -219,7 +211,7 @@ class AuditFilter(forms.Form):
         max_length=AuditEvent._meta.get_field("actor_label").max_length,
         widget=forms.TextInput({"data-example": "E-mail, key or id", "data-key": "/"}),
     )
-    event = forms.ChoiceField(label="What", required=False)
+    event = forms.ChoiceField(label="What", required=False, choices=[("", "Anything"), *EVENT_CHOICES])
     target = forms.CharField(
         label="To what",
         required=False,
@@ -228,19 +220,6 @@ class AuditFilter(forms.Form):
     )
     since = forms.DateField(label="From", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
     until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["event"].choices = [("", "Anything"), *self._events()]  # type: ignore[attr-defined]  # a ChoiceField
-
-    def _events(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for event in Event:
-            subject, _, verb = event.partition(".")
-            label = self.SUBJECTS.get(subject, subject.replace("_", " ").capitalize())
-            group = groups.setdefault(label, [(subject, f"{label}: anything")])
-            group.append((event.value, f"{label}: {verb.replace('_', ' ')}"))
-        return list(groups.items())
 
     def apply(self, events: AuditEventQuerySet) -> AuditEventQuerySet:
         """The events that match. A filter that can't be read is told on the page and matches nothing."""

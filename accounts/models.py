@@ -359,9 +359,10 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Self:
-        """Events by actor and target, by name and by time.
+        """Events by actor and target, by name and by time: the filters of the page and of the API.
 
-        An actor or a target is told by its id or a part of its label; `api_key` finds every `api_key.…`.
+        An actor or a target is told by its id or a part of its label; `api_key` finds every `api_key.…`, as
+        `audit.EVENT_CHOICES` says. `since` is included, `until` is not.
         """
         found = self
         if actor:
@@ -391,7 +392,10 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
 
 
 def _named(who: str, text: str) -> models.Q:
-    """An id of ours is looked up as a whole, in an index; anything else may be a part of a label too."""
+    """An id of ours is looked up as a whole, in an index; anything else may be a part of a label too.
+
+    So may an id that a project brought along: a revision, which is a deployment's label, may look the same.
+    """
     by_id = models.Q(**{f"{who}_id": text})
     return by_id if ids.is_id(text) else by_id | models.Q(**{f"{who}_label__icontains": text})
 

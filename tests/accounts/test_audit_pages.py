@@ -1,6 +1,7 @@
 """The Audit Log tab: its words, its filters and its files."""
 
 import csv
+import inspect
 import io
 import json
 import re
@@ -13,8 +14,10 @@ from django.utils import timezone
 
 from accounts import audit, policy, services
 from accounts.audit import Event
-from accounts.models import AuditEvent
+from accounts.forms import AuditFilter
+from accounts.models import AuditEvent, AuditEventQuerySet
 from accounts.targets import Target
+from atatus_dash.api.resources.audit_events import AuditFilterSerializer
 from tests import factories
 from tests.conftest import Browser, Cast, Program
 
@@ -278,3 +281,27 @@ def test_an_export_of_a_filter_that_can_not_be_read_is_empty(cast: Cast, owner: 
     response = owner.get(log(cast, "audit_log_json"), {"since": "yesterday"})
 
     assert json.loads(b"".join(response.streaming_content)) == []
+
+
+def test_page_and_api_filter_by_the_same_names_and_events() -> None:
+    names = list(inspect.signature(AuditEventQuerySet.matching).parameters)[1:]
+    form, serializer = AuditFilter(), AuditFilterSerializer()
+    assert list(form.fields) == list(serializer.fields) == names
+    offered: Any = form.fields["event"]
+    taken: Any = serializer.fields["event"]
+    names_of_events = {value for _, group in list(offered.choices)[1:] for value, _ in group}
+    assert names_of_events == set(taken.choices) == {name for event in Event for name in (event, event.split(".")[0])}
+
+
+def test_a_text_that_looks_like_a_kept_id_finds_labels_too(cast: Cast, owner: Browser) -> None:
+    revision = "5f1d7a84098b6a3d1c9e4b20"
+    audit_event = AuditEvent.objects.create(
+        account=cast.account,
+        event=Event.DEPLOYMENT_CREATED,
+        actor_kind="system",
+        actor_label="System",
+        target_kind="deployment",
+        target_id="dep_0000000000000000",
+        target_label=revision,
+    )
+    assert shown(owner.get(log(cast), {"target": revision})) == [f"System {audit_event.event} {revision}"]
