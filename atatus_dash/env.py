@@ -2,7 +2,8 @@
 
 A malformed value stops every command and the server: one sentence on stderr that names the variable, exit
 status 1, no traceback. A sentence never repeats a value that may hold a password. For what `secret` and the
-URL readers read, `NAME_FILE` may name a file that holds the value instead; it wins over `NAME`.
+URL readers read, `NAME_FILE` may name a file that holds the value instead; it wins over `NAME`. What is not set has its
+default from `variables`.
 """
 
 import os
@@ -20,6 +21,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.connection import parse_url
 
 from apikeys import networks, rates
+
+from .variables import DEFAULTS
 
 T = TypeVar("T")
 
@@ -55,6 +58,10 @@ def _parse_secret(name: str, value: str, parse: Callable[[str], T], wanted: str)
         _stop(name, f"{wanted} is needed.")
 
 
+def _default(name: str) -> str:
+    return DEFAULTS.get(name, "")
+
+
 def _content(name: str) -> str:
     """The variable as it is, or the content of the file that NAME_FILE names without the line end it closes with."""
     path = os.environ.get(f"{name}_FILE", "")
@@ -71,36 +78,36 @@ def _content(name: str) -> str:
 # Plain values -----------------------------------------------------------------------------------
 
 
-def text(name: str, default: str = "") -> str:
+def text(name: str) -> str:
     """The value without surrounding white space; an empty one counts as not set."""
-    return os.environ.get(name, "").strip() or default
+    return os.environ.get(name, "").strip() or _default(name)
 
 
-def flag(name: str, default: bool = False) -> bool:
-    return _parse(name, text(name, "1" if default else "0"), _FLAGS.__getitem__, "0 or 1")
+def flag(name: str) -> bool:
+    return _parse(name, text(name) or "0", _FLAGS.__getitem__, "0 or 1")
 
 
-def whole_number(name: str, default: int, *, minimum: int = 1, maximum: int = 1_000_000) -> int:
+def whole_number(name: str, *, minimum: int = 1, maximum: int = 1_000_000) -> int:
     def parse(value: str) -> int:
         if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) is None or not minimum <= int(value) <= maximum:
             raise ValueError
         return int(value)
 
-    return _parse(name, text(name, str(default)), parse, f"a whole number from {minimum} to {maximum}")
+    return _parse(name, text(name), parse, f"a whole number from {minimum} to {maximum}")
 
 
-def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+def choice(name: str, choices: tuple[str, ...]) -> str:
     def parse(value: str) -> str:
         return choices[choices.index(value)]
 
-    return _parse(name, text(name, default), parse, " or ".join(choices))
+    return _parse(name, text(name), parse, " or ".join(choices))
 
 
-def rate(name: str, default: str) -> rates.Rate:
-    return _parse(name, text(name, default), rates.parse, "a rate such as 600/minute")
+def rate(name: str) -> rates.Rate:
+    return _parse(name, text(name), rates.parse, "a rate such as 600/minute")
 
 
-def hosts(name: str, default: str) -> list[str]:
+def hosts(name: str) -> list[str]:
     """Host names, without scheme or port, for ALLOWED_HOSTS."""
 
     def parse(value: str) -> list[str]:
@@ -109,7 +116,7 @@ def hosts(name: str, default: str) -> list[str]:
             raise ValueError
         return words
 
-    return _parse(name, text(name, default), parse, "a list of host names such as keys.example.com, without https://")
+    return _parse(name, text(name), parse, "a list of host names such as keys.example.com, without https://")
 
 
 def cidrs(name: str) -> tuple[networks.Network, ...]:
@@ -122,16 +129,16 @@ def cidrs(name: str) -> tuple[networks.Network, ...]:
     return _parse(name, text(name), parse, "a list of networks such as 10.0.0.0/8,::1/128")
 
 
-def address(name: str, default: str) -> str:
+def address(name: str) -> str:
     """An IP address to listen on."""
 
     def parse(value: str) -> str:
         return "127.0.0.1" if value == "localhost" else str(ip_address(value))
 
-    return _parse(name, text(name, default), parse, "an IP address such as 0.0.0.0")
+    return _parse(name, text(name), parse, "an IP address such as 0.0.0.0")
 
 
-def sender(name: str, default: str) -> str:
+def sender(name: str) -> str:
     """Whom mail comes from: an address, with or without a name."""
 
     def parse(value: str) -> str:
@@ -139,7 +146,7 @@ def sender(name: str, default: str) -> str:
             raise ValueError
         return value
 
-    return _parse(name, text(name, default), parse, "an address such as Keys <keys@example.com>")
+    return _parse(name, text(name), parse, "an address such as Keys <keys@example.com>")
 
 
 def origin(name: str) -> str:
@@ -176,9 +183,9 @@ def password(name: str) -> str:
     return _content(name)
 
 
-def secret(name: str, default: str | None = None) -> str:
+def secret(name: str, otherwise: str = "") -> str:
     """A value that has to be there."""
-    value = _content(name).strip() or default
+    value = _content(name).strip() or otherwise
     if not value:
         _stop(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
     return value
@@ -198,7 +205,7 @@ def secrets(name: str, *, shortest: int = 1) -> list[str]:
     return _parse_secret(name, _content(name), parse, f"a list of secrets{length}, separated by spaces or commas,")
 
 
-def database(name: str, default: str, base: Path) -> dict[str, Any]:
+def database(name: str, base: Path) -> dict[str, Any]:
     """Django's settings for a database, from `sqlite:///PATH` (relative to `base`) or `postgres://…`."""
 
     def parse(value: str) -> dict[str, Any]:
@@ -220,7 +227,7 @@ def database(name: str, default: str, base: Path) -> dict[str, Any]:
         return config
 
     wanted = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME, reserved characters percent-encoded,"
-    return _parse_secret(name, _content(name).strip() or default, parse, wanted)
+    return _parse_secret(name, _content(name).strip() or _default(name), parse, wanted)
 
 
 #: What libpq and psycopg read as numbers no sooner than they connect.
@@ -271,7 +278,7 @@ def redis(name: str) -> str:
     return _parse_secret(name, _content(name).strip(), parse, "redis://HOST:PORT/NUMBER")
 
 
-def email(name: str, default: str, base: Path) -> dict[str, Any]:
+def email(name: str, base: Path) -> dict[str, Any]:
     """Django's EMAIL_ settings for a URL in django-environ's forms; a `filemail:///PATH` is relative to `base`.
 
     Port 465 means TLS from the first byte (RFC 8314 §3.3), whatever the scheme.
@@ -298,4 +305,4 @@ def email(name: str, default: str, base: Path) -> dict[str, Any]:
         }
 
     wanted = "a URL such as smtp+tls://USER:PASSWORD@HOST:587 or consolemail://, reserved characters percent-encoded,"
-    return _parse_secret(name, _content(name).strip() or default, parse, wanted)
+    return _parse_secret(name, _content(name).strip() or _default(name), parse, wanted)

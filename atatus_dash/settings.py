@@ -1,4 +1,4 @@
-"""Every setting. What differs between installations comes from the environment; README lists it all."""
+"""Every setting. What differs between installations comes from the environment; `variables` lists it all."""
 
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,29 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # Environment ------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.secret("SECRET_KEY", "insecure: only for DEBUG" if DEBUG else None)
+SECRET_KEY = env.secret("SECRET_KEY", "insecure: only for DEBUG" if DEBUG else "")
 SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS")
 ENCRYPTION_KEYS = env.secrets("ENCRYPTION_KEYS", shortest=32)
 ALLOW_HTTP = env.flag("ALLOW_HTTP")
-ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS")
 PUBLIC_URL = env.origin("PUBLIC_URL")
 TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
 REDIS_URL = env.redis("REDIS_URL")
 SIGNUP_OPEN = env.flag("SIGNUP_OPEN")
-SUDO_MINUTES = env.whole_number("SUDO_MINUTES", 30)
-SESSION_DAYS = env.whole_number("SESSION_DAYS", 30, maximum=3650)
-LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", "refuse", ("refuse", "allow"))
-API_RATE_LIMIT = env.rate("API_RATE_LIMIT", "600/minute")
-FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT", "30/minute")
-WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", 1, maximum=256)
-THREADS = env.whole_number("THREADS", 8, maximum=256)
+SUDO_MINUTES = env.whole_number("SUDO_MINUTES")
+SESSION_DAYS = env.whole_number("SESSION_DAYS", maximum=3650)
+LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", ("refuse", "allow"))
+API_RATE_LIMIT = env.rate("API_RATE_LIMIT")
+FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT")
+WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", maximum=256)
+THREADS = env.whole_number("THREADS", maximum=256)
 # What a crash loses is what this many seconds counted.
-USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", 1, maximum=600)
-PORT = env.whole_number("PORT", 8000, maximum=65535)
-BIND = env.address("BIND", "127.0.0.1")
+USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", maximum=600)
+PORT = env.whole_number("PORT", maximum=65535)
+BIND = env.address("BIND")
 ACCOUNT_OWNER_PASSWORD = env.password("ACCOUNT_OWNER_PASSWORD")
 
-_email = env.email("EMAIL_URL", "consolemail://", BASE_DIR)
+_email = env.email("EMAIL_URL", BASE_DIR)
 EMAIL_BACKEND: str = _email["backend"]
 EMAIL_HOST: str = _email["host"]
 EMAIL_PORT: int = _email["port"]
@@ -46,17 +46,17 @@ EMAIL_USE_SSL: bool = _email["ssl"]
 EMAIL_FILE_PATH: str | None = _email["directory"]
 # No request waits for it, and a server that scans what it takes needs time (RFC 5321, 4.5.3.2).
 EMAIL_TIMEOUT = 60
-DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", "Atatus Dash <noreply@localhost>")
+DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", "sqlite:///db.sqlite3", BASE_DIR)}
+DATABASES: dict[str, dict[str, Any]] = {"default": env.database("DATABASE_URL", BASE_DIR)}
 
-DATABASE_CONNECT_TIMEOUT = env.whole_number("DATABASE_CONNECT_TIMEOUT", 3, maximum=60)
-DATABASE_STATEMENT_TIMEOUT = env.whole_number("DATABASE_STATEMENT_TIMEOUT", 10, minimum=0, maximum=3600)
-DATABASE_LOCK_TIMEOUT = env.whole_number("DATABASE_LOCK_TIMEOUT", 5, minimum=0, maximum=3600)
-DATABASE_IDLE_TIMEOUT = env.whole_number("DATABASE_IDLE_TIMEOUT", 60, minimum=0, maximum=86400)
-DATABASE_NETWORK_TIMEOUT = env.whole_number("DATABASE_NETWORK_TIMEOUT", 5, minimum=0, maximum=3600)
-DATABASE_KEEPALIVE_SECONDS = env.whole_number("DATABASE_KEEPALIVE_SECONDS", 30, minimum=0, maximum=7200)
+DATABASE_CONNECT_TIMEOUT = env.whole_number("DATABASE_CONNECT_TIMEOUT", maximum=60)
+DATABASE_STATEMENT_TIMEOUT = env.whole_number("DATABASE_STATEMENT_TIMEOUT", minimum=0, maximum=3600)
+DATABASE_LOCK_TIMEOUT = env.whole_number("DATABASE_LOCK_TIMEOUT", minimum=0, maximum=3600)
+DATABASE_IDLE_TIMEOUT = env.whole_number("DATABASE_IDLE_TIMEOUT", minimum=0, maximum=86400)
+DATABASE_NETWORK_TIMEOUT = env.whole_number("DATABASE_NETWORK_TIMEOUT", minimum=0, maximum=3600)
+DATABASE_KEEPALIVE_SECONDS = env.whole_number("DATABASE_KEEPALIVE_SECONDS", minimum=0, maximum=7200)
 
 # Database ---------------------------------------------------------------------------------------
 

@@ -3,37 +3,14 @@
 import os
 import re
 
-SERVICES = ("DATABASE_URL", "REDIS_URL")
-OTHERS = (
-    "ACCOUNT_OWNER_PASSWORD",
-    "API_RATE_LIMIT",
-    "BIND",
-    "DATABASE_CONNECT_TIMEOUT",
-    "DATABASE_IDLE_TIMEOUT",
-    "DATABASE_KEEPALIVE_SECONDS",
-    "DATABASE_LOCK_TIMEOUT",
-    "DATABASE_NETWORK_TIMEOUT",
-    "DATABASE_STATEMENT_TIMEOUT",
-    "DEFAULT_FROM_EMAIL",
-    "ENCRYPTION_KEYS",
-    "FAILED_AUTH_LIMIT",
-    "LIMITS_WITHOUT_REDIS",
-    "PORT",
-    "PUBLIC_URL",
-    "SECRET_KEY_FALLBACKS",
-    "SESSION_DAYS",
-    "SIGNUP_OPEN",
-    "SUDO_MINUTES",
-    "THREADS",
-    "TRUSTED_PROXIES",
-    "USAGE_FLUSH_SECONDS",
-    "WEB_CONCURRENCY",
-)
+from atatus_dash.variables import VARIABLES
 
-for name in OTHERS:
-    os.environ.pop(name, None)
-for name in (*SERVICES, *OTHERS, "SECRET_KEY", "EMAIL_URL"):
-    os.environ.pop(f"{name}_FILE", None)
+SERVICES = ("DATABASE_URL", "REDIS_URL")
+
+for variable in VARIABLES:
+    if variable.name not in SERVICES:
+        os.environ.pop(variable.name, None)
+    os.environ.pop(f"{variable.name}_FILE", None)
 os.environ.update(
     {
         "DJANGO_SETTINGS_MODULE": "atatus_dash.settings",

@@ -7,17 +7,37 @@ import pytest
 
 from accounts.audit import Event
 from apikeys import tokens
+from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, renewed
 
 from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 README, API, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/api.md", "docs/guide.md"))
-VARIABLES = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', (ROOT / "atatus_dash" / "settings.py").read_text()))
+SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(VARIABLES | {"ACCOUNT_OWNER_PASSWORD"}))
-def test_the_readme_tells_every_variable(name):
-    assert f"`{name}`" in README
+def test_the_settings_read_every_variable_that_is_told_and_no_other():
+    assert sorted(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS)) == sorted(DEFAULTS)
+
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+def test_a_variable_that_may_hold_a_secret_may_come_from_a_file(variable):
+    reader = re.search(rf'env\.(\w+)\(\s*"{variable.name}"', SETTINGS)[1]
+    assert variable.has_file == (reader in ("secret", "secrets", "password", "database", "redis", "email"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_the_documents_tell_every_variable_as_it_is(document):
+    is_fresh = document.read_text() == renewed(document, detailed=DOCUMENTS[document])
+    assert is_fresh, "The table of variables is stale: run python -m atatus_dash.variables"
+
+
+def test_make_passes_no_variable_on_that_the_shell_happens_to_export():
+    kept_back = re.findall(r"^unexport (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    names = {variable.name for variable in VARIABLES if variable.name != "PORT"}  # make run PORT=…
+    files = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
+    of_python = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    assert sorted(" ".join(kept_back).split()) == sorted(names | files | of_python)
 
 
 def test_the_readme_shows_pictures_that_are_there():
