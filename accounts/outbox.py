@@ -1,8 +1,9 @@
 """The one way of mail: a row, written in the transaction of what it tells, and sent soon afterwards.
 
 No request meets a mail server. `deliver` sends what is due; several processes may run it at once, because each mail
-is claimed before it is sent. A server's mail thread does so soon after the commit, and `manage.py send_notices` for
-whatever was left. A process that dies between sending a mail and noting it lets that one mail be sent again.
+is claimed before it is sent. A server's mail thread does so soon after the commit; a scheduled job, or `manage.py
+send_notices`, for what failed or was left by another process. A process that dies between sending a mail and noting
+it lets that one mail be sent again.
 
 The text may hold a link that sets a password: it is encrypted, and kept only for as long as it may be sent.
 """
@@ -23,6 +24,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from . import encryption, redaction, validators
+from .deletion import Checkpoint, delete, go_on
 from .models import OutgoingMail
 
 logger = logging.getLogger(__name__)
@@ -89,10 +91,10 @@ def withdraw(*, kind: str, about: str) -> None:
 # Delivery ---------------------------------------------------------------------------------------
 
 
-def deliver() -> int:
+def deliver(checkpoint: Checkpoint = go_on) -> int:
     """Send what is due, over one connection; return how many mails were sent. One that fails is tried again later.
 
-    Raises `ServerAway`.
+    Several processes may do so at once. Raises `ServerAway`.
     """
     pending.clear()
     _give_up_late_ones()
@@ -101,6 +103,7 @@ def deliver() -> int:
     with closing(_Quietly(connection)):
         while batch := list(OutgoingMail.objects.due()[:BATCH]):
             for outgoing in batch:
+                checkpoint()
                 if not threading.main_thread().is_alive():  # the server stops: the rest is another's
                     return sent
                 _open(connection)
@@ -214,10 +217,9 @@ def send_again(mails: "QuerySet[OutgoingMail]") -> int:
     return number
 
 
-def prune() -> int:
+def prune(checkpoint: Checkpoint = go_on) -> int:
     """Delete mail that was sent or given up long ago. Returns how many."""
-    done = OutgoingMail.objects.filter(due_at=None, created_at__lt=timezone.now() - KEPT)
-    return done.delete()[0]
+    return delete(OutgoingMail.objects.filter(due_at=None, created_at__lt=timezone.now() - KEPT), checkpoint)
 
 
 class Rewritten(NamedTuple):

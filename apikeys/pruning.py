@@ -1,11 +1,13 @@
-"""Letting go of what nobody needs any more."""
+"""Deletes what is older than it has to be kept."""
 
 from datetime import timedelta
 
+from django.contrib.sessions.models import Session
 from django.db.models import Count
 from django.utils import timezone
 
 from accounts import outbox
+from accounts.deletion import Checkpoint, delete, go_on
 from accounts.services import prune_closed
 
 from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
@@ -19,32 +21,33 @@ ORIGINS_KEPT = timedelta(days=30)
 MOST_ORIGINS = 1_000
 
 
-def prune() -> dict[str, int]:
-    """Delete old usage, quiet origins, old notices and mail, and accounts closed long ago.
+def prune(checkpoint: Checkpoint = go_on) -> dict[str, int]:
+    """Delete old usage, quiet origins, old notices and mail, sessions that ended, and accounts closed long ago.
 
-    Returns how many of each.
+    Returns how many of each. It may run twice, and at the same time.
     """
     now = timezone.now()
     oldest_day = (now - USAGE_KEPT).date()
-    usage, _ = KeyUsage.objects.filter(day__lt=oldest_day).delete()
-    AccountUsage.objects.filter(day__lt=oldest_day).delete()
+    usage = delete(KeyUsage.objects.filter(day__lt=oldest_day), checkpoint)
+    delete(AccountUsage.objects.filter(day__lt=oldest_day), checkpoint)
     # That a key has ended is noted for as long as there is the key, or it would be told again.
-    notices, _ = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT).delete()
-    origins, _ = KeyOrigin.objects.filter(last_used_at__lt=now - ORIGINS_KEPT).delete()
-    origins += _prune_many_origins()
+    old_notices = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT)
+    notices = delete(old_notices, checkpoint)
+    origins = delete(KeyOrigin.objects.filter(last_used_at__lt=now - ORIGINS_KEPT), checkpoint)
     return {
         "days of usage": usage,
-        "origins of requests": origins,
+        "origins of requests": origins + _prune_many_origins(checkpoint),
         "notices": notices,
-        "mails": outbox.prune(),
-        "closed accounts": prune_closed(),
+        "mails": outbox.prune(checkpoint),
+        "sessions": delete(Session.objects.filter(expire_date__lt=now), checkpoint),
+        "closed accounts": prune_closed(checkpoint),
     }
 
 
-def _prune_many_origins() -> int:
+def _prune_many_origins(checkpoint: Checkpoint) -> int:
     pruned = 0
     many = APIKey.objects.annotate(number=Count("origins")).filter(number__gt=MOST_ORIGINS)
     for api_key in many:
         oldest_kept = api_key.origins.all()[MOST_ORIGINS - 1].last_used_at
-        pruned += api_key.origins.filter(last_used_at__lt=oldest_kept).delete()[0]
+        pruned += delete(api_key.origins.filter(last_used_at__lt=oldest_kept), checkpoint)
     return pruned

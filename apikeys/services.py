@@ -370,12 +370,17 @@ def report(*, secrets: Iterable[str], context: RequestContext) -> None:
                 notices.add(locked, Notice.Kind.REPORTED)
 
 
-def expire(*, api_key: APIKey) -> None:
-    """Note once that a key has ended by time. The key is refused from that moment on, noted or not."""
+def expire(*, api_key: APIKey) -> bool:
+    """Note once that a key has ended by time. The key is refused from that moment on, noted or not.
+
+    False if this was noted before.
+    """
     with transaction.atomic():
-        if notices.add(api_key, Notice.Kind.EXPIRED, about=str(api_key.expires_at)):
+        is_new = notices.add(api_key, Notice.Kind.EXPIRED, about=str(api_key.expires_at))
+        if is_new:
             actor = policy.system(api_key.account.ref)
             audit.record(actor=actor, event=Event.API_KEY_EXPIRED, target=api_key.target)
+    return is_new
 
 
 # Rules ------------------------------------------------------------------------------------------

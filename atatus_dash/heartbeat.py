@@ -1,4 +1,4 @@
-"""Threads for what must not happen on a request: reading maintenance, writing usage, sending mail.
+"""Threads for what must not happen on a request: reading maintenance, writing usage, sending mail, jobs.
 
 The heartbeat is no daemon and has no `atexit`: some servers never run those, and what was counted last would be
 lost. It waits on the main thread instead, and when that ends it flushes once more.
@@ -17,6 +17,7 @@ from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, sources
 
 from . import maintenance, reach
+from .scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +27,11 @@ INTERVAL = 0.5
 #: Seconds between two writings of where keys are used from, which nobody waits for.
 SOURCES_INTERVAL = 10
 
-#: Seconds between two looks for mail of other processes, such as a command's, and for what failed.
-MAIL_INTERVAL = 60
-
 #: Seconds between two looks at whether a service that failed answers again.
 PROBE_INTERVAL = 0.25
 
-#: Seconds that a stop waits for the mail that is being sent.
-MAIL_ENDS_WITHIN = 3
+#: Seconds that a stop waits for the mail that is being sent, and for the jobs that run to come to their next step.
+THREADS_END_WITHIN = 3
 
 _lock = threading.Lock()
 _has_started = False
@@ -66,6 +64,7 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
     outages.in_background()
     main = threading.main_thread()
     beats = Beats()
+    scheduler = Scheduler()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
     next_sources = time.monotonic() + SOURCES_INTERVAL
     while main.is_alive():
@@ -78,11 +77,14 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
         if time.monotonic() >= next_sources:
             beats.beat(sources.flush)
             next_sources = time.monotonic() + SOURCES_INTERVAL
+        beats.beat(scheduler.look)
         close_old_connections()
         main.join(INTERVAL)
     _finish(beats)
     connection.close()
-    mail.join(MAIL_ENDS_WITHIN)
+    deadline = time.monotonic() + THREADS_END_WITHIN
+    for thread in (mail, *scheduler.threads.values()):
+        thread.join(max(0, deadline - time.monotonic()))
 
 
 def _finish(beats: "Beats") -> None:
@@ -97,20 +99,19 @@ def _finish(beats: "Beats") -> None:
 
 
 def _send_mail() -> None:
-    """Send mail soon after it is committed. Its own thread, because a mail server may be slow.
+    """Send the mail of this process soon after it is committed. Its own thread, because a mail server may be slow.
 
+    What fails, and what other processes leave, is sent by a scheduled job.
     A daemon, for a mail server that hangs must not hold up a stop: what it was sending is sent again later.
     """
     outages.in_background()
     main = threading.main_thread()
     beats = Beats()
-    next_look = 0.0
     while main.is_alive():
-        if outbox.pending.is_set() or time.monotonic() >= next_look:
+        if outbox.pending.is_set():
             outbox.pending.clear()  # what is committed from here on is looked for again
             beats.beat(notices.mail_pending)
             beats.beat(outbox.deliver)
-            next_look = time.monotonic() + MAIL_INTERVAL
         close_old_connections()
         main.join(INTERVAL)
     connection.close()

@@ -1,8 +1,10 @@
 """What needs both apps, or neither."""
 
-from typing import ClassVar
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, cast
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import fields
@@ -30,3 +32,61 @@ class Maintenance(models.Model):
 
     def __str__(self) -> str:
         return "On" if self.on else "Off"
+
+
+class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
+    def free(self) -> "ScheduledJobQuerySet":
+        """Those that no process holds, by the clock of the database: those of nodes differ."""
+        return self.filter(models.Q(leased_until=None) | models.Q(leased_until__lt=Now()))
+
+    def with_clock(self) -> "ScheduledJobQuerySet":
+        """With the database's time as `read_at`, which the properties compare with."""
+        return self.annotate(read_at=Now())
+
+
+class ScheduledJob(models.Model):
+    """When a job of `jobs.JOBS` runs next, which process holds it, and what became of its last run.
+
+    A process that runs it holds it until `leased_until`, which it puts off while it runs. `holder` names the process
+    and tells its runs apart; it stays there afterwards. All times are the database's.
+    """
+
+    name = fields.LineField(primary_key=True, max_length=50)
+    next_run_at = models.DateTimeField(default=timezone.now)
+    holder = fields.LineField(max_length=200, blank=True)
+    leased_until = models.DateTimeField(null=True)
+    running_since = models.DateTimeField(null=True)
+    last_run_at = models.DateTimeField(null=True)
+    last_duration = models.DurationField(null=True)
+    last_result = fields.LineField(max_length=300, blank=True)
+    last_error = fields.LineField(max_length=300, blank=True)
+    failures = models.PositiveIntegerField(default=0, help_text="Since the last run that succeeded.")
+
+    objects: ClassVar[models.Manager["ScheduledJob"]] = ScheduledJobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_running(self) -> bool:
+        return self.leased_until is not None and self.leased_until >= self._now
+
+    @property
+    def is_due(self) -> bool:
+        return self.is_late(timedelta())
+
+    def is_late(self, by: timedelta) -> bool:
+        """Whether it has been due for longer, and nobody runs it."""
+        return self.next_run_at <= self._now - by and not self.is_running
+
+    @property
+    def _now(self) -> datetime:
+        return cast(datetime, cast(Any, self).read_at)  # of `with_clock`
+
+    @property
+    def node(self) -> str:
+        """The host and the process of the run that is going on, or of the last one."""
+        return self.holder.rpartition(":")[0]

@@ -4,12 +4,14 @@ from datetime import timedelta
 from typing import NamedTuple, TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.text import slugify
 
 from .. import audit, mail
 from ..audit import Event
 from ..context import NO_REQUEST, RequestContext
+from ..deletion import Checkpoint, go_on, in_batches
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
@@ -155,14 +157,22 @@ def reopen_account(*, actor: Actor) -> Account:
     return account
 
 
-@transaction.atomic
-def prune_closed() -> int:
+def prune_closed(checkpoint: Checkpoint = go_on) -> int:
     """Delete the accounts whose grace period has passed, their audit events included; return how many."""
-    gone = list(Account.objects.select_for_update().filter(closed_at__lte=timezone.now() - GRACE_PERIOD))
-    for account in gone:
-        AuditEvent.objects.for_account(account).forget()
-        account.delete()
-    return len(gone)
+    gone = Account.objects.filter(closed_at__lte=timezone.now() - GRACE_PERIOD)
+    return sum(_prune(gone, pk, checkpoint) for pk in gone.values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _prune(gone: QuerySet[Account], pk: int, checkpoint: Checkpoint) -> bool:
+    """Delete one of these accounts. False if it is no longer one, because it was reopened or deleted meanwhile."""
+    account = gone.select_for_update().filter(pk=pk).first()
+    if account is None:
+        return False
+    for events in in_batches(AuditEvent.objects.for_account(account), checkpoint):
+        events.forget()
+    account.delete()
+    return True
 
 
 def locked(actor: Actor) -> Account:

@@ -1,0 +1,56 @@
+"""What a server does by the clock. One more job is one more entry of `JOBS`; `scheduler` runs each once at a time.
+
+A job may be run again at any moment: by a command, or because the process that ran it died. It has to leave nothing
+undone that the next run doesn't do, and do nothing twice.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NamedTuple
+
+from accounts import outbox
+from accounts.deletion import Checkpoint
+from apikeys import expiry, notices, pruning
+
+
+class Job(NamedTuple):
+    name: str
+    #: What it does, in a sentence for operators.
+    summary: str
+    #: From the end of a run to the beginning of the next.
+    interval: timedelta
+    #: Does it, calls its checkpoint between two steps, and returns how many of what it did.
+    work: Callable[[Checkpoint], dict[str, int]]
+
+
+def _send_mail(checkpoint: Checkpoint) -> dict[str, int]:
+    """Raises `outbox.ServerAway`."""
+    notices.mail_pending()
+    return {"mails sent": outbox.deliver(checkpoint)}
+
+
+def _prune(checkpoint: Checkpoint) -> dict[str, int]:
+    return {f"{what} deleted": number for what, number in pruning.prune(checkpoint).items()}
+
+
+EXPIRY_NOTICES = Job(
+    "expiry_notices",
+    "Mails Owners and Admins about API keys that expire within 7 days or within a day, or that have expired.",
+    timedelta(minutes=15),
+    expiry.find_due,
+)
+MAIL = Job(
+    "mail",
+    "Sends mail that failed before, or that a command or another node left.",
+    timedelta(minutes=1),
+    _send_mail,
+)
+PRUNE = Job(
+    "prune",
+    "Deletes usage, addresses, notices and mail that are past their time, sessions that have ended, and accounts "
+    "30 days after they were closed.",
+    timedelta(days=1),
+    _prune,
+)
+
+JOBS = [EXPIRY_NOTICES, MAIL, PRUNE]

@@ -1,0 +1,24 @@
+"""`manage.py send_notices`: notes what there is to tell about keys, and sends all mail that is due."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts import outbox
+from atatus_dash import jobs, scheduler
+
+
+class Command(BaseCommand):
+    help = (
+        "Send the mails that are due. Running it twice, or twice at once, sends nothing twice. "
+        "A server does so by itself; while it does, this waits."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        scheduler.run_here(jobs.EXPIRY_NOTICES, self.stderr.write)
+        try:
+            sent = scheduler.run_here(jobs.MAIL, self.stderr.write)
+        except outbox.ServerAway as error:
+            raise CommandError(f"{error}. All mail waits and is tried again.") from None
+        for what, number in sent.items():
+            self.stdout.write(f"{number} {what}")

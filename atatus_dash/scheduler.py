@@ -1,0 +1,226 @@
+"""Runs the jobs of `jobs.JOBS`, each in one process at a time, however many servers and commands there are.
+
+A process claims a job by one UPDATE that finds it free and due, which PostgreSQL and SQLite both decide for one of
+them. It holds the job for `LEASE`, and renews that while it runs. The lease of a process that died or froze lapses,
+and the job, still due, is claimed by another. What the first writes afterwards finds another holder, and is dropped.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from django.db import Error, close_old_connections, connection
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from accounts import outbox, redaction, validators
+from apikeys import outages
+
+from . import jobs, reach
+from .jobs import Job
+from .models import ScheduledJob
+
+logger = logging.getLogger(__name__)
+
+#: How long a job is held without being renewed: so long is it left alone when its process died.
+LEASE = timedelta(seconds=30)
+
+#: Seconds between two renewals. Several of them may fail, or wait for a lock, before the lease lapses.
+RENEW_SECONDS = 5
+
+#: When a job that failed is tried again: after its first failure, its second, and so on; no later than it would run.
+BACK_OFF = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
+
+#: Seconds between two looks of a command at whether the job that it waits for is free.
+WAIT_SECONDS = 0.5
+
+
+class Stopped(Exception):
+    """A run ended before its work was done: the server stops, or another process has taken the job over."""
+
+
+class Run:
+    """A run of a job, by the process that holds it."""
+
+    def __init__(self, job: Job, holder: str, failures: int) -> None:
+        self.job = job
+        self.holder = holder
+        self._failures = failures
+        self._started = self._renewed = time.monotonic()
+        self._is_lost = False
+        self._is_done = threading.Event()
+
+    def work(self) -> dict[str, int]:
+        """Do it and note what became of it. Raises what the job raises, or `Stopped`."""
+        try:
+            with self._renewing():
+                result = self.job.work(self._checkpoint)
+        except (Stopped, KeyboardInterrupt):
+            self._write(leased_until=None, running_since=None)  # due as before: another does the rest
+            raise
+        except Exception as error:
+            with suppress(Error):  # without a database the lease lapses instead
+                self._note_failure(error)
+            raise
+        self._note_success(result)
+        return result
+
+    def _checkpoint(self) -> None:
+        """Raises `Stopped`, also when this process was frozen for so long that another has claimed the job."""
+        if time.monotonic() - self._renewed > LEASE.total_seconds():
+            self._is_lost = self._is_lost or not self._row.exists()
+        if self._is_lost:
+            raise Stopped(f"Another process has taken the job {self.job.name} over.")
+        if not threading.main_thread().is_alive():
+            raise Stopped("The server stops.")
+
+    @contextmanager
+    def _renewing(self) -> Iterator[None]:
+        """Renew the lease meanwhile, in a thread of its own: a step of the job may take long."""
+        threading.Thread(target=self._renew, name=f"lease-{self.job.name}", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._is_done.set()
+
+    def _renew(self) -> None:
+        outages.in_background()
+        while not self._is_done.wait(RENEW_SECONDS) and not self._is_lost:
+            now = time.monotonic()
+            with suppress(Error):  # and once more in a moment
+                self._is_lost = not self._row.update(leased_until=Now() + LEASE)
+                self._renewed = now
+            close_old_connections()
+        connection.close()
+
+    @property
+    def _row(self) -> QuerySet[ScheduledJob]:
+        return ScheduledJob.objects.filter(pk=self.job.name, holder=self.holder)
+
+    def _note_success(self, result: dict[str, int]) -> None:
+        self._finish(self.job.interval, last_result=in_words(result), last_error="", failures=0)
+        if self._failures:
+            logger.info("The job %s works again.", self.job.name)
+
+    def _note_failure(self, error: Exception) -> None:
+        """Once an outage, for all processes together, the log is told."""
+        if reach.is_out_of_reach(error):
+            reach.unavailable(error)
+        elif not self._failures:
+            is_known = isinstance(error, outbox.ServerAway)
+            logger.warning(
+                "The job %s fails and is tried again: %s", self.job.name, error, exc_info=None if is_known else error
+            )
+        wait = min(self.job.interval, BACK_OFF[min(self._failures, len(BACK_OFF) - 1)])
+        self._finish(wait, last_result="", last_error=_said(error), failures=self._failures + 1)
+
+    def _finish(self, wait: timedelta, **became: object) -> None:
+        is_ours = self._write(
+            leased_until=None,
+            running_since=None,
+            last_run_at=F("running_since"),
+            last_duration=timedelta(seconds=time.monotonic() - self._started),
+            next_run_at=Now() + wait,
+            **became,
+        )
+        if not is_ours:
+            logger.warning("Another process has taken the job %s over: its result here is dropped.", self.job.name)
+
+    def _write(self, **values: object) -> bool:
+        return bool(self._row.update(**values))
+
+
+def claim(job: Job, *, even_early: bool = False) -> Run | None:
+    """Take the job for this process if it is free and due, or just free. None if it is not."""
+    holder = f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(8)}"
+    rows = ScheduledJob.objects.free().filter(pk=job.name)
+    if not even_early:
+        rows = rows.filter(next_run_at__lte=Now())
+    if not rows.update(holder=holder, leased_until=Now() + LEASE, running_since=Now()):
+        return None
+    return Run(job, holder, ScheduledJob.objects.get(pk=job.name).failures)
+
+
+def run_here(job: Job, tell: Callable[[str], object]) -> dict[str, int]:
+    """Run a job for a command, due or not. While another process runs it, tell so, and wait.
+
+    Raises what the job raises.
+    """
+    create_rows()
+    has_told = False
+    while True:
+        if run := claim(job, even_early=True):
+            with suppress(Stopped):  # taken over by another, which is waited for
+                return run.work()
+        elif not has_told:
+            node = ScheduledJob.objects.get(pk=job.name).node
+            tell(f"{node} is running the job {job.name}. Waiting until it is done.")
+            has_told = True
+        time.sleep(WAIT_SECONDS)
+
+
+def run_soon(job: Job) -> bool:
+    """Let a server run the job within a second. False if it runs already."""
+    create_rows()
+    return bool(ScheduledJob.objects.free().filter(pk=job.name).update(next_run_at=Now()))
+
+
+def create_rows() -> None:
+    """Add the jobs that are new. They are due at once."""
+    missing = {job.name for job in jobs.JOBS}.difference(ScheduledJob.objects.values_list("pk", flat=True))
+    ScheduledJob.objects.bulk_create(
+        [ScheduledJob(name=name, next_run_at=Now()) for name in sorted(missing)], ignore_conflicts=True
+    )
+
+
+class Scheduler:
+    """Runs what is due, for a process that serves. Each job has a thread of its own, for one may take long.
+
+    They are daemons: a stop waits a moment for them, and leaves what they have not done to another process.
+    """
+
+    def __init__(self) -> None:
+        self.threads: dict[str, threading.Thread] = {}
+
+    def look(self) -> None:
+        """Start what is due and free. One SELECT, unless there is something to do."""
+        rows = {row.name: row for row in ScheduledJob.objects.with_clock()}
+        if any(job.name not in rows for job in jobs.JOBS):
+            create_rows()
+            return
+        for job in jobs.JOBS:
+            is_ours = job.name in self.threads and self.threads[job.name].is_alive()
+            if rows[job.name].is_due and not is_ours and (run := claim(job)):
+                thread = threading.Thread(target=_run, args=[run], name=f"job-{job.name}", daemon=True)
+                self.threads[job.name] = thread
+                thread.start()
+
+
+def _run(run: Run) -> None:
+    outages.in_background()
+    try:
+        run.work()
+    except Stopped as stopped:
+        logger.info("The job %s ended early: %s", run.job.name, stopped)
+    except Exception as error:
+        logger.debug("The job %s failed: %s", run.job.name, error)  # noted where it is shown
+    finally:
+        connection.close()
+
+
+def in_words(result: dict[str, int]) -> str:
+    """What a run did, for operators, in one line: `Mails sent: 3, keys that have expired: 1`."""
+    text = ", ".join(f"{what}: {number:,}" for what, number in result.items() if number)
+    return f"{text[0].upper()}{text[1:]}"[:300] if text else "Nothing to do"
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = str(error) if isinstance(error, outbox.ServerAway) else f"{type(error).__name__}: {error}"
+    return redaction.redact(validators.in_one_line(" ".join(text.split())))[:300]
