@@ -306,7 +306,7 @@ class ChangeRoleForm(ChangeForm, RoleForm):
 class InviteForm(RoleForm):
     email = Invitation._meta.get_field("email").formfield(
         widget=forms.EmailInput({"autofocus": True, "autocomplete": "off"}),
-        help_text="We send a link that works once, for 7 days.",
+        help_text=f"We send a link that works once, for {services.INVITATION_LASTS.days} days.",
     )
 
     field_order = ("email", "role")

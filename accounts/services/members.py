@@ -265,10 +265,8 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     account = locked(actor)
     membership = _member(actor, membership)
-    if role == Role.OWNER:
-        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
-    if membership.role == Role.OWNER:
-        raise NotPermitted("The Owner's role changes only when the account is transferred.")
+    _require_not_ownership(role)
+    require_not_owner(membership.role)
     _require_power_to_give(actor, role)
     if membership.role != role:
         changes = {"role": (membership.role, role.value)}
@@ -296,10 +294,22 @@ def leave(*, actor: Actor) -> None:
 
 
 def _part(actor: Actor, membership: Membership, event: Event) -> None:
-    if membership.role == Role.OWNER:
-        raise NotPermitted("The Owner can't go: transfer the account first, or close it.")
+    require_not_owner(membership.role)
     audit.record(actor=actor, event=event, target=membership.target, changes={"role": (membership.role, None)})
     membership.delete()
+
+
+def require_not_owner(role: str | None) -> None:
+    """Raise `NotPermitted` if this is the role of a member who is to go or to get another."""
+    if role == Role.OWNER:
+        raise NotPermitted(
+            "The Owner can't leave, be removed or get another role. Transfer the account first, or close it."
+        )
+
+
+def _require_not_ownership(role: Role) -> None:
+    if role == Role.OWNER:
+        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
 
 
 def _member(actor: Actor, membership: Membership) -> Membership:
@@ -315,8 +325,7 @@ def _require_power_to_give(actor: Actor, role: Role) -> None:
     An Admin lasts, works from everywhere and as fast as the server allows, and can make such keys. So a key
     that is limited in one of these makes nobody an Admin.
     """
-    if role == Role.OWNER:
-        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
+    _require_not_ownership(role)
     if not GRANTS[role] <= actor.permissions:
         raise NotPermitted(f"You can't make anyone {role.label}: that is more than you may yourself.")
     if role == Role.ADMIN and actor.bounds:

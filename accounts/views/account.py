@@ -113,7 +113,8 @@ def _account_form(request: AccountRequest, sent: QueryDict | None = None) -> Acc
 
 def _general(request: AccountRequest, form: AccountForm, policy_form: KeyPolicyForm) -> HttpResponse:
     status = 422 if request.method == "POST" and (form.errors or policy_form.errors) else 200
-    return render(request, "accounts/general.html", {"form": form, "policy_form": policy_form}, status=status)
+    context = {"form": form, "policy_form": policy_form, "grace_days": services.GRACE_PERIOD.days}
+    return render(request, "accounts/general.html", context, status=status)
 
 
 @vary_on_headers("HX-Request")

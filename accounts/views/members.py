@@ -9,7 +9,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
 from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
-from ..errors import DomainError, NotPermitted, TooManyRequests
+from ..errors import DomainError, TooManyRequests
 from ..forms import ChangeRoleForm, InviteForm, refuse, status_of
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
@@ -65,8 +65,7 @@ def leave(request: AccountRequest) -> HttpResponse:
         services.leave(actor=request.actor)
         messages.success(request, f"You have left {request.account.name}.")
         return redirect("home")
-    if request.actor.role == Role.OWNER:
-        raise NotPermitted("The Owner can't go: transfer the account first, or close it.")
+    services.require_not_owner(request.actor.role)
     return render(request, "accounts/leave.html")
 
 
@@ -74,8 +73,7 @@ def _member(request: AccountRequest, id: str) -> Membership:
     """A member other than the Owner, who is nobody's to change."""
     members = Membership.objects.for_account(request.account).select_related("user")
     membership = get_object_or_404(members, pk=id)
-    if membership.role == Role.OWNER:
-        raise NotPermitted("The Owner stays until the account is transferred.")
+    services.require_not_owner(membership.role)
     return membership
 
 

@@ -158,6 +158,7 @@ def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(cast: Cast, 
     assert "Acme is closed" in closed.content.decode()
     assert f"{until.day} {until:%B %Y}" in closed.content.decode()
     assert dead == 403
+    assert f"Every API key of the account answers {dead}" in asked
     assert "Acme is open again." in back.content.decode()
     assert program.get("/v2").status_code == 200
 
