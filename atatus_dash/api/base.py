@@ -1,13 +1,13 @@
 """What every view of the API shares."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpResponse
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView as DRFAPIView
 
 from accounts import bodies, links
@@ -27,7 +27,16 @@ M = TypeVar("M", bound=Model)
 
 
 class APIView(NeedsPermission, DRFAPIView):
-    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body."""
+    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body.
+
+    It names by method what reads the body and what writes the answer: `validated`, `item`, `page` and `created` use
+    nothing else, so that the names can be trusted.
+    """
+
+    request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
+    response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
+    #: Reads the filters of a list from the query string. This one reads none.
+    filter_serializer: ClassVar[type[Serializer[Any]]] = Serializer
 
     authentication_classes = [APIKeyAuthentication]
     throttle_classes = [KeyThrottle]
@@ -51,6 +60,11 @@ class APIView(NeedsPermission, DRFAPIView):
         self.check_permissions(request)
         bodies.require_whole(request._request.META)
 
+    @property
+    def method(self) -> str:
+        """The method of the request. HEAD is GET without its body."""
+        return "GET" if self.request.method == "HEAD" else str(self.request.method)
+
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return exception_handler
 
@@ -73,32 +87,33 @@ class APIView(NeedsPermission, DRFAPIView):
             fields.pop(FIELD, None)
         return fields
 
-    def validated(
-        self,
-        serializer_class: type[serializers.Serializer[Any]],
-        instance: Model | None = None,
-        *,
-        partial: bool = False,
-    ) -> dict[str, Any]:
-        """The body's fields, or `ValidationError`."""
-        serializer = serializer_class(instance, data=self.body, partial=partial)
+    def validated(self) -> dict[str, Any]:
+        """The body's fields, of which a PATCH may leave out any, or `ValidationError`."""
+        serializer = self.request_serializers[self.method](data=self.body, partial=self.method == "PATCH")
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
-    def filters(self, serializer_class: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    def filters(self) -> dict[str, Any]:
         """The query string's filters that are set, or `ValidationError`."""
-        serializer = serializer_class(data=self.request.query_params.dict())
+        serializer = self.filter_serializer(data=self.request.query_params.dict())
         serializer.is_valid(raise_exception=True)
         return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
 
-    def page(self, queryset: QuerySet[M], serializer_class: type[serializers.Serializer[Any]]) -> Response:
+    def item(self, instance: Model) -> Response:
+        return Response(self.response_serializers[self.method](instance).data)
+
+    def page(self, queryset: QuerySet[M]) -> Response:
         """One page of a list, in the order that its model names."""
         paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
-        return paginator.get_paginated_response(serializer_class(instance=rows, many=True).data)
+        return paginator.get_paginated_response(self.response_serializers[self.method](rows, many=True).data)
 
-    def created(self, data: Mapping[str, Any], collection: str | None = None) -> Response:
-        """201 with the new item and, in `Location`, where it is: in its collection, by default this path."""
+    def created(self, instance: Model, *, collection: str | None = None, **context: Any) -> Response:
+        """201 with the new item and, in `Location`, where it is: in its collection, by default this path.
+
+        The serializer finds the context in `self.context`.
+        """
+        data = self.response_serializers[self.method](instance, context=context).data
         collection = collection or self.request.path.rstrip("/")
         location = links.in_answer(f"{collection}/{data['id']}", self.request._request)
         return Response(data, status=201, headers={"Location": location})

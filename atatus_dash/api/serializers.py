@@ -1,10 +1,17 @@
-"""How bodies are read into fields, whatever they are written in."""
+"""How items are read from bodies, whatever those are written in, and which of their fields a client sets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db.models import Model
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
+from rest_framework.fields import empty
+
+from accounts import fields
+from accounts.validators import unix_lines
+
+M = TypeVar("M", bound=Model)
 
 
 class BodySerializer(serializers.Serializer[Any]):
@@ -51,6 +58,41 @@ class StrictSerializer(BodySerializer):
             if unknown := [str(name) for name in data if name not in writable]:
                 raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown[:20]})
         return super().to_internal_value(data)
+
+
+class Writable(str):
+    """The name of a field that a client sets."""
+
+    __slots__ = ()
+
+
+def writable(*names: str) -> list[str]:
+    """Marks in `Meta.fields` the fields that a client sets."""
+    return [Writable(name) for name in names]
+
+
+class TextField(serializers.CharField):
+    """Text of several lines, which end in a line feed."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        text = super().run_validation(data)
+        return unix_lines(text) if isinstance(text, str) else text
+
+
+class ModelSerializer(serializers.ModelSerializer[M]):
+    """Takes no field from a client but those that `Meta.fields` calls `writable`."""
+
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, fields.TextField: TextField}
+
+    def get_field_names(self, *args: Any) -> list[str]:
+        return [str(name) for name in super().get_field_names(*args)]  # orjson takes no other kind of key
+
+    def get_extra_kwargs(self) -> dict[str, Any]:
+        extra: dict[str, Any] = super().get_extra_kwargs()
+        for name in self.Meta.fields:
+            if not isinstance(name, Writable):
+                extra.setdefault(name, {})["read_only"] = True
+        return extra
 
 
 class ShortListField(serializers.ListField):

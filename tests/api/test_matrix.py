@@ -77,6 +77,14 @@ def test_every_method_declares_what_it_needs():
         assert dict(view.permissions) == ROUTES[route]
 
 
+def test_every_method_names_what_reads_its_body_and_what_writes_its_answer():
+    for route, view in api_routes():
+        methods = set(view.permissions)
+        assert set(view.request_serializers) == methods - {"GET", "DELETE"} - ({"POST"} if route == "v2" else set())
+        answers_an_item = methods - {"DELETE"} if route != "v2/leaked-keys" else set()
+        assert set(view.response_serializers) == answers_an_item, route
+
+
 def test_safe_methods_look_and_the_others_change():
     for needed in ROUTES.values():
         for method, permission in needed.items():

@@ -10,6 +10,7 @@ from accounts.models import AuditEvent, Deployment, Project
 from accounts.policy import KeyPermission
 from apikeys import tokens
 from apikeys.models import APIKey, KeyUsage
+from atatus_dash.api.resources.whoami import WhoAmISerializer
 from tests import factories
 from tests.conftest import Program
 
@@ -18,6 +19,18 @@ pytestmark = pytest.mark.django_db
 
 def events(name):
     return AuditEvent.objects.filter(event=name)
+
+
+# Who am I ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expires_at", [None, timezone.now() + timedelta(days=30)])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_answer_about_a_key_is_what_its_serializer_describes(cast, method, expires_at):
+    key = factories.make_key(cast.account, expires_at=expires_at)
+    answer = Program(key.secret).send(method, "/v2").json()
+    assert answer["api_key"]["id"] == key.api_key.id
+    assert answer == WhoAmISerializer(answer).data
 
 
 # Account ----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from typing import cast
 
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,31 +11,28 @@ from accounts.policy import Permission
 from accounts.services import AccountSettings
 
 from ..base import APIView
-from ..serializers import StrictSerializer
+from ..serializers import ModelSerializer, StrictSerializer, writable
 
 
-class AccountSerializer(StrictSerializer, serializers.ModelSerializer[Account]):
+class AccountSerializer(StrictSerializer, ModelSerializer[Account]):
     class Meta:
         model = Account
         fields = [
             "slug",
-            "name",
-            "max_key_lifetime_days",
-            "accepts_query",
-            "accepts_body",
-            "revoke_exposed_keys",
+            *writable("name", "max_key_lifetime_days", "accepts_query", "accepts_body", "revoke_exposed_keys"),
             "requires_two_factor",
             "created_at",
         ]
-        read_only_fields = ["slug", "requires_two_factor", "created_at"]
 
 
 class AccountView(APIView):
     permissions = {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE}
+    request_serializers = {"PATCH": AccountSerializer}
+    response_serializers = {"GET": AccountSerializer, "PATCH": AccountSerializer}
 
     def get(self, request: Request) -> Response:
-        return Response(AccountSerializer(Account.objects.get(pk=self.actor.account.id)).data)
+        return self.item(Account.objects.get(pk=self.actor.account.id))
 
     def patch(self, request: Request) -> Response:
-        fields = cast(AccountSettings, self.validated(AccountSerializer, partial=True))
-        return Response(AccountSerializer(services.change_account(actor=self.actor, **fields)).data)
+        fields = cast(AccountSettings, self.validated())
+        return self.item(services.change_account(actor=self.actor, **fields))

@@ -7,21 +7,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.policy import KeyPermission, Permission
-from accounts.validators import unix_lines
 from apikeys import networks, services, terms
 from apikeys.models import APIKey
 from apikeys.services import Overlap
 
 from ..base import APIView, item_or_404
-from ..serializers import ShortListField, StrictSerializer
+from ..serializers import ModelSerializer, ShortListField, StrictSerializer, writable
 
 
-class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
+class NetworksField(ShortListField):
+    """Networks in their plain form, each once."""
+
+    child = serializers.CharField(max_length=50)
+
+    def run_child_validation(self, data: Any) -> list[str]:
+        return terms.network_list(super().run_child_validation(data))
+
+
+class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     """A key as a program sees it: everything but its secret."""
 
-    allowed_networks = ShortListField(
-        child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False
-    )
+    allowed_networks = NetworksField(max_length=networks.MAXIMUM, required=False)
     state = serializers.CharField(read_only=True)
     disabled = serializers.BooleanField(required=False)
 
@@ -29,42 +35,31 @@ class APIKeySerializer(StrictSerializer, serializers.ModelSerializer[APIKey]):
         model = APIKey
         fields = [
             "id",
-            "name",
-            "description",
-            "permission",
-            "administrator",
+            *writable("name", "description", "permission", "administrator"),
             "mask",
             "state",
-            "disabled",
-            "expires_at",
-            "allowed_networks",
-            "rate_limit",
-            "accepts_query",
-            "accepts_body",
+            *writable("disabled", "expires_at", "allowed_networks", "rate_limit", "accepts_query", "accepts_body"),
             "created_at",
             "created_by",
             "last_used_at",
             "last_used_from",
             "rotated_from",
         ]
-        read_only_fields = [
-            "id",
-            "mask",
-            "created_at",
-            "created_by",
-            "last_used_at",
-            "last_used_from",
-            "rotated_from",
-        ]
-
-    def validate_allowed_networks(self, value: list[str]) -> list[str]:
-        return terms.network_list(value)
-
-    def validate_description(self, value: str) -> str:
-        return unix_lines(value)
 
     def validate_rate_limit(self, value: str | None) -> str | None:
         return value or None
+
+
+class IssuedAPIKeySerializer(APIKeySerializer):
+    """A key in the one answer that holds its secret, which is given as context."""
+
+    key = serializers.SerializerMethodField()
+
+    class Meta(APIKeySerializer.Meta):
+        fields = [*APIKeySerializer.Meta.fields, "key"]
+
+    def get_key(self, api_key: APIKey) -> str:
+        return str(self.context["secret"])
 
 
 class RotateSerializer(StrictSerializer):
@@ -73,15 +68,17 @@ class RotateSerializer(StrictSerializer):
 
 class APIKeysView(APIView):
     permissions = {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE}
+    request_serializers = {"POST": APIKeySerializer}
+    response_serializers = {"GET": APIKeySerializer, "POST": IssuedAPIKeySerializer}
 
     def get(self, request: Request) -> Response:
-        return self.page(APIKey.objects.for_account(self.actor.account), APIKeySerializer)
+        return self.page(APIKey.objects.for_account(self.actor.account))
 
     def post(self, request: Request) -> Response:
-        fields: dict[str, Any] = self.validated(APIKeySerializer)
+        fields = self.validated()
         permission = KeyPermission(fields.pop("permission"))
         issued = services.issue(actor=self.actor, permission=permission, **fields)
-        return self.created({**APIKeySerializer(issued.api_key).data, "key": issued.secret})
+        return self.created(issued.api_key, secret=issued.secret)
 
 
 class APIKeyView(APIView):
@@ -90,14 +87,15 @@ class APIKeyView(APIView):
         "PATCH": Permission.API_KEY_CHANGE,
         "DELETE": Permission.API_KEY_CHANGE,
     }
+    request_serializers = {"PATCH": APIKeySerializer}
+    response_serializers = {"GET": APIKeySerializer, "PATCH": APIKeySerializer}
 
     def get(self, request: Request, key_id: str) -> Response:
-        return Response(APIKeySerializer(_api_key(self, key_id)).data)
+        return self.item(_api_key(self, key_id))
 
     def patch(self, request: Request, key_id: str) -> Response:
         api_key = _api_key(self, key_id)
-        fields = self.validated(APIKeySerializer, partial=True)
-        return Response(APIKeySerializer(services.change(actor=self.actor, api_key=api_key, **fields)).data)
+        return self.item(services.change(actor=self.actor, api_key=api_key, **self.validated()))
 
     def delete(self, request: Request, key_id: str) -> Response:
         services.revoke(actor=self.actor, api_key=_api_key(self, key_id))
@@ -106,12 +104,14 @@ class APIKeyView(APIView):
 
 class RotateView(APIView):
     permissions = {"POST": Permission.API_KEY_CHANGE}
+    request_serializers = {"POST": RotateSerializer}
+    response_serializers = {"POST": IssuedAPIKeySerializer}
 
     def post(self, request: Request, key_id: str) -> Response:
         api_key = _api_key(self, key_id)
-        overlap = Overlap(self.validated(RotateSerializer)["overlap"])
+        overlap = Overlap(self.validated()["overlap"])
         issued = services.rotate(actor=self.actor, api_key=api_key, overlap=overlap)
-        return self.created({**APIKeySerializer(issued.api_key).data, "key": issued.secret}, "/v2/api-keys")
+        return self.created(issued.api_key, collection="/v2/api-keys", secret=issued.secret)
 
 
 def _api_key(view: APIView, key_id: str) -> APIKey:

@@ -11,9 +11,10 @@ from accounts.models import AuditEvent
 from accounts.policy import Permission
 
 from ..base import APIView
+from ..serializers import ModelSerializer
 
 
-class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
+class AuditEventSerializer(ModelSerializer[AuditEvent]):
     actor = serializers.SerializerMethodField()
     target = serializers.SerializerMethodField()
 
@@ -40,7 +41,9 @@ class AuditFilterSerializer(serializers.Serializer[Any]):
 
 class AuditEventsView(APIView):
     permissions = {"GET": Permission.AUDIT_READ}
+    response_serializers = {"GET": AuditEventSerializer}
+    filter_serializer = AuditFilterSerializer
 
     def get(self, request: Request) -> Response:
         events = AuditEvent.objects.for_account(self.actor.account)
-        return self.page(events.matching(**self.filters(AuditFilterSerializer)), AuditEventSerializer)
+        return self.page(events.matching(**self.filters()))

@@ -12,44 +12,40 @@ from rest_framework.response import Response
 from accounts import redaction, services
 from accounts.models import Deployment
 from accounts.policy import Permission
-from accounts.validators import LINE, TEXT, unix_lines
+from accounts.validators import unix_lines
 
 from ..base import APIView, item_or_404
-from ..serializers import BodySerializer
+from ..serializers import BodySerializer, ModelSerializer, writable
 from .projects import project_or_404
 
 
 class CutField(serializers.CharField):
-    """Text that is cut to what we keep instead of refused. Validators see all of it: no part of a key is kept."""
+    """Text that is cut to its greatest length. Validators see all of it: no part of a key is kept."""
 
-    def __init__(self, *, kept: int, **kwargs: Any) -> None:
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.kept = kept
+        self.kept = max_length
 
     def run_validation(self, data: Any = empty) -> Any:
         text = super().run_validation(data)
         return text[: self.kept] if isinstance(text, str) else text
 
 
-#: How many characters each column of a deployment keeps.
-KEPT = {column.name: column.max_length or 0 for column in Deployment._meta.fields}
-
-
-class DeploymentSerializer(BodySerializer, serializers.ModelSerializer[Deployment]):
+class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
     """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given.
 
     A pipeline doesn't fail over a commit message that others wrote: a key in `changes` is masked and not refused, and
     all but `revision` is cut to what we keep.
     """
 
-    release_stage = CutField(kept=KEPT["release_stage"], validators=LINE, required=False)
-    changes = CutField(kept=KEPT["changes"], validators=TEXT, required=False)
-    user = CutField(kept=KEPT["user"], validators=LINE, required=False)
-
     class Meta:
         model = Deployment
-        fields = ["id", "revision", "release_stage", "changes", "user", "created_at"]
-        read_only_fields = ["id", "created_at"]
+        fields = ["id", *writable("revision", "release_stage", "changes", "user"), "created_at"]
+
+    def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        kind, options = super().build_standard_field(field_name, model_field)
+        is_cut = "max_length" in options and field_name != "revision"
+        return CutField if is_cut else kind, options
 
     def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in super().plain(data).items() if not _is_blank(value)}
@@ -63,31 +59,24 @@ def _is_blank(value: Any) -> bool:
 
 
 class DeploymentsView(APIView):
-    permissions = {
-        "GET": Permission.DEPLOYMENT_READ,
-        "POST": Permission.DEPLOYMENT_CHANGE,
-    }
+    permissions = {"GET": Permission.DEPLOYMENT_READ, "POST": Permission.DEPLOYMENT_CHANGE}
+    request_serializers = {"POST": DeploymentSerializer}
+    response_serializers = {"GET": DeploymentSerializer, "POST": DeploymentSerializer}
 
     def get(self, request: Request, project_id: str) -> Response:
-        return self.page(project_or_404(self, project_id).deployments.all(), DeploymentSerializer)
+        return self.page(project_or_404(self, project_id).deployments.all())
 
     def post(self, request: Request, project_id: str) -> Response:
         project = project_or_404(self, project_id)
-        deployment = services.create_deployment(
-            actor=self.actor, project=project, **self.validated(DeploymentSerializer)
-        )
-        return self.created(DeploymentSerializer(deployment).data)
+        return self.created(services.create_deployment(actor=self.actor, project=project, **self.validated()))
 
 
 class DeploymentView(APIView):
-    permissions = {
-        "GET": Permission.DEPLOYMENT_READ,
-        "DELETE": Permission.DEPLOYMENT_CHANGE,
-    }
+    permissions = {"GET": Permission.DEPLOYMENT_READ, "DELETE": Permission.DEPLOYMENT_CHANGE}
+    response_serializers = {"GET": DeploymentSerializer}
 
     def get(self, request: Request, project_id: str, deployment_id: str) -> Response:
-        deployment = item_or_404(self._deployments(project_id), pk=deployment_id)
-        return Response(DeploymentSerializer(deployment).data)
+        return self.item(item_or_404(self._deployments(project_id), pk=deployment_id))
 
     def delete(self, request: Request, project_id: str, deployment_id: str) -> Response:
         deployment = item_or_404(self._deployments(project_id), pk=deployment_id)

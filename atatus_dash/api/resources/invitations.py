@@ -1,6 +1,5 @@
 """Invitations to the account, for keys with administrator access."""
 
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -9,40 +8,41 @@ from accounts.models import Invitation
 from accounts.policy import Permission, Role
 
 from ..base import APIView, item_or_404
-from ..serializers import StrictSerializer
+from ..serializers import ModelSerializer, StrictSerializer, writable
 
 
-class InvitationSerializer(StrictSerializer, serializers.ModelSerializer[Invitation]):
+class InvitationSerializer(StrictSerializer, ModelSerializer[Invitation]):
     class Meta:
         model = Invitation
-        fields = ["id", "email", "role", "expires_at"]
-        read_only_fields = ["id", "expires_at"]
+        fields = ["id", *writable("email", "role"), "expires_at"]
 
 
 class InvitationRoleSerializer(InvitationSerializer):
-    """An invitation that was sent: its address stays."""
+    """What may be changed of an invitation that was sent: its address stays."""
 
     class Meta(InvitationSerializer.Meta):
-        read_only_fields = ["id", "email", "expires_at"]
+        fields = writable("role")
 
 
 class InvitationsView(APIView):
     """Those that were neither accepted nor withdrawn."""
 
     permissions = {"GET": Permission.MEMBER_READ, "POST": Permission.MEMBER_CHANGE}
+    request_serializers = {"POST": InvitationSerializer}
+    response_serializers = {"GET": InvitationSerializer, "POST": InvitationSerializer}
 
     def get(self, request: Request) -> Response:
-        return self.page(Invitation.objects.for_account(self.actor.account).open(), InvitationSerializer)
+        return self.page(Invitation.objects.for_account(self.actor.account).open())
 
     def post(self, request: Request) -> Response:
-        fields = self.validated(InvitationSerializer)
+        fields = self.validated()
         invitation = services.invite(
             actor=self.actor,
             email=fields["email"],
             role=Role(fields["role"]),
             link=links.invitations(request._request),
         )
-        return self.created(InvitationSerializer(invitation).data)
+        return self.created(invitation)
 
 
 class InvitationView(APIView):
@@ -51,16 +51,18 @@ class InvitationView(APIView):
         "PATCH": Permission.MEMBER_CHANGE,
         "DELETE": Permission.MEMBER_CHANGE,
     }
+    request_serializers = {"PATCH": InvitationRoleSerializer}
+    response_serializers = {"GET": InvitationSerializer, "PATCH": InvitationSerializer}
 
     def get(self, request: Request, invitation_id: str) -> Response:
-        return Response(InvitationSerializer(self._invitation(invitation_id)).data)
+        return self.item(self._invitation(invitation_id))
 
     def patch(self, request: Request, invitation_id: str) -> Response:
         invitation = self._invitation(invitation_id)
-        role = Role(self.validated(InvitationRoleSerializer, partial=True).get("role", invitation.role))
+        role = Role(self.validated().get("role", invitation.role))
         if role != invitation.role:
             invitation = services.change_invitation(actor=self.actor, invitation=invitation, role=role)
-        return Response(InvitationSerializer(invitation).data)
+        return self.item(invitation)
 
     def delete(self, request: Request, invitation_id: str) -> Response:
         services.withdraw_invitation(actor=self.actor, invitation=self._invitation(invitation_id))

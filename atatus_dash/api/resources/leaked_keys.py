@@ -24,10 +24,11 @@ class LeakedKeysView(APIView):
     throttle_classes = []
     permission_classes = []
     permissions = {"POST": None}
+    request_serializers = {"POST": LeakedKeysSerializer}
 
     def post(self, request: Request) -> Response:
         address = request.META["REMOTE_ADDR"]
         require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
-        secrets = self.validated(LeakedKeysSerializer)["credentials"]
+        secrets = self.validated()["credentials"]
         services.report(secrets=secrets, context=RequestContext.of(request))
         return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)

@@ -9,25 +9,24 @@ from accounts.models import Membership
 from accounts.policy import Permission, Role
 
 from ..base import APIView, item_or_404
-from ..serializers import StrictSerializer
+from ..serializers import ModelSerializer, StrictSerializer, writable
 
 
-class MemberSerializer(StrictSerializer, serializers.ModelSerializer[Membership]):
+class MemberSerializer(StrictSerializer, ModelSerializer[Membership]):
     email = serializers.EmailField(source="user.email", read_only=True)
     name = serializers.CharField(source="user.name", read_only=True)
 
     class Meta:
         model = Membership
-        fields = ["id", "email", "name", "role", "joined_at"]
-        read_only_fields = ["id", "joined_at"]
+        fields = ["id", "email", "name", *writable("role"), "joined_at"]
 
 
 class MembersView(APIView):
     permissions = {"GET": Permission.MEMBER_READ}
+    response_serializers = {"GET": MemberSerializer}
 
     def get(self, request: Request) -> Response:
-        members = Membership.objects.for_account(self.actor.account).select_related("user")
-        return self.page(members, MemberSerializer)
+        return self.page(Membership.objects.for_account(self.actor.account).select_related("user"))
 
 
 class MemberView(APIView):
@@ -36,16 +35,18 @@ class MemberView(APIView):
         "PATCH": Permission.MEMBER_CHANGE,
         "DELETE": Permission.MEMBER_CHANGE,
     }
+    request_serializers = {"PATCH": MemberSerializer}
+    response_serializers = {"GET": MemberSerializer, "PATCH": MemberSerializer}
 
     def get(self, request: Request, member_id: str) -> Response:
-        return Response(MemberSerializer(self._member(member_id)).data)
+        return self.item(self._member(member_id))
 
     def patch(self, request: Request, member_id: str) -> Response:
         membership = self._member(member_id)
-        role = Role(self.validated(MemberSerializer, partial=True).get("role", membership.role))
+        role = Role(self.validated().get("role", membership.role))
         if role != membership.role:
             membership = services.change_role(actor=self.actor, membership=membership, role=role)
-        return Response(MemberSerializer(membership).data)
+        return self.item(membership)
 
     def delete(self, request: Request, member_id: str) -> Response:
         services.remove_member(actor=self.actor, membership=self._member(member_id))

@@ -11,7 +11,7 @@ from accounts.models import Project
 from accounts.policy import Permission
 
 from ..base import APIView, item_or_404
-from ..serializers import StrictSerializer
+from ..serializers import ModelSerializer, StrictSerializer, writable
 
 
 class KeptIdField(serializers.CharField):
@@ -22,13 +22,12 @@ class KeptIdField(serializers.CharField):
         return text
 
 
-class ProjectSerializer(StrictSerializer, serializers.ModelSerializer[Project]):
+class ProjectSerializer(StrictSerializer, ModelSerializer[Project]):
     id = serializers.CharField(source="public_id", read_only=True)
 
     class Meta:
         model = Project
-        fields = ["id", "name", "created_at"]
-        read_only_fields = ["created_at"]
+        fields = ["id", *writable("name"), "created_at"]
 
 
 class NewProjectSerializer(ProjectSerializer):
@@ -36,16 +35,20 @@ class NewProjectSerializer(ProjectSerializer):
 
     id = KeptIdField(source="kept_id", required=False, allow_null=True)
 
+    class Meta(ProjectSerializer.Meta):
+        fields = writable("id", "name")
+
 
 class ProjectsView(APIView):
     permissions = {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE}
+    request_serializers = {"POST": NewProjectSerializer}
+    response_serializers = {"GET": ProjectSerializer, "POST": ProjectSerializer}
 
     def get(self, request: Request) -> Response:
-        return self.page(Project.objects.for_account(self.actor.account), ProjectSerializer)
+        return self.page(Project.objects.for_account(self.actor.account))
 
     def post(self, request: Request) -> Response:
-        project = services.create_project(actor=self.actor, **self.validated(NewProjectSerializer))
-        return self.created(ProjectSerializer(project).data)
+        return self.created(services.create_project(actor=self.actor, **self.validated()))
 
 
 class ProjectView(APIView):
@@ -55,24 +58,22 @@ class ProjectView(APIView):
         "PATCH": Permission.PROJECT_CHANGE,
         "DELETE": Permission.PROJECT_CHANGE,
     }
+    request_serializers = {"PUT": ProjectSerializer, "PATCH": ProjectSerializer}
+    response_serializers = {"GET": ProjectSerializer, "PUT": ProjectSerializer, "PATCH": ProjectSerializer}
 
     def get(self, request: Request, project_id: str) -> Response:
-        return Response(ProjectSerializer(project_or_404(self, project_id)).data)
+        return self.item(project_or_404(self, project_id))
 
     def put(self, request: Request, project_id: str) -> Response:
-        return self._change(project_id, partial=False)
+        project = project_or_404(self, project_id)
+        fields = {"name": project.name, **self.validated()}
+        return self.item(services.change_project(actor=self.actor, project=project, **fields))
 
-    def patch(self, request: Request, project_id: str) -> Response:
-        return self._change(project_id, partial=True)
+    patch = put
 
     def delete(self, request: Request, project_id: str) -> Response:
         services.delete_project(actor=self.actor, project=project_or_404(self, project_id))
         return Response(status=204)
-
-    def _change(self, project_id: str, *, partial: bool) -> Response:
-        project = project_or_404(self, project_id)
-        fields = {"name": project.name, **self.validated(ProjectSerializer, partial=partial)}
-        return Response(ProjectSerializer(services.change_project(actor=self.actor, project=project, **fields)).data)
 
 
 def project_or_404(view: APIView, project_id: str) -> Project:

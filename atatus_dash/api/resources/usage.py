@@ -10,9 +10,10 @@ from accounts.policy import Permission
 from apikeys.models import KeyUsage
 
 from ..base import APIView
+from ..serializers import ModelSerializer
 
 
-class UsageSerializer(serializers.ModelSerializer[KeyUsage]):
+class UsageSerializer(ModelSerializer[KeyUsage]):
     api_key = serializers.SerializerMethodField()
 
     class Meta:
@@ -35,7 +36,9 @@ class UsageView(APIView):
     """Per day and key, newest day first. Counts are at most a flush old."""
 
     permissions = {"GET": Permission.USAGE_READ}
+    response_serializers = {"GET": UsageSerializer}
+    filter_serializer = UsageFilterSerializer
 
     def get(self, request: Request) -> Response:
         usage = KeyUsage.objects.for_account(self.actor.account).select_related("api_key")
-        return self.page(usage.matching(**self.filters(UsageFilterSerializer)), UsageSerializer)
+        return self.page(usage.matching(**self.filters()))

@@ -1,9 +1,41 @@
 """Which key is this, and whose."""
 
+from typing import Any
+
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.policy import KeyPermission
+
 from ..base import APIView
+
+
+class AccountRefSerializer(serializers.Serializer[Any]):
+    slug = serializers.CharField(read_only=True)
+    name = serializers.CharField(read_only=True)
+
+
+class KeySerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(read_only=True)
+    name = serializers.CharField(read_only=True)
+    permission = serializers.ChoiceField([permission.value for permission in KeyPermission], read_only=True)
+    administrator = serializers.BooleanField(read_only=True)
+    expires_at = serializers.DateTimeField(allow_null=True, read_only=True)
+
+
+class RateLimitSerializer(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(read_only=True)
+    remaining = serializers.IntegerField(read_only=True)
+    window = serializers.IntegerField(read_only=True)
+
+
+class WhoAmISerializer(serializers.Serializer[Any]):
+    """`rate_limit` is null while limits are out of reach and the operator lets requests pass."""
+
+    account = AccountRefSerializer(read_only=True)
+    api_key = KeySerializer(read_only=True)
+    rate_limit = RateLimitSerializer(allow_null=True, read_only=True)
 
 
 class WhoAmIView(APIView):
@@ -14,14 +46,10 @@ class WhoAmIView(APIView):
     """
 
     permissions = {"GET": None, "POST": None}
+    # Describes the answer, as a test sees to. To write it would take longer than all the rest.
+    response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
-        return self._answer(request)
-
-    def post(self, request: Request) -> Response:
-        return self._answer(request)
-
-    def _answer(self, request: Request) -> Response:
         key = self.credential.key
         outcome = request._request.rate_limit  # type: ignore[attr-defined]  # KeyThrottle sets it
         return Response(
@@ -38,3 +66,5 @@ class WhoAmIView(APIView):
                 and {"limit": outcome.rate.limit, "remaining": outcome.remaining, "window": outcome.rate.window},
             }
         )
+
+    post = get
