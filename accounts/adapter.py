@@ -9,6 +9,7 @@ from allauth.account.internal.flows.login import get_authentication_records, rec
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -19,7 +20,7 @@ from . import access, devices, encryption, factors, fields, links, mail, outbox,
 from .models import User
 
 
-class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+class AccountAdapter(DefaultAccountAdapter):
     """What we decide for allauth."""
 
     error_messages = {
@@ -40,7 +41,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def is_safe_url(self, url: str | None) -> bool:
         """Whether to go there after signing in. allauth fails at what is no address, such as `http://[`."""
         try:
-            return bool(super().is_safe_url(url))
+            return url is not None and super().is_safe_url(url)
         except ValueError:
             return False
 
@@ -53,7 +54,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         return super().is_reauthentication_required(app=app, **kwargs) and not access.is_fresh(self.request)
 
     def render_mail(
-        self, template_prefix: str, email: str, context: dict[str, Any], headers: dict[str, str] | None = None
+        self,
+        template_prefix: str,
+        email: str | list[str],
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
     ) -> EmailMessage:
         """allauth builds links from the request: they are built anew."""
         addresses = {
@@ -63,8 +68,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         }
         context = {**context, **addresses, "home": links.in_mail("/", self.request)}
         with timezone.override(UTC):
-            message: EmailMessage = super().render_mail(template_prefix, email, context, headers)
-        return message
+            return super().render_mail(template_prefix, email, context, headers)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """allauth's text goes the way of all our mail."""
@@ -72,16 +76,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         kind = template_prefix.rpartition("/")[2]
         outbox.add(email, str(message.subject), str(message.body), kind=kind, lasts=mail.LASTS)
 
-    def post_login(self, request: HttpRequest, user: User, *, signup: bool, **kwargs: Any) -> HttpResponse:
+    def post_login(self, request: HttpRequest, user: AbstractBaseUser, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Tell a person by mail of a sign-in from a device that they haven't signed in from before.
 
         Note the sign-in of who came by a link of ours: allauth notes passwords and second factors alone.
         """
+        assert isinstance(user, User)
         if not get_authentication_records(request, user):
             record_authentication(request, user, method="link")
-        response: HttpResponse = super().post_login(request, user, signup=signup, **kwargs)
+        response = super().post_login(request, user, signup=signup, **kwargs)
         if not devices.is_known(request, user) and not signup:
-            context = {
+            context: dict[str, Any] = {
                 "user": user,
                 "at": timezone.now(),
                 "address": self.get_client_ip(request),
@@ -108,13 +113,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         sign_in.failed(request, credentials.get("email", ""), "password")
 
-    def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
+    def respond_user_inactive(self, request: HttpRequest, user: AbstractBaseUser) -> HttpResponse:
+        assert isinstance(user, User)
         sign_in.failed(request, user, "deactivated")
-        response: HttpResponse = super().respond_user_inactive(request, user)
-        return response
+        return super().respond_user_inactive(request, user)
 
     @transaction.atomic
-    def login(self, request: HttpRequest, user: User) -> None:
+    def login(self, request: HttpRequest, user: AbstractBaseUser) -> None:
+        assert isinstance(user, User)
         super().login(request, user)
         sign_in.signed_in(request, user)
 
@@ -123,14 +129,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         """Django's signal, which admin's way out sends too, records it."""
         super().logout(request)
 
-    def set_password(self, user: User, password: str) -> None:
+    def set_password(self, user: AbstractBaseUser, password: str) -> None:
+        assert isinstance(user, User)
         user.set_password(password)  # takes a third of a second, in which others may write
         with transaction.atomic():
             user.save()
             sign_in.password_set(self.request, user)
 
 
-class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no types
+class MFAAdapter(DefaultMFAAdapter):
     """What we decide for allauth's second factors."""
 
     error_messages = {
@@ -140,8 +147,8 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships no t
         "cannot_generate_recovery_codes": "Recovery codes come with an authenticator app or a passkey: add one first.",
     }
 
-    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
-        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+    def generate_authenticator_name(self, user: AbstractBaseUser, type: Authenticator.Type) -> str:
+        number = Authenticator.objects.filter(user_id=user.pk, type=type).count() + 1
         return "Passkey" if number == 1 else f"Passkey {number}"
 
     def encrypt(self, text: str) -> str:

@@ -14,7 +14,7 @@ from . import encryption, factors, sign_in
 from .encryption import Unreadable
 
 
-class ActivateForm(totp.ActivateTOTPForm):  # type: ignore[misc]  # allauth ships no types
+class ActivateForm(totp.ActivateTOTPForm):
     """Keeps the secret of an app that is being set up encrypted, too: a session is a row of the database."""
 
     secret: str
@@ -29,7 +29,7 @@ class ActivateForm(totp.ActivateTOTPForm):  # type: ignore[misc]  # allauth ship
         context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(self.secret)
 
 
-class _CodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]  # as above
+class _CodeForm(base.BaseAuthenticateForm):
     """Skips what this server can't read, so that the other factor signs in, and says so when none did."""
 
     def clean_code(self) -> str:
@@ -54,15 +54,15 @@ class _CodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]  # as above
         raise ValidationError(problems)
 
 
-class AuthenticateForm(_CodeForm, base.AuthenticateForm):  # type: ignore[misc]  # as above
+class AuthenticateForm(_CodeForm, base.AuthenticateForm):
     pass
 
 
-class ReauthenticateForm(_CodeForm, base.ReauthenticateForm):  # type: ignore[misc]  # as above
+class ReauthenticateForm(_CodeForm, base.ReauthenticateForm):
     pass
 
 
-class GenerateRecoveryCodesView(AllauthsView):  # type: ignore[misc]  # as above
+class GenerateRecoveryCodesView(AllauthsView):
     """Replaces codes that can't be read, too: who is signed in needs no operator for that."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def person_at(request: HttpRequest, email: str) -> User | None:
 
     Asked about them alone, the answer takes as long for any other address, whether or not somebody has it.
     """
-    people = _read(request)[1]
+    people = [int(person) for person in _read(request)[1]]
     addresses = EmailAddress.objects.filter(user__in=people, email=email.lower(), verified=True)
     address = addresses.select_related("user").first() if people else None
     return address.user if address else None

@@ -52,6 +52,8 @@ def is_proved(request: HttpRequest) -> bool:
 
     A session that a password alone opened before, perhaps not its person's own, is no better for the factor.
     """
+    if not request.user.is_authenticated:
+        return False
     if any(record["method"] == PROOF for record in get_authentication_records(request, request.user)):
         return True
     signed_in_at = request.session.get(SIGNED_IN_AT, 0.0)

@@ -1,8 +1,9 @@
 """What people type."""
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import date, datetime, time, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
@@ -29,10 +30,19 @@ from .policy import Role
 from .templatetags.ui import plain
 from .validators import unix_lines
 
+F = TypeVar("F", bound=forms.Field)
+
 
 def status_of(form: forms.BaseForm) -> int:
     """A form that was refused is no success: 422, and htmx swaps it in all the same."""
     return 422 if form.errors else 200
+
+
+def field_of(form: forms.BaseForm, name: str, kind: type[F]) -> F:
+    """A field of the form as what it is declared to be: `fields` knows it as a field alone."""
+    field = form.fields[name]
+    assert isinstance(field, kind)
+    return field
 
 
 def refuse(form: forms.BaseForm, error: DomainError) -> None:
@@ -63,7 +73,7 @@ class ChangeForm(forms.BaseForm):
     def __init__(self, *args: Any, item: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.item = item or getattr(self, "instance", None)
-        data: Any = self.data.copy()  # type: ignore[attr-defined]  # of a request: a QueryDict
+        data: Any = copy(self.data)  # of a request: a QueryDict, whose copy may be changed
         for name, field in self.fields.items():
             field.show_hidden_initial = not self.is_bound or self._seen(name) is not None
             if self.is_bound and field.show_hidden_initial:
@@ -281,7 +291,7 @@ class ProfileForm(forms.Form):
         regions = [
             (region, [(name, name.replace("_", " ")) for name in names]) for region, names in times.zones().items()
         ]
-        self.fields["time_zone"].choices = [("", "As this browser"), *regions]  # type: ignore[attr-defined]  # a ChoiceField
+        field_of(self, "time_zone", forms.ChoiceField).choices = [("", "As this browser"), *regions]
 
 
 class LookForm(forms.Form):
@@ -354,7 +364,7 @@ class OfferForm(forms.Form):
     def __init__(self, *args: Any, members: QuerySet[Membership], account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.account = account
-        self.fields["member"].queryset = members  # type: ignore[attr-defined]  # a ModelChoiceField
+        field_of(self, "member", MemberChoiceField).queryset = members
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

@@ -72,7 +72,8 @@ class Order:
 
     @property
     def fields(self) -> list["Field[Any, Any]"]:
-        return [self.model._meta.get_field(name.removeprefix("-")) for name in self.names]  # type: ignore[misc]  # columns all
+        found = [self.model._meta.get_field(name.removeprefix("-")) for name in self.names]
+        return [field for field in found if isinstance(field, Field)]  # all of them: relations order no list
 
     def reversed(self) -> "Order":
         return Order(self.model, tuple(name[1:] if name.startswith("-") else f"-{name}" for name in self.names))

@@ -13,8 +13,10 @@ SEEN = "seen"
 SEEN_EVERY = 5 * 60  # seconds
 
 
-class ActivityMiddleware(UserSessionsMiddleware):  # type: ignore[misc]  # allauth ships no types
+class ActivityMiddleware(UserSessionsMiddleware):
     """Notes now and then when a session was last seen. allauth would on every request, at five queries each."""
+
+    get_response: Callable[[HttpRequest], HttpResponse]
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         by_itself = request.headers.get("HX-Trigger") == "guide"  # a page left open, with nobody before it
@@ -22,8 +24,9 @@ class ActivityMiddleware(UserSessionsMiddleware):  # type: ignore[misc]  # allau
             now = int(time.time())
             if now - request.session.get(SEEN, 0) >= SEEN_EVERY:
                 request.session[SEEN] = now
-                return super().__call__(request)  # type: ignore[no-any-return]
-        return self.get_response(request)  # type: ignore[no-any-return]
+                response: HttpResponse = super().__call__(request)
+                return response
+        return self.get_response(request)
 
 
 class TimeZoneMiddleware:

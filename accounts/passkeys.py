@@ -36,7 +36,7 @@ class CredentialField(forms.JSONField):
             return InvalidJSONInput(data)
 
 
-class AddForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]  # allauth ships no types
+class AddForm(webauthn.AddWebAuthnForm):
     name = forms.CharField(required=False, max_length=NAME_LENGTH, validators=LINE)
     credential = CredentialField()
 
@@ -54,11 +54,11 @@ class AddForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]  # allauth ships 
         return credential
 
 
-class EditForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]  # as above
+class EditForm(webauthn.EditWebAuthnForm):
     name = forms.CharField(max_length=NAME_LENGTH, validators=LINE)
 
 
-class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]  # as above
+class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
@@ -66,7 +66,7 @@ class AuthenticateForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
             return super().clean_credential()
 
 
-class ReauthenticateForm(webauthn.ReauthenticateWebAuthnForm):  # type: ignore[misc]  # as above
+class ReauthenticateForm(webauthn.ReauthenticateWebAuthnForm):
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
@@ -74,7 +74,7 @@ class ReauthenticateForm(webauthn.ReauthenticateWebAuthnForm):  # type: ignore[m
             return super().clean_credential()
 
 
-class LoginForm(webauthn.LoginWebAuthnForm):  # type: ignore[misc]  # as above
+class LoginForm(webauthn.LoginWebAuthnForm):
     credential = CredentialField()
 
     def clean_credential(self) -> Any:

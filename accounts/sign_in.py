@@ -145,7 +145,7 @@ def signed_out(sender: Any, request: HttpRequest, user: User | None, **kwargs: A
 
 @receiver(post_save, sender=Authenticator)
 def factor_added(instance: Authenticator, created: bool, **kwargs: Any) -> None:
-    events = {
+    events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_ENABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_ADDED,
         Authenticator.Type.RECOVERY_CODES: Event.MEMBER_RECOVERY_CODES_GENERATED,
@@ -157,7 +157,7 @@ def factor_added(instance: Authenticator, created: bool, **kwargs: Any) -> None:
 @receiver(post_delete, sender=Authenticator)
 def factor_removed(instance: Authenticator, **kwargs: Any) -> None:
     """Recovery codes go with the last factor, or make room for others, and both have events of their own."""
-    events = {
+    events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_DISABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_REMOVED,
     }

@@ -8,20 +8,22 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from . import devices, sign_in
+from .models import User
 
 
-class ChangePasswordForm(account.ChangePasswordForm):  # type: ignore[misc]  # allauth ships no types
+class ChangePasswordForm(account.ChangePasswordForm):
     """allauth limits it by the session's person."""
 
     def clean_oldpassword(self) -> Any:
         try:
             return super().clean_oldpassword()
         except ValidationError:
+            assert isinstance(self.user, User)
             sign_in.failed(context.request, self.user, "password")
             raise
 
 
-class ResetPasswordForm(account.ResetPasswordForm):  # type: ignore[misc]  # as above
+class ResetPasswordForm(account.ResetPasswordForm):
     def clean_email(self) -> str:
         """Raises `ValidationError` where the client's address has asked too often, whomever for."""
         email = str(super().clean_email())

@@ -10,13 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from .models import User
 
 
-class SignupForm(forms.SignupForm):  # type: ignore[misc]  # allauth ships no types
+class SignupForm(forms.SignupForm):
     """allauth answers both alike and mails to both; what it leaves out for a taken address tells who is registered."""
 
     def try_save(self, request: HttpRequest) -> tuple[Any, HttpResponse | None]:
         if self.account_already_exists:
             self._save_nobody(request)
-        return super().try_save(request)  # type: ignore[no-any-return]  # as above
+        user, response = super().try_save(request)
+        return user, response
 
     def _save_nobody(self, request: HttpRequest) -> None:
         """Do what a newcomer costs, and keep nothing of it."""

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts import ids, times
 from accounts.errors import DomainError, Invalid
-from accounts.forms import ChangeForm
+from accounts.forms import ChangeForm, field_of
 from accounts.models import Account
 from accounts.policy import KeyPermission
 from accounts.validators import unix_lines
@@ -83,7 +83,8 @@ class KeySettingsForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.longest = account.max_key_lifetime_days
         self.fields["expires_at"].help_text = f"In your time zone, {timezone.get_current_timezone_name()}."
-        self.fields["expiry"].choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]  # type: ignore[attr-defined]  # a ChoiceField
+        choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]
+        field_of(self, "expiry", forms.ChoiceField).choices = choices
         if self.longest:
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
 

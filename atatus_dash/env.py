@@ -270,7 +270,7 @@ def redis(name: str) -> str:
 
     def parse(value: str) -> str:
         if value:
-            parse_url(value)  # type: ignore[no-untyped-call]
+            parse_url(value)  # type: ignore[no-untyped-call]  # redis-py has no types for it
             if not value.startswith("unix:") and re.fullmatch(r"(/[0-9]*)?", urlsplit(value).path) is None:
                 raise ValueError
         return value

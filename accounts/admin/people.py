@@ -113,7 +113,7 @@ class GroupAdmin(OperatorAdmin, DjangoGroupAdmin):
 
 
 @admin.register(EmailAddress)
-class EmailAddressAdmin(OperatorAdmin, AllauthEmailAddressAdmin):  # type: ignore[misc]  # allauth ships no types
+class EmailAddressAdmin(OperatorAdmin, AllauthEmailAddressAdmin):
     pass
 
 

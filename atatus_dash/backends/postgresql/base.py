@@ -96,7 +96,7 @@ def _require_hope(waited: float) -> None:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     #: What Django calls, and takes the exceptions from.
-    Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]
+    Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # Django asks for no module
 
     def get_connection_params(self) -> dict[str, Any]:
         """Django's, with the time-outs that hold for a server alone: a migration or a dump may take its time."""

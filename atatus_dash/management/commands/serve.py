@@ -137,7 +137,7 @@ def _is_stale(manifest: Path) -> bool:
         return True
     collected_at = manifest.stat().st_mtime
     collected = json.loads(manifest.read_bytes())["paths"]
-    ignored = apps.get_app_config("staticfiles").ignore_patterns  # type: ignore[attr-defined]
+    ignored = apps.get_app_config("staticfiles").ignore_patterns  # type: ignore[attr-defined]  # a StaticFilesConfig
     return any(
         name not in collected or os.stat(storage.path(name)).st_mtime > collected_at
         for finder in get_finders()
