@@ -12,13 +12,7 @@ from .buffer import KeyRequest
 def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int) -> None:
     """Note one answered request of a key. `meta` is its `META`, `place` where the key stood in it."""
     address = meta["REMOTE_ADDR"]
-    request = KeyRequest(
-        at=time.time(),
-        address=address,
-        source=networks.origin(address) if address else "",
-        agent=meta.get("HTTP_USER_AGENT", ""),
-        place=place,
-        status=status,
-    )
+    source = networks.origin(address) if address else ""
+    request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
     counts.note(key_id, request)
     sources.note(key_id, request)

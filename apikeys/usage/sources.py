@@ -36,19 +36,21 @@ class _Sources:
         return sum(seen.requests for seen in self.seen.values())
 
     def note(self, request: KeyRequest) -> None:
-        self._add(request.source, _Seen(request.at, request.agent, 1))
+        self._add(request.source, request.at, request.agent, 1)
 
     def add(self, other: "_Sources") -> None:
         for source, seen in other.seen.items():
-            self._add(source, seen)
+            self._add(source, *seen)
 
-    def _add(self, source: str, seen: _Seen) -> None:
+    def _add(self, source: str, at: float, agent: str, requests: int) -> None:
         known = self.seen.get(source)
-        if known is not None:
-            latest = seen if seen.at >= known.at else known
-            self.seen[source] = latest._replace(requests=known.requests + seen.requests)
-        elif len(self.seen) < MOST:
-            self.seen[source] = seen
+        if known is None:
+            if len(self.seen) < MOST:
+                self.seen[source] = _Seen(at, agent, requests)
+        elif at >= known.at:
+            self.seen[source] = _Seen(at, agent, requests + known.requests)
+        else:
+            self.seen[source] = known._replace(requests=requests + known.requests)
 
 
 def note(key_id: str, request: KeyRequest) -> None:
