@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.shortcuts import redirect, render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
 
 from . import policy, redaction
 from .context import RequestContext
@@ -37,11 +38,16 @@ NEVER_KEPT = frozenset({"text", "password", "password1", "password2"})
 LEFT_OUT = "left_out"
 
 
-class SignedInRequest(HttpRequest):
+class PageRequest(HttpRequest):
+    """A request to a page, by whomever."""
+
+    htmx: HtmxDetails
+
+
+class SignedInRequest(PageRequest):
     """A request of a signed-in person."""
 
     user: User
-    htmx: Any
 
 
 class AccountRequest(SignedInRequest):
@@ -55,7 +61,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     """Send everybody else to sign-in and back. What a page shows to one person is kept in no shared cache."""
 
     @wraps(view)
-    def page(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def page(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             asked_from = request.htmx.current_url_abs_path if request.htmx else None
             return _send_to(request, settings.LOGIN_URL, back=asked_from or request.get_full_path())
@@ -82,7 +88,7 @@ def account_page(
     def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @signed_in
         @wraps(view)
-        def page(request: Any, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        def page(request: AccountRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             membership = (
                 Membership.objects.filter(user=request.user, account__slug=slug).select_related("account").first()
             )
@@ -103,7 +109,7 @@ def account_page(
     return decorate
 
 
-def _obstacle(request: Any, membership: Membership, *, of_closed: bool) -> HttpResponse | None:
+def _obstacle(request: AccountRequest, membership: Membership, *, of_closed: bool) -> HttpResponse | None:
     """What stands between a member and every page of the account, if anything does.
 
     A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
@@ -123,7 +129,7 @@ def _obstacle(request: Any, membership: Membership, *, of_closed: bool) -> HttpR
     return None
 
 
-def set_up_two_factor(request: Any) -> HttpResponse:
+def set_up_two_factor(request: AccountRequest) -> HttpResponse:
     """Lead to where one sets up two-factor, and back to the page, or to the Overview if a form was sent."""
     back = request.path if request.method == "GET" else resolve_url("overview", request.account.slug)
     return _send_to(request, "mfa_index", back=back)
@@ -202,12 +208,12 @@ def authenticated_at(request: SignedInRequest) -> float:
     return float(request.session.get(SIGNED_IN_AT, 0))
 
 
-def _send_to(request: Any, name: str, *, back: str) -> HttpResponse:
+def _send_to(request: PageRequest, name: str, *, back: str) -> HttpResponse:
     """Lead to a page that leads back."""
     return lead_to(request, f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}")
 
 
-def lead_to(request: Any, to: str, *args: str) -> HttpResponse:
+def lead_to(request: PageRequest, to: str, *args: str) -> HttpResponse:
     """Redirect the whole page, also when a dialog or a part of the page asked."""
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 

@@ -1,7 +1,6 @@
 """The page behind the link of an invitation, for whoever opens it."""
 
 from collections.abc import Callable
-from typing import Any
 
 from allauth.account.utils import perform_login
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -14,7 +13,7 @@ from .. import services
 from ..context import RequestContext
 from ..errors import DomainError
 from ..forms import JoinForm, status_of
-from ..models import Invitation, Membership
+from ..models import Invitation, Membership, User
 
 
 def _unseen(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -38,29 +37,29 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if not found.is_acceptable:
         return _ended(request, found)
     if request.user.is_authenticated:
-        return _for_member_to_be(request, found, token)
+        return _for_member_to_be(request, request.user, found, token)
     if services.is_known(found.email):
         return _for_signed_out(request, found)
     return _for_newcomer(request, found, token)
 
 
 def _ended(request: HttpRequest, found: Invitation) -> HttpResponse:
-    is_member = request.user.is_authenticated and _is_member(request, found)
+    is_member = request.user.is_authenticated and _is_member(request.user, found)
     return render(request, "accounts/invitation_ended.html", {"invitation": found, "is_member": is_member}, status=410)
 
 
-def _is_member(request: Any, found: Invitation) -> bool:
+def _is_member(user: User, found: Invitation) -> bool:
     open_account = found.account.closed_at is None
-    return open_account and Membership.objects.for_account(found.account).filter(user=request.user).exists()
+    return open_account and Membership.objects.for_account(found.account).filter(user=user).exists()
 
 
-def _for_member_to_be(request: Any, found: Invitation, token: str) -> HttpResponse:
-    if not services.has_address(request.user, found.email):
+def _for_member_to_be(request: HttpRequest, user: User, found: Invitation, token: str) -> HttpResponse:
+    if not services.has_address(user, found.email):
         return render(request, "accounts/invitation_of_another.html", {"invitation": found}, status=403)
     if request.method != "POST":
         return render(request, "accounts/invitation.html", {"invitation": found})
     try:
-        services.accept_invitation(token=token, user=request.user, context=RequestContext.of(request))
+        services.accept_invitation(token=token, user=user, context=RequestContext.of(request))
     except DomainError:
         # Withdrawn or used between the look above and now: the page says which.
         return redirect(request.path)
