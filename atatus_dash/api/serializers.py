@@ -15,10 +15,11 @@ M = TypeVar("M", bound=Model)
 
 
 class BodySerializer(serializers.Serializer[Any]):
-    """Reads a form as the JSON object that says the same, and an empty value as null.
+    """Reads a form as the JSON object that says the same, and an empty value as null where a field may be null.
 
     DRF takes a boolean that a form leaves out for an unticked checkbox. A program ticks nothing: what it leaves out
-    has its default, and a list is a field that is sent several times.
+    has its default, and a list is a field that is sent several times, or once and empty. In JSON only `[]` is an
+    empty list: a program that fills in null or an empty text by mistake must not lift a key's restriction to networks.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -44,8 +45,6 @@ class BodySerializer(serializers.Serializer[Any]):
             return value
         if field.allow_null:
             return None
-        if isinstance(field, serializers.ListField):
-            return []
         return "" if getattr(field, "allow_blank", False) else value
 
 
