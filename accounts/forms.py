@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, TypeVar
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
@@ -31,6 +32,9 @@ from .templatetags.ui import plain
 from .validators import unix_lines
 
 F = TypeVar("F", bound=forms.Field)
+
+
+PASSWORD_RULES = f"At least {settings.PASSWORD_LENGTH} characters, and none that others guess."
 
 
 def status_of(form: forms.BaseForm) -> int:
@@ -332,7 +336,7 @@ class JoinForm(forms.Form):
     password = forms.CharField(
         strip=False,
         widget=forms.PasswordInput({"autocomplete": "new-password"}),
-        help_text="At least 10 characters, and none that others guess.",
+        help_text=PASSWORD_RULES,
     )
 
     def __init__(self, *args: Any, email: str, **kwargs: Any) -> None:

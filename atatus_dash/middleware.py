@@ -18,6 +18,7 @@ from django.template.loader import render_to_string
 from accounts import bodies, validators
 from accounts.context import REQUEST_ID
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
+from accounts.models import AuditEvent
 from apikeys import limits, networks, tokens, usage
 
 from . import form_limits, maintenance, probes, reach
@@ -31,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-_REQUEST_ID = re.compile(r"[0-9A-Za-z._:/+=-]{1,128}", re.ASCII)
+_REQUEST_ID_LENGTH = AuditEvent._meta.get_field("request_id").max_length
+_REQUEST_ID = re.compile(rf"[0-9A-Za-z._:/+=-]{{1,{_REQUEST_ID_LENGTH}}}", re.ASCII)
 
 
 class RequestIdMiddleware:

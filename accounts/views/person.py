@@ -14,7 +14,7 @@ from django.views.decorators.vary import vary_on_headers
 from .. import cookies, services
 from ..access import SignedInRequest, maker_for, signed_in
 from ..errors import NotPermitted, TooManyRequests
-from ..forms import LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
+from ..forms import PASSWORD_RULES, LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
 from ..models import Membership
 
 A_YEAR = 365 * 24 * 3600
@@ -61,6 +61,7 @@ def profile(request: SignedInRequest) -> HttpResponse:
     context = {
         "form": form,
         "look_form": LookForm(initial=_look(request)),
+        "password_rules": PASSWORD_RULES,
         "has_two_factor": is_mfa_enabled(request.user),
     }
     return render(request, "accounts/profile.html", context, status=status_of(form))
