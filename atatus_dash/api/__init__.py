@@ -1,1 +1,6 @@
-"""Everything under /v2: `dispatch` takes a request to its view, and `resources` holds a file for each resource."""
+"""Everything under /v2.
+
+`dispatch` takes a request from the middleware to its view, which is an `APIView` of `base` in a file of `resources`.
+The view's attributes name what happens before its method runs: `authentication`, `throttling`, `permissions`. Whatever
+is raised on the way becomes an answer in `errors`.
+"""
