@@ -96,7 +96,6 @@ def deliver(checkpoint: Checkpoint = go_on) -> int:
 
     Several processes may do so at once. Raises `ServerAway`.
     """
-    pending.clear()
     _give_up_late_ones()
     sent = 0
     connection = get_connection()

@@ -2,7 +2,7 @@
 
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -36,6 +36,8 @@ class _Session(socketserver.StreamRequestHandler):
                 text = b""
                 while (part := self.rfile.readline()) != b".\r\n":
                     text += part
+                if server.before_taking and not server.before_taking():
+                    return
                 reply = server.replies.get("DATA", "250 taken")
                 if reply.startswith("2"):
                     message: Any = message_from_bytes(text, policy=default)
@@ -61,6 +63,8 @@ class MailServer(socketserver.ThreadingTCPServer):
         #: What it says to a recipient or, as `DATA`, to a text, instead of taking it.
         self.replies: dict[str, str] = {}
         self.is_silent = False
+        #: Called when a text has arrived; if it returns false the connection is closed, and the mail is not taken.
+        self.before_taking: Callable[[], bool] | None = None
         self.released = threading.Event()
         self.connections = 0
 

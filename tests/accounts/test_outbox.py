@@ -243,6 +243,12 @@ def test_one_mail_that_fails_holds_up_no_other(server: MailServer) -> None:
     assert OutgoingMail.objects.filter(due_at__isnull=False).count() == 3
 
 
+def test_what_is_committed_while_mail_is_sent_is_looked_for_afterwards(server: MailServer) -> None:
+    outbox.pending.set()
+    deliver()
+    assert outbox.pending.is_set()
+
+
 # Late -------------------------------------------------------------------------------------------
 
 
