@@ -1,16 +1,18 @@
-"""Django admin for operators: offline on purpose, and back."""
+"""Django admin for operators: offline on purpose, and back; jobs, and when they ran."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from accounts.admin.base import OperatorAdmin
+from accounts.admin.base import OperatorAdmin, ViewOnlyAdmin
+from accounts.models import User
 
-from . import maintenance
-from .models import Maintenance
+from . import maintenance, operations
+from .models import Maintenance, ScheduledJob
 
 
 class MaintenanceForm(forms.ModelForm):
@@ -38,3 +40,39 @@ class MaintenanceAdmin(OperatorAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         maintenance.switch(on=obj.on, message=obj.message, retry_after=obj.retry_after)
+
+
+@admin.register(ScheduledJob)
+class ScheduledJobAdmin(ViewOnlyAdmin):
+    """*Operations* shows the same with what each job is for."""
+
+    list_display = ["name", "state", "last_run_at", "took", "last_result", "last_error", "next_run_at", "node"]
+    fields = [
+        *("name", "state", "last_run_at", "took", "last_result", "last_error"),
+        *("failures", "next_run_at", "running_since", "leased_until", "holder"),
+    ]
+    actions = ["run_now"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ScheduledJob]:
+        rows: QuerySet[ScheduledJob] = super().get_queryset(request)
+        return rows.annotate(read_at=Now())
+
+    @admin.display
+    def state(self, row: ScheduledJob) -> str:
+        return "Running" if row.is_running else "Failing" if row.failures else "Waiting"
+
+    @admin.display
+    def took(self, row: ScheduledJob) -> str | None:
+        return operations.duration(row.last_duration) if row.last_duration is not None else None
+
+    @admin.display
+    def node(self, row: ScheduledJob) -> str:
+        return row.node
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("atatus_dash.change_scheduledjob")
+
+    @admin.action(description="Run now", permissions=["run"])
+    def run_now(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
+        by = cast(User, request.user)  # admin lets nobody else in
+        self.for_each(request, queryset, lambda row: operations.run_now(row.name, by=by), "will run in a moment")

@@ -1,20 +1,29 @@
-"""Django admin's site: it opens to operators who sign in with a second factor, and to nobody else."""
+"""Django admin's site: it opens to operators who sign in with a second factor, and to nobody else.
+
+Beside the tables it has a page of what an operator watches, *Operations*.
+"""
 
 from collections.abc import Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.utils import get_next_redirect_url
+from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.shortcuts import resolve_url
-from django.urls import reverse
+from django.shortcuts import redirect, render, resolve_url
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
 
+from accounts.errors import DomainError
 from accounts.factors import has_second_factor, is_proved, where_to_prove
+from accounts.models import User
+
+from . import operations
 
 #: Where a session keeps the page of admin that was asked for before there was a second factor.
 WANTED = "admin_wanted"
@@ -57,6 +66,30 @@ class OperatorSite(AdminSite):
         if not is_proved(request):
             return redirect_to_login(back, resolve_url(where_to_prove(request.user)))
         return HttpResponseRedirect(wanted or request.session.pop(WANTED, back))
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [
+            path("operations/", self.admin_view(require_GET(self.operations)), name="operations"),
+            path("operations/<str:name>/run/", self.admin_view(require_POST(self.run_job)), name="run_job"),
+            *super().get_urls(),
+        ]
+
+    def operations(self, request: HttpRequest) -> HttpResponse:
+        if not request.user.has_perm("atatus_dash.view_scheduledjob"):
+            raise PermissionDenied
+        context = {**self.each_context(request), "title": "Operations", "statuses": operations.scheduled_jobs()}
+        return render(request, "admin/operations.html", context)
+
+    def run_job(self, request: HttpRequest, name: str) -> HttpResponse:
+        if not request.user.has_perm("atatus_dash.change_scheduledjob"):
+            raise PermissionDenied
+        try:
+            job = operations.run_now(name, by=cast(User, request.user))
+        except DomainError as error:
+            messages.error(request, error.message)
+        else:
+            messages.success(request, f"{job.title} will run in a moment.")
+        return redirect("admin:operations")
 
 
 def _texts(fields: QueryDict) -> Iterator[str]:

@@ -22,6 +22,10 @@ class Job(NamedTuple):
     #: Does it, calls its checkpoint between two steps, and returns how many of what it did.
     work: Callable[[Checkpoint], dict[str, int]]
 
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
 
 def _send_mail(checkpoint: Checkpoint) -> dict[str, int]:
     """Raises `outbox.ServerAway`."""

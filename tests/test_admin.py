@@ -21,7 +21,8 @@ from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, OutgoingMail, Project, User
 from accounts.policy import Role
 from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
-from atatus_dash.models import Maintenance
+from atatus_dash import scheduler
+from atatus_dash.models import Maintenance, ScheduledJob
 
 from . import factories
 from .accounts.test_two_factor import code, set_up
@@ -40,8 +41,9 @@ TABLES = [
     KeyOrigin,
     OutgoingMail,
     Maintenance,
+    ScheduledJob,
 ]
-READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation, OutgoingMail]
+READ_ONLY = [AuditEvent, KeyUsage, KeyOrigin, Invitation, OutgoingMail, ScheduledJob]
 
 
 @pytest.fixture
@@ -86,6 +88,7 @@ def _fill(cast: Cast, number: int) -> None:
         KeyUsage.objects.create(api_key=api_key, day="2026-11-24", requests=1)
         KeyOrigin.objects.create(api_key=api_key, origin="203.0.113.7", requests=1, last_used_at=timezone.now())
     Maintenance.objects.get_or_create(pk=1)
+    scheduler.create_rows()
 
 
 # All tables -------------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""What the page of operators shows, and what can be done there."""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.contrib.admin.models import CHANGE, LogEntry
+
+from accounts.errors import InvalidState, NotFound
+from accounts.models import User
+
+from . import jobs, scheduler
+from .jobs import Job
+from .models import ScheduledJob
+
+UNITS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+
+
+class JobStatus(NamedTuple):
+    job: Job
+    #: None until a server or a command has looked for jobs.
+    row: ScheduledJob | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has not run for twice its interval."""
+        return self.row is not None and self.row.is_late(by=self.job.interval)
+
+    @property
+    def every(self) -> str:
+        """The interval, after the word "every": `15 minutes`, or `day`."""
+        for unit, length in UNITS.items():
+            number, rest = divmod(self.job.interval, length)
+            if number and not rest:
+                return unit if number == 1 else f"{number} {unit}s"
+        return f"{self.job.interval.total_seconds():g} seconds"
+
+    @property
+    def took(self) -> str:
+        return duration(self.row.last_duration) if self.row and self.row.last_duration is not None else ""
+
+
+def scheduled_jobs() -> list[JobStatus]:
+    rows = {row.name: row for row in ScheduledJob.objects.with_clock()}
+    return [JobStatus(job, rows.get(job.name)) for job in jobs.JOBS]
+
+
+def run_now(name: str, *, by: User) -> Job:
+    """Let a server run the job within a second, and record who asked for it in the log of Django admin.
+
+    Raises `NotFound`, or `InvalidState` for a job that is running.
+    """
+    job = next((job for job in jobs.JOBS if job.name == name), None)
+    if job is None:
+        raise NotFound("This job no longer exists.")
+    if not scheduler.run_soon(job):
+        raise InvalidState(f"{job.title} is running already.")
+    row = ScheduledJob.objects.get(pk=name)
+    LogEntry.objects.log_actions(by.pk, [row], CHANGE, change_message="Run now", single_object=True)
+    return job
+
+
+def duration(length: timedelta) -> str:
+    """How long something took: `4 ms`, `1.4 s`, `2 min 5 s`."""
+    seconds = length.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
