@@ -12,6 +12,8 @@ from django.http.request import validate_host
 
 from accounts import factors, links
 
+from . import operations
+
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 
@@ -169,9 +171,8 @@ def second_factors_of_databases(
 
 def _second_factors(alias: str) -> list[CheckMessage]:
     """Nothing without a database or before its first migration: other commands tell that."""
-    database = settings.DATABASES[alias]
-    if database["ENGINE"].endswith("sqlite3") and not Path(connections[alias].settings_dict["NAME"]).exists():
-        return []  # connecting would make the file
+    if not _may_connect(alias):
+        return []
     try:
         with transaction.atomic(using=alias):
             stored = factors.with_secrets().using(alias).order_by("pk").iterator()
@@ -186,4 +187,28 @@ def _second_factors(alias: str) -> list[CheckMessage]:
             "missing one to ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS; `manage.py reencrypt` tells whose they are.",
             id="atatus_dash.W010",
         )
+    ]
+
+
+def _may_connect(alias: str) -> bool:
+    """Connecting to SQLite would make the file."""
+    is_sqlite = settings.DATABASES[alias]["ENGINE"].endswith("sqlite3")
+    return not is_sqlite or Path(connections[alias].settings_dict["NAME"]).exists()
+
+
+@register(Tags.security, deploy=True)
+def scheduled_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A job that nobody runs is missed when the first mail stays away. Nothing without a database, as above."""
+    if not _may_connect("default"):
+        return []
+    try:
+        with transaction.atomic():
+            statuses = operations.scheduled_jobs()
+    except DatabaseError:
+        return []
+    hint = "The page Operations in /admin/ shows each job; a server that runs does them by itself."
+    return [
+        Warning(f"The scheduled job {status.job.name} {status.problem}", hint=hint, id="atatus_dash.W014")
+        for status in statuses
+        if status.problem
     ]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from django.contrib.admin.models import CHANGE, LogEntry
 
+from accounts import times
 from accounts.errors import InvalidState, NotFound
 from accounts.models import User
 
@@ -24,6 +25,15 @@ class JobStatus(NamedTuple):
     def is_late(self) -> bool:
         """Whether it has not run for twice its interval."""
         return self.row is not None and self.row.is_late(by=self.job.interval)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, after its name. Empty if nothing is."""
+        if self.row is None:
+            return ""
+        if self.row.failures:
+            return f"fails: {self.row.last_error}"
+        return f"has been due since {times.exactly(self.row.next_run_at)}." if self.is_late else ""
 
     @property
     def every(self) -> str:

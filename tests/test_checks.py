@@ -1,5 +1,6 @@
 """Deploy mistakes as system checks."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.db import connection
 
 from accounts.models import User
 from apikeys.networks import parse_network
+from atatus_dash import scheduler
+from atatus_dash.models import ScheduledJob
 from tests import factories
 from tests.servers import Installation
 
@@ -155,6 +158,30 @@ def test_a_check_before_the_first_migration_says_nothing(locked_out: User) -> No
     with connection.schema_editor() if connection.vendor == "postgresql" else connection.cursor() as cursor:
         cursor.execute("ALTER TABLE mfa_authenticator RENAME TO elsewhere")
     assert _unreadable(include_deployment_checks=True) == []
+
+
+def _jobs_told(deploy: bool = True) -> list[str]:
+    return sorted(m.msg for m in run_checks(include_deployment_checks=deploy) if m.id == "atatus_dash.W014")
+
+
+def test_a_scheduled_job_that_is_late_or_fails_is_a_warning() -> None:
+    scheduler.create_rows()
+    ScheduledJob.objects.filter(pk="prune").update(next_run_at=datetime(2026, 11, 2, 3, 17, tzinfo=UTC))
+    ScheduledJob.objects.filter(pk="mail").update(failures=2, last_error="The mail server can't be reached")
+    assert _jobs_told() == [
+        "The scheduled job mail fails: The mail server can't be reached",
+        "The scheduled job prune has been due since 2 November 2026, 03:17 UTC.",
+    ]
+    assert _jobs_told(deploy=False) == []
+
+
+def test_scheduled_jobs_that_run_or_have_no_table_yet_are_none() -> None:
+    assert _jobs_told() == []
+    scheduler.create_rows()
+    assert _jobs_told() == []
+    with connection.schema_editor() if connection.vendor == "postgresql" else connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE atatus_dash_scheduledjob RENAME TO elsewhere")
+    assert _jobs_told() == []
 
 
 def test_check_works_without_a_database_and_makes_none(tmp_path: Path) -> None:
