@@ -144,6 +144,12 @@ def test_another_accounts_items_are_not_there(cast, things, route, method):
     assert response.status_code == (404 if method in ROUTES[route] else 405)
 
 
+@pytest.mark.parametrize("route", [route for route in ROUTES if "GET" in ROUTES[route]])
+def test_head_is_answered_as_get_is(administrator, things, route):
+    path = fill(route, things)
+    assert administrator.head(path).status_code == administrator.get(path).status_code == 200
+
+
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
 def test_lists_hold_nothing_of_another_account(cast, things, route):
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
