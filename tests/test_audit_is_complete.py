@@ -30,6 +30,7 @@ CHANGE_NOTHING = {
     "find_invitation",
     "has_address",
     "is_known",
+    "require_not_owner",
     "prune_closed",
     "widens",
 }
