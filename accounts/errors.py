@@ -35,19 +35,6 @@ class AlreadyExists(DomainError):
     """The same request was carried out before (400)."""
 
 
-class NotAuthenticated(DomainError):
-    """A key that opens nothing (401)."""
-
-    status = 401
-    challenge: str | None = "invalid_token"
-
-
-class KeyMissing(NotAuthenticated):
-    """No key (401)."""
-
-    challenge = None
-
-
 class NotPermitted(DomainError):
     """Known, but not allowed to do this (403)."""
 

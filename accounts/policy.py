@@ -189,11 +189,17 @@ def system(account: AccountRef, label: str = "System", *, context: RequestContex
 
 def require(actor: Actor, permission: Permission) -> None:
     """Raise `PermissionMissing`, saying what is missing, unless the actor has the permission."""
-    if permission in actor.permissions:
-        return
-    if actor.kind == ActorKind.KEY and actor.role is not None and permission in GRANTS[actor.role]:
-        missing = KeyPermission.READ if permission.reads else KeyPermission.WRITE
-        raise PermissionMissing(f"This API key does not have the {missing.label} permission.")
+    if sentence := missing(permission, actor.permissions, actor.role):
+        raise PermissionMissing(sentence)
+
+
+def missing(permission: Permission, granted: frozenset[Permission], role: Role | KeyRole | None) -> str | None:
+    """Says what is missing for the permission; None if it is among those granted."""
+    if permission in granted:
+        return None
+    if isinstance(role, KeyRole) and permission in GRANTS[role]:
+        needed = KeyPermission.READ if permission.reads else KeyPermission.WRITE
+        return f"This API key does not have the {needed.label} permission."
     if permission not in GRANTS[Role.ADMIN]:
-        raise PermissionMissing("This item is for the Owner only.")
-    raise PermissionMissing("This item is for administrators only.")
+        return "This item is for the Owner only."
+    return "This item is for administrators only."

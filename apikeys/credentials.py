@@ -1,24 +1,24 @@
 """Keys as a request's headers and query string hold them. `atatus_dash.api.authentication` looks into bodies, too."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from django.http import QueryDict
 
 from . import tokens
+from .gate import Place, Verdict
 from .lookup import KeyRecord
 
 FIELD = "api_key"
 SCHEMES = ("bearer", "token")
 
-Place = Literal["header", "query", "body"]
-
 
 class Credential(NamedTuple):
-    """The key that a request was let in with, and where it stood."""
+    """The key that a request came with, where it stood, and whether it may do what it was sent for."""
 
     key: KeyRecord
     place: Place
+    verdict: Verdict
 
 
 def in_headers(meta: Mapping[str, str]) -> list[str]:

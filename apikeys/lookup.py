@@ -13,6 +13,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
+from accounts.policy import KEY_GRANTS, KeyRole, Permission
+
 from .models import APIKey
 
 
@@ -39,6 +41,14 @@ class KeyRecord(NamedTuple):
     account_suspended: object  # when, or None
     account_accepts_query: bool
     account_accepts_body: bool
+
+    @property
+    def role(self) -> KeyRole:
+        return KeyRole.ADMINISTRATOR if self.administrator else KeyRole.KEY
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return KEY_GRANTS[self.role, self.permission]
 
     @property
     def networks(self) -> tuple[str, ...]:

@@ -1,24 +1,16 @@
 """Maintenance mode as every process sees it: read by the heartbeat, never by a request."""
 
-from typing import NamedTuple
-
 from django.utils import timezone
+
+from apikeys import gate
 
 from .models import Maintenance
 
-
-class Status(NamedTuple):
-    on: bool
-    message: str
-    retry_after: int  # seconds
+_current: gate.Maintenance | None = None
 
 
-_OFF = Status(False, "", 0)
-_current = _OFF
-
-
-def current() -> Status:
-    """What the last heartbeat read."""
+def current() -> gate.Maintenance | None:
+    """What the last heartbeat read: None unless it is on."""
     return _current
 
 
@@ -26,7 +18,7 @@ def refresh() -> None:
     """Read the state from the database. While that is out of reach, which raises, what was known stays."""
     global _current
     row = Maintenance.objects.filter(on=True).first()
-    _current = Status(True, row.message, row.retry_after) if row else _OFF
+    _current = gate.Maintenance(row.message, row.retry_after) if row else None
 
 
 def switch(*, on: bool, message: str = Maintenance.MESSAGE, retry_after: int = Maintenance.RETRY_AFTER) -> None:

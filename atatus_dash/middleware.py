@@ -20,6 +20,7 @@ from accounts.context import REQUEST_ID
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
 from accounts.models import AuditEvent
 from apikeys import limits, networks, tokens, usage
+from apikeys.credentials import Credential
 
 from . import form_limits, maintenance, probes, reach
 from .api import sunset
@@ -142,14 +143,11 @@ class ApiMiddleware:
             response.headers["Strict-Transport-Security"] = self.hsts
         if response.status_code != HTTPStatus.NO_CONTENT:
             response.headers["Content-Length"] = str(len(response.content))
-        credential = getattr(request, "auth", None)
+        credential: Credential | None = getattr(request, "auth", None)  # set by DRF for a good key
         if credential is not None:
-            outcome = getattr(request, "rate_limit", None)
-            if outcome is not None:
-                response.headers["RateLimit-Policy"] = outcome.policy_header
-                response.headers["RateLimit"] = outcome.header
-            for name, value in sunset.headers(credential.key).items():
-                response.headers[name] = value
+            for headers in (credential.verdict.headers, sunset.headers(credential.key)):
+                for name, value in headers.items():
+                    response.headers[name] = value
             usage.note(request.META, key_id=credential.key.id, place=credential.place, status=response.status_code)
         return response
 
@@ -194,7 +192,7 @@ class MaintenanceMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         state = maintenance.current()
-        if not state.on or request.path_info.startswith(self.OPEN):
+        if state is None or request.path_info.startswith(self.OPEN):
             return self.get_response(request)
         response = render(request, "maintenance.html", {"maintenance": state}, status=503)
         response.headers["Retry-After"] = str(state.retry_after)

@@ -15,7 +15,7 @@ from accounts import policy
 from accounts.middleware import SEEN
 from accounts.models import Account, Membership, User
 from accounts.policy import Role
-from apikeys import services
+from apikeys import gate, services
 from apikeys.models import APIKey
 from apikeys.services import Overlap
 from atatus_dash import maintenance
@@ -275,7 +275,7 @@ def test_a_form_without_its_token_says_to_reload(cast: Cast) -> None:
 
 
 def test_maintenance_looks_like_the_product(cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "current", lambda: maintenance.Status(True, "Back at noon.", 60))
+    monkeypatch.setattr(maintenance, "current", lambda: gate.Maintenance("Back at noon.", 60))
     response = browser.get(overview(cast))
 
     assert response.status_code == 503

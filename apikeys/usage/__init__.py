@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from .. import networks
-from ..credentials import Place
+from ..gate import Place
 from . import counts, sources
 from .buffer import KeyRequest
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from django.db import Error, OperationalError, connection, transaction
 
-from ..credentials import Place
+from ..gate import Place
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from django.db import connection
 
 from accounts.fields import AGENT_LENGTH
 
+from ..gate import Place
 from ..models import AccountUsage, APIKey, KeyUsage
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
@@ -22,7 +23,7 @@ COUNTS = (
     "in_body",
 )
 
-_PLACES = {"header": 5, "query": 6, "body": 7}
+_PLACES = {Place.HEADER: 5, Place.QUERY: 6, Place.BODY: 7}
 _EPOCH = date(1970, 1, 1)
 
 Slot = tuple[str, int]  # a key's id and a day, in days since 1970

@@ -13,12 +13,14 @@ from rest_framework.request import Request
 
 from accounts import bodies
 from accounts.context import RequestContext
-from accounts.errors import Invalid, KeyMissing, NotAuthenticated, NotPermitted
+from accounts.errors import Invalid
 from accounts.policy import Actor
-from apikeys import actors, lookup, networks, tokens
-from apikeys.credentials import FIELD, Credential, Place, in_headers, in_query_string, stripped, undivided
+from apikeys import actors, gate, limits, networks, tokens
+from apikeys.credentials import FIELD, Credential, in_headers, in_query_string, stripped, undivided
+from apikeys.gate import Place, Refused
 from apikeys.limits import require_not_too_often
-from apikeys.lookup import KeyRecord
+
+from .permissions import NeedsPermission
 
 AMBIGUOUS = "Send the API key once, and in one place only."
 READ_AS_FORM = "The body was read as a form, because its Content-Type is application/x-www-form-urlencoded."
@@ -28,23 +30,27 @@ AS_JSON = "Send it with Content-Type: application/json."
 class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
-    Raises `NotAuthenticated` (401), `TooManyRequests` (429) after too many failures from one address,
-    `NotPermitted` (403) for a key of a closed or suspended account, in a place that was switched off or from a
-    network it may not be used from, and `Invalid` (400) for a key in more than one place.
+    Raises `Refused` without a key, for one that is not good for anything, and for one that may not be sent like this
+    or from here; `Invalid` (400) for a key in more than one place. What else the verdict says is read by
+    `HasKeyPermission`.
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
-        secret, place = find_key(request)
-        address = request.META["REMOTE_ADDR"]
-        key = _open(secret, address)
-        actors.require_account_in_use(key)
-        _require_place(key, place)
-        actors.require_network(key, address)
-        return actors.actor_of(key, context=RequestContext.of(request._request)), Credential(key, place)
+        view = request.parser_context["view"]
+        assert isinstance(view, NeedsPermission)
+        secret, place, hint = find_key(request)
+        question = view.question(request._request, place)
+        key = gate.identify(secret)
+        verdict = gate.decide(key, question, limits.limiter)
+        if not verdict.accepts_key:
+            raise Refused(verdict, errors={FIELD: [hint]} if hint else None)
+        assert key is not None
+        assert place is not None
+        return actors.actor_of(key, context=RequestContext.of(request._request)), Credential(key, place, verdict)
 
 
-def find_key(request: Request) -> tuple[str, Place]:
-    """The key as it was sent, and where. Raises `KeyMissing` without one, `Invalid` for several."""
+def find_key(request: Request) -> tuple[str, Place | None, str]:
+    """The key as it was sent, and where. Without one, what may help its sender. Raises `Invalid` for several."""
     meta = request._request.META
     if undivided(meta):
         raise Invalid(
@@ -52,17 +58,17 @@ def find_key(request: Request) -> tuple[str, Place]:
             "send it in the query string or in the body."
         )
     found = in_headers(meta)
-    place: Place = "header"
+    place = Place.HEADER
     if in_query := in_query_string(meta):
-        found, place = [*found, *in_query], "query"
+        found, place = [*found, *in_query], Place.QUERY
     unread = ""
     if not found:
-        (found, unread), place = _in_body(request), "body"
+        (found, unread), place = _in_body(request), Place.BODY
     if len(found) > 1:
         raise Invalid(AMBIGUOUS)
     if not found:
-        raise KeyMissing("API key is required!", errors={FIELD: [f"{unread} {AS_JSON}"]} if unread else None)
-    return found[0], place
+        return "", None, unread and f"{unread} {AS_JSON}"
+    return found[0], place, ""
 
 
 def _in_body(request: Request) -> tuple[list[str], str]:
@@ -90,21 +96,3 @@ def _in_body(request: Request) -> tuple[list[str], str]:
 def _is_json_read_as_form(fields: QueryDict) -> bool:
     """Whether a form is JSON in truth, as curl's `-d` sends it by default: its first field's name begins an object."""
     return next(iter(fields), "").lstrip("\ufeff \t\r\n").startswith("{")
-
-
-def _open(secret: str, address: str) -> KeyRecord:
-    """The key of that secret. Raises `NotAuthenticated` if it opens nothing, and counts that against the address."""
-    key = lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
-    problem = actors.problem_of(key)
-    if key is not None and problem is None:
-        return key
-    require_not_too_often("failed:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
-    raise NotAuthenticated(str(problem))
-
-
-def _require_place(key: KeyRecord, place: Place) -> None:
-    """Refuse a key in a place that its account or its own settings switched off (OWASP ASVS 5.0, 14.2.1)."""
-    if place == "query" and not (key.accepts_query and key.account_accepts_query):
-        raise NotPermitted("This API key may not be sent in the query string.")
-    if place == "body" and not (key.accepts_body and key.account_accepts_body):
-        raise NotPermitted("This API key may not be sent in the body.")

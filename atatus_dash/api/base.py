@@ -8,26 +8,25 @@ from django.http import Http404, HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
-from rest_framework.views import APIView as DRFAPIView
 
 from accounts import bodies, links
 from accounts.policy import Actor
 from apikeys.credentials import FIELD, Credential
+from apikeys.gate import Place
 
 from .authentication import APIKeyAuthentication
-from .errors import MethodUnknownHere, exception_handler
+from .errors import exception_handler
 from .negotiation import JSONNegotiation
 from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
 from .permissions import HasKeyPermission, NeedsPermission
 from .renderers import JSONRenderer
-from .throttling import KeyThrottle
 
 M = TypeVar("M", bound=Model)
 
 
-class APIView(NeedsPermission, DRFAPIView):
-    """A view behind the gates, in their order: key, state and network; rate limit; method; permission; a whole body.
+class APIView(NeedsPermission):
+    """A view behind `apikeys.gate`: authentication asks it, and permission reads the rest of its verdict.
 
     It names by method what reads the body and what writes the answer: `validated`, `item`, `page` and `created` use
     nothing else, so that the names can be trusted.
@@ -39,7 +38,6 @@ class APIView(NeedsPermission, DRFAPIView):
     filter_serializer: ClassVar[type[Serializer[Any]]] = Serializer
 
     authentication_classes = [APIKeyAuthentication]
-    throttle_classes = [KeyThrottle]
     permission_classes = [HasKeyPermission]
     content_negotiation_class = JSONNegotiation
     parser_classes = [JSONParser, FormParser, MultiPartParser]
@@ -54,9 +52,6 @@ class APIView(NeedsPermission, DRFAPIView):
         renderer = self.renderer_classes[0]()
         request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
         self.perform_authentication(request)
-        self.check_throttles(request)
-        if request.method not in self.allowed_methods:
-            raise MethodUnknownHere(request.method, self.allowed_methods)
         self.check_permissions(request)
         bodies.require_whole(request._request.META)
 
@@ -75,14 +70,14 @@ class APIView(NeedsPermission, DRFAPIView):
 
     @property
     def credential(self) -> Credential:
-        """The key as it was looked up, and where it stood."""
+        """The key as it was looked up, where it stood and what was decided."""
         return cast(Credential, self.request.auth)
 
     @property
     def body(self) -> Any:
         """The body, without the key if that is where it stood: it is no field of the item."""
         fields: Any = self.request.data
-        if self.request.auth is not None and self.credential.place == "body":
+        if self.request.auth is not None and self.credential.place is Place.BODY:
             fields = fields.copy()
             fields.pop(FIELD, None)
         return fields

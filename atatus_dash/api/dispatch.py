@@ -1,4 +1,4 @@
-"""From a request under /v2 to its view, past the gates that come before its key.
+"""From a request under /v2 to its view, if nothing that is judged before its key stands in the way.
 
 DRF answers paths that don't exist, and Django answers crashes, in HTML: both become the API's own errors here.
 """
@@ -8,29 +8,40 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import get_resolver
+from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, get_resolver
 from rest_framework.response import Response
 
-from accounts.errors import NotPermitted, Unavailable
-from apikeys import exposure
+from apikeys import exposure, gate
+from apikeys.gate import Question
 
 from .. import maintenance
 from .errors import failure
 from .paths import is_old
+from .permissions import QUESTION
+
+View = Callable[..., HttpResponse]
 
 
 def dispatch(request: HttpRequest) -> HttpResponse:
-    """Take a request under /v2 or an old path through the gates that come before its key, then to its view."""
+    """Read what is known of a request under /v2 or an old path, and take it to its view unless `gate` refuses it."""
     try:
-        if not settings.ALLOW_HTTP and not request.is_secure():
-            exposure.note(request.META)
-            raise NotPermitted("HTTPS is required.")
-        request.get_host()  # raises DisallowedHost: links lead where this says
-        state = maintenance.current()
-        if state.on:
-            raise Unavailable(state.message, retry_after=state.retry_after)
         view, arguments = _resolve(request.path_info)
+        question = Question(
+            secure=settings.ALLOW_HTTP or request.is_secure(),
+            maintenance=maintenance.current(),
+            found=view is not None,
+            address=request.META["REMOTE_ADDR"],
+            place=None,
+            needs=None,
+        )
+        if question.secure:
+            request.get_host()  # raises DisallowedHost: links lead where this says
+        else:
+            exposure.note(request.META)
+        gate.before_key(question).raise_if_refused()
+        assert view is not None
+        request.META[QUESTION] = question
         response = view(request, **arguments)
         if isinstance(response, Response):
             response.render()
@@ -39,20 +50,23 @@ def dispatch(request: HttpRequest) -> HttpResponse:
         return failure(request, error)
 
 
-def _resolve(path: str) -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
-    """The view of a path, which works with a trailing slash too. Raises `Http404`."""
+def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
+    """The view of a path, which works with a trailing slash too. None if there is none."""
     if is_old(path):
-        raise Http404
+        return None, {}
     if path[-1] == "/":
         path = path[:-1]
     if path == "/v2":
         return _whoami()
-    match = get_resolver().resolve(path)
+    try:
+        match = get_resolver().resolve(path)
+    except Resolver404:
+        return None, {}
     return match.func, match.kwargs
 
 
 @lru_cache(maxsize=1)
-def _whoami() -> tuple[Callable[..., HttpResponse], dict[str, Any]]:
+def _whoami() -> tuple[View, dict[str, Any]]:
     """The view of `/v2`, resolved once: it is what a check of a key costs at least, and resolving takes 12 µs of it."""
     match = get_resolver().resolve("/v2")
     return match.func, match.kwargs

@@ -16,7 +16,8 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 
 from accounts.errors import DomainError, NotFound, TooManyRequests, Unavailable
-from apikeys import tokens
+from apikeys import gate, tokens
+from apikeys.gate import CHALLENGE, Refused
 
 from .. import reach
 from .paths import is_old
@@ -25,22 +26,12 @@ logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
-#: How to authenticate (RFC 6750, §3).
-CHALLENGE = 'Bearer realm="atatus"'
 #: A refusal names this many fields, and says this many sentences on each.
 MOST_FIELDS = MOST_SENTENCES = 20
 #: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
 LONGEST_NAME, LONGEST_SENTENCE = 100, 500
 #: A message may list the fields.
 LONGEST_MESSAGE = 2_500
-
-
-class MethodUnknownHere(exceptions.MethodNotAllowed):
-    """405, with the methods that are known here, for the `Allow` header."""
-
-    def __init__(self, method: str | None, allowed: Sequence[str]) -> None:
-        super().__init__(str(method))
-        self.allowed = allowed
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -51,19 +42,18 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
 def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
     """Any exception as the answer that it means. What nobody foresaw is logged and is a 500."""
     match error:
+        case Refused():
+            return refuse(request, error.status, error.message, errors=error.errors, headers=error.verdict.headers)
         case DomainError():
             return _domain_failure(request, error)
         case exceptions.ValidationError():
             errors = _field_errors(error.detail)
             named = ", ".join(errors)
             return refuse(request, 400, f"These fields are invalid: {named}.", errors=errors)
-        case MethodUnknownHere():
-            headers = {"Allow": ", ".join(error.allowed)}
-            return refuse(request, 405, "This item can't be accessed with this method.", headers=headers)
         case exceptions.APIException():
             return refuse(request, error.status_code, str(error.detail))
         case Http404():
-            return refuse(request, NotFound.status, "The item could not be found.")
+            return refuse(request, NotFound.status, gate.NOT_FOUND)
         case DisallowedHost():
             return refuse(request, 400, "This host is not served here.")
         case SuspiciousOperation() | UnreadablePostError():
@@ -78,8 +68,6 @@ def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpR
     headers = {}
     if error.challenge is not None:
         headers["WWW-Authenticate"] = f'{CHALLENGE}, error="{error.challenge}"'
-    elif error.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(error, (TooManyRequests, Unavailable)):
         headers["Retry-After"] = str(error.retry_after)
     return refuse(request, error.status, error.message, errors=error.errors, headers=headers)

@@ -1,28 +1,47 @@
-"""May this key do this? The view says which permission each method needs; `accounts.policy` answers."""
+"""May this request do what it asks for? The view says which permission each method needs; `apikeys.gate` answers."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
+from django.http import HttpRequest
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts import policy
-from accounts.policy import Actor, Permission
+from accounts.policy import Permission
+from apikeys import gate
+from apikeys.credentials import Credential
+from apikeys.gate import MethodUnknown, Place, Question
+
+#: Where `dispatch` puts what it knows of a request in its `META`. No client can: its headers begin with `HTTP_`.
+QUESTION = "atatus_dash.question"
 
 
-class NeedsPermission:
-    """Names what each method of a view needs; None lets any key pass."""
+class NeedsPermission(APIView):
+    """Names what each method of a view needs; None lets any key pass. A method that is not named is unknown."""
 
     permissions: ClassVar[Mapping[str, Permission | None]] = {}
 
+    def question(self, request: HttpRequest, place: Place | None) -> Question:
+        """What the request asks, by a key that stood there."""
+        arrived: Question = request.META[QUESTION]
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        known = method in self.permissions
+        return arrived.of_key(place, self.permissions[method] if known else MethodUnknown(self.allowed_methods))
+
 
 class HasKeyPermission(BasePermission):
-    """Raises `NotPermitted` unless the key may. A method that a view forgot to list is a `KeyError`, not a yes."""
+    """Raises `Refused` for a good key that asks too often, or for what it may not do or nobody can."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        cast(Credential, request.auth).verdict.raise_if_refused()
+        return True
+
+
+class IsOpen(BasePermission):
+    """For a view that needs no key. Raises `Refused` for a method that it doesn't have."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, NeedsPermission)
-        needed = view.permissions["GET" if request.method == "HEAD" else str(request.method)]
-        if needed is not None:
-            policy.require(cast(Actor, request.user), needed)
+        gate.without_key(view.question(request._request, place=None)).raise_if_refused()
         return True

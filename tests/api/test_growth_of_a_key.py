@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.context import NO_REQUEST
+from accounts.context import NO_REQUEST, RequestContext
 from accounts.errors import NotPermitted
 from accounts.models import Account, Invitation, Membership
 from accounts.policy import Role
@@ -69,10 +69,10 @@ def test_a_limited_key_makes_no_invitation_one_of_an_admin(cast, limited, refusa
     assert Invitation.objects.get().role == "user"
 
 
-def test_a_limited_key_sends_no_invitation_of_an_admin_again(cast, issued):
+def test_a_limited_key_sends_no_invitation_of_an_admin_again(cast, issued, refusal):
     sent = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
-    actor = actors.actor_of(lookup.by_id(issued.api_key.id), context=NO_REQUEST)
-    with pytest.raises(NotPermitted):
+    actor = actors.actor_of(lookup.by_id(issued.api_key.id), context=RequestContext("127.0.0.1"))
+    with pytest.raises(NotPermitted, match=refusal["Message"]):
         resend_invitation(actor=actor, invitation=sent, link=str)
 
 

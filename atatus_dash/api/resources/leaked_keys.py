@@ -10,6 +10,7 @@ from apikeys import networks, services
 from apikeys.limits import require_not_too_often
 
 from ..base import APIView
+from ..permissions import IsOpen
 from ..serializers import ShortListField, StrictSerializer
 
 
@@ -21,8 +22,7 @@ class LeakedKeysView(APIView):
     """Whoever holds a key may end it. The answer tells nothing about the keys; one address may ask only so often."""
 
     authentication_classes = []
-    throttle_classes = []
-    permission_classes = []
+    permission_classes = [IsOpen]
     permissions = {"POST": None}
     request_serializers = {"POST": LeakedKeysSerializer}
 

@@ -50,8 +50,7 @@ class WhoAmIView(APIView):
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
-        key = self.credential.key
-        outcome = request._request.rate_limit  # type: ignore[attr-defined]  # KeyThrottle sets it
+        key, outcome = self.credential.key, self.credential.verdict.rate_limit
         return Response(
             {
                 "account": {"slug": key.account_slug, "name": key.account_name},
