@@ -1,14 +1,17 @@
 """Jobs that servers run by the clock: once in the whole installation, whatever becomes of the process that runs one."""
 
 import logging
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +27,8 @@ from atatus_dash.jobs import Job
 from atatus_dash.models import ScheduledJob
 from atatus_dash.scheduler import LEASE, Run, Scheduler, Stopped, claim, run_here
 
-from .servers import ROOT, wait_for
+from .servers import ROOT, Installation, install, serving, wait_for
+from .smtp import mail_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -425,6 +429,51 @@ def test_prune_and_send_notices_note_their_runs(settings: Any) -> None:
     mail = ScheduledJob.objects.get(pk="mail")
     assert (mail.failures, mail.last_result) == (1, "")
     assert mail.last_error.startswith("The mail server can't be reached: ")
+
+
+# A real server ----------------------------------------------------------------------------------
+
+MAIL_OF_A_COMMAND = """
+from datetime import timedelta
+from accounts import outbox
+outbox.add("a@example.com", "Hello", "Hello", kind="test", lasts=timedelta(days=1))
+"""
+
+
+def ask(installation: Installation, statement: str) -> Any:
+    """The first row of the answer, if there is one."""
+    with closing(sqlite3.connect(installation.database, timeout=10)) as database, database:
+        return database.execute(statement).fetchone()
+
+
+def test_a_server_runs_every_job_by_itself_on_the_first_start_and_when_it_is_due(tmp_path: Path) -> None:
+    installation = install(tmp_path, ALLOW_HTTP="1")
+
+    def have_run() -> bool:
+        ran = "SELECT count(*) FROM atatus_dash_scheduledjob WHERE last_result <> ''"
+        return bool(ask(installation, ran) == (len(jobs.JOBS),))
+
+    with mail_server() as mail, serving(installation, EMAIL_URL=f"smtp://127.0.0.1:{mail.port}"):
+        wait_for(have_run, "the first run")
+        installation.manage("shell", "--command", MAIL_OF_A_COMMAND)
+        ask(installation, "UPDATE atatus_dash_scheduledjob SET next_run_at = '2026-01-01', last_result = ''")
+        wait_for(have_run, "the second run")
+        assert mail.recipients == ["a@example.com"]
+
+
+def test_a_job_that_hangs_holds_up_no_stop_and_is_run_by_the_next_server(tmp_path: Path) -> None:
+    installation = install(tmp_path, ALLOW_HTTP="1")
+    installation.manage("shell", "--command", MAIL_OF_A_COMMAND)
+    with mail_server(is_silent=True) as mail:
+        with serving(installation, EMAIL_URL=f"smtp://127.0.0.1:{mail.port}") as server:
+            wait_for(lambda: mail.connections, "the job")
+            assert server.stop() < 8
+        assert "Traceback" not in server.log.read_text()
+    half_a_minute_later = "UPDATE atatus_dash_scheduledjob SET leased_until = '2026-01-01' WHERE leased_until <> ''"
+    ask(installation, half_a_minute_later)
+    with mail_server() as mail, serving(installation, EMAIL_URL=f"smtp://127.0.0.1:{mail.port}"):
+        wait_for(lambda: mail.taken, "the mail")
+        assert mail.recipients == ["a@example.com"]
 
 
 # The jobs there are ------------------------------------------------------------------------------
