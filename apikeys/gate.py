@@ -12,7 +12,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from accounts import policy
-from accounts.errors import DomainError
+from accounts.errors import DomainError, Unavailable
 from accounts.policy import Permission
 
 from . import limits, lookup, networks, tokens
@@ -148,7 +148,7 @@ def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdi
 
     A key that opens nothing counts against its address, and past that limit the answer is 429 instead of 401. A good
     key from there still passes: nobody is locked out by a neighbour's guesses.
-    Raises `Unavailable` where the limiter does.
+    Where the limiter is out of reach, and the operator lets no request pass without it, the answer is 503.
     """
     return _judge(_Case(question, key, limiter), RULES)
 
@@ -222,6 +222,14 @@ def _rejected(message: str) -> _Refusal:
     return _Refusal(401, message, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}, is_failed_attempt=True)
 
 
+def _too_many(message: str, outcome: Outcome) -> _Refusal:
+    return _Refusal(429, message, {"Retry-After": str(outcome.retry_after)})
+
+
+def _unavailable(error: Unavailable) -> _Refusal:
+    return _Refusal(503, error.message, {"Retry-After": str(error.retry_after)})
+
+
 def _https(case: _Case) -> _Refusal | None:
     return None if case.question.secure else _Refusal(403, "HTTPS is required.")
 
@@ -282,10 +290,11 @@ def _network(case: _Case) -> _Refusal | None:
 
 def _limit(case: _Case) -> _Refusal | None:
     key = case.key
-    outcome = case.rate_limit = case.limiter.hit(key.id, limits.rate_of(key.rate_limit))
-    if outcome is None or outcome.allowed:
-        return None
-    return _Refusal(429, "Too many requests. Please slow down.", {"Retry-After": str(outcome.retry_after)})
+    try:
+        outcome = case.rate_limit = case.limiter.hit(key.id, limits.rate_of(key.rate_limit))
+    except Unavailable as error:
+        return _unavailable(error)
+    return None if outcome is None or outcome.allowed else _too_many("Too many requests. Please slow down.", outcome)
 
 
 def _method(case: _Case) -> _Refusal | None:
@@ -346,7 +355,8 @@ _ALLOWED = Verdict(None, 200, "", {}, None)
 def _counted(refusal: _Refusal, case: _Case) -> _Refusal:
     """Counts a failed attempt against its address: the refusal, or another one past the limit."""
     bucket = "failed:" + networks.origin(case.question.address or "")
-    outcome = case.limiter.hit(bucket, settings.FAILED_AUTH_LIMIT)
-    if outcome is None or outcome.allowed:
-        return refusal
-    return _Refusal(429, limits.TOO_MANY_ATTEMPTS, {"Retry-After": str(outcome.retry_after)})
+    try:
+        outcome = case.limiter.hit(bucket, settings.FAILED_AUTH_LIMIT)
+    except Unavailable as error:
+        return _unavailable(error)
+    return refusal if outcome is None or outcome.allowed else _too_many(limits.TOO_MANY_ATTEMPTS, outcome)

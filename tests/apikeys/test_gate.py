@@ -334,16 +334,18 @@ def test_a_request_without_a_key_is_no_failed_attempt():
 
 class Away(MemoryLimiter):
     def hit(self, bucket: str, rate: Rate) -> Outcome:
-        raise Unavailable("Our rate limits are out of reach.")
+        raise Unavailable("Our rate limits are out of reach.", retry_after=7)
 
     peek = hit
 
 
-def test_without_limits_requests_pass_unlimited_or_the_caller_is_told():
+def test_without_limits_requests_pass_unlimited_or_are_503():
     verdict = gate.decide(GOOD, ASKED, limits.UNLIMITED)
     assert (verdict.allowed, verdict.rate_limit, verdict.headers) == (True, None, {})
-    with pytest.raises(Unavailable):
-        gate.decide(GOOD, ASKED, Away())
+    for key, rule in [(GOOD, "limit"), (None, "key"), (GOOD._replace(disabled=NOW), "disabled")]:
+        verdict = gate.decide(key, ASKED, Away())
+        assert verdict == (rule, 503, "Our rate limits are out of reach.", {"Retry-After": "7"}, None)
+        assert verdict.message in [judgement.message for judgement in gate.explain(key, ASKED, Away())]
 
 
 # Headers ----------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from apikeys import usage
+from accounts.policy import KeyPermission
+from apikeys import limits, usage
+from apikeys.limits import RedisLimiter
 from apikeys.models import AccountUsage, APIKey, KeyUsage
 from apikeys.usage import counts
 from tests import factories
@@ -128,6 +130,53 @@ def test_requests_that_opened_nothing_are_not_counted(cast):
     Program("nonsense").get("/v2")
     counts.flush()
     assert not KeyUsage.objects.exists()
+
+
+IN_THE_PAST = timezone.now() - timedelta(minutes=1)
+
+#: What is asked by a key of what kind, what it is answered, and whether that is a use of it.
+USES = {
+    "passes": ({}, "GET", "/v2/projects", 200, True),
+    "asks too often": ({"rate_limit": "1/minute"}, "GET", "/v2", 429, True),
+    "asks for an unknown method": ({}, "DELETE", "/v2/projects", 405, True),
+    "has no permission": ({"permission": KeyPermission.WRITE}, "GET", "/v2/projects", 403, True),
+    "is no administrator": ({}, "GET", "/v2/api-keys", 403, True),
+    "sends wrong fields": ({}, "POST", "/v2/projects", 400, True),
+    "asks for nothing that is there": ({}, "GET", "/v2/projects/0", 404, True),
+    "asks for an unknown path": ({}, "GET", "/v2/nowhere", 404, False),
+    "is revoked": ({"revoked_at": IN_THE_PAST}, "GET", "/v2", 401, False),
+    "has expired": ({"expires_at": IN_THE_PAST}, "GET", "/v2", 401, False),
+    "is disabled": ({"disabled_at": IN_THE_PAST}, "GET", "/v2", 401, False),
+    "comes from elsewhere": ({"allowed_networks": ["10.0.0.0/8"]}, "GET", "/v2", 403, False),
+    "comes in a forbidden place": ({"accepts_query": False}, "GET", "/v2?api_key={}", 403, False),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast, use):
+    fields, method, path, status, counts_as_use = USES[use]
+    secret = factories.make_key(cast.account, **fields).secret
+    in_query = "api_key" in path
+    program = Program(None if in_query else secret)
+    if status == 429:
+        program.get("/v2")
+        counts.discard()
+    answer = program.send(method, path.format(secret), {} if method == "POST" else None)
+    assert answer.status_code == status
+    assert ("RateLimit" in answer) == counts_as_use
+    counts.flush()
+    assert [row.requests for row in KeyUsage.objects.all()] == ([1] if counts_as_use else [])
+
+
+def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast, monkeypatch):
+    issued = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1))
+    monkeypatch.setattr(limits, "limiter", RedisLimiter("redis://127.0.0.1:1/0"))
+    answer = Program(issued.secret).get("/v2")
+    assert (answer.status_code, answer["Retry-After"], "Sunset" in answer) == (503, "1", True)
+    Program("nonsense").get("/v2")
+    counts.flush()
+    row = KeyUsage.objects.get()
+    assert (row.requests, row.server_errors) == (1, 1)
 
 
 def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program):
