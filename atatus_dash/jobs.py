@@ -1,4 +1,4 @@
-"""What a server does by the clock. One more job is one more entry of `JOBS`; `scheduler` runs each once at a time.
+"""What servers do at intervals. One more job is one more entry of `JOBS`; `scheduler` runs each once at a time.
 
 A job may be run again at any moment: by a command, or because the process that ran it died. It has to leave nothing
 undone that the next run doesn't do, and do nothing twice.

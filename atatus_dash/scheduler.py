@@ -28,7 +28,7 @@ from .models import ScheduledJob
 
 logger = logging.getLogger(__name__)
 
-#: How long a job is held without being renewed: so long is it left alone when its process died.
+#: How long a job is held without a renewal. When its process died, another takes it over after this time.
 LEASE = timedelta(seconds=30)
 
 #: Seconds between two renewals. Several of them may fail, or wait for a lock, before the lease lapses.

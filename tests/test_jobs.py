@@ -1,4 +1,4 @@
-"""Jobs that servers run by the clock: once in the whole installation, whatever becomes of the process that runs one."""
+"""Jobs that servers run at intervals: once in the whole installation, whatever becomes of the process that runs one."""
 
 import logging
 import sqlite3

@@ -1,4 +1,4 @@
-"""The page of operators: what the server does by the clock, and whether it did."""
+"""The page of operators: what servers do at intervals, and whether they did."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
