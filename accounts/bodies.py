@@ -18,9 +18,9 @@ def length(meta: Mapping[str, Any]) -> int:
 
 
 def require_whole(meta: Mapping[str, Any]) -> None:
-    """Refuse a body sent in chunks, which has no length: a server may pass on what a cut connection left of it.
+    """Refuse a body that is still in chunks: some servers pass on what a cut connection left of it.
 
-    Those of a trusted proxy have got a length by now (`atatus_dash.wsgi`). Raises `LengthRequired`.
+    `manage.py serve` gives it a length when all of it is there. Raises `LengthRequired`.
     """
     if "HTTP_TRANSFER_ENCODING" in meta:
         raise LengthRequired("Send the body with a Content-Length, not in chunks.")

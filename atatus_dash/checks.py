@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.http.request import validate_host
@@ -112,31 +112,6 @@ def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessag
             "those of sign-in included, would let twice as much pass.",
             hint="Set REDIS_URL, for all nodes the same.",
             id="atatus_dash.W012",
-        )
-    ]
-
-
-@register(Tags.security, deploy=True)
-def duties_of_the_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """What the server can't see or do by itself, and nobody would miss until it is used against them."""
-    hint = "docs/operations.md, “The proxy”, has the lines for nginx, Caddy, Traefik, HAProxy and Envoy."
-    if settings.TRUSTED_PROXIES:
-        return [
-            Info(
-                "Every proxy in TRUSTED_PROXIES has to drop headers with an underscore in their name, or a client "
-                "chooses its address and scheme by X_Forwarded_For and X_Forwarded_Proto; and to take in the body of a "
-                "request whole before it passes the request on, or slow clients stop this server.",
-                hint=hint,
-                id="atatus_dash.I002",
-            )
-        ]
-    most = settings.WEB_CONCURRENCY * settings.THREADS
-    return [
-        Info(
-            f"TRUSTED_PROXIES is not set. Without a proxy that takes in bodies whole, {most} requests with a slow body "
-            "stop this server: it answers nobody else until they have arrived.",
-            hint=hint,
-            id="atatus_dash.I003",
         )
     ]
 

@@ -2,8 +2,6 @@
 
 import gc
 import os
-from contextlib import suppress
-from io import BytesIO
 from typing import Any
 
 import django
@@ -17,11 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 django.setup(set_prefix=False)
 
 from accounts import bodies  # noqa: E402
-from atatus_dash import form_limits, heartbeat  # noqa: E402  they need the apps loaded
-from atatus_dash.middleware import is_trusted  # noqa: E402
-
-#: As much of a body as we take off the client's hands; nginx sends no more.
-TAKEN = form_limits.LARGEST_FORM
+from atatus_dash import heartbeat  # noqa: E402  it needs the apps loaded
 
 
 class WholeStream(LimitedStream):
@@ -64,11 +58,7 @@ class Request(WSGIRequest):
 
 
 class Application(WSGIHandler):
-    """Django's handler, and what it leaves to others about bodies.
-
-    It takes a body sent in chunks for none, because it has no length. And a server closes a connection whose body
-    was left unread, which a client or proxy that is still sending takes for a failure instead of reading our
-    refusal: a body of a known length is read to its end here.
+    """Django's handler, for which a body that was cut off is none.
 
     Its first request starts the threads that write usage and read the maintenance state, if the server hasn't.
     """
@@ -77,39 +67,9 @@ class Application(WSGIHandler):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         heartbeat.start()
-        if "HTTP_TRANSFER_ENCODING" in environ:
-            _give_length(environ)
-        length = environ.get("CONTENT_LENGTH")
-        if not length or length == "0":
-            return super().__call__(environ, start_response)
-        body = environ["wsgi.input"] = WholeStream(environ["wsgi.input"], bodies.length(environ))
-        response = super().__call__(environ, start_response)
-        _drain(body)
-        return response
-
-
-def _give_length(environ: dict[str, Any]) -> None:
-    """Take a trusted proxy's body out of its chunks (RFC 9112 §7.1.3), up to the byte that makes it too large.
-
-    From anybody else it stays as it is, unread, and is a 411: one that was cut off looks like a whole one, because
-    granian ends it without a word. What a proxy sends is whole if the proxy reads a request before it passes it on.
-    """
-    if not environ.get("wsgi.input_terminated") or not is_trusted(environ.get("REMOTE_ADDR", "").partition("%")[0]):
-        return
-    del environ["HTTP_TRANSFER_ENCODING"]
-    if not environ.get("CONTENT_LENGTH"):
-        body = environ["wsgi.input"].read(TAKEN + 1)
-        if len(body) > TAKEN:
-            _drain(environ["wsgi.input"])
-        environ["wsgi.input"] = BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-
-
-def _drain(stream: Any) -> None:
-    left = TAKEN
-    with suppress(OSError):
-        while left > 0 and (part := stream.read(min(left, 65536))):
-            left -= len(part)
+        if length := bodies.length(environ):
+            environ["wsgi.input"] = WholeStream(environ["wsgi.input"], length)
+        return super().__call__(environ, start_response)
 
 
 application = Application()

@@ -57,24 +57,6 @@ def test_plain_http_needs_no_proxy(settings: Any) -> None:
     assert "atatus_dash.W011" not in _ids()
 
 
-def test_an_installation_with_a_proxy_hears_what_the_proxy_has_to_do() -> None:
-    message = _messages()["atatus_dash.I002"]
-    assert "X_Forwarded_For" in message.msg
-    assert "body" in message.msg
-    assert "docs/operations.md" in str(message.hint)
-    assert "atatus_dash.I002" not in _ids(deploy=False)
-    assert "atatus_dash.I003" not in _ids()
-
-
-def test_an_installation_without_a_proxy_hears_that_slow_bodies_can_stop_it(settings: Any) -> None:
-    settings.THREADS, settings.WEB_CONCURRENCY, settings.TRUSTED_PROXIES = 5, 3, ()
-    message = _messages()["atatus_dash.I003"]
-    assert "15 requests" in message.msg
-    assert "docs/operations.md" in str(message.hint)
-    assert "atatus_dash.I003" not in _ids(deploy=False)
-    assert "atatus_dash.I002" not in _ids()
-
-
 def test_the_public_address_may_be_one_of_several_hosts(settings: Any) -> None:
     settings.ALLOWED_HOSTS = [".example.com", "127.0.0.1"]
     settings.PUBLIC_URL = "https://keys.example.com:8443"

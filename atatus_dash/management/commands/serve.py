@@ -15,15 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
-from accounts import exports
 from apikeys import outages
-
-#: Granian keeps an idle thread, and with it the thread's database connection, for at most this many seconds.
-IDLE_SECONDS = 600
-#: A request line and all its headers together; each alone may have the 8 KiB that nginx lets through.
-HEAD_BYTES = 64 * 1024
-#: How long a worker may take before it is killed: two seconds to leave a proxy, ten to finish its requests.
-STOP_SECONDS = 12
 
 
 class Command(BaseCommand):
@@ -47,7 +39,7 @@ class Command(BaseCommand):
             self.stdout.write(f"\n{greeting.read_text()}")
         self.stdout.flush()
         python = _own_python()
-        os.execv(python, [python, "-m", "granian", *_arguments()])  # noqa: S606  our own interpreter
+        os.execv(python, [python, "-m", "atatus_dash.server"])  # noqa: S606  our own interpreter
 
     def _warn_of_missing_migrations(self) -> None:
         """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
@@ -74,34 +66,8 @@ def _width() -> str:
     return f"{processes} of {settings.THREADS} thread{'s' if settings.THREADS > 1 else ''}"
 
 
-def _arguments() -> list[str]:
-    """Granian's command line. What matters is spelled out, so that no GRANIAN_ variable changes it."""
-    options = {
-        "interface": "wsgi",
-        "host": settings.BIND,
-        "port": settings.PORT,
-        "http": "1",
-        "workers": settings.WEB_CONCURRENCY,
-        # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
-        # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
-        "blocking-threads": settings.THREADS + exports.AT_ONCE + 1,
-        "blocking-threads-idle-timeout": IDLE_SECONDS,
-        "http1-buffer-size": HEAD_BYTES,
-        "workers-kill-timeout": STOP_SECONDS,
-        # Warnings advise on THREADS and WEB_CONCURRENCY, which are the operator's to choose.
-        "log-level": "error",
-    }
-    # The access log would hold query strings, keys included.
-    flags = ["--no-ws", "--no-access-log", "--respawn-failed-workers"]
-    return [
-        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
-        *flags,
-        "atatus_dash.worker:application",
-    ]
-
-
 def _require_free_port() -> None:
-    """Granian shares a port with whoever else shares it: two servers would take turns without a word."""
+    """Gunicorn would try again for five seconds, and then say it at length."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(settings.BIND, settings.PORT, type=socket.SOCK_STREAM)[
             0

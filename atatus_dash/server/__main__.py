@@ -1,0 +1,89 @@
+"""The process that `manage.py serve` becomes: gunicorn's, which starts the workers, watches and replaces them."""
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+import time
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from .worker import LEAVING_SECONDS
+
+#: Seconds in which a worker has to load the application, or to show that it is alive, before it is replaced.
+ALIVE_SECONDS = 60
+#: How long a worker may take to end before it is killed: two seconds to leave a proxy, ten to finish its requests.
+STOP_SECONDS = 12
+
+
+class Server(BaseApplication):
+    """Configured by our settings alone: no file and no variable of gunicorn's changes anything."""
+
+    def load_config(self) -> None:
+        host = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
+        options: dict[str, Any] = {
+            "bind": f"{host}:{settings.PORT}",
+            "workers": settings.WEB_CONCURRENCY,
+            "worker_class": "atatus_dash.server.worker.Worker",
+            "timeout": ALIVE_SECONDS,
+            "graceful_timeout": STOP_SECONDS,
+            "loglevel": "error",
+            "accesslog": None,  # it would hold query strings, keys included
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        from atatus_dash.wsgi import application  # in the worker, so that a reload loads it anew
+
+        return application
+
+    def run(self) -> None:
+        Parent(self).run()
+
+
+class Parent(Arbiter):
+    """Lets workers leave their proxy before the socket on which they listen is closed."""
+
+    def stop(self, graceful: bool = True) -> None:
+        if graceful and settings.TRUSTED_PROXIES and self.WORKERS:
+            self.kill_workers(signal.SIGTERM)
+            time.sleep(LEAVING_SECONDS)
+            for listener in self.LISTENERS:
+                _refuse_connections(listener.sock)
+        super().stop(graceful)
+
+    def reexec(self) -> None:
+        """Do nothing on SIGUSR2: a new release has an interpreter of its own, and needs a restart."""
+
+
+#: From asm-generic/socket.h.
+_SO_ATTACH_FILTER = 26
+#: A classic BPF program (linux/filter.h): load byte 13 of the TCP header; if it has SYN, keep 0 bytes, else all.
+_INSTRUCTIONS = ctypes.create_string_buffer(
+    b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in [(0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)]
+    )
+)
+_DROP_SYN = struct.pack("HP", 4, ctypes.addressof(_INSTRUCTIONS))
+
+
+def _refuse_connections(listener: socket.socket) -> None:
+    """Let the kernel drop each SYN: a client tries again a second later, when there is another node or server.
+
+    Does nothing but on Linux.
+    """
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_SYN)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
+    Server().run()

@@ -1,0 +1,466 @@
+"""One connection: bytes to WSGI requests (llhttp parses them), and answers to bytes.
+
+What other servers leave to a proxy or to the application, and ours needs:
+
+- `REQUEST_URI` is the target of the request byte for byte;
+- a header with an underscore in its name is dropped: WSGI can't tell `X_Forwarded_For` from `X-Forwarded-For`;
+- a request takes a thread's time when all of it is there, its body included. One that was cut off, such as a body in
+  chunks without the last (RFC 9112 §8), never reaches the application;
+- head, body and answer have deadlines, however slowly their bytes trickle;
+- what the server answers by itself has the API's form.
+"""
+
+import json
+import logging
+import select
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from email.utils import formatdate
+from enum import Enum
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+logger = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+#: A request line and all its headers together. Each alone may have the 8 KiB that nginx lets through.
+HEAD_BYTES = 64 * 1024
+MOST_HEADERS = 200
+#: As much of a body as the application reads of any. A larger one comes without its bytes, to be refused by its length.
+BODY_BYTES = 2 * 1024 * 1024
+#: As much of an answer as is kept for a slow reader. What is longer is sent as it is made, by the thread that makes it.
+ANSWER_BYTES = 2 * 1024 * 1024
+RECEIVED_BYTES = 64 * 1024
+
+
+class Phase(Enum):
+    """What a connection waits for, and the seconds until it is cut off."""
+
+    HEAD = "head", 10.0  #: from its first byte on, and from the connection on
+    BODY = "body", 30.0  #: from the end of the head on
+    ANSWER = "answer", 20.0  #: until the client takes something of it
+    IDLE = "idle", 75.0  #: until the next request
+    #: After an answer that ends the connection while the client still sends: closed at once, it would lose the answer.
+    LINGER = "linger", 5.0
+
+    @property
+    def seconds(self) -> float:
+        return self.value[1]
+
+
+class GoneError(Exception):
+    """The client has closed the connection, or takes nothing of its answer."""
+
+
+class RefusedError(Exception):
+    """A request that the server answers by itself."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+HEAD_TOO_LONG = RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's line and headers are too long.")
+
+
+class Request:
+    """A request, as far as it has come."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = environ
+        self.target = b""
+        self.headers = 0
+        #: Bytes of the headers so far, and of what came before the head had ended.
+        self.header_bytes = self.received_bytes = 0
+        self.has_head = False
+        self.body: list[bytes] = []
+        #: Bytes of the body so far.
+        self.length = 0
+        self.is_too_large = False
+        #: Whether the client keeps the connection after it.
+        self.keeps_connection = False
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        if self.has_head:
+            return  # a trailer, which nobody asked for
+        self.headers += 1
+        self.header_bytes += len(name) + len(value) + len(": \r\n")
+        key = _KEYS.get(name) or _key(name)
+        if key:
+            text = value.decode("latin-1").rstrip(" \t")
+            if key in self.environ:
+                text = f"{self.environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+            self.environ[key] = text
+
+    def end_head(self, method: str, version: str) -> None:
+        """Fill in what WSGI asks for. Raises `RefusedError`."""
+        self.has_head = True
+        environ = self.environ
+        environ["REQUEST_METHOD"] = method
+        environ["SERVER_PROTOCOL"] = f"HTTP/{version}"
+        environ["REQUEST_URI"] = target = self.target.decode("latin-1")
+        path, _, environ["QUERY_STRING"] = target.partition("#")[0].partition("?")
+        if not path.startswith("/"):
+            path = _path(path)
+        environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+        if version not in ("1.1", "1.0"):
+            raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This version of HTTP is not supported.")
+        if self.headers > MOST_HEADERS or len(self.target) + self.header_bytes > HEAD_BYTES:
+            raise HEAD_TOO_LONG
+        if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
+            raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This transfer coding is not supported.")
+        self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > BODY_BYTES
+
+    def add_body(self, part: bytes) -> None:
+        self.length += len(part)
+        self.is_too_large = self.is_too_large or self.length > BODY_BYTES
+        if not self.is_too_large:
+            self.body.append(part)
+
+    def end(self) -> None:
+        """Give a body that came in chunks its length, and the application what there is to read."""
+        if self.environ.pop("HTTP_TRANSFER_ENCODING", None):
+            self.environ["CONTENT_LENGTH"] = str(self.length)
+        self.environ["wsgi.input"] = BytesIO(b"".join(self.body))
+
+
+def _path(target: str) -> str:
+    """The path of a target that is a whole address (RFC 9112 §3.2.2); of others, such as `*`, all there is."""
+    scheme, separator, rest = target.partition("://")
+    return "/" + rest.partition("/")[2] if separator and scheme.isalpha() else target
+
+
+#: Names of headers that came before, as WSGI writes them.
+_KEYS: dict[bytes, str] = {}
+
+
+def _key(name: bytes) -> str:
+    """How WSGI writes the name of a header; empty for one that is dropped."""
+    if b"_" in name:
+        return ""
+    key = name.decode("latin-1").upper().replace("-", "_")
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = f"HTTP_{key}"
+    if len(_KEYS) < 500:  # or clients could fill the memory with names
+        _KEYS[name] = key
+    return key
+
+
+class Connection:
+    """Belongs to one thread at a time: the one to which the poll gave it, until it goes back there."""
+
+    def __init__(self, sock: socket.socket, environ: dict[str, Any]) -> None:
+        """Serve a socket that doesn't block. `environ` is what all its requests have in common."""
+        self.socket = sock
+        self.phase = Phase.HEAD
+        #: When it is cut off; None while a thread works on it.
+        self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
+        self._until = self.deadline
+        #: Whether a request has come on it.
+        self.is_used = False
+        self._environ = environ
+        self._parser = httptools.HttpRequestParser(self)
+        self._incoming: Request | None = None
+        self._is_raw = False  # the rest of the body is what comes, and the parser has no part in it
+        self._requests: deque[Request] = deque()
+        self._refusal: RefusedError | None = None
+        self._unsent = memoryview(b"")
+        self._is_overdue = False
+        self._is_last = False  # the connection ends once all is sent
+        self._may_get_more = False  # ... and the client may be sending still
+
+    @property
+    def events(self) -> int:
+        """What to poll for."""
+        return select.EPOLLOUT if self._unsent else select.EPOLLIN
+
+    def cut(self) -> None:
+        """Wake the connection for its end, from any thread: the poll then gives it to one that ends it."""
+        self._is_overdue = True
+        reads = self.phase in (Phase.HEAD, Phase.BODY)  # there may be somebody to tell
+        self._shut(socket.SHUT_RD if reads else socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
+        with suppress(OSError):  # the client was faster
+            self.socket.shutdown(how)
+
+    def work(self, application: Application, *, is_leaving: bool) -> bool:
+        """Read, or go on sending, and answer what is whole. False if the connection is over. Raises `GoneError`."""
+        self.deadline = None
+        if self._unsent:
+            self._send()
+        else:
+            self._read()
+        while self._requests and not self._unsent:
+            self._answer(self._requests.popleft(), application, is_leaving=is_leaving)
+        if self._refusal and not self._unsent:
+            self._refuse(self._refusal)
+        if self._is_last and not self._unsent:
+            if not self._may_get_more:
+                return False
+            if self.phase is not Phase.LINGER:
+                self._shut(socket.SHUT_WR)
+        self._wait()
+        return True
+
+    def _wait(self) -> None:
+        """Set the deadline: a new one if something else is waited for, or the client took some of its answer."""
+        if self._unsent:
+            phase = Phase.ANSWER
+        elif self._is_last:
+            phase = Phase.LINGER
+        elif self._incoming is None:
+            phase = Phase.IDLE
+        else:
+            phase = Phase.BODY if self._incoming.has_head else Phase.HEAD
+        if phase is not self.phase or phase is Phase.ANSWER:
+            self.phase, self._until = phase, time.monotonic() + phase.seconds
+        self.deadline = self._until
+
+    # What the parser calls ----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._incoming = Request(self._environ.copy())
+
+    def on_url(self, part: bytes) -> None:
+        assert self._incoming
+        self._incoming.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._incoming
+        self._incoming.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        assert self._incoming
+        try:
+            self._incoming.end_head(self._parser.get_method().decode(), self._parser.get_http_version())
+        except RefusedError as error:
+            self._refusal = self._refusal or error
+
+    def on_body(self, part: bytes) -> None:
+        assert self._incoming
+        self._incoming.add_body(part)
+
+    def on_message_complete(self) -> None:
+        request = self._incoming
+        assert request
+        if self._parser.should_upgrade():
+            # Some clients begin by offering HTTP/2. The parser takes no body of theirs.
+            if "HTTP_TRANSFER_ENCODING" in request.environ:
+                self._refusal = RefusedError(HTTPStatus.NOT_IMPLEMENTED, "An upgrade can't be asked for in chunks.")
+            self._is_raw = request.environ.get("CONTENT_LENGTH", "0") != "0"
+        else:
+            request.keeps_connection = self._parser.should_keep_alive()
+        if not (self._refusal or self._is_raw or request.is_too_large):
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        assert self._incoming
+        self._incoming.end()
+        self._requests.append(self._incoming)
+        self._incoming = None
+        self.phase = Phase.ANSWER
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(RECEIVED_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise GoneError from error
+        if self.phase is Phase.LINGER:
+            self._may_get_more = bool(data)
+            return
+        if not data:
+            self._is_last = True
+            if self._is_overdue and self._incoming:
+                self._refusal = RefusedError(HTTPStatus.REQUEST_TIMEOUT, "The request took too long.")
+            elif self._incoming:
+                self._refusal = RefusedError(HTTPStatus.BAD_REQUEST, "The request ended too early.")
+            return
+        self.is_used = True
+        self._parse(data)
+        incoming = self._incoming
+        if incoming is None or self._refusal:
+            return
+        if not incoming.has_head:
+            incoming.received_bytes += len(data)
+            if incoming.received_bytes > HEAD_BYTES:
+                self._refusal = HEAD_TOO_LONG
+        elif incoming.is_too_large:
+            self._may_get_more = True
+            self._dispatch()
+        elif incoming.environ.get("HTTP_EXPECT", "").lower() == "100-continue" and self.phase is not Phase.BODY:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _parse(self, data: bytes) -> None:
+        if self._is_raw:
+            self._take_raw(data)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._is_raw:
+                self._take_raw(data[upgrade.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            self._refusal = RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This method is not supported.")
+        except httptools.HttpParserError:
+            self._refusal = self._refusal or RefusedError(HTTPStatus.BAD_REQUEST, "The request is malformed.")
+
+    def _take_raw(self, data: bytes) -> None:
+        """Take a body that comes beside `Upgrade: h2c`, with which some clients begin."""
+        incoming = self._incoming
+        assert incoming
+        missing = int(incoming.environ["CONTENT_LENGTH"]) - incoming.length
+        incoming.add_body(data[:missing])
+        if len(data) >= missing:
+            self._dispatch()
+
+    # Answering ----------------------------------------------------------------------------------
+
+    def _answer(self, request: Request, application: Application, *, is_leaving: bool) -> None:
+        answer = Answer(self, request, is_last=is_leaving or not request.keeps_connection)
+        try:
+            result = application(request.environ, answer.start)
+            try:
+                for part in result:
+                    answer.add(part)
+                answer.end()
+            finally:
+                if hasattr(result, "close"):
+                    result.close()
+        except GoneError:
+            raise
+        except Exception as error:
+            logger.exception("The application failed.")
+            if answer.is_sent:
+                raise GoneError from error
+            self._refuse(FAULT)
+        if answer.is_last:
+            self._is_last = True
+            self._requests.clear()
+            self._refusal = None
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        self._is_last = self._may_get_more = True
+        self._refusal = None
+        self._requests.clear()
+        body = json.dumps({"Message": refusal.message}, separators=(",", ":"))
+        head = (
+            f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nCache-Control: private, no-store\r\nX-Content-Type-Options: nosniff\r\n"
+            f"X-Request-ID: {uuid.uuid4().hex}\r\nDate: {_date()}\r\nConnection: close\r\n\r\n"
+        )
+        self._send(f"{head}{body}".encode())
+
+    def _send(self, data: bytes = b"") -> None:
+        """Send as much as the client takes, and keep the rest."""
+        self._unsent = memoryview(b"".join([self._unsent, data])) if self._unsent else memoryview(data)
+        try:
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise GoneError from error
+
+    def send_all(self, data: bytes) -> None:
+        """Send it, waiting for the client."""
+        self._send(data)
+        poll = select.poll()
+        poll.register(self.socket, select.POLLOUT)
+        while self._unsent:
+            if not poll.poll(Phase.ANSWER.seconds * 1000):
+                raise GoneError
+            self._send()
+
+
+class Answer:
+    """The answer to one request: what WSGI calls `start_response`, and the bytes that follow."""
+
+    def __init__(self, connection: Connection, request: Request, *, is_last: bool) -> None:
+        self.is_last = is_last
+        self.is_sent = False
+        self._connection = connection
+        self._request = request
+        self._status = ""
+        self._headers: list[tuple[str, str]] = []
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        if exc_info and self.is_sent:
+            raise exc_info[1].with_traceback(exc_info[2])
+        self._status, self._headers = status, headers
+        return self.add
+
+    def add(self, part: bytes) -> None:
+        self._size += len(part)
+        self._parts.append(part)
+        if self.is_sent or self._size > ANSWER_BYTES:
+            self._connection.send_all(self._pop())
+
+    def end(self) -> None:
+        """Send what is left, before the application hears that it is done."""
+        length = self._length()
+        if length is not None and length != self._size and self._has_body():
+            self.is_last = True  # the client has to see that something is missing
+        if not self.is_sent:
+            self._connection._send(self._pop())
+
+    def _pop(self) -> bytes:
+        """What there is to send, the head first."""
+        parts, self._parts = self._parts if self._has_body() else [], []
+        if not self.is_sent:
+            parts.insert(0, self._head())
+            self.is_sent = True
+        return b"".join(parts)
+
+    def _head(self) -> bytes:
+        lines = [f"HTTP/1.1 {self._status}", *(f"{name}: {value}" for name, value in self._headers)]
+        if self._length() is None and self._has_body():
+            if self._size > ANSWER_BYTES:
+                self.is_last = True  # its end is the connection's
+            else:
+                lines.append(f"Content-Length: {self._size}")
+        lines.append(f"Date: {_date()}")
+        if self.is_last:
+            lines.append("Connection: close")
+        elif self._request.environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+            lines.append("Connection: keep-alive")
+        lines.append("\r\n")
+        return "\r\n".join(lines).encode("latin-1")
+
+    def _length(self) -> int | None:
+        """The length that the application gave."""
+        for name, value in self._headers:
+            if name.lower() == "content-length":
+                return int(value)
+        return None
+
+    def _has_body(self) -> bool:
+        return self._request.environ["REQUEST_METHOD"] != "HEAD" and self._status[:3] not in ("204", "304")
+
+
+FAULT = RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "We have a problem with our server. Please try again later.")
+
+_dated: tuple[int, str] = (0, "")
+
+
+def _date() -> str:
+    """Now, as `Date` has it; written once a second."""
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = now, formatdate(now, usegmt=True)
+    return _dated[1]

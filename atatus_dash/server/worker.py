@@ -1,0 +1,167 @@
+"""A worker of `manage.py serve`: threads that share connections, and how it leaves without losing a request.
+
+Each thread waits for the next connection that can be read, reads it, runs the application and answers: no request is
+handed from one thread to another, which costs more than all the rest. A request that isn't whole goes back to the poll
+and holds no thread.
+
+A proxy keeps connections open and may send a request at the very moment at which one is closed. It can't repeat a
+POST that got no answer, so none may be closed on it. On SIGTERM
+
+1. every answer says `Connection: close`, so the proxy doesn't use that connection again; one that it doesn't use at all
+   it closes by itself within `LEAVING_SECONDS` (`keepalive_timeout` of deploy/nginx.conf is shorter);
+2. new connections are no longer accepted. When the whole server stops, `__main__` has seen to it by then that the
+   kernel makes none: closing the socket would reset those which it has made and nobody has accepted, request and all;
+3. what is there is answered, and the heartbeat writes what was counted.
+
+Without a proxy there is nobody to wait for, and the worker goes straight on to the second step.
+"""
+
+import logging
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from gunicorn.workers import base
+
+from .connection import Connection, GoneError, Phase
+
+logger = logging.getLogger(__name__)
+
+#: Longer than a proxy keeps a connection that it doesn't use.
+LEAVING_SECONDS = 1.5
+#: How long what was connected before the last step may take to be accepted, and its request to arrive.
+ACCEPTING_SECONDS = 0.2
+#: How often we look for connections that are overdue, and whether the process that started us is there.
+SWEEP_SECONDS = 0.5
+#: Connections of one worker; further ones are closed. A process may have 1,024 files open by default.
+MOST_CONNECTIONS = 900
+
+
+class Worker(base.Worker):
+    """Gunicorn forks it, watches it, and has it load the application before `run`."""
+
+    is_leaving = False
+    is_hurried = False
+
+    def run(self) -> None:
+        from accounts import exports  # the apps are loaded by now, in this process alone
+        from atatus_dash import heartbeat
+
+        heartbeat.start()
+        self.connections: dict[int, Connection] = {}
+        self.poll = select.epoll()
+        self.listeners: dict[int, socket.socket] = {}
+        for listener in self.sockets:
+            listener.setblocking(False)
+            self.listeners[listener.fileno()] = listener.sock
+            # Of the workers that wait for the same socket one is woken.
+            self.poll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
+        # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
+        for number in range(settings.THREADS + exports.AT_ONCE + 1):
+            threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
+        while self.alive and os.getppid() == self.ppid:
+            self._watch(SWEEP_SECONDS)
+        self._leave()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Stop as by SIGTERM, without waiting for a proxy."""
+        self.is_hurried = True
+        self.handle_exit(sig, frame)
+
+    # In each of the threads ---------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            for number, _ in self.poll.poll(None, 1):
+                if number in self.listeners:
+                    self._accept(self.listeners[number])
+                elif connection := self.connections.get(number):
+                    self._work(number, connection)
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Accept a connection. False if there is none."""
+        try:
+            accepted, peer = listener.accept()
+        except BlockingIOError:
+            return False  # another worker was faster
+        except OSError:
+            time.sleep(0.1)  # too many open files, or one that is gone already: let others end
+            return False
+        if len(self.connections) >= MOST_CONNECTIONS:
+            accepted.close()
+            return True
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        name, port = accepted.getsockname()[:2]
+        environ = {
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": name,
+            "SERVER_PORT": str(port),
+            "REMOTE_ADDR": peer[0],
+            "REMOTE_PORT": str(peer[1]),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": self.cfg.workers > 1,
+            "wsgi.run_once": False,
+        }
+        self.connections[accepted.fileno()] = Connection(accepted, environ)
+        self.poll.register(accepted, select.EPOLLIN | select.EPOLLONESHOT)
+        return True
+
+    def _work(self, number: int, connection: Connection) -> None:
+        goes_on = False
+        try:
+            goes_on = connection.work(self.wsgi, is_leaving=self.is_leaving)
+        except GoneError:
+            pass
+        except Exception:
+            logger.exception("A connection failed.")
+        if goes_on:
+            self.poll.modify(number, connection.events | select.EPOLLONESHOT)
+        else:
+            del self.connections[number]  # before its number is free for another
+            connection.socket.close()
+
+    # In the main thread -------------------------------------------------------------------------
+
+    def _watch(self, seconds: float) -> None:
+        """Cut off what is overdue, then wait until the next look or signal."""
+        self.notify()
+        now = time.monotonic()
+        for connection in self._all():
+            if connection.deadline is not None and connection.deadline < now:
+                connection.cut()
+        if select.select([self.PIPE[0]], [], [], seconds)[0]:
+            os.read(self.PIPE[0], 4096)
+
+    def _watch_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        end = time.monotonic() + seconds
+        while not until() and (left := end - time.monotonic()) > 0:
+            self._watch(min(left, 0.05))
+
+    def _leave(self) -> None:
+        self.is_leaving = True
+        if settings.TRUSTED_PROXIES and not self.is_hurried:
+            self._watch_for(LEAVING_SECONDS + ACCEPTING_SECONDS)
+        for number, listener in self.listeners.items():
+            self.poll.unregister(number)
+            while self._accept(listener):
+                pass
+            listener.close()
+        self._watch_for(ACCEPTING_SECONDS, until=lambda: all(each.is_used for each in self._all()))
+        for connection in self._all():
+            if connection.phase is Phase.IDLE or not connection.is_used:
+                connection.cut()
+        self._watch_for(float("inf"), until=lambda: not self.connections)  # gunicorn ends what takes too long
+
+    def _all(self) -> list[Connection]:
+        return list(self.connections.values())
