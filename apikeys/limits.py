@@ -201,20 +201,29 @@ def ask_redis(call: Callable[[], Any]) -> Any:
     try:
         if outages.REDIS.is_silent:
             raise redis.ConnectionError(outages.SILENT)
-        if not outages.turns.take():
-            raise Unavailable("Too many requests wait for an answer. Please try again later.")
+        if not outages.turns_at_redis.take():
+            raise redis.TimeoutError(outages.NOBODY_ANSWERED)
         try:
-            return call()
+            return _in_turn(call)
         finally:
-            outages.turns.give_back()
+            outages.turns_at_redis.give_back()
     except redis.RedisError as error:
         if isinstance(error, redis.TimeoutError):
-            outages.REDIS.fall_silent()
+            outages.REDIS.doubt()
         passes = settings.LIMITS_WITHOUT_REDIS == "allow"
         outages.REDIS.failed(error, "requests pass unlimited" if passes else "requests are refused")
         if not passes:
             raise
         return NO_ANSWER
+
+
+def _in_turn(call: Callable[[], Any]) -> Any:
+    if not outages.turns.take():
+        raise Unavailable("Too many requests wait for an answer. Please try again later.")
+    try:
+        return call()
+    finally:
+        outages.turns.give_back()
 
 
 #: The process's limiter: made here, at import, because the first requests come on several threads at once.

@@ -2,9 +2,11 @@
 
 Three things see to that in a server, which calls `watch`; a command waits for as long as it takes.
 
-- A service that leaves a connection attempt or a probe without an answer is *silent*: whoever needs it is refused at
-  once, and who waits for it gives up, until a probe finds that it answers. A thread of `heartbeat` probes.
-- One thread always stays free: where all others wait for a service, the last one is refused after half a second.
+- A service that leaves a probe without an answer, or the database an attempt to connect, is *silent*: whoever needs it
+  is refused at once, and who waits for it gives up, until a probe finds that it answers. A thread of `heartbeat`
+  probes. One call to Redis that times out only has it probed: others may get their answer.
+- One thread always stays free: where all others wait for a service, the last one is refused after half a second. For
+  Redis, which may be missed, one thread fewer may wait, so that what needs the database goes on.
 - An outage is told once when it begins and once when it ends, whatever the number of requests that meet it.
 
 Pure: knows neither database nor Redis.
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 #: What a refused thread is told.
 STUCK = "every other thread waits for an answer"
 SILENT = "it doesn't answer"
+NOBODY_ANSWERED = "it answered none of those who wait"
 
 #: After so many seconds of waiting for an answer somebody asks whether the service answers anybody.
 DOUBT_AFTER = 1
@@ -139,9 +142,7 @@ class Turns:
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + 60
-            logger.info(
-                "%d threads wait for the database or Redis: requests are refused until one is back.", self._most
-            )
+            logger.info("%d threads wait for the database or Redis: nobody else does until one is back.", self._most)
 
 
 class _Mine(threading.local):
@@ -153,13 +154,16 @@ class _Mine(threading.local):
 
 _mine = _Mine()
 turns = Turns()
+#: Taken before one of `turns`.
+turns_at_redis = Turns()
 DATABASE = Service("The database")
 REDIS = Service("Redis")
 
 
 def watch(threads: int) -> None:
-    """From here on this process is a server of so many threads, one of which stays free. Somebody has to probe."""
+    """From here on this process is a server that starts one thread more than these. Somebody has to probe."""
     turns.limit(threads)
+    turns_at_redis.limit(threads and max(1, threads - 1))
 
 
 def in_background() -> None:

@@ -1,20 +1,25 @@
 """Database or Redis away: what a person, a program, a supervisor and the log are told."""
 
 import logging
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+import redis
 from django.core.cache import caches
 from django.db import OperationalError, ProgrammingError, connection
 from django.test import override_settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from accounts.errors import Unavailable
 from apikeys import limits, outages
 from apikeys.limits import RedisLimiter
 from apikeys.outages import Service, Turns
@@ -23,7 +28,7 @@ from atatus_dash import heartbeat, reach
 from . import factories
 from .cables import Cable
 from .conftest import Browser, Cast, Program, SecureClient
-from .servers import Installation, serving, wait_for
+from .servers import Installation, install, serving, wait_for
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -120,7 +125,6 @@ def test_healthz_asks_nobody_who_is_signed_in(cast: Cast) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["25006", "25P03"])
 def test_a_standby_and_an_idle_transaction_that_was_ended_are_out_of_reach(sqlstate: str) -> None:
-    import psycopg
     from django.db import InternalError
 
     error = InternalError("cannot execute INSERT in a read-only transaction")
@@ -185,7 +189,7 @@ def test_nobody_is_probed_without_a_reason() -> None:
 def _watched() -> Iterator[None]:
     outages.watch(2)
     yield
-    outages.turns.limit(0)
+    outages.watch(0)
 
 
 @pytest.mark.usefixtures("_watched")
@@ -350,6 +354,72 @@ def test_an_outage_of_redis_is_told_once_whoever_meets_it(
     assert "requests pass unlimited" in warnings[0]
 
 
+def _times_out() -> None:
+    raise redis.TimeoutError("timed out")
+
+
+@pytest.mark.usefixtures("_watched")
+@pytest.mark.parametrize("mode", ["allow", "refuse"])
+def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
+    settings: Any, clock: list[float], mode: str
+) -> None:
+    def hangs() -> None:
+        clock[0] += outages.PROBE_SECONDS
+        _times_out()
+
+    settings.LIMITS_WITHOUT_REDIS = mode
+    with suppress(redis.TimeoutError):
+        limits.ask_redis(_times_out)
+    assert limits.ask_redis(lambda: "answer") == "answer"
+    outages.REDIS.look(hangs)
+    with suppress(redis.ConnectionError):
+        assert limits.ask_redis(lambda: "answer") is limits.NO_ANSWER
+
+
+@pytest.mark.usefixtures("_watched")
+def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_may_be_missed(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    settings.LIMITS_WITHOUT_REDIS = "allow"
+    assert outages.turns_at_redis.take()
+    assert limits.ask_redis(lambda: asked.append("in vain")) is limits.NO_ANSWER
+    settings.LIMITS_WITHOUT_REDIS = "refuse"
+    with pytest.raises(redis.TimeoutError):
+        limits.ask_redis(lambda: asked.append("in vain"))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"Redis is out of reach, so requests pass unlimited: {outages.NOBODY_ANSWERED}"]
+    outages.REDIS.look(lambda: asked.append("probe"))
+    outages.turns_at_redis.give_back()
+    limits.ask_redis(lambda: asked.append("call"))
+    assert asked == ["probe", "call"]
+
+
+@pytest.mark.usefixtures("_watched")
+def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: Any) -> None:
+    settings.LIMITS_WITHOUT_REDIS = "allow"
+    for _ in range(2):
+        assert outages.turns.take()
+    with pytest.raises(Unavailable):
+        limits.ask_redis(lambda: "answer")
+
+
+@pytest.mark.usefixtures("_watched")
+def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: Program, settings: Any) -> None:
+    settings.LIMITS_WITHOUT_REDIS = "allow"
+    held, freed = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        limits.ask_redis(lambda: (held.set(), freed.wait(5)))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert held.wait(5)
+    assert program.get("/v2").status_code == 200
+    freed.set()
+    thread.join()
+
+
 # A database that says nothing --------------------------------------------------------------------
 
 
@@ -410,6 +480,38 @@ def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monke
         assert shown() == ["2s", "5s", "1min"]
     finally:
         outages.turns.limit(0)
+
+
+@pytest.mark.services
+@pytest.mark.xdist_group("serve")
+@pytest.mark.skipif(not os.environ.get("REDIS_URL"), reason="needs REDIS_URL")
+def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_path: Any) -> None:
+    real = urlsplit(os.environ["REDIS_URL"])
+    with closing(Cable((real.hostname or "127.0.0.1", real.port or 6379))) as cable:
+        away = real._replace(netloc=f"{real.netloc.rpartition('@')[0]}@127.0.0.1:{cable.port}".lstrip("@"))
+        installation = install(tmp_path, ALLOW_HTTP="1", LIMITS_WITHOUT_REDIS="allow")
+        key = installation.key()
+        with serving(installation, REDIS_URL=away.geturl(), THREADS="4", API_RATE_LIMIT="1000000/minute") as server:
+            answers: list[tuple[int, float]] = []
+            ends_at = time.monotonic() + 5
+
+            def ask() -> None:
+                while time.monotonic() < ends_at:
+                    asked = time.monotonic()
+                    answers.append((server.get("/v2", key).status, time.monotonic() - asked))
+                    time.sleep(0.05)
+
+            assert "ratelimit" in server.get("/v2", key).headers
+            cable.flows.clear()
+            threads = [threading.Thread(target=ask) for _ in range(20)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert {status for status, _ in answers} == {200}
+            assert max(took for _, took in answers) < 5
+            cable.flows.set()
+            wait_for(lambda: "ratelimit" in server.get("/v2", key).headers, "Redis to be asked again", 5)
 
 
 @pytest.mark.services
