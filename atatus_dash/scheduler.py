@@ -46,13 +46,17 @@ class Stopped(Exception):
 
 
 class Run:
-    """A run of a job, by the process that holds it."""
+    """A run of a job, by the process that holds it.
 
-    def __init__(self, job: Job, holder: str, failures: int) -> None:
+    `started` is when it asked for the job, in seconds of `time.monotonic`. `before` is the job's row, which still says
+    what became of the run before.
+    """
+
+    def __init__(self, job: Job, holder: str, started: float, before: ScheduledJob) -> None:
         self.job = job
         self.holder = holder
-        self._failures = failures
-        self._started = self._renewed = time.monotonic()
+        self._started = self._renewed = started
+        self._before = before
         self._is_lost = False
         self._is_done = threading.Event()
 
@@ -74,7 +78,7 @@ class Run:
     def _checkpoint(self) -> None:
         """Raises `Stopped`, also when this process was frozen for so long that another has claimed the job."""
         if time.monotonic() - self._renewed > LEASE.total_seconds():
-            self._is_lost = self._is_lost or not self._row.exists()
+            self._renew()
         if self._is_lost:
             raise Stopped(f"Another process has taken the job {self.job.name} over.")
         if not threading.main_thread().is_alive():
@@ -83,21 +87,25 @@ class Run:
     @contextmanager
     def _renewing(self) -> Iterator[None]:
         """Renew the lease meanwhile, in a thread of its own: a step of the job may take long."""
-        threading.Thread(target=self._renew, name=f"lease-{self.job.name}", daemon=True).start()
+        threading.Thread(target=self._keep_renewing, name=f"lease-{self.job.name}", daemon=True).start()
         try:
             yield
         finally:
             self._is_done.set()
 
-    def _renew(self) -> None:
+    def _keep_renewing(self) -> None:
         outages.in_background()
         while not self._is_done.wait(RENEW_SECONDS) and not self._is_lost:
-            now = time.monotonic()
             with suppress(Error):  # and once more in a moment
-                self._is_lost = not self._row.update(leased_until=Now() + LEASE)
-                self._renewed = now
+                self._renew()
             close_old_connections()
         connection.close()
+
+    def _renew(self) -> None:
+        """Hold the job for another `LEASE`, unless another process has claimed it, or the run has ended meanwhile."""
+        now = time.monotonic()
+        self._is_lost = not self._row.filter(leased_until__isnull=False).update(leased_until=Now() + LEASE)
+        self._renewed = now
 
     @property
     def _row(self) -> QuerySet[ScheduledJob]:
@@ -105,20 +113,21 @@ class Run:
 
     def _note_success(self, result: dict[str, int]) -> None:
         self._finish(self.job.interval, last_result=in_words(result), last_error="", failures=0)
-        if self._failures:
+        if self._before.failures:
             logger.info("The job %s works again.", self.job.name)
 
     def _note_failure(self, error: Exception) -> None:
-        """Once an outage, for all processes together, the log is told."""
+        """Write an outage to the log once, for all processes together, and an error of ours once until it changes."""
+        failures, said = self._before.failures, _said(error)
+        is_known = isinstance(error, outbox.ServerAway)
         if reach.is_out_of_reach(error):
             reach.unavailable(error)
-        elif not self._failures:
-            is_known = isinstance(error, outbox.ServerAway)
+        elif not failures or (not is_known and said != self._before.last_error):
             logger.warning(
                 "The job %s fails and is tried again: %s", self.job.name, error, exc_info=None if is_known else error
             )
-        wait = min(self.job.interval, BACK_OFF[min(self._failures, len(BACK_OFF) - 1)])
-        self._finish(wait, last_result="", last_error=_said(error), failures=self._failures + 1)
+        wait = min(self.job.interval, BACK_OFF[min(failures, len(BACK_OFF) - 1)])
+        self._finish(wait, last_result="", last_error=said, failures=failures + 1)
 
     def _finish(self, wait: timedelta, **became: object) -> None:
         is_ours = self._write(
@@ -139,12 +148,13 @@ class Run:
 def claim(job: Job, *, even_early: bool = False) -> Run | None:
     """Take the job for this process if it is free and due, or just free. None if it is not."""
     holder = f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(8)}"
+    started = time.monotonic()  # no later than the lease
     rows = ScheduledJob.objects.free().filter(pk=job.name)
     if not even_early:
         rows = rows.filter(next_run_at__lte=Now())
     if not rows.update(holder=holder, leased_until=Now() + LEASE, running_since=Now()):
         return None
-    return Run(job, holder, ScheduledJob.objects.get(pk=job.name).failures)
+    return Run(job, holder, started, ScheduledJob.objects.get(pk=job.name))
 
 
 def run_here(job: Job, tell: Callable[[str], object]) -> dict[str, int]:

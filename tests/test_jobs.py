@@ -206,7 +206,7 @@ def test_a_holder_that_froze_writes_no_result_over_the_next_ones(job: Job, work:
     with pytest.raises(RuntimeError):
         frozen.work()
     work.error = None
-    Run(job, frozen.holder, failures=1).work()
+    Run(job, frozen.holder, time.monotonic(), ScheduledJob(failures=1)).work()
     assert ScheduledJob.objects.values().get() == before
     assert "its result here is dropped" in caplog.text
 
@@ -231,7 +231,52 @@ def test_a_holder_that_froze_goes_on_if_nobody_took_its_job(job: Job, work: Work
     assert row().last_result == "Things done: 1"
 
 
-def test_a_renewal_that_comes_too_late_ends_the_run(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_goes_on_holds_the_job_anew_before_its_next_step(job: Job) -> None:
+    seen: list[Run | None] = []
+
+    def work(checkpoint: Checkpoint) -> dict[str, int]:
+        let_the_lease_lapse()
+        run._renewed -= 31
+        checkpoint()
+        seen.append(claim(job))
+        return {}
+
+    run = claimed(job._replace(work=work))
+    run.work()
+    assert seen == [None]
+
+
+def test_a_process_that_freezes_while_it_claims_a_job_takes_the_time_from_before(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monotonic, read = time.monotonic, ScheduledJob.objects.get
+
+    def freeze(**which: Any) -> ScheduledJob:
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 31)
+        return read(**which)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScheduledJob.objects, "get", freeze)
+        frozen = claimed(job)
+    let_the_lease_lapse()
+    other = claimed(job)
+    with pytest.raises(Stopped, match="taken the job test over"):
+        frozen._checkpoint()
+    assert row().holder == other.holder
+
+
+def test_a_renewal_that_comes_after_the_end_of_a_run_holds_nothing(job: Job, work: Work) -> None:
+    work.may_end.set()
+    run = claimed(job)
+    run.work()
+    run._renew()
+    assert (row().leased_until, row().is_running) == (None, False)
+
+
+def test_a_renewal_that_comes_too_late_ends_the_run(
+    job: Job, work: Work, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(scheduler, "RENEW_SECONDS", 0.05)
     node = Scheduler()
     node.look()
@@ -241,6 +286,7 @@ def test_a_renewal_that_comes_too_late_ends_the_run(job: Job, work: Work, monkey
     work.may_end.set()
     look(node)
     assert (row().holder, row().last_run_at, row().is_running) == ("another:1:abc", None, True)
+    assert "ended early: Another process has taken the job test over." in caplog.text
 
 
 # Intervals and results --------------------------------------------------------------------------
@@ -355,6 +401,18 @@ def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(job: Job, wo
     told = [record.getMessage() for record in caplog.records if record.name == "atatus_dash.scheduler"]
     assert told == ["The job test fails and is tried again: no such thing", "The job test works again."]
     assert "Traceback" in caplog.text
+
+
+def test_the_log_tells_of_another_error_too_but_not_each_way_in_which_mail_waits(
+    job: Job, work: Work, caplog: Any
+) -> None:
+    work.may_end.set()
+    for work.error in (outbox.ServerAway("away"), outbox.ServerAway("busy"), RuntimeError("a"), RuntimeError("a")):
+        ScheduledJob.objects.update(next_run_at=timezone.now() - timedelta(seconds=1))
+        look(Scheduler())
+    told = [record.getMessage() for record in caplog.records if record.name == "atatus_dash.scheduler"]
+    assert told == [f"The job test fails and is tried again: {what}" for what in ("away", "a")]
+    assert "RuntimeError: a" in caplog.text
 
 
 def test_an_error_that_holds_a_key_is_shown_without_it(job: Job, work: Work) -> None:
