@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
-from django.db import Error, OperationalError, connection, transaction
+from django.db import DataError, Error, OperationalError, connection, transaction
 
 from ..gate import Place
 
@@ -141,10 +141,17 @@ def _current_transaction_id() -> str | None:
 
 
 def _status(transaction_id: str) -> str | None:
-    """`committed`, `aborted` or `in progress`; None of a transaction that is too old for the server to know."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_xact_status(%s::xid8)", [transaction_id])
-        status: str | None = cursor.fetchone()[0]
+    """`committed`, `aborted` or `in progress`; None of a transaction that is too old for the server to know.
+
+    A server that was restored from a backup, or that took over before it had heard of the transaction, refuses its
+    number because it lies ahead of its own: what the transaction wrote is not there, as if it had been aborted.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_xact_status(%s::xid8)", [transaction_id])
+            status: str | None = cursor.fetchone()[0]
+    except DataError:
+        return "aborted"
     return status
 
 

@@ -5,11 +5,12 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import Error, InterfaceError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apikeys import outages, usage
 from apikeys.models import KeyOrigin, KeyUsage
-from apikeys.usage import counts, sources
+from apikeys.usage import buffer, counts, sources
 from tests import factories
 from tests.cables import Cable, Commit
 from tests.servers import wait_for
@@ -78,6 +79,59 @@ def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable)
     cable.flows.set()
     counts.flush()
     assert KeyUsage.objects.get().requests == 3
+
+
+@pytest.mark.parametrize(("fate", "lost"), [(Commit.ANSWER_HELD, 0), (Commit.LOST, 1)])
+def test_a_commit_that_fails_is_asked_after_at_once(cast: Any, cable: Cable, fate: Commit, lost: int) -> None:
+    note(factories.make_key(cast.account).api_key)
+    cable.next_commit = fate
+    with pytest.raises(OperationalError):
+        counts.flush()
+    assert counts.discard() == lost
+
+
+def test_a_commit_that_can_not_be_asked_after_is_asked_after_before_the_next(
+    cast: Any, cable: Cable, monkeypatch: Any
+) -> None:
+    def fail(transaction_id: str) -> str:
+        raise OperationalError("gone")
+
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.LOST
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "_status", fail)
+        with pytest.raises(OperationalError):
+            counts.flush()
+    note(key)
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 2
+
+
+def test_a_transaction_whose_commit_never_left_ends_with_its_connection(cast: Any, monkeypatch: Any) -> None:
+    def fail(self: object) -> None:
+        raise InterfaceError("the connection is closed")
+
+    note(factories.make_key(cast.account).api_key)
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "_commit", fail)
+        with pytest.raises(Error):
+            counts.flush()
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 1
+
+
+def test_what_a_restored_server_has_never_seen_is_written_again(cast: Any, cable: Cable, monkeypatch: Any) -> None:
+    """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""
+    key = factories.make_key(cast.account).api_key
+    note(key)
+    cable.next_commit = Commit.LOST
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "_current_transaction_id", lambda: str(2**40 + 12345))
+        with pytest.raises(OperationalError):
+            counts.flush()
+    counts.flush()
+    assert KeyUsage.objects.get().requests == 1
 
 
 def test_sources_are_counted_once_too(cast: Any, cable: Cable) -> None:
