@@ -47,6 +47,24 @@ def test_every_request_is_written_once_whatever_fails_in_between(seed: int) -> N
     assert written == dict.fromkeys(range(5), 400)
 
 
+@pytest.mark.django_db
+def test_what_is_noted_while_a_flush_fails_is_added_to_what_comes_back() -> None:
+    written = Counter[int]()
+
+    def write(batch: dict[int, Tally]) -> None:
+        if not written:
+            buffer.note(1, REQUEST)
+            written[2] = 0
+            raise OperationalError("gone")
+        written.update({slot: tally.requests for slot, tally in batch.items()})
+
+    buffer = Buffer(Tally, write)
+    buffer.note(1, REQUEST)
+    _try(buffer)
+    buffer.flush()
+    assert written[1] == 2
+
+
 def _try(buffer: Buffer[int, Tally]) -> None:
     with suppress(OperationalError):
         buffer.flush()

@@ -252,9 +252,17 @@ def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked):
 
 
 @any_question
+@example(key=GOOD, asked=ASKED, limiter=Recorder(key_hits=3))
+@example(key=GOOD, asked=ASKED._replace(needs=MethodUnknown(())), limiter=Recorder())
+@example(key=GOOD._replace(allowed_networks='["10.0.0.0/8"]'), asked=ASKED, limiter=Recorder())
 def test_a_key_counts_as_used_from_its_limit_on(key, asked, limiter):
     verdict = gate.decide(key, asked, limiter)
     assert verdict.accepts_key == (verdict.rule in (None, "limit", "method", "permission"))
+
+
+def test_what_can_be_no_key_is_not_looked_up():
+    """No test without the mark `django_db` may ask the database."""
+    assert gate.identify("atk_" + "x" * 36) is None
 
 
 # A dry run --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from accounts.errors import Unavailable
 from apikeys import limits
-from apikeys.limits import DryRun, MemoryLimiter, RedisLimiter
+from apikeys.limits import DryRun, MemoryLimiter, Outcome, RedisLimiter
 from apikeys.rates import Rate
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
@@ -55,6 +55,16 @@ def test_the_window_starts_at_the_first_request_and_ends_on_time(limiter):
     assert limiter.hit("key", Rate(1, 1)).allowed
 
 
+def test_a_rate_of_another_window_counts_anew(limiter):
+    assert limiter.hit("key", Rate(1, 60)).allowed
+    assert limiter.hit("key", Rate(1, 3600)).allowed
+    assert not limiter.hit("key", Rate(1, 3600)).allowed
+
+
+def test_whoever_is_refused_as_the_window_ends_waits_for_a_second():
+    assert [Outcome(False, Rate(1, 60), 0, reset).retry_after for reset in (0, 1, 60)] == [1, 1, 60]
+
+
 def test_the_time_left_is_never_longer_than_the_window(limiter):
     assert {limiter.hit(f"time{number}", Rate(1, 60)).reset for number in range(500)} <= {59, 60}
 
@@ -79,11 +89,11 @@ def test_a_peek_answers_what_the_next_hit_answers_and_counts_nothing(limiter):
 
 
 def test_a_peek_starts_no_window(limiter):
-    assert limiter.peek("key", Rate(1, 1)).reset == 1
-    threading.Event().wait(0.5)
-    limiter.hit("key", Rate(1, 1))
-    threading.Event().wait(0.7)  # a window that began with the peek would have ended
-    assert not limiter.peek("key", Rate(1, 1)).allowed
+    assert limiter.peek("key", Rate(1, 2)).reset == 2
+    threading.Event().wait(1.2)
+    limiter.hit("key", Rate(1, 2))
+    threading.Event().wait(0.9)  # a window that began with the peek would have ended
+    assert not limiter.peek("key", Rate(1, 2)).allowed
 
 
 def test_a_peek_sees_a_window_end(limiter):
