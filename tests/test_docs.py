@@ -68,3 +68,18 @@ def test_the_api_page_tells_every_event(event):
 
 def test_event_names_are_a_subject_and_a_past_tense_verb():
     assert all(re.fullmatch(r"[a-z_]+\.([a-z]+_)*[a-z]*(ed|en|ft|nt|wn|reset)(_in|_out)?", event) for event in Event)
+
+
+def test_the_page_on_architecture_and_its_drawings_name_modules_that_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawings = [ROOT / "docs" / path for path in re.findall(r"\((architecture/[\w-]+\.svg)\)", page)]
+    assert sorted(drawings) == sorted((ROOT / "docs" / "architecture").iterdir())
+    drawn = {
+        name
+        for drawing in drawings
+        for name in re.findall(r'class="file"[^>]*>([\w/]+(?:\.py|/))<', drawing.read_text())
+    }
+    named = {name for name in re.findall(r"`([\w/]+(?:\.py|/))`", page) if "/" in name.rstrip("/")}
+    parts = [ROOT, *(ROOT / app for app in ("atatus_dash", "apikeys", "accounts"))]
+    missing = [name for name in drawn | named if not any((part / name).exists() for part in parts)]
+    assert not missing
