@@ -54,6 +54,17 @@ def test_the_statement_knows_every_column_of_the_record(cast):
     assert (key.account_id, key.account_slug, key.account_name) == (cast.account.id, "acme", "Acme")
 
 
+def test_a_statement_is_read_as_django_reads_it_each_time_it_is_executed(cast):
+    with connection.cursor() as cursor:
+        for value in ("%s", "100%"):
+            cursor.execute("SELECT %s, '100%%', '?'", [value])
+            assert cursor.fetchone() == (value, "100%", "?")
+        cursor.execute("SELECT '100%', '%s'")
+        assert cursor.fetchone() == ("100%", "%s")
+        cursor.execute("SELECT %(name)s, '100%%'", {"name": "x"})
+        assert cursor.fetchone() == ("x", "100%")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_dead_connection_is_replaced_once(cast):
     issued = factories.make_key(cast.account)

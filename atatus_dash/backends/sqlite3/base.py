@@ -1,6 +1,7 @@
 """Django's backend for SQLite. A lock is waited for in SQLite itself, for `DATABASE_LOCK_TIMEOUT` at most."""
 
 import sqlite3
+from functools import lru_cache
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -26,6 +27,11 @@ class _Turn:
 _turn = _Turn()
 
 
+@lru_cache(maxsize=128)
+def _with_question_marks(query: str) -> str:
+    return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
+
+
 class Cursor(base.SQLiteCursorWrapper):
     def execute(self, *args: Any) -> Any:
         with _turn:
@@ -34,6 +40,12 @@ class Cursor(base.SQLiteCursorWrapper):
     def executemany(self, *args: Any) -> Any:
         with _turn:
             return super().executemany(*args)
+
+    def convert_query(self, query: str, *, param_names: Any = None) -> str:
+        """Django's, which looks for placeholders at every execution: 15 µs for the statement that finds a key."""
+        if param_names is None:
+            return _with_question_marks(query)
+        return super().convert_query(query, param_names=param_names)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
