@@ -19,7 +19,7 @@ from .errors import exception_handler
 from .negotiation import JSONNegotiation
 from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
-from .permissions import HasKeyPermission, NeedsPermission
+from .permissions import HasKeyPermission, NeedsPermission, method_of
 from .renderers import JSONRenderer
 
 M = TypeVar("M", bound=Model)
@@ -57,8 +57,8 @@ class APIView(NeedsPermission):
 
     @property
     def method(self) -> str:
-        """The method of the request. HEAD is GET without its body."""
-        return "GET" if self.request.method == "HEAD" else str(self.request.method)
+        """By which `request_serializers` and `response_serializers` are chosen: never HEAD."""
+        return method_of(self.request._request)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return exception_handler

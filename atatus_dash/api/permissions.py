@@ -17,6 +17,11 @@ from apikeys.gate import MethodUnknown, Place, Question
 QUESTION = "atatus_dash.question"
 
 
+def method_of(request: HttpRequest) -> str:
+    """The method of the request. HEAD is GET without its body."""
+    return "GET" if request.method == "HEAD" else str(request.method)
+
+
 class NeedsPermission(APIView):
     """Names what each method of a view needs; None lets any key pass. A method that is not named is unknown."""
 
@@ -25,7 +30,7 @@ class NeedsPermission(APIView):
     def question(self, request: HttpRequest, place: Place | None) -> Question:
         """What the request asks, by a key that stood there."""
         arrived: Question = request.META[QUESTION]
-        method = "GET" if request.method == "HEAD" else str(request.method)
+        method = method_of(request)
         known = method in self.permissions
         return arrived.of_key(place, self.permissions[method] if known else MethodUnknown(self.allowed_methods))
 
