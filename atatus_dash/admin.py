@@ -5,7 +5,6 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from accounts.admin.base import OperatorAdmin, ViewOnlyAdmin
@@ -54,8 +53,7 @@ class ScheduledJobAdmin(ViewOnlyAdmin):
     actions = ["run_now"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ScheduledJob]:
-        rows: QuerySet[ScheduledJob] = super().get_queryset(request)
-        return rows.annotate(read_at=Now())
+        return ScheduledJob.objects.with_clock()
 
     @admin.display
     def state(self, row: ScheduledJob) -> str:

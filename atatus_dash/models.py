@@ -15,7 +15,7 @@ class Maintenance(models.Model):
 
     MESSAGE = "We are offline due to maintenance work. Please try again later."
     RETRY_AFTER = 300  # seconds
-    #: A day, in seconds: whoever is asked to wait for longer is asked in vain.
+    #: A day, in seconds. No client waits for longer.
     LONGEST_RETRY_AFTER = 24 * 60 * 60
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
