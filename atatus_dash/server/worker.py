@@ -1,8 +1,8 @@
 """A worker of `manage.py serve`: threads that share connections, and how it leaves without losing a request.
 
-Each thread waits for the next connection that can be read, reads it, runs the application and answers: no request is
+A thread waits for the next connection that can be read, reads it, runs the application and answers: no request is
 handed from one thread to another, which costs more than all the rest. A request that isn't whole goes back to the poll
-and holds no thread.
+and holds no thread. Few threads work at a time (`slots`); the others stand in for those that wait for a database.
 
 A proxy keeps connections open and may send a request at the very moment at which one is closed. It can't repeat a
 POST that got no answer, so none may be closed on it. On SIGTERM
@@ -30,6 +30,7 @@ from django.conf import settings
 from gunicorn.workers import base
 
 from .connection import Connection, GoneError, Phase
+from .slots import Slots
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Worker(base.Worker):
             self.listeners[listener.fileno()] = listener.sock
             # Of the workers that wait for the same socket one is woken.
             self.poll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        waits = settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+        self._slots = Slots(3 if waits else 1)
         # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
         # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
         for number in range(settings.THREADS + exports.AT_ONCE + 1):
@@ -79,11 +82,22 @@ class Worker(base.Worker):
 
     def _serve(self) -> None:
         while True:
-            for number, _ in self.poll.poll(None, 1):
-                if number in self.listeners:
-                    self._accept(self.listeners[number])
-                elif connection := self.connections.get(number):
-                    self._work(number, connection)
+            self._slots.take()
+            has_slot = True
+            while has_slot:
+                for number, _ in self.poll.poll(None, 1):
+                    self._slots.begin()
+                    try:
+                        self._handle(number)
+                    except Exception:
+                        logger.exception("A connection failed.")
+                    has_slot = self._slots.end()
+
+    def _handle(self, number: int) -> None:
+        if number in self.listeners:
+            self._accept(self.listeners[number])
+        elif connection := self.connections.get(number):
+            self._work(number, connection)
 
     def _accept(self, listener: socket.socket) -> bool:
         """Accept a connection. False if there is none."""
@@ -123,13 +137,12 @@ class Worker(base.Worker):
             goes_on = connection.work(self.wsgi, is_leaving=self.is_leaving)
         except GoneError:
             pass
-        except Exception:
-            logger.exception("A connection failed.")
-        if goes_on:
-            self.poll.modify(number, connection.events | select.EPOLLONESHOT)
-        else:
-            del self.connections[number]  # before its number is free for another
-            connection.socket.close()
+        finally:
+            if goes_on:
+                self.poll.modify(number, connection.events | select.EPOLLONESHOT)
+            else:
+                del self.connections[number]  # before its number is free for another
+                connection.socket.close()
 
     # In the main thread -------------------------------------------------------------------------
 
