@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,30 @@ def test_a_server_answers_programs(server: Server, key: str) -> None:
     answer = server.get("/v2", key)
     assert answer.status == 200
     assert answer.json["account"] == {"slug": "acme", "name": "Acme"}
+
+
+def test_without_epoll_gunicorns_own_threads_serve(installation: Installation, key: str, tmp_path: Path) -> None:
+    """As on macOS, for development."""
+    (tmp_path / "sitecustomize.py").write_text("import select\ndel select.epoll\n")
+    with serving(installation, PYTHONPATH=str(tmp_path)) as server:
+        assert server.get("/v2", key, X_Filler="a" * 7680).status == 200
+        server.stop()
+    assert server.process.returncode == 0
+
+
+def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -> None:
+    """Two hundred of nearly 2 MiB, of which one byte is missing."""
+    head = b"POST /v2/leaked-keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"
+    with ExitStack() as opened:
+        connections = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(200)
+        ]
+        for connection in connections:
+            with suppress(OSError):  # it is cut off already
+                connection.sendall(head + b" " * 1_999_999)
+        wait_for(lambda: len(select.select(connections, [], [], 0)[0]) >= 60, "the largest to be cut off", 8)
+        assert server.get("/healthz").status == 200
+        assert len(select.select(connections, [], [], 0)[0]) < 100
 
 
 def test_the_server_takes_the_place_of_the_command(server: Server) -> None:

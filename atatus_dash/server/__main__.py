@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import struct
@@ -36,6 +37,8 @@ class Server(BaseApplication):
             "accesslog": None,  # it would hold query strings, keys included
             "control_socket_disable": True,
         }
+        if not hasattr(select, "epoll"):  # macOS: good enough for development
+            options |= {"worker_class": "gthread", "threads": settings.THREADS, "limit_request_line": 8190}
         for name, value in options.items():
             self.cfg.set(name, value)
 

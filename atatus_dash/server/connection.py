@@ -179,6 +179,12 @@ class Connection:
         self._may_get_more = False  # ... and the client may be sending still
 
     @property
+    def held_bytes(self) -> int:
+        """As much memory as it takes: of a body that has not all come, or of an answer that is not taken."""
+        incoming = self._incoming
+        return len(self._unsent) + (incoming.length if incoming else 0)
+
+    @property
     def events(self) -> int:
         """What to poll for."""
         return select.EPOLLOUT if self._unsent else select.EPOLLIN

@@ -42,6 +42,8 @@ ACCEPTING_SECONDS = 0.2
 SWEEP_SECONDS = 0.5
 #: Connections of one worker; further ones are closed. A process may have 1,024 files open by default.
 MOST_CONNECTIONS = 900
+#: Bytes of bodies and answers that are on their way, in one worker. Past that, those that hold most are cut off.
+HELD_BYTES = 256 * 1024 * 1024
 
 
 class Worker(base.Worker):
@@ -147,11 +149,13 @@ class Worker(base.Worker):
     # In the main thread -------------------------------------------------------------------------
 
     def _watch(self, seconds: float) -> None:
-        """Cut off what is overdue, then wait until the next look or signal."""
+        """Cut off what is overdue or too much, then wait until the next look or signal."""
         self.notify()
         now = time.monotonic()
-        for connection in self._all():
-            if connection.deadline is not None and connection.deadline < now:
+        held = 0
+        for connection in sorted(self._all(), key=lambda each: each.held_bytes):
+            held += connection.held_bytes
+            if connection.deadline is not None and (connection.deadline < now or held > HELD_BYTES):
                 connection.cut()
         if select.select([self.PIPE[0]], [], [], seconds)[0]:
             os.read(self.PIPE[0], 4096)
