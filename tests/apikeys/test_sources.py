@@ -76,6 +76,22 @@ def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
 
+def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast):
+    key = factories.make_key(cast.account).api_key
+    note(key, agent="first", at=1_700_000_000.0)
+    note(key, address="203.0.113.8", agent="latest", at=1_700_000_005.0)
+
+    def use_it_meanwhile(batch):
+        note(key, agent="second", at=1_700_000_001.0)
+        note(key, address="203.0.113.8", agent="by a clock that was set back", at=1_700_000_001.0)
+        raise OperationalError
+
+    with mock.patch.object(sources._buffer, "_write", use_it_meanwhile), pytest.raises(OperationalError):
+        sources.flush()
+    sources.flush()
+    assert sorted(listed(key)) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 2, "latest")]
+
+
 def test_a_key_in_a_user_agent_is_masked(cast):
     issued = factories.make_key(cast.account)
     note(issued.api_key, agent=f"curl {issued.secret}")

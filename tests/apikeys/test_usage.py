@@ -70,6 +70,14 @@ def test_an_account_has_the_sums_of_its_keys(cast):
     assert AccountUsage.objects.for_account(cast.elsewhere).get().server_errors == 1
 
 
+def test_one_flush_adds_up_the_keys_of_an_account(cast):
+    for status in (200, 404):
+        count(factories.make_key(cast.account).api_key, status=status)
+    counts.flush()
+    ours = AccountUsage.objects.for_account(cast.account).get()
+    assert (ours.requests, ours.succeeded, ours.client_errors) == (2, 1, 1)
+
+
 def test_flushes_add_up(program):
     for _ in range(3):
         program.get("/v2")
@@ -114,6 +122,7 @@ def test_a_flush_that_failed_takes_no_newer_use_back(cast):
     counts.flush()
     key.refresh_from_db()
     assert key.last_used_from == "203.0.113.2"
+    assert KeyUsage.objects.get().requests == 2
 
 
 def test_a_key_in_a_user_agent_is_masked(cast):
