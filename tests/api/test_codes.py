@@ -318,6 +318,12 @@ def test_405_names_the_methods_that_are_known(program, method):
     assert "RateLimit" in response
 
 
+def test_405_names_them_where_no_key_is_needed_too():
+    response = Program(None).get("/v2/leaked-keys")
+    assert_refused(response, 405, "This item can't be accessed with this method.")
+    assert response["Allow"] == "POST"
+
+
 def test_head_works_where_get_does(program):
     assert program.head("/v2").status_code == 200
 
