@@ -22,7 +22,6 @@ from django.core.cache import cache
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 
-from .connections import end_stalled_readers
 from .errors import Invalid, Unavailable
 from .models import AuditEvent
 from .validators import in_one_line
@@ -49,7 +48,7 @@ FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
 AT_ONCE = 2
 #: Seconds that an export may take, from its first row to its last byte.
 LONGEST = 300
-#: Seconds after which a reader who takes nothing is cut off.
+#: Seconds after which the server cuts off a reader who takes nothing.
 STALLED = 20
 #: Seconds after which an account's lock goes by itself, for a process that was killed: longer than any export.
 LOCK = LONGEST + 2 * STALLED
@@ -104,11 +103,10 @@ class Export:
                     raise Invalid("This is too much for one file. Filter it by date and export it in parts.")
 
     def __iter__(self) -> Iterator[bytes]:
-        """The file, in pieces of which the server takes five unsent: a file of 5 MB frees its thread at once.
+        """The file, in pieces. The server keeps what is unsent of 2 MiB: a file up to that frees its thread at once.
 
         Ends too early when the time is over. The reader, who was told the size, sees that as a failure.
         """
-        end_stalled_readers(STALLED)
         while piece := self._file.read(PIECE):
             if time.monotonic() > self._deadline:
                 logger.warning("An export was cut off: its reader was not done after %s s.", LONGEST)

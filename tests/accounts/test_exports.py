@@ -4,8 +4,6 @@ import csv
 import gzip
 import io
 import json
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -19,10 +17,11 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts import connections, exports, policy, services
+from accounts import exports, policy, services
 from accounts.errors import Invalid, Unavailable
 from accounts.exports import Export, as_csv, as_json
 from accounts.models import Account, AuditEvent
+from atatus_dash.server.connection import Phase
 from tests import factories
 from tests.conftest import Browser, Cast
 
@@ -221,18 +220,9 @@ def test_a_database_that_goes_away_midway_is_an_error_page_and_no_half_file(
     assert "Content-Disposition" not in answer.headers
 
 
-def test_the_kernel_closes_connections_of_the_server_whose_readers_stall(settings: Any) -> None:
-    if not connections.TCP_USER_TIMEOUT:
-        pytest.skip("the system has no such option")
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as another:
-        settings.PORT = listener.getsockname()[1]
-        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
-            files = len(os.listdir(connections.OPEN_FILES))
-            connections.end_stalled_readers(7)
-            assert len(os.listdir(connections.OPEN_FILES)) == files
-            option = (socket.IPPROTO_TCP, connections.TCP_USER_TIMEOUT)
-            assert accepted.getsockopt(*option) == 7000
-            assert another.getsockopt(*option) == 0
+def test_a_lock_outlives_the_slowest_reader_whom_the_server_bears() -> None:
+    assert Phase.ANSWER.seconds == exports.STALLED
+    assert exports.LONGEST + Phase.ANSWER.seconds < exports.LOCK
 
 
 # How many at once -------------------------------------------------------------------------------
