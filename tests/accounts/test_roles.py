@@ -97,5 +97,5 @@ def test_leaving_and_being_removed_end_a_membership(cast):
 
 
 def test_the_owner_does_not_leave(cast):
-    with pytest.raises(NotPermitted, match="transfer the account first"):
+    with pytest.raises(NotPermitted, match="Transfer the account first"):
         services.leave(actor=actor_of(cast.owner, cast.account))
