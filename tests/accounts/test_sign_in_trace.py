@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.mfa.webauthn.internal import auth as webauthn
 from django.core.cache import cache
+from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 from fido2.utils import websafe_encode
@@ -334,6 +336,21 @@ def test_what_the_operator_does_to_a_second_factor_is_told_as_theirs(cast: Cast)
         ("member.two_factor_enabled", "System", "owner@example.com"),
         ("member.two_factor_disabled", "System", "owner@example.com"),
     ]
+
+
+def test_a_second_factor_that_moves_to_another_database_is_no_new_one(cast: Cast, lines: Any, tmp_path: Path) -> None:
+    with_an_app(cast.owner)
+    moved = tmp_path / "move.json"
+    call_command("dumpdata", "mfa", output=str(moved))
+    Authenticator.objects.filter(user=cast.owner).delete()
+    before = recorded(cast)
+    lines.clear()
+
+    call_command("loaddata", str(moved), verbosity=0)
+
+    assert Authenticator.objects.filter(user=cast.owner).exists()
+    assert recorded(cast) == before
+    assert not told(lines)
 
 
 def test_a_password_and_an_address_that_an_operator_sets_are_told_as_theirs(
