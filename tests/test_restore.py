@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -54,6 +55,10 @@ def _state(installation: Installation) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["model"], str(row["pk"])))
 
 
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def _token(page: bytes) -> str:
     found = re.search(rb'name="csrfmiddlewaretoken" value="([^"]+)"', page)
     assert found
@@ -96,13 +101,16 @@ def test_an_old_backup_of_sqlite_is_restored_as_it_was(tmp_path: Path) -> None:
         connection.executescript((DATA / "9df31b4.sqlite3.sql").read_text())
     installation = _installation(here, f"sqlite:///{here}/db.sqlite3")
 
-    saved = _run(_line("sudo -u atatus-dash sqlite3 "), places)
+    saved = _run(_line("(umask 077; sudo -u atatus-dash sqlite3 "), places)
     assert saved.returncode == 0, saved.stderr
+    assert _mode(tmp_path / "db.sqlite3") == 0o600
     _manage(installation, "migrate")
     before = _state(installation)
     later = installation.key("Later")
-    restored = _run(_line("sudo -u atatus-dash sh -c 'cd /var/lib/atatus-dash && mkdir aside"), places)
-    assert restored.returncode == 0, restored.stderr
+    for _ in ("once", "once more"):
+        restored = _run(_line("sudo -u atatus-dash sh -c 'cd /var/lib/atatus-dash && aside="), places)
+        assert restored.returncode == 0, restored.stderr
+    assert len(list(here.glob("aside-*/db.sqlite3"))) == 2
     _manage(installation, "migrate")
 
     assert _state(installation) == before
@@ -127,7 +135,7 @@ def _database(name: str) -> Iterator[str]:
     reason="DATABASE_URL names no PostgreSQL",
 )
 def test_an_old_backup_of_postgresql_is_restored_as_it_was_or_not_at_all(tmp_path: Path) -> None:
-    backup, restore = _line("pg_dump "), _line("pg_restore ")
+    backup, restore = _line("(umask 077; pg_dump "), _line("pg_restore ")
     with _database(f"old_{os.getpid()}") as old, _database(f"new_{os.getpid()}") as new:
         places = {
             "postgres://atatus@db.example.com/atatus_restored": new,
@@ -137,6 +145,7 @@ def test_an_old_backup_of_postgresql_is_restored_as_it_was_or_not_at_all(tmp_pat
         installation = _installation(tmp_path, old)
         subprocess.run(["psql", old, "-qf", str(DATA / "9df31b4.postgresql.sql")], check=True, capture_output=True)
         assert _run(backup, places).returncode == 0
+        assert _mode(tmp_path / "atatus-dash.dump") == 0o600
         _manage(installation, "migrate")
         before = _state(installation)
         later = installation.key("Later")
