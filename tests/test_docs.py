@@ -61,6 +61,16 @@ def test_the_api_page_tells_the_scanners_pattern():
     assert tokens.SCANNER_PATTERN in API
 
 
+def test_the_api_page_tells_what_the_server_and_nginx_answer_by_themselves():
+    server = (ROOT / "atatus_dash" / "server" / "connection.py").read_text()
+    nginx = (ROOT / "deploy" / "nginx.conf").read_text()
+    said = re.findall(r'RefusedError\(HTTPStatus\.\w+, "([^"]+)"\)', server)
+    said += re.findall(r'"Message":"([^"]+)"', nginx.replace("\\'", "'"))
+    section = API.partition("### Before a request is read")[2].partition("\n## ")[0]
+    assert len(said) >= 20
+    assert [sentence for sentence in said if f"`{sentence}`" not in section] == []
+
+
 @pytest.mark.parametrize("event", Event)
 def test_the_api_page_tells_every_event(event):
     assert f"`{event}`" in API
