@@ -81,6 +81,30 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
         assert len(select.select(connections, [], [], 0)[0]) < 100
 
 
+def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server: Server) -> None:
+    """More than there may be, each used or not, and each that is closed opened anew."""
+    with ExitStack() as opened:
+        for number in range(1000):
+            connection = opened.enter_context(socket.socket())
+            connection.bind(("127.0.0.2", 0))
+            connection.connect(("127.0.0.1", server.port))
+            if number % 2:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert {server.get("/healthz").status for _ in range(20)} == {200}
+
+
+def test_a_client_that_sends_thousands_of_requests_at_once_holds_up_nobody(server: Server) -> None:
+    """On more connections than there are threads."""
+    requests = b"GET /v2 HTTP/1.1\r\nHost:localhost\r\n\r\n" * 1500
+    with ExitStack() as opened:
+        for _ in range(20):
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            connection.sendall(requests)
+        started = time.monotonic()
+        assert server.get("/healthz").status == 200
+        assert time.monotonic() - started < 1
+
+
 def test_the_server_takes_the_place_of_the_command(server: Server) -> None:
     assert b"atatus_dash.server" in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
 

@@ -7,6 +7,7 @@ What other servers leave to a proxy or to the application, and ours needs:
 - a request takes a thread's time when all of it is there, its body included. One that was cut off, such as a body in
   chunks without the last (RFC 9112 §8), never reaches the application;
 - head, body and answer have deadlines, however slowly their bytes trickle;
+- requests that come together take a thread's time one by one, others in between;
 - what the server answers by itself has the API's form.
 """
 
@@ -28,6 +29,8 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from apikeys import networks
+
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -40,6 +43,10 @@ BODY_BYTES = 2 * 1024 * 1024
 #: As much of an answer as is kept for a slow reader. What is longer is sent as it is made, by the thread that makes it.
 ANSWER_BYTES = 2 * 1024 * 1024
 RECEIVED_BYTES = 64 * 1024
+#: What a request takes beside its body, about, while it waits for the answer to the one before it.
+REQUEST_BYTES = 2 * 1024
+#: How long a thread sends one part of a longer answer. A client that takes less than about 25 KiB a second is cut off.
+SEND_SECONDS = 120.0
 
 
 class Phase(Enum):
@@ -71,6 +78,8 @@ class RefusedError(Exception):
 
 HEAD_TOO_LONG = RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's line and headers are too long.")
 
+MALFORMED = RefusedError(HTTPStatus.BAD_REQUEST, "The request is malformed.")
+
 
 class Request:
     """A request, as far as it has come."""
@@ -79,13 +88,16 @@ class Request:
         self.environ = environ
         self.target = b""
         self.headers = 0
-        #: Bytes of the headers so far, and of what came before the head had ended.
-        self.header_bytes = self.received_bytes = 0
+        self.header_bytes = 0
+        #: Bytes that have come since the last that meant something: of a head without end, or of a trailer.
+        self.received_bytes = 0
         self.has_head = False
-        self.body: list[bytes] = []
+        self.body = bytearray()
         #: Bytes of the body so far.
         self.length = 0
         self.is_too_large = False
+        #: Whether the client sends the body when it is told to continue.
+        self.waits_to_continue = False
         #: Whether the client keeps the connection after it.
         self.keeps_connection = False
 
@@ -94,6 +106,8 @@ class Request:
             return  # a trailer, which nobody asked for
         self.headers += 1
         self.header_bytes += len(name) + len(value) + len(": \r\n")
+        if self.headers > MOST_HEADERS:
+            return  # to be refused
         key = _KEYS.get(name) or _key(name)
         if key:
             text = value.decode("latin-1").rstrip(" \t")
@@ -104,6 +118,7 @@ class Request:
     def end_head(self, method: str, version: str) -> None:
         """Fill in what WSGI asks for. Raises `RefusedError`."""
         self.has_head = True
+        self.received_bytes = 0
         environ = self.environ
         environ["REQUEST_METHOD"] = method
         environ["SERVER_PROTOCOL"] = f"HTTP/{version}"
@@ -118,19 +133,24 @@ class Request:
             raise HEAD_TOO_LONG
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
             raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This transfer coding is not supported.")
+        if version == "1.0" and "HTTP_TRANSFER_ENCODING" in environ:
+            raise MALFORMED  # a proxy that knows no chunks would see the end of the body elsewhere (RFC 9112 §6.1)
+        self.waits_to_continue = version == "1.1" and environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > BODY_BYTES
 
     def add_body(self, part: bytes) -> None:
         self.length += len(part)
+        self.received_bytes = 0
+        self.waits_to_continue = False
         self.is_too_large = self.is_too_large or self.length > BODY_BYTES
         if not self.is_too_large:
-            self.body.append(part)
+            self.body += part
 
     def end(self) -> None:
         """Give a body that came in chunks its length, and the application what there is to read."""
         if self.environ.pop("HTTP_TRANSFER_ENCODING", None):
             self.environ["CONTENT_LENGTH"] = str(self.length)
-        self.environ["wsgi.input"] = BytesIO(b"".join(self.body))
+        self.environ["wsgi.input"] = BytesIO(self.body)
 
 
 def _path(target: str) -> str:
@@ -164,6 +184,7 @@ class Connection:
         self.phase = Phase.HEAD
         #: When it is cut off; None while a thread works on it.
         self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
+        self.origin = networks.origin(environ.get("REMOTE_ADDR", ""))
         self._until = self.deadline
         #: Whether a request has come on it.
         self.is_used = False
@@ -179,20 +200,26 @@ class Connection:
         self._may_get_more = False  # ... and the client may be sending still
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its client, and goes on to."""
+        return self.deadline is not None and not self._is_overdue
+
+    @property
     def held_bytes(self) -> int:
-        """As much memory as it takes: of a body that has not all come, or of an answer that is not taken."""
+        """As much memory as it takes: a body that has not all come, an answer that is not taken, what waits behind."""
         incoming = self._incoming
-        return len(self._unsent) + (incoming.length if incoming else 0)
+        return len(self._unsent) + (incoming.length if incoming else 0) + REQUEST_BYTES * len(self._requests)
 
     @property
     def events(self) -> int:
-        """What to poll for."""
-        return select.EPOLLOUT if self._unsent else select.EPOLLIN
+        """What to poll for. Where requests wait, that is the connection's next turn."""
+        return select.EPOLLOUT if self._unsent or self._requests else select.EPOLLIN
 
     def cut(self) -> None:
         """Wake the connection for its end, from any thread: the poll then gives it to one that ends it."""
         self._is_overdue = True
-        reads = self.phase in (Phase.HEAD, Phase.BODY)  # there may be somebody to tell
+        reads = self.phase in (Phase.HEAD, Phase.BODY, Phase.IDLE)
+        # What has come by now is still read and answered, and who sent half a request is told.
         self._shut(socket.SHUT_RD if reads else socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
@@ -200,16 +227,23 @@ class Connection:
             self.socket.shutdown(how)
 
     def work(self, application: Application, *, is_leaving: bool) -> bool:
-        """Read, or go on sending, and answer what is whole. False if the connection is over. Raises `GoneError`."""
+        """Read, or go on sending, and answer one request that is whole: others have their turn before the next.
+
+        False if the connection is over. Raises `GoneError`.
+        """
         self.deadline = None
         if self._unsent:
             self._send()
-        else:
+        elif not self._requests:
             self._read()
-        while self._requests and not self._unsent:
-            self._answer(self._requests.popleft(), application, is_leaving=is_leaving)
-        if self._refusal and not self._unsent:
-            self._refuse(self._refusal)
+        if self._requests and not self._unsent:
+            self._answer(self._requests.popleft(), application, is_last=is_leaving or self._is_overdue)
+        if not self._unsent and not self._requests:
+            if self._refusal:
+                self._refuse(self._refusal)
+            elif self._incoming and self._incoming.waits_to_continue:
+                self._incoming.waits_to_continue = False
+                self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._is_last and not self._unsent:
             if not self._may_get_more:
                 return False
@@ -220,7 +254,7 @@ class Connection:
 
     def _wait(self) -> None:
         """Set the deadline: a new one if something else is waited for, or the client took some of its answer."""
-        if self._unsent:
+        if self._unsent or self._requests:
             phase = Phase.ANSWER
         elif self._is_last:
             phase = Phase.LINGER
@@ -266,7 +300,7 @@ class Connection:
             self._is_raw = request.environ.get("CONTENT_LENGTH", "0") != "0"
         else:
             request.keeps_connection = self._parser.should_keep_alive()
-        if not (self._refusal or self._is_raw or request.is_too_large):
+        if not (self._refusal or self._is_raw):
             self._dispatch()
 
     def _dispatch(self) -> None:
@@ -296,19 +330,17 @@ class Connection:
                 self._refusal = RefusedError(HTTPStatus.BAD_REQUEST, "The request ended too early.")
             return
         self.is_used = True
+        if self._incoming:
+            self._incoming.received_bytes += len(data)
         self._parse(data)
         incoming = self._incoming
         if incoming is None or self._refusal:
             return
-        if not incoming.has_head:
-            incoming.received_bytes += len(data)
-            if incoming.received_bytes > HEAD_BYTES:
-                self._refusal = HEAD_TOO_LONG
+        if incoming.received_bytes > HEAD_BYTES:
+            self._refusal = HEAD_TOO_LONG
         elif incoming.is_too_large:
             self._may_get_more = True
             self._dispatch()
-        elif incoming.environ.get("HTTP_EXPECT", "").lower() == "100-continue" and self.phase is not Phase.BODY:
-            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _parse(self, data: bytes) -> None:
         if self._is_raw:
@@ -322,7 +354,7 @@ class Connection:
         except httptools.HttpParserInvalidMethodError:
             self._refusal = RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This method is not supported.")
         except httptools.HttpParserError:
-            self._refusal = self._refusal or RefusedError(HTTPStatus.BAD_REQUEST, "The request is malformed.")
+            self._refusal = self._refusal or MALFORMED
 
     def _take_raw(self, data: bytes) -> None:
         """Take a body that comes beside `Upgrade: h2c`, with which some clients begin."""
@@ -335,8 +367,8 @@ class Connection:
 
     # Answering ----------------------------------------------------------------------------------
 
-    def _answer(self, request: Request, application: Application, *, is_leaving: bool) -> None:
-        answer = Answer(self, request, is_last=is_leaving or not request.keeps_connection)
+    def _answer(self, request: Request, application: Application, *, is_last: bool) -> None:
+        answer = Answer(self, request, is_last=is_last or not request.keeps_connection)
         try:
             result = application(request.environ, answer.start)
             try:
@@ -381,12 +413,14 @@ class Connection:
             raise GoneError from error
 
     def send_all(self, data: bytes) -> None:
-        """Send it, waiting for the client."""
+        """Send it, waiting for the client. Raises `GoneError` if it takes too little."""
+        end = time.monotonic() + SEND_SECONDS
         self._send(data)
         poll = select.poll()
         poll.register(self.socket, select.POLLOUT)
         while self._unsent:
-            if not poll.poll(Phase.ANSWER.seconds * 1000):
+            seconds = min(Phase.ANSWER.seconds, end - time.monotonic())
+            if seconds <= 0 or not poll.poll(seconds * 1000):
                 raise GoneError
             self._send()
 

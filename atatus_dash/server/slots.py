@@ -44,6 +44,6 @@ class Slots:
             while self._began:
                 time.sleep(LATE_SECONDS)
                 late = time.monotonic() - LATE_SECONDS
-                for thread, began in list(self._began.items()):
-                    if began < late and self._began.pop(thread, None) is not None:
+                for thread in list(self._began):  # not of pairs: making one may run other threads, which change it
+                    if self._began.get(thread, late) < late and self._began.pop(thread, None) is not None:
                         self._free.release()

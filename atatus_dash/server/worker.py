@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -40,10 +41,16 @@ LEAVING_SECONDS = 1.5
 ACCEPTING_SECONDS = 0.2
 #: How often we look for connections that are overdue, and whether the process that started us is there.
 SWEEP_SECONDS = 0.5
-#: Connections of one worker; further ones are closed. A process may have 1,024 files open by default.
-MOST_CONNECTIONS = 900
+#: Connections of one worker. For each further one another is cut off. A process may have 1,024 files open by default.
+MOST_CONNECTIONS = 850
+#: Connections that were cut off, and are about to be closed. Past that, new ones are closed at once.
+MOST_CUT = 50
 #: Bytes of bodies and answers that are on their way, in one worker. Past that, those that hold most are cut off.
 HELD_BYTES = 256 * 1024 * 1024
+
+
+def _deadline(connection: Connection) -> float:
+    return connection.deadline or 0.0  # a thread may have taken it meanwhile
 
 
 class Worker(base.Worker):
@@ -111,8 +118,10 @@ class Worker(base.Worker):
             time.sleep(0.1)  # too many open files, or one that is gone already: let others end
             return False
         if len(self.connections) >= MOST_CONNECTIONS:
-            accepted.close()
-            return True
+            self._make_room()
+            if len(self.connections) >= MOST_CONNECTIONS + MOST_CUT:
+                accepted.close()
+                return True
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name, port = accepted.getsockname()[:2]
@@ -132,6 +141,17 @@ class Worker(base.Worker):
         self.connections[accepted.fileno()] = Connection(accepted, environ)
         self.poll.register(accepted, select.EPOLLIN | select.EPOLLONESHOT)
         return True
+
+    def _make_room(self) -> None:
+        """Cut off a connection of the client that has most of them, or one client could keep everybody else out.
+
+        It is the one whose time would be over first. Behind a proxy, all are the proxy's.
+        """
+        waiting = [each for each in self._all() if each.is_waiting]
+        if waiting:
+            numbers = Counter(each.origin for each in waiting)
+            most = max(numbers.values())
+            min((each for each in waiting if numbers[each.origin] == most), key=_deadline).cut()
 
     def _work(self, number: int, connection: Connection) -> None:
         goes_on = False
