@@ -181,7 +181,7 @@ def scheduled_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             statuses = operations.scheduled_jobs()
     except DatabaseError:
         return []
-    hint = "The page Operations in /admin/ shows each job; a server that runs does them by itself."
+    hint = "A running server runs the jobs by itself. The page Operations in /admin/ shows each of them."
     return [
         Warning(f"The scheduled job {status.job.name} {status.problem}", hint=hint, id="atatus_dash.W014")
         for status in statuses
