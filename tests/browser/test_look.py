@@ -12,8 +12,9 @@ from accounts.models import Account
 from apikeys import services
 from apikeys.models import APIKey
 from apikeys.services import Overlap
+from atatus_dash import scheduler
 from tests import factories
-from tests.conftest import Cast
+from tests.conftest import Browser, Cast
 
 from .conftest import Visitor
 
@@ -236,6 +237,18 @@ def test_nothing_scrolls_sideways_at_320_pixels(visit: Visit, furnished: Account
     for path in [*pages_of(furnished), *OF_A_PERSON]:
         visitor.goto(path)
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320, path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_of_operators_on_a_narrow_screen(theme: str, visit: Visit, browser: Browser, site: str) -> None:
+    scheduler.create_rows()
+    browser.as_(factories.make_operator())
+    visitor = visit(viewport={"width": 390, "height": 800}, color_scheme=theme)
+    session = {"name": "sessionid", "value": browser.cookies["sessionid"].value, "url": site}
+    visitor.page.context.add_cookies([session])
+    visitor.goto("/admin/operations/")
+    expect(visitor.page.get_by_role("button", name="Run Mail now")).to_be_attached()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_menu_of_a_narrow_screen_needs_no_javascript(visit: Visit) -> None:
