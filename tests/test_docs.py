@@ -13,6 +13,7 @@ from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 README, API, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/api.md", "docs/guide.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
 
@@ -43,6 +44,26 @@ def test_make_passes_no_variable_on_that_the_shell_happens_to_export():
 def test_the_readme_shows_pictures_that_are_there():
     for path in re.findall(r"\]\((docs/[^)#]+|deploy/[^)]+|[a-z_]+/[^)#]+\.py)\)", README):
         assert (ROOT / path).exists(), path
+
+
+def _anchors(page: Path) -> set[str]:
+    """What a link may name after `#`, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text())
+    targets = [((page.parent / path).resolve() if path else page, anchor) for path, anchor in links]
+    assert [path for path, _ in targets if not path.exists()] == []
+    assert [(path.name, anchor) for path, anchor in targets if anchor and anchor not in _anchors(path)] == []
+
+
+def test_every_subject_of_the_decisions_is_listed_at_their_top():
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    listed = re.findall(r"\[([^]]+)\]\(#", text.partition("\n## ")[0])
+    assert listed == re.findall(r"^## (.+)$", text, re.MULTILINE)
 
 
 def test_every_picture_that_is_drawn_is_shown_and_there():
