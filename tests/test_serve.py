@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -91,6 +92,25 @@ def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server:
             if number % 2:
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert {server.get("/healthz").status for _ in range(20)} == {200}
+
+
+def test_few_open_files_allow_fewer_connections_and_keep_nobody_out(installation: Installation, key: str) -> None:
+    """With many threads, which have files of the database open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))  # the server inherits it
+    try:
+        with serving(installation, THREADS="20") as server, ExitStack() as opened:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for _ in range(300):
+                connection = opened.enter_context(socket.socket())
+                connection.bind(("127.0.0.2", 0))
+                connection.connect(("127.0.0.1", server.port))
+            started = time.monotonic()
+            with ThreadPoolExecutor(20) as pool:
+                assert set(pool.map(lambda _: server.get("/v2", key).status, range(60))) == {200}
+            assert time.monotonic() - started < 4
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_client_that_sends_thousands_of_requests_at_once_holds_up_nobody(server: Server) -> None:

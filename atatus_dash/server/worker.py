@@ -18,6 +18,7 @@ Without a proxy there is nobody to wait for, and the worker goes straight on to 
 
 import logging
 import os
+import resource
 import select
 import socket
 import sys
@@ -41,12 +42,22 @@ LEAVING_SECONDS = 1.5
 ACCEPTING_SECONDS = 0.2
 #: How often we look for connections that are overdue, and whether the process that started us is there.
 SWEEP_SECONDS = 0.5
-#: Connections of one worker. For each further one another is cut off. A process may have 1,024 files open by default.
+#: Connections of one worker, at most. For each further one another is cut off.
 MOST_CONNECTIONS = 850
 #: Connections that were cut off, and are about to be closed. Past that, new ones are closed at once.
 MOST_CUT = 50
+#: Files that a worker has open beside its connections, and each of its threads. A database in WAL mode is three.
+OTHER_FILES, FILES_OF_THREAD = 64, 4
 #: Bytes of bodies and answers that are on their way, in one worker. Past that, those that hold most are cut off.
 HELD_BYTES = 256 * 1024 * 1024
+
+
+def _most_connections(threads: int) -> int:
+    """As many as fit into the files that a process may have open, 1,024 by default."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, files - MOST_CUT - OTHER_FILES - FILES_OF_THREAD * threads))
 
 
 def _deadline(connection: Connection) -> float:
@@ -76,7 +87,9 @@ class Worker(base.Worker):
         self._slots = Slots(3 if waits else 1)
         # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
         # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
-        for number in range(settings.THREADS + exports.AT_ONCE + 1):
+        threads = settings.THREADS + exports.AT_ONCE + 1
+        self._most_connections = _most_connections(threads)
+        for number in range(threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
         while self.alive and os.getppid() == self.ppid:
             self._watch(SWEEP_SECONDS)
@@ -115,11 +128,12 @@ class Worker(base.Worker):
         except BlockingIOError:
             return False  # another worker was faster
         except OSError:
+            self._make_room()
             time.sleep(0.1)  # too many open files, or one that is gone already: let others end
             return False
-        if len(self.connections) >= MOST_CONNECTIONS:
+        if len(self.connections) >= self._most_connections:
             self._make_room()
-            if len(self.connections) >= MOST_CONNECTIONS + MOST_CUT:
+            if len(self.connections) >= self._most_connections + MOST_CUT:
                 accepted.close()
                 return True
         accepted.setblocking(False)
