@@ -211,3 +211,12 @@ def test_a_request_that_came_just_before_its_connection_is_cut_off_is_answered_a
     assert answer.endswith(b"/2 0;")
     assert b"Connection: close" in answer
     assert not client.is_open
+
+
+def test_a_connection_that_was_cut_off_ends_though_its_client_sends_empty_lines(connect: Connect) -> None:
+    client = connect()
+    client.send(GET % 1)
+    client.socket.sendall(b"\r\n" * 40_000)
+    client.connection.cut()
+    client.turn()
+    assert not client.is_open

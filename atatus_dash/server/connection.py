@@ -244,6 +244,8 @@ class Connection:
             elif self._incoming and self._incoming.waits_to_continue:
                 self._incoming.waits_to_continue = False
                 self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._is_overdue and not (self._unsent or self._requests or self._incoming):
+            return False  # though its client may send empty lines for ever
         if self._is_last and not self._unsent:
             if not self._may_get_more:
                 return False
