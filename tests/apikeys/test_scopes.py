@@ -1,0 +1,668 @@
+"""Access and paths, against services that read a path in every way that programs in the field do.
+
+The readers below are written without a look at the module: what a web server, framework or file system may do to a
+path, each a step, in any order and as often as it likes. Whatever is let through must be within the key's paths for
+all of them.
+"""
+
+import json
+import re
+import time
+import unicodedata
+from functools import reduce
+from itertools import product
+from typing import NamedTuple
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apikeys import scopes
+from apikeys.scopes import Entry, Refusal
+
+SERVICE = "svc_AAAAAAAAAAAAAAAA"
+OTHER = "svc_BBBBBBBBBBBBBBBB"
+LATER = "svc_CCCCCCCCCCCCCCCC"
+
+#: One character of UTF-8, strictly; otherwise bytes are taken leniently, as old decoders take them.
+OVERLONG = re.compile(rb"[\xc0\xc1]([\x80-\xbf])|\xe0\x80([\x80-\xbf])|\xf0\x80\x80([\x80-\xbf])")
+
+
+def listed(text: str) -> list[str]:
+    return text.split()
+
+
+def decoded(path: str) -> str:
+    """Percent-decoded once, leaving what isn't well formed, with overlong forms taken for their character."""
+    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), path.encode(errors="surrogatepass"))
+    short = OVERLONG.sub(
+        lambda found: bytes([(found[0][-2] & 3) << 6 | found[0][-1] & 63]), raw
+    )  # %c0%af is a slash to them
+    return short.decode(errors="replace")
+
+
+def decoded_by_segment(path: str) -> str:
+    """For those who split first: a slash in a segment is then one of its letters."""
+    return each_segment(lambda segment: decoded(segment).replace("/", "<slash>"))(path)
+
+
+def each_segment(change):
+    return lambda path: "/".join(change(segment) for segment in path.split("/"))
+
+
+def decoded_as_iis(path: str) -> str:
+    return re.sub("%u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), path)
+
+
+def with_dots_resolved(path: str) -> str:
+    """RFC 3986, 5.2.4."""
+    kept: list[str] = []
+    segments = path.split("/")
+    for number, segment in enumerate(segments):
+        is_last = number == len(segments) - 1
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+            if is_last:
+                kept.append("")
+        elif segment == ".":
+            if is_last:
+                kept.append("")
+        else:
+            kept.append(segment)
+    return "/".join(kept)
+
+
+#: Leave a pattern as it is: they only ever change what must not be there.
+STRUCTURAL = {
+    "decoded": decoded,
+    "%u decoded": decoded_as_iis,
+    "dots resolved": with_dots_resolved,
+    "dots resolved, or not at all above the root": lambda path: re.sub(r"/[^/]+/\.\.(?=/|$)", "", path) or "/",
+    "slashes merged": lambda path: re.sub("/+", "/", path),
+    "backslashes as slashes": lambda path: path.replace("\\", "/"),
+    "parameters dropped": each_segment(lambda segment: segment.partition(";")[0]),
+    "all from the first ; dropped": lambda path: path.partition(";")[0],
+    "cut at a NUL": lambda path: path.partition("\0")[0],
+    "cut at a ?": lambda path: path.partition("?")[0],
+    "cut at a #": lambda path: path.partition("#")[0],
+    "without control characters": lambda path: re.sub(r"[\x00-\x1f\x7f-\x9f]", "", path),
+    "without scheme and host": lambda path: re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*", "", path),
+}
+
+#: Change letters, of a pattern as of a path: the administrator and the service mean the same path by it.
+FOLDING = {
+    "NFC": lambda path: unicodedata.normalize("NFC", path),
+    "NFD": lambda path: unicodedata.normalize("NFD", path),
+    "NFKC": lambda path: unicodedata.normalize("NFKC", path),
+    "NFKD": lambda path: unicodedata.normalize("NFKD", path),
+    "by the best fit of a Windows code page": lambda path: path.translate(str.maketrans("⁄∕／∖＼．％", "///\\\\.%")),
+    "a + as a space": lambda path: path.replace("+", " "),
+    "segments stripped": each_segment(str.strip),
+    "segments without dots and spaces at their end": each_segment(lambda segment: segment.rstrip(" .")),
+    "without a slash at the end": lambda path: path.rstrip("/") or "/",
+}
+STEPS = {**STRUCTURAL, **FOLDING}
+
+#: What happens to a target only, before it is decoded and as it is.
+BEFORE = {**STRUCTURAL, "as Latin-1": lambda path: path.encode(errors="replace").decode("latin-1")}
+DECODING = {"once": decoded, "by segment": decoded_by_segment}
+
+
+def read(path: str, steps) -> str:
+    return reduce(lambda text, step: STEPS[step](text), steps, path)
+
+
+class Service(NamedTuple):
+    """How one service reads a path. It decodes sooner or later: one that never does has no path with a % in it."""
+
+    before: list[str]
+    decoding: str
+    after: list[str]
+
+    def read(self, target: str) -> str:
+        path = reduce(lambda text, step: BEFORE[step](text), self.before, target.split("?")[0])
+        return read(DECODING[self.decoding](path), self.after)
+
+    def read_pattern(self, pattern: str) -> str:
+        if pattern.endswith("/*"):
+            return read(pattern[:-2], self.after).rstrip("/") + "/*"
+        return read(pattern, self.after)
+
+    def is_within(self, target: str, patterns) -> bool:
+        known = [unicodedata.normalize("NFC", pattern) for pattern in patterns]
+        return is_in(self.read(target), [self.read_pattern(pattern) for pattern in known])
+
+
+def is_in(path: str, patterns) -> bool:
+    """Whether a path matches one of the patterns, segment by segment."""
+    segments = path.split("/")
+    for pattern in patterns:
+        *parents, last = pattern.split("/")
+        if segments == [*parents, last] or (last == "*" and segments[: len(parents)] == parents):
+            return True
+    return False
+
+
+def access_to(*patterns: str) -> str:
+    stored = scopes.store(scopes.parse([{"service": SERVICE, "paths": list(patterns)}]))
+    assert stored is not None
+    return stored
+
+
+def is_let_through(target: str, *patterns: str) -> bool:
+    return scopes.refusal(access_to(*patterns), SERVICE, target) is None
+
+
+# Paths
+
+
+words = st.sampled_from(
+    ["reports", "admin", "a", "b", "é", "été", "ﬁ", "x y", "v1.2", "+1", "Ω", "報告", "~me", "a:b@c"]
+)
+literals = st.lists(words, max_size=3).map(lambda parts: "/" + "/".join(parts))
+patterns = st.builds(
+    lambda literal, ending: literal.rstrip("/") + ending if ending else literal,
+    literals,
+    st.sampled_from(["", "/", "/*"]),
+)
+TRICKS = listed(r""". .. ... / // %2e %2E %2e%2e .%2e %2f %2F %5c %5C \ ; %3b ;x=1 ..; %00 %0a %09 %20 .%20 %20.. %23 #
+    ? %3f % %2 %zz %u002e %u2215 %252e %252e%252e %252f %25 %25252e %c0%ae %c0%af %e0%80%af %f0%80%80%af %ed%a0%80 %ff
+    %7f %c2%85 %c2%a0
+    %e2%80%a5 %ef%bc%8f %ef%bc%8e %e2%88%95 %e2%81%84 %cd%be %e2%84%85 e%cc%81 %cc%81 %c3%a9 é ／ + %2b * %2a
+    %61 %72 %41 admin reports http: //evil.example @ : & = ~ | ^ [ ] %E2%80%8D %e2%84%a6 %ef%ac%81 %d8%9b""")
+tricks = st.sampled_from(TRICKS)
+targets = st.lists(st.one_of(literals, literals.map(quote), st.just("/"), tricks), max_size=7).map("".join)
+
+
+def services(after=STEPS):
+    return st.builds(
+        Service,
+        st.lists(st.sampled_from(sorted(BEFORE)), max_size=4),
+        st.sampled_from(sorted(DECODING)),
+        st.lists(st.sampled_from(sorted(after)), max_size=4),
+    )
+
+
+@st.composite
+def patterns_and_targets(draw):
+    """Targets near the patterns: one of them, encoded or not, and what may lead away from it."""
+    chosen = draw(st.lists(patterns, min_size=1, max_size=3))
+    near = draw(st.sampled_from(chosen)).removesuffix("*")
+    near = draw(st.sampled_from([near, quote(near), near.rstrip("/") + "/"]))
+    return chosen, near + draw(st.lists(st.one_of(tricks, st.just("/"), words.map(quote)), max_size=4).map("".join))
+
+
+@settings(max_examples=500)
+@given(patterns_and_targets(), services())
+def test_what_is_let_through_is_within_the_paths_however_a_service_reads_it(asked, service):
+    patterns, target = asked
+    if is_let_through(target, *patterns):
+        assert service.is_within(target, patterns)
+
+
+@given(patterns_and_targets(), services())
+def test_a_service_that_reads_a_plus_as_a_space_reads_no_other_path_where_no_pattern_has_one(asked, service):
+    patterns, target = asked
+    if is_let_through(target, *patterns) and "+" not in "".join(patterns):
+        assert service.is_within(target.replace("+", " "), patterns)
+
+
+@given(st.text(max_size=8), services())
+def test_what_is_let_through_below_a_path_stays_below_it_whatever_text_it_is(text, service):
+    for target in (f"/reports/{text}", "/reports/" + quote(text, safe=""), "/reports/" + quote(text, errors="replace")):
+        if is_let_through(target, "/reports/*"):
+            assert service.is_within(target, ["/reports/*"])
+
+
+@pytest.mark.parametrize("step", STRUCTURAL)
+@given(patterns)
+def test_patterns_hold_nothing_that_services_read_in_their_own_way(step, pattern):
+    (known,) = scopes.parse_patterns([pattern])
+    assert STRUCTURAL[step](known) == known
+
+
+@settings(max_examples=500)
+@given(targets, services(after=STRUCTURAL))
+def test_a_path_that_is_read_is_what_every_service_reads(target, service):
+    path = scopes.read_path(target)
+    if path is not None:
+        assert service.read(target) == path
+
+
+def test_no_trick_makes_two_services_read_two_paths():
+    """Each trick next to a letter, a slash or another trick: what random targets seldom hit on."""
+    firsts = ["/a", "/a/", "/", *(f"/a{trick}" for trick in TRICKS)]
+    targets = ["".join(parts) for parts in product(firsts, ["", "b", "/b", "41", *TRICKS])]
+    services = [
+        Service(before, decoding, after)
+        for decoding in DECODING
+        for before, after in [([], []), *(([step], []) for step in BEFORE), *(([], [step]) for step in STRUCTURAL)]
+    ]
+    for target in targets:
+        if (path := scopes.read_path(target)) is not None:
+            assert {service.read(target) for service in services} == {path}, target
+
+
+@given(literals, st.sampled_from(["", "/"]), st.text(max_size=10), st.sampled_from(["", "/", "!$&'()*+,=:@/"]))
+def test_an_ordinary_path_is_read_however_many_of_its_letters_are_encoded(path, ending, query, safe):
+    path = unicodedata.normalize("NFC", path if path == "/" else path + ending)
+    assert scopes.read_path(quote(path, safe=safe + "/") + "?" + query) == path
+    assert scopes.read_path("/" + "".join(c if c == "/" else quote(c, safe=safe) for c in path[1:])) == path
+
+
+#: `/admin`, as one service or another reads it.
+WRITINGS_OF_ADMIN = listed(r"""
+    /admin /%61dmin /%61%64%6d%69%6e /%2561dmin /%u0061dmin //admin ///admin //x/admin /./admin /%2e/admin /%2E/admin
+    /../admin /x/../admin /%2e%2e/admin /\admin /%5cadmin /%5Cadmin /admin;x /admin;x=1 /;x/admin /admin%3bx
+    /admin%00 /admin%00.html /admin?x /admin%3fx /%61dmin/ /admin#x /admin%23x /adm%09in /adm%0ain /admin%0d /admin%7f
+    http://reports.example/admin https://x.example/../admin
+    /reports/../admin /reports/./../admin /reports/x/../../admin /reports//../../admin /reports/..//admin
+    /reports/%2e%2e/admin /reports/%2E%2E/admin /reports/.%2e/admin /reports/%2e./admin /reports/%2e%2e%2fadmin
+    /reports/..%2fadmin /reports/..%2Fadmin /reports/..%5cadmin /reports/..\admin /reports\..\admin
+    /reports/%5c../admin /reports%2f..%2fadmin /reports%2f../admin /reports/..;/admin /reports/..;x=1/admin
+    /reports/..%3b/admin /reports/;/../../admin /reports/%252e%252e/admin /reports/%252e%252e%252fadmin
+    /reports/..%252fadmin /reports/..%255cadmin /reports/%25252e%25252e/admin /reports/%c0%ae%c0%ae/admin
+    /reports/..%c0%afadmin /reports/..%e0%80%afadmin /reports/..%f0%80%80%afadmin /reports/%u002e%u002e/admin
+    /reports/..%u2215admin /reports/..%u002fadmin /reports/..%00/admin /reports/.%00./admin /reports/..%0a/admin
+    /reports/.%09./admin /reports/..%0d/admin /reports/..%20/admin /reports/%20../admin /reports/..%c2%a0/admin
+    /reports/%e2%80%a5/admin /reports/%ef%bc%8e%ef%bc%8e/admin /reports/..%ef%bc%8fadmin /reports/..%e2%88%95admin
+    /reports/..%e2%81%84admin /reports/..%ef%bc%bcadmin /reports/%e2%80%a4%e2%80%a4/admin /reports#/../../admin
+    /reports/..%2f%2fadmin /reports/%2e%2e%5cadmin /reports/..%25%32%66admin /reports/%25%32%65%25%32%65/admin
+    /reports/..／admin /reports/．．/admin
+""")
+
+
+def test_each_of_many_writings_of_one_path_is_read_so_by_a_service():
+    assert len(set(WRITINGS_OF_ADMIN)) == len(WRITINGS_OF_ADMIN) >= 90
+    orders = [
+        [*first, "%u decoded", *steps, *last]
+        for first in (["decoded"], ["decoded", "decoded", "decoded"], ["dots resolved", "decoded"])
+        for length in (0, 1, 2)
+        for steps in product(STEPS, repeat=length)
+        for last in ([], ["slashes merged", "dots resolved"])
+    ]
+    for target in WRITINGS_OF_ADMIN:
+        assert any(read(target, steps) == "/admin" for steps in orders), target
+
+
+@pytest.mark.parametrize("target", WRITINGS_OF_ADMIN)
+def test_no_writing_of_one_path_passes_for_another(target):
+    assert not is_let_through(target, "/reports/*")
+    assert not is_let_through(target, "/reports", "/reports/*", "/reports/", "/x/*", "/health")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/", "/"),
+        ("/?", "/"),
+        ("/reports", "/reports"),
+        ("/reports?next=//x/../y;z#%zz\\", "/reports"),
+        ("/reports/", "/reports/"),
+        ("/%72eports", "/reports"),
+        ("/Reports", "/Reports"),
+        ("/a%20b", "/a b"),
+        ("/a+b", "/a+b"),
+        ("/a%2Bb", "/a+b"),
+        ("/caf%C3%A9", "/café"),
+        ("/caf%c3%a9", "/café"),
+        ("/%E5%A0%B1%E5%91%8A", "/報告"),
+        ("/%F0%9F%91%A9%E2%80%8D%F0%9F%9A%80", "/👩\u200d🚀"),
+        ("/v1.2/file.tar.gz", "/v1.2/file.tar.gz"),
+        ("/.well-known/x", "/.well-known/x"),
+        ("/a..b/..c/d../.e", "/a..b/..c/d../.e"),
+        ("/file%2epdf", "/file.pdf"),
+        ("/users/me@example.com,x:y=1&z!$'()*", "/users/me@example.com,x:y=1&z!$'()*"),
+        ("/users/me%40example.com", "/users/me@example.com"),
+        ('/~me/[x]|{y}^`<z>"', '/~me/[x]|{y}^`<z>"'),
+    ],
+)
+def test_a_path_that_reads_in_one_way_is_its_decoded_text(target, path):
+    assert scopes.read_path(target) == path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *listed(r"""
+    reports * ? ?x=/reports # http://x/reports https://x /. /.. /... /a/. /a/.. /a/./b /a/../b /%2e /%2e%2e /.%2E
+    /a/%2e%2e/b // //a /a//b /a// /a;b /; /a%3bb /a%3Bb /a%2fb /a%2Fb /a%5cb /a\b /a%3fb /a%23b /a#b /# /a% /a%2
+    /a%zz /a%u002e /a%%20 /a%25 /a%252e /a%25zz /a%00 /a%1f /a%7f /a%c2%80 /a%ff /a%c3 /a%c3/%a9 /%c0%af /%e0%80%af
+    /%ed%a0%80 /%f4%90%80%80 /caf%65%cc%81 /%e2%84%a6 /é /%20 /a/%20/b /..%20 /.%20. /%c2%a0 /%ef%bc%8f /%e2%88%95
+    /%e2%88%96 /%cd%be /%e2%80%a5 /%e2%84%85 /%ef%b9%a8 /%e2%80%a8%ef%bc%9f /..%e2%80%a8 /%e1%9a%80..
+    """),
+        "",
+        " ",
+        " /a",
+        "/a b",
+        "/a\tb",
+        "/a\n",
+        "/a\x00",
+        "/a\x7f",
+        "/a\x85",
+        "/a\udc80",
+        "/Ã©",
+        "\ufeff/a",
+    ],
+)
+def test_a_path_that_reads_in_more_ways_than_one_is_ambiguous(target):
+    assert scopes.read_path(target) is None
+    assert scopes.refusal(access_to("/*"), SERVICE, target) is Refusal.AMBIGUOUS
+
+
+def test_no_target_takes_long_to_read():
+    for part in ("a", "%41", "/.a", ".", "%C3%A9", "%CC%81%CC%96", "%EF%B7%BA", "%", "/", " ", "%20"):
+        before = time.perf_counter()
+        scopes.read_path(("/" + part * 8192)[:8192])
+        assert time.perf_counter() - before < 0.1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("/reports", "/reports", True),
+        ("/reports", "/reports/", False),
+        ("/reports", "/reports/a", False),
+        ("/reports", "/report", False),
+        ("/reports", "/REPORTS", False),
+        ("/reports/", "/reports/", True),
+        ("/reports/", "/reports", False),
+        ("/reports/*", "/reports", True),
+        ("/reports/*", "/reports/", True),
+        ("/reports/*", "/reports/a/b", True),
+        ("/reports/*", "/reports-of-others", False),
+        ("/reports/*", "/Reports/a", False),
+        ("/", "/", True),
+        ("/", "/a", False),
+        ("/*", "/", True),
+        ("/*", "/a/b", True),
+    ],
+)
+def test_a_pattern_is_one_path_or_a_path_and_all_below_it(pattern, path, matches):
+    assert is_let_through(path, pattern) is matches
+    assert is_in(path, [pattern]) is matches
+
+
+# Access
+
+
+small = ["/", "/a", "/a/", "/b", "/a/a", "/a/b", "/a/b/", "/a/b/c", "/ab", "/c/c/c"]
+SMALL_PATTERNS = [*small, "/*", "/a/*", "/b/*", "/a/b/*", "/ab/*"]
+small_patterns = st.sampled_from(SMALL_PATTERNS)
+path_lists = st.lists(small_patterns, min_size=1, max_size=4)
+entries = st.one_of(
+    st.just({"service": "api"}),
+    st.fixed_dictionaries({"service": st.sampled_from([SERVICE, OTHER])}, optional={"paths": path_lists}),
+)
+values = st.one_of(st.none(), st.lists(entries, max_size=3, unique_by=lambda entry: entry["service"]))
+accesses = values.map(scopes.parse)
+
+
+def opens(value, service: str, target: str) -> bool:
+    """Whether an access opens a target of a service, the slow way."""
+    if value is None:
+        return True
+    for entry in value:
+        if entry["service"] == service:
+            return "paths" not in entry or (target != "//" and is_in(target, entry["paths"]))
+    return False
+
+
+EVERYTHING = [
+    (service, path)
+    for service in ("api", SERVICE, OTHER, LATER)
+    for path in [*small, "//", "/a/c", "/b/c", "/a/b/d", "/ab/c", "/c", "/c/c/c/c", "/a/a/c"]
+]
+
+
+@given(values)
+def test_a_key_opens_what_its_access_says(value):
+    stored = scopes.store(scopes.parse(value))
+    for service, path in EVERYTHING:
+        assert (scopes.refusal(stored, service, path) is None) == opens(value, service, path)
+
+
+@given(values, values)
+def test_an_access_covers_another_if_it_opens_all_that_the_other_opens(wider, narrower):
+    expected = all(opens(wider, *question) for question in EVERYTHING if opens(narrower, *question))
+    assert scopes.covers(scopes.parse(wider), scopes.parse(narrower)) == expected
+    assert scopes.is_wider(scopes.parse(narrower), than=scopes.parse(wider)) != expected
+
+
+@given(accesses, accesses, accesses)
+def test_covering_is_an_order(first, second, third):
+    assert scopes.covers(first, first)
+    assert scopes.covers(None, first)
+    assert scopes.covers(first, ())
+    if scopes.covers(first, second) and scopes.covers(second, third):
+        assert scopes.covers(first, third)
+
+
+@given(path_lists, path_lists)
+def test_patterns_cover_others_if_they_match_all_that_the_others_match(wider, narrower):
+    paths = [path for _, path in EVERYTHING if path != "//"]
+    expected = all(is_in(path, wider) for path in paths if is_in(path, narrower))
+    assert scopes.covers_patterns(wider, narrower) == expected
+
+
+@pytest.mark.parametrize("wider", SMALL_PATTERNS)
+def test_a_pattern_covers_another_if_it_matches_all_that_the_other_matches(wider):
+    paths = [path for _, path in EVERYTHING if path != "//"]
+    for narrower in SMALL_PATTERNS:
+        expected = all(is_in(path, [wider]) for path in paths if is_in(path, [narrower]))
+        assert scopes.covers_patterns([wider], [narrower]) == expected, narrower
+
+
+@given(values)
+def test_an_access_survives_being_stored_answered_and_written_as_options(value):
+    access = scopes.parse(value)
+    stored = scopes.store(access)
+    assert scopes.load(stored) == access
+    assert scopes.parse(scopes.as_json(access)) == access
+    assert scopes.parse_options(scopes.as_options(access)) == access
+    if stored is not None:
+        # PostgreSQL's jsonb orders names in its own way and adds spaces.
+        assert scopes.load(json.dumps(json.loads(stored), sort_keys=True, indent=1)) == access
+
+
+@given(st.lists(patterns, max_size=5))
+def test_reading_paths_survive_being_stored(value):
+    parsed = scopes.parse_patterns(value)
+    assert scopes.parse_patterns(list(parsed)) == parsed
+    assert scopes.load_patterns(scopes.store_patterns(parsed)) == parsed
+
+
+def test_an_access_keeps_its_order_and_each_path_once():
+    value = [{"service": SERVICE, "paths": ["/b", "/a/*", "/b"]}, {"service": "api"}, {"service": OTHER}]
+    access = scopes.parse(value)
+    assert access == (Entry(SERVICE, ("/b", "/a/*")), Entry("api"), Entry(OTHER))
+    assert scopes.as_options(access) == [f"{SERVICE}:/b,/a/*", "api", OTHER]
+    assert scopes.as_json(access) == [{"service": SERVICE, "paths": ["/b", "/a/*"]}, *value[1:]]
+
+
+def test_everything_and_nothing_have_forms_of_their_own():
+    assert scopes.parse(None) is scopes.parse_options([]) is scopes.load(None) is None
+    assert scopes.store(None) is scopes.as_json(None) is None
+    assert scopes.as_options(None) == []
+    assert scopes.parse([]) == scopes.parse_options(["none"]) == scopes.load("[]") == ()
+    assert scopes.store(()) == "[]"
+    assert scopes.as_json(()) == []
+    assert scopes.as_options(()) == ["none"]
+
+
+def test_a_letter_and_its_accent_are_stored_as_one():
+    assert scopes.parse_patterns(["/cafe\u0301"]) == ("/caf\u00e9",)
+    assert is_let_through("/caf%C3%A9/x", "/cafe\u0301/*")
+
+
+@pytest.mark.parametrize(
+    ("access", "service", "target", "refusal"),
+    [
+        (None, SERVICE, "/a", None),
+        (None, SERVICE, "/..", None),
+        (None, "api", "", None),
+        ([], SERVICE, "/a", Refusal.SERVICE),
+        ([], "api", "", Refusal.API),
+        ([{"service": "api"}], "api", "", None),
+        ([{"service": "api"}], SERVICE, "/..", Refusal.SERVICE),
+        ([{"service": SERVICE}], SERVICE, "/..", None),
+        ([{"service": SERVICE}], "api", "", Refusal.API),
+        ([{"service": SERVICE, "paths": ["/a"]}], SERVICE, "/a?b", None),
+        ([{"service": SERVICE, "paths": ["/a"]}], SERVICE, "/b", Refusal.PATH),
+        ([{"service": SERVICE, "paths": ["/a"]}], SERVICE, "/b/..", Refusal.AMBIGUOUS),
+        ([{"service": SERVICE, "paths": ["/a"]}], OTHER, "/a", Refusal.SERVICE),
+    ],
+)
+def test_a_refusal_says_what_the_key_lacks(access, service, target, refusal):
+    assert scopes.refusal(scopes.store(scopes.parse(access)), service, target) is refusal
+
+
+@pytest.mark.parametrize("access", [None, [{"service": SERVICE}], [{"service": SERVICE, "paths": ["/*"]}]])
+def test_an_ambiguous_path_is_refused_to_every_key_of_a_service_with_reading_paths(access):
+    stored = scopes.store(scopes.parse(access))
+    assert scopes.refusal(stored, SERVICE, "/graphql", reading_paths='["/graphql"]') is None
+    assert scopes.refusal(stored, SERVICE, "/x", reading_paths='["/graphql"]') is None
+    assert scopes.refusal(stored, SERVICE, "/x/../graphql", reading_paths='["/graphql"]') is Refusal.AMBIGUOUS
+
+
+@given(patterns_and_targets(), services())
+def test_what_counts_as_reading_does_so_however_a_service_reads_it(asked, service):
+    patterns, target = asked
+    known = scopes.parse_patterns(patterns)
+    if scopes.is_reading(scopes.store_patterns(known), target):
+        assert service.is_within(target, patterns)
+
+
+def test_nothing_counts_as_reading_without_reading_paths():
+    assert not scopes.is_reading("[]", "/")
+    assert scopes.is_reading('["/graphql"]', "/graphql?query=x")
+    assert not scopes.is_reading('["/graphql"]', "/graphql/")
+    assert not scopes.is_reading('["/graphql"]', "//graphql")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("api", "Write a list such as"),
+        ({"service": "api"}, "Write a list such as"),
+        (True, "Write a list such as"),
+        (["api"], "Write each entry as"),
+        ([{}], "Write each entry as"),
+        ([{"service": None}], "Write each entry as"),
+        ([{"service": ["api"]}], "Write each entry as"),
+        ([{"service": "api", "methods": ["GET"]}], "no “methods”"),
+        ([{"service": "API"}], "“API” is not a service"),
+        ([{"service": ""}], "“” is not a service"),
+        ([{"service": "svc_"}], "“svc_” is not a service"),
+        ([{"service": "key_AAAAAAAAAAAAAAAA"}], "is not a service"),
+        ([{"service": "svc_A\n"}], r"“svc_A\\n” is not a service"),
+        ([{"service": "svc_٣"}], "is not a service"),
+        ([{"service": "svc_" + "A" * 500}], "is not a service"),
+        ([{"service": "api"}, {"service": "api"}], "List api once"),
+        ([{"service": SERVICE, "paths": ["/a"]}, {"service": SERVICE}], f"List {SERVICE} once"),
+        ([{"service": "api", "paths": ["/v2"]}], "api takes no paths"),
+        ([{"service": SERVICE, "paths": []}], "leave paths out for the whole service"),
+        ([{"service": SERVICE, "paths": None}], f"{SERVICE}: Write a list of paths"),
+        ([{"service": SERVICE, "paths": "/a"}], f"{SERVICE}: Write a list of paths"),
+        ([{"service": SERVICE, "paths": [1]}], "Write each path as text"),
+        ([{"service": SERVICE, "paths": [f"/{n}" for n in range(51)]}], "50 paths at most"),
+        ([{"service": f"svc_{n}"} for n in range(51)], "50 services at most"),
+        ([{"service": f"svc_{n}", "paths": ["/" + "a" * 199]} for n in range(50)], "longer than 10,000 characters"),
+    ],
+)
+def test_what_is_no_access_is_refused_with_a_sentence(value, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        scopes.parse(value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("", "has to begin with a slash"),
+        ("*", "has to begin with a slash"),
+        ("reports", "has to begin with a slash"),
+        (" /reports", "has to begin with a slash"),
+        ("https://x/reports", "has to begin with a slash"),
+        ("/reports*", "only at the end"),
+        ("/*/reports", "only at the end"),
+        ("/a/*/*", "only at the end"),
+        ("/a/**", "only at the end"),
+        ("/caf%C3%A9", "without percent-encoding"),
+        ("/100%", "without percent-encoding"),
+        ("/a//b", "is ambiguous"),
+        ("/a//*", "is ambiguous"),
+        ("//*", "is ambiguous"),
+        ("/a/..", "is ambiguous"),
+        ("/../*", "is ambiguous"),
+        ("/./a", "is ambiguous"),
+        ("/a;b", "is ambiguous"),
+        ("/a?b=c", "is ambiguous"),
+        ("/a#b", "is ambiguous"),
+        ("/a\\b", "is ambiguous"),
+        ("/a\nb", r"“/a\\nb” is ambiguous"),
+        ("/a\ud800", r"“/a\\ud800” is ambiguous"),
+        ("/a／b", "is ambiguous"),
+        ("/" + "a" * 200, "200 characters at most"),
+        ("/" + "\u0958" * 150, "200 characters at most"),
+    ],
+)
+def test_what_is_no_pattern_is_refused_with_a_sentence(pattern, sentence):
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        scopes.parse_patterns([pattern])
+    assert str(refusal.value).isprintable()
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.just(SERVICE),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["service", "paths", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(anything)
+def test_any_json_is_an_access_or_is_refused_with_a_sentence(value):
+    refusal = None
+    try:
+        access = scopes.parse(value)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert scopes.load(scopes.store(access)) == access
+    else:
+        assert refusal.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("texts", "access"),
+    [
+        (["api"], (Entry("api"),)),
+        ([SERVICE], (Entry(SERVICE),)),
+        ([f"{SERVICE}:/a,/b/*", "api"], (Entry(SERVICE, ("/a", "/b/*")), Entry("api"))),
+        ([f"{SERVICE}:/a:b"], (Entry(SERVICE, ("/a:b",)),)),
+    ],
+)
+def test_commands_write_an_access_as_one_option_a_service(texts, access):
+    assert scopes.parse_options(texts) == access
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["none", "api"], "stands alone"),
+        (["none", "none"], "stands alone"),
+        (["everything"], "“everything” is not a service"),
+        ([""], "“” is not a service"),
+        ([f"{SERVICE}:"], "“” is not a path"),
+        ([f"{SERVICE}:/a,"], "“” is not a path"),
+        ([f"{SERVICE}:/a, /b"], "“ /b” is not a path"),
+        ([f"{SERVICE}:/a", f"{SERVICE}:/b"], "once"),
+        (["api:/v2"], "api takes no paths"),
+    ],
+)
+def test_what_is_no_access_on_a_command_line_is_refused_with_a_sentence(texts, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        scopes.parse_options(texts)
