@@ -1,0 +1,1 @@
+"""Questions from gateways: what to let through to the services behind them."""

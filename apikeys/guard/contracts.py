@@ -1,0 +1,210 @@
+"""What a gateway's authorization request says of the request behind it: the facts of a question. Pure.
+
+Each contract reads the headers of its own gateways only, so that those of another, which a client may have added, mean
+nothing. Whoever calls this has made sure that the request came from a gateway.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from accounts.errors import Invalid, NotPermitted
+
+from .. import networks
+from ..networks import Network
+
+MAX_METHOD_LENGTH = 32
+MAX_TARGET_LENGTH = 8192  # as much as the server takes of a request line
+
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # a token (RFC 9110, §5.6.2)
+_GAP = re.compile(r"[\x00-\x20\x7f]")
+_SECURE, _INSECURE = {"https", "wss"}, {"http", "ws"}  # some gateways tell WebSockets apart
+_FIELDS = ("key", "method", "path", "address", "dry_run")
+
+#: Header names in CGI's form, such as `HTTP_X_FORWARDED_FOR`, with their values.
+Headers = Mapping[str, str]
+
+
+class Contract(StrEnum):
+    """How gateways of a kind ask: the last word of the address that they ask at."""
+
+    AUTH_REQUEST = "auth-request"
+    FORWARD_AUTH = "forward-auth"
+    EXT_AUTHZ = "ext-authz"
+
+
+#: The headers that name the original request's method and target. With ext-authz they are the question's own.
+NAMED_BY = {
+    Contract.AUTH_REQUEST: ("X-Original-Method", "X-Original-URI"),
+    Contract.FORWARD_AUTH: ("X-Forwarded-Method", "X-Forwarded-Uri"),
+}
+
+
+class Misconfigured(NotPermitted):
+    """The gateway didn't say what its configuration has to make it say (403)."""
+
+
+class Facts(NamedTuple):
+    """The original request, as its gateway tells it."""
+
+    method: str
+    #: Raw, with its query.
+    target: str
+    #: It came over HTTPS.
+    secure: bool
+    #: The client's.
+    address: str
+    #: Where a key may be, for `credentials` to look into: two headers, and the query of the target.
+    carried: Headers
+
+
+class Check(NamedTuple):
+    """The original request, as the service itself tells it. It counts as HTTPS."""
+
+    key: str | None
+    method: str
+    target: str
+    address: str | None
+    dry_run: bool
+
+
+def read(
+    contract: Contract, headers: Headers, trusted: Sequence[Network], *, method: str = "", target: str = ""
+) -> Facts:
+    """The facts of a gateway's question. The client is the last hop that is not in `trusted` networks.
+
+    `method` and `target` are the question's own, the raw target from the original path on. Only ext-authz reads them.
+    Raises `Misconfigured`.
+    """
+    if named_by := NAMED_BY.get(contract):
+        method, target = _method(headers, named_by[0]), _target(headers, named_by[1])
+    elif not target:
+        raise Misconfigured(
+            "The authorization request ends where the original path should follow: "
+            "the gateway's path prefix has to be this address, without a slash at its end."
+        )
+    return Facts(
+        method,
+        target,
+        secure=_is_secure(headers),
+        address=_client(headers, trusted),
+        carried={
+            "HTTP_X_API_KEY": headers.get("HTTP_X_API_KEY", ""),
+            "HTTP_AUTHORIZATION": headers.get("HTTP_AUTHORIZATION", ""),
+            "QUERY_STRING": target.partition("?")[2],
+        },
+    )
+
+
+def read_check(body: object) -> Check:
+    """The facts of a question in JSON. Raises `Invalid` (400), with a sentence for each field that is wrong."""
+    if not isinstance(body, dict):
+        raise Invalid("Send a JSON object.")
+    errors = {str(name): ["This field is unknown here."] for name in [*body.keys() - set(_FIELDS)][:20]}
+    key, method, target, address = (body.get(name) for name in _FIELDS[:4])
+    dry_run = body.get("dry_run", False)
+    if key is not None and not isinstance(key, str):
+        errors["key"] = ["Write the key as text, or null."]
+    if not isinstance(method, str) or not _is_method(method):
+        errors["method"] = ["Write the method of the request, such as GET."]
+    if not isinstance(target, str) or not 0 < len(target) <= MAX_TARGET_LENGTH:
+        errors["path"] = [
+            f"Write the path of the request as it was sent, undecoded, in {MAX_TARGET_LENGTH:,} characters at most."
+        ]
+    if address is not None and not (isinstance(address, str) and _is_address(address)):
+        errors["address"] = ["Write the IP address of the client, or leave it out."]
+    if not isinstance(dry_run, bool):
+        errors["dry_run"] = ["Write true or false."]
+    if errors:
+        raise Invalid("The question could not be read.", errors=errors)
+    assert isinstance(method, str)
+    assert isinstance(target, str)
+    return Check(key, method, target, address, dry_run)
+
+
+def is_preflight(facts: Facts, headers: Headers) -> bool:
+    """Whether a browser asks if it may send a request (Fetch, §4.8). It never carries a key."""
+    return facts.method == "OPTIONS" and "HTTP_ORIGIN" in headers and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in headers
+
+
+def from_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers of a server that hands them over as they came, each a name and a value.
+
+    Names with an underscore are dropped: in CGI's form they would be those with a hyphen, which gateways set. Headers
+    that came twice are joined as RFC 9110, §5.2 says. By the space, `read` knows them: a server that joins by a comma
+    alone, or keeps the last, hides that a gateway adds where it should replace.
+    """
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        if "_" not in name:
+            name = _cgi(name)
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _cgi(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
+
+
+def _required(headers: Headers, name: str, meaning: str) -> str:
+    if value := headers.get(_cgi(name), "").strip():
+        return value
+    raise Misconfigured(f"The authorization request has no {name}. The gateway has to set it to {meaning}.")
+
+
+def _method(headers: Headers, name: str) -> str:
+    method = _required(headers, name, "the method of the original request")
+    if not _is_method(method):
+        raise Misconfigured(f"{name} is not one method. The gateway has to replace what a client sends there.")
+    return method
+
+
+def _is_method(text: str) -> bool:
+    return len(text) <= MAX_METHOD_LENGTH and _METHOD.fullmatch(text) is not None
+
+
+def _target(headers: Headers, name: str) -> str:
+    target = _required(headers, name, "the target of the original request, undecoded")
+    if len(target) > MAX_TARGET_LENGTH:
+        raise Misconfigured(f"{name} is longer than {MAX_TARGET_LENGTH:,} characters.")
+    if _GAP.search(target):
+        raise Misconfigured(
+            f"{name} is not one undecoded target. The gateway has to replace what a client sends there."
+        )
+    return target
+
+
+def _is_secure(headers: Headers) -> bool:
+    """Whether every hop came over HTTPS."""
+    name = "X-Forwarded-Proto"
+    hops = _required(headers, name, "the scheme of the original request").lower().split(",")
+    schemes = {hop.strip() for hop in hops}
+    if not schemes <= _SECURE | _INSECURE:
+        raise Misconfigured(f"{name} is neither http nor https.")
+    return schemes <= _SECURE
+
+
+def _client(headers: Headers, trusted: Sequence[Network]) -> str:
+    """The last hop that is not trusted, or the first of all. What stands before it is the client's to write."""
+    name = "X-Forwarded-For"
+    client = ""
+    for hop in reversed(_required(headers, name, "the address of the client").split(",")):
+        client = hop.strip().partition("%")[0]  # a link-local address names its interface behind a %
+        try:
+            address = networks.parse_address(client)
+        except ValueError:
+            raise Misconfigured(
+                f"{name} ends in what is not an IP address. The gateway has to add the address of the client."
+            ) from None
+        if not any(address in network for network in trusted):
+            break
+    return client
+
+
+def _is_address(text: str) -> bool:
+    try:
+        networks.parse_address(text)
+    except ValueError:
+        return False
+    return True

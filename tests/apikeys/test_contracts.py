@@ -1,0 +1,368 @@
+"""What is read of a gateway's question, against a model of each gateway that a client sends forged headers through."""
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts.errors import Invalid
+from apikeys import credentials
+from apikeys.guard import contracts
+from apikeys.guard.contracts import Contract, Misconfigured
+
+CLIENT = "203.0.113.7"
+PROXY = "10.0.0.2"
+TRUSTED = [ip_network("10.0.0.0/24")]
+
+Pairs = list[tuple[str, str]]
+
+
+# Gateways as our configurations make them: what a question holds of a request.
+
+
+def without(headers: Pairs, *names: str) -> Pairs:
+    """Headers but for those that the gateway sets itself, and those with an underscore in their name."""
+    return [(name, value) for name, value in headers if name.lower() not in names and "_" not in name]
+
+
+def only(headers: Pairs, *names: str) -> Pairs:
+    return [(name, value) for name, value in headers if name.lower() in names]
+
+
+def added_to(headers: Pairs, client: str) -> str:
+    """`X-Forwarded-For` with one more hop."""
+    return ", ".join([*(value for name, value in headers if name.lower() == "x-forwarded-for"), client])
+
+
+def nginx(method: str, target: str, headers: Pairs, scheme: str, client: str) -> tuple[Pairs, str, str]:
+    replaced = ("x-original-method", "x-original-uri", "x-forwarded-for", "x-forwarded-proto")
+    return (
+        [
+            *without(headers, *replaced),
+            ("X-Original-Method", method),
+            ("X-Original-URI", target),
+            ("X-Forwarded-For", added_to(headers, client)),
+            ("X-Forwarded-Proto", scheme),
+        ],
+        "GET",
+        "",
+    )
+
+
+def haproxy(method: str, target: str, headers: Pairs, scheme: str, client: str) -> tuple[Pairs, str, str]:
+    return (
+        [
+            *only(headers, "x-api-key", "authorization", "x-forwarded-for"),
+            ("X-Forwarded-For", client),  # a line of its own
+            ("x-original-method", method),
+            ("x-original-uri", target),
+            ("x-forwarded-proto", scheme),
+        ],
+        "GET",
+        "",
+    )
+
+
+def caddy(method: str, target: str, headers: Pairs, scheme: str, client: str) -> tuple[Pairs, str, str]:
+    replaced = ("x-forwarded-method", "x-forwarded-uri", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
+    return (
+        [
+            *without(headers, *replaced),
+            ("X-Forwarded-Method", method),
+            ("X-Forwarded-Uri", target),
+            ("X-Forwarded-For", client),
+            ("X-Forwarded-Proto", scheme),
+        ],
+        "GET",
+        "",
+    )
+
+
+def traefik(method: str, target: str, headers: Pairs, scheme: str, client: str) -> tuple[Pairs, str, str]:
+    return (
+        [
+            *only(headers, "x-api-key", "authorization", "origin"),
+            ("X-Forwarded-Method", method),
+            ("X-Forwarded-Uri", target),
+            ("X-Forwarded-For", client),
+            ("X-Forwarded-Proto", scheme),
+        ],
+        "GET",
+        "",
+    )
+
+
+def envoy(method: str, target: str, headers: Pairs, scheme: str, client: str) -> tuple[Pairs, str, str]:
+    return (
+        [
+            *only(headers, "x-api-key", "authorization", "content-type", "origin", "accept"),
+            ("x-forwarded-for", added_to(headers, client)),
+            ("x-forwarded-proto", scheme),
+        ],
+        method,
+        target,
+    )
+
+
+GATEWAYS = {
+    nginx: Contract.AUTH_REQUEST,
+    haproxy: Contract.AUTH_REQUEST,
+    caddy: Contract.FORWARD_AUTH,
+    traefik: Contract.FORWARD_AUTH,
+    envoy: Contract.EXT_AUTHZ,
+}
+
+
+def asked(gateway, method="GET", target="/reports?a=b", headers=(), scheme="https", client=CLIENT):
+    """What is read of a request that went through the gateway."""
+    pairs, own_method, own_target = gateway(method, target, list(headers), scheme, client)
+    return contracts.read(GATEWAYS[gateway], contracts.from_pairs(pairs), TRUSTED, method=own_method, target=own_target)
+
+
+forged = st.lists(
+    st.tuples(
+        st.builds(
+            lambda name, separator, change: change(name.replace("-", separator)),
+            st.sampled_from(
+                [
+                    "X-Original-Method",
+                    "X-Original-URI",
+                    "X-Original-URL",
+                    "X-Forwarded-Method",
+                    "X-Forwarded-Uri",
+                    "X-Forwarded-For",
+                    "X-Forwarded-Proto",
+                    "X-Forwarded-Host",
+                    "X-Real-IP",
+                    "Forwarded",
+                    "Host",
+                    "X-HTTP-Method-Override",
+                    "X-Rewrite-URL",
+                    "X-Envoy-Original-Path",
+                    "X-Account",
+                    "Connection",
+                ]
+            ),
+            st.sampled_from(["-", "_"]),
+            st.sampled_from([str, str.lower, str.upper]),
+        ),
+        st.sampled_from(
+            [
+                "",
+                "GET",
+                "POST",
+                "/",
+                "/admin",
+                "/reports/a",
+                "http",
+                "https",
+                "https,https",
+                PROXY,
+                "127.0.0.1",
+                f"{PROXY}, {PROXY}",
+                "unknown",
+                ",",
+                "X-Forwarded-For",
+                "a" * 9000,
+                "\xff",
+                "for=127.0.0.1;proto=https",
+            ]
+        ),
+    ),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+@given(
+    forged,
+    st.sampled_from(["GET", "POST", "DELETE", "get"]),
+    st.sampled_from(["/admin", "/reports/..;/admin?x=1", "*", "http://x/reports", "/a,b", "/?api_key=1,2"]),
+    st.sampled_from(["http", "https"]),
+    st.sampled_from([CLIENT, "2001:db8::1"]),
+)
+def test_no_header_that_a_client_adds_changes_what_is_read(gateway, headers, method, target, scheme, client):
+    facts = asked(gateway, method, target, headers, scheme, client)
+    assert facts == asked(gateway, method, target, (), scheme, client)
+    assert facts[:4] == (method, target, scheme == "https", client)
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_a_key_is_carried_in_either_header_and_in_the_query_of_the_original_target(gateway):
+    facts = asked(gateway, target="/reports?api_key=three", headers=[("x-api-key", "one"), ("authorization", "two")])
+    assert credentials.in_headers(facts.carried) == ["one", "two"]
+    assert credentials.in_query_string(facts.carried) == ["three"]
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_two_keys_in_one_header_stay_two(gateway):
+    facts = asked(gateway, headers=[("X-API-Key", "one"), ("x-api-key", "two")])
+    assert credentials.in_headers(facts.carried) == ["one", "two"]
+
+
+def headers_of(contract: Contract, **changes: str | None) -> dict[str, str]:
+    method, target = contracts.NAMED_BY[contract]
+    headers = {method: "GET", target: "/a", "X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"}
+    headers = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
+    return {name: value for name, value in {**headers, **changes}.items() if value is not None}
+
+
+NAMES = ["HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name, value):
+    header = name.removeprefix("HTTP_").replace("_", "-")
+    with pytest.raises(Misconfigured, match=f"(?i)has no {header}. The gateway has to set it to"):
+        contracts.read(Contract.AUTH_REQUEST, headers_of(Contract.AUTH_REQUEST, **{name: value}), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("HTTP_X_ORIGINAL_METHOD", "GET, POST", "is not one method"),
+        ("HTTP_X_ORIGINAL_METHOD", "GET,POST", "is not one method"),
+        ("HTTP_X_ORIGINAL_METHOD", "GET\n", None),
+        ("HTTP_X_ORIGINAL_METHOD", "A" * 33, "is not one method"),
+        ("HTTP_X_ORIGINAL_METHOD", "$request_method{", "is not one method"),
+        ("HTTP_X_ORIGINAL_URI", "/a, /b", "is not one undecoded target"),
+        ("HTTP_X_ORIGINAL_URI", "/a b", "is not one undecoded target"),
+        ("HTTP_X_ORIGINAL_URI", "/a\x00", "is not one undecoded target"),
+        ("HTTP_X_ORIGINAL_URI", "/" + "a" * 8192, "is longer than 8,192 characters"),
+        ("HTTP_X_ORIGINAL_URI", "/" + "a" * 8191, None),
+        ("HTTP_X_FORWARDED_PROTO", "ftp", "is neither http nor https"),
+        ("HTTP_X_FORWARDED_PROTO", "https,", "is neither http nor https"),
+        ("HTTP_X_FORWARDED_FOR", "unknown", "ends in what is not an IP address"),
+        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}, ", "ends in what is not an IP address"),
+        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}:1234", "ends in what is not an IP address"),
+        ("HTTP_X_FORWARDED_FOR", f"unknown, {CLIENT}", None),
+    ],
+)
+def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name, value, sentence):
+    headers = headers_of(Contract.AUTH_REQUEST, **{name: value})
+    if sentence is None:
+        contracts.read(Contract.AUTH_REQUEST, headers, [])
+    else:
+        with pytest.raises(Misconfigured, match=sentence) as refusal:
+            contracts.read(Contract.AUTH_REQUEST, headers, [])
+        assert refusal.value.status == 403
+        assert refusal.value.message.isascii()
+
+
+@pytest.mark.parametrize("contract", contracts.NAMED_BY)
+def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_target(contract):
+    (other,) = set(contracts.NAMED_BY) - {contract}
+    facts = contracts.read(contract, headers_of(contract), [], method="POST", target="/b?api_key=x")
+    assert (facts.method, facts.target, facts.carried["QUERY_STRING"]) == ("GET", "/a", "")
+    with pytest.raises(Misconfigured):
+        contracts.read(contract, headers_of(other), [], method="GET", target="/a")
+
+
+def test_ext_authz_reads_the_questions_own_method_and_target():
+    headers = {**headers_of(Contract.AUTH_REQUEST), **headers_of(Contract.FORWARD_AUTH)}
+    facts = contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="/b?api_key=x")
+    assert facts[:2] == ("PUT", "/b?api_key=x")
+    assert facts.carried["QUERY_STRING"] == "api_key=x"
+    with pytest.raises(Misconfigured, match="path prefix"):
+        contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="")
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        (CLIENT, CLIENT),
+        (f"1.2.3.4, {CLIENT}", CLIENT),
+        (f"1.2.3.4, {CLIENT}, {PROXY}, 10.0.0.3", CLIENT),
+        (f"{CLIENT},::ffff:10.0.0.3", CLIENT),
+        (f"10.0.0.3, {PROXY}", "10.0.0.3"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for, client):
+    headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_FOR=forwarded_for)
+    assert contracts.read(Contract.FORWARD_AUTH, headers, TRUSTED).address == client
+
+
+@pytest.mark.parametrize(
+    ("proto", "secure"),
+    [
+        ("https", True),
+        ("HTTPS", True),
+        ("https, https", True),
+        ("wss", True),
+        ("http", False),
+        ("https, http", False),
+        ("http,https", False),
+        ("ws", False),
+    ],
+)
+def test_a_question_is_secure_if_every_hop_was(proto, secure):
+    headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_PROTO=proto)
+    assert contracts.read(Contract.FORWARD_AUTH, headers, []).secure is secure
+
+
+@pytest.mark.parametrize("gateway", [nginx, caddy])
+def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway):
+    pairs, *_ = gateway("GET", "/admin", [], "https", CLIENT)
+    for name in contracts.NAMED_BY[GATEWAYS[gateway]]:
+        value = "/reports/a" if name.lower().endswith("uri") else "GET"
+        with pytest.raises(Misconfigured, match="has to replace what a client sends"):
+            contracts.read(GATEWAYS[gateway], contracts.from_pairs([(name, value), *pairs]), [])
+
+
+def test_headers_in_pairs_lose_names_with_an_underscore_and_join_what_came_twice():
+    pairs = [("X-A", "1"), ("x_a", "2"), ("x-a", "3"), ("X-B_C", "4")]
+    assert contracts.from_pairs(pairs) == {"HTTP_X_A": "1, 3"}
+
+
+def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method():
+    headers = {"HTTP_ORIGIN": "https://x", "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}
+    options = asked(nginx, method="OPTIONS")
+    assert contracts.is_preflight(options, headers)
+    assert not contracts.is_preflight(asked(nginx), headers)
+    assert not contracts.is_preflight(options, {"HTTP_ORIGIN": "https://x"})
+
+
+def test_a_check_is_read_from_json():
+    assert contracts.read_check({"key": "k", "method": "GET", "path": "/a?b", "address": CLIENT, "dry_run": True}) == (
+        "k",
+        "GET",
+        "/a?b",
+        CLIENT,
+        True,
+    )
+    assert contracts.read_check({"method": "GET", "path": "/a"}) == (None, "GET", "/a", None, False)
+    nulls = {"key": None, "method": "GET", "path": "*", "address": None}
+    assert contracts.read_check(nulls) == (None, "GET", "*", None, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"key": 1}, "key"),
+        ({"method": None}, "method"),
+        ({"method": ""}, "method"),
+        ({"method": "GET POST"}, "method"),
+        ({"path": None}, "path"),
+        ({"path": ""}, "path"),
+        ({"path": ["/a"]}, "path"),
+        ({"path": "/" + "a" * 8192}, "path"),
+        ({"address": "unknown"}, "address"),
+        ({"address": 1}, "address"),
+        ({"dry_run": None}, "dry_run"),
+        ({"dry_run": 1}, "dry_run"),
+        ({"scheme": "https"}, "scheme"),
+    ],
+)
+def test_a_check_that_is_wrong_is_refused_at_the_field(changes, field):
+    with pytest.raises(Invalid) as refusal:
+        contracts.read_check({"method": "GET", "path": "/a", **changes})
+    assert set(refusal.value.errors or {}) == {field}
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 1])
+def test_a_check_that_is_no_object_is_refused(body):
+    with pytest.raises(Invalid, match="JSON object"):
+        contracts.read_check(body)
