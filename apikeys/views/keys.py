@@ -17,10 +17,10 @@ from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
-from . import charts, services, tokens
-from .forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
-from .models import APIKey, KeyUsage, State
-from .services import Issued, Overlap
+from .. import charts, services, tokens
+from ..forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from ..models import APIKey, KeyUsage, State
+from ..services import Issued, Overlap
 
 #: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
 PAGE_SIZE = 20

@@ -19,9 +19,9 @@ from accounts.models import Account
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import changed, lock_actor
 
-from . import actors, notices, terms, tokens
-from .models import APIKey, Notice, State
-from .power import Power, is_wider
+from .. import actors, notices, terms, tokens
+from ..models import APIKey, Notice, State
+from ..power import Power, is_wider
 
 logger = logging.getLogger(__name__)
 

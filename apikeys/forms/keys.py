@@ -15,9 +15,9 @@ from accounts.models import Account
 from accounts.policy import KeyPermission
 from accounts.validators import unix_lines
 
-from . import imports, terms
-from .models import APIKey, APIKeyQuerySet, State
-from .services import ImportedKey, Overlap
+from .. import imports, terms
+from ..models import APIKey, APIKeyQuerySet, State
+from ..services import ImportedKey, Overlap
 
 AT, KEEP, NEVER = "at", "keep", ""
 LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}

@@ -1,0 +1,43 @@
+"""Every change to a key: the pages, the API, the commands and admin all come here."""
+
+from .keys import (
+    SETTINGS,
+    ImportedKey,
+    Issued,
+    Options,
+    Overlap,
+    Settings,
+    change,
+    disable,
+    enable,
+    expire,
+    expose,
+    import_keys,
+    issue,
+    report,
+    revoke,
+    revoke_all,
+    rotate,
+    widens,
+)
+
+__all__ = [
+    "SETTINGS",
+    "ImportedKey",
+    "Issued",
+    "Options",
+    "Overlap",
+    "Settings",
+    "change",
+    "disable",
+    "enable",
+    "expire",
+    "expose",
+    "import_keys",
+    "issue",
+    "report",
+    "revoke",
+    "revoke_all",
+    "rotate",
+    "widens",
+]
