@@ -70,6 +70,10 @@ class Event(StrEnum):
     API_KEY_EXPIRED = "api_key.expired"
     API_KEY_EXPOSED = "api_key.exposed"
     API_KEY_REPORTED = "api_key.reported"
+    SERVICE_CREATED = "service.created"
+    SERVICE_CHANGED = "service.changed"
+    SERVICE_WIDENED = "service.widened"
+    SERVICE_DELETED = "service.deleted"
 
     @property
     def words(self) -> str:
@@ -141,6 +145,10 @@ _EVENT_WORDS = {
     Event.API_KEY_EXPIRED: "saw API key {} expire",
     Event.API_KEY_EXPOSED: "exposed API key {}",
     Event.API_KEY_REPORTED: "named API key {} as leaked",
+    Event.SERVICE_CREATED: "created service {}",
+    Event.SERVICE_CHANGED: "changed service {}",
+    Event.SERVICE_WIDENED: "let service {} accept more",
+    Event.SERVICE_DELETED: "deleted service {}",
 }
 
 _SUBJECT_LABELS = {
@@ -149,6 +157,7 @@ _SUBJECT_LABELS = {
     "project": "Projects",
     "deployment": "Deployments",
     "api_key": "API keys",
+    "service": "Services",
 }
 
 

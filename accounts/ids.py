@@ -54,6 +54,10 @@ def new_key_id() -> str:
     return new_id("key")
 
 
+def new_service_id() -> str:
+    return new_id("svc")
+
+
 class IdConverter:
     """An id in a path. Wider than our ids, so that a wrong one is a missing item and not a missing page."""
 

@@ -23,6 +23,8 @@ class Permission(StrEnum):
     USAGE_READ = "usage:read"
     MEMBER_READ = "member:read"
     MEMBER_CHANGE = "member:change"
+    SERVICE_READ = "service:read"
+    SERVICE_CHANGE = "service:change"
     API_KEY_READ = "api_key:read"
     API_KEY_CHANGE = "api_key:change"
     API_KEY_IMPORT = "api_key:import"
@@ -42,12 +44,14 @@ _PERMISSION_WORDS = {
     Permission.ACCOUNT_READ: "See the account and its settings",
     Permission.PROJECT_READ: "See projects",
     Permission.DEPLOYMENT_READ: "See deployments",
+    Permission.SERVICE_READ: "See services",
     Permission.USAGE_READ: "See how much the API is used",
     Permission.MEMBER_READ: "See members",
     Permission.PROJECT_CHANGE: "Make, change and delete projects",
     Permission.DEPLOYMENT_CHANGE: "Record deployments",
     Permission.API_KEY_READ: "See API keys",
     Permission.API_KEY_CHANGE: "Make, change, rotate and revoke API keys",
+    Permission.SERVICE_CHANGE: "Create, change and delete services",
     Permission.MEMBER_CHANGE: "Invite people, change their roles, remove them",
     Permission.AUDIT_READ: "See and export the audit log",
     Permission.ACCOUNT_CHANGE: "Change the account's settings",
@@ -102,7 +106,15 @@ _KEY_PERMISSION_LABELS = {
     KeyPermission.READ_WRITE: "Read & Write",
 }
 
-_LOOK = frozenset({Permission.ACCOUNT_READ, Permission.PROJECT_READ, Permission.DEPLOYMENT_READ, Permission.USAGE_READ})
+_LOOK = frozenset(
+    {
+        Permission.ACCOUNT_READ,
+        Permission.PROJECT_READ,
+        Permission.DEPLOYMENT_READ,
+        Permission.SERVICE_READ,
+        Permission.USAGE_READ,
+    }
+)
 _WORK = frozenset({Permission.PROJECT_CHANGE, Permission.DEPLOYMENT_CHANGE})
 _ADMINISTER = frozenset(
     {
@@ -110,6 +122,7 @@ _ADMINISTER = frozenset(
         Permission.MEMBER_CHANGE,
         Permission.API_KEY_READ,
         Permission.API_KEY_CHANGE,
+        Permission.SERVICE_CHANGE,
         Permission.AUDIT_READ,
         Permission.ACCOUNT_CHANGE,
     }
@@ -175,6 +188,11 @@ class Actor:
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this is the operator, in admin or at the command line, who has no role in the account."""
+        return self.role is None
 
 
 def person(*, id: str, label: str, account: AccountRef, role: Role, context: RequestContext) -> Actor:

@@ -1,4 +1,4 @@
-"""Django admin for operators: keys, shown by their masks, and what they did."""
+"""Django admin for operators: keys, shown by their masks, what they did, and the services behind them."""
 
 from datetime import datetime
 from typing import Any, cast
@@ -16,8 +16,8 @@ from accounts.forms import ChangeModelForm
 from accounts.models import Account
 
 from . import services, terms
-from .models import APIKey, KeyOrigin, KeyUsage, State
-from .services import SETTINGS, Settings
+from .models import APIKey, KeyOrigin, KeyUsage, Service, State
+from .services import SERVICE_SETTINGS, SETTINGS, ServiceSettings, Settings
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -138,6 +138,63 @@ class APIKeyAdmin(ExactSearch, ServiceAdmin):
             return service(actor=operator(request, api_key.account), api_key=api_key)
 
         self.for_each(request, queryset.select_related("account"), act, done)
+
+
+class ServiceForm(ChangeModelForm):
+    """A service, shared ones too; `services` have the last word."""
+
+    class Meta:
+        model = Service
+        fields = ("account", *SERVICE_SETTINGS)
+
+    def clean_reading_methods(self) -> list[str]:
+        return terms.method_list(self.cleaned_data["reading_methods"] or [])
+
+    def clean_reading_paths(self) -> list[str]:
+        return terms.path_list(self.cleaned_data["reading_paths"] or [])
+
+    def clean_gateways(self) -> list[str]:
+        return terms.gateway_list(self.cleaned_data["gateways"] or [])
+
+
+@admin.register(Service)
+class ServicesAdmin(ExactSearch, ServiceAdmin):
+    """Services, and the one place where a shared one is created and changed."""
+
+    form = ServiceForm
+
+    list_display = ["name", "id", "account", "shared", "last_question_at", "created_at"]
+    list_select_related = ["account"]
+    list_filter = [since("created_at"), "shared"]
+    search_fields = ["id"]
+    search_help_text = "An id, a part of a name; or an account's slug."
+    lookups = ["id", "name__icontains"]
+    autocomplete_fields = ["account"]
+    fieldsets = [
+        (None, {"fields": ["account", "name", "shared"]}),
+        ("Gateway", {"fields": ["gateways", "upstream"]}),
+        ("What passes", {"fields": ["reading_methods", "reading_paths", "preflight", "query_keys"]}),
+        ("Life", {"fields": ["id", "created_at", "created_by", "last_question_at"]}),
+    ]
+
+    def found_by(self, text: str) -> Q:
+        account = Account.objects.filter(slug=text).first()
+        return Q(account=account) if account else Q()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> list[str]:
+        shown = ["id", "created_at", "created_by", "last_question_at"]
+        return shown if obj is None else ["account", *shown]
+
+    def add(self, request: HttpRequest, fields: dict[str, Any]) -> Service:
+        settings = {name: value for name, value in fields.items() if name != "account"}
+        return services.create_service(actor=operator(request, fields["account"]), **cast(ServiceSettings, settings))
+
+    def change(self, request: HttpRequest, item: Service, changes: dict[str, Any]) -> object:
+        actor = operator(request, item.account)
+        return services.change_service(actor=actor, service=item, **cast(ServiceSettings, changes))
+
+    def remove(self, request: HttpRequest, item: Service) -> object:
+        return services.delete_service(actor=operator(request, item.account), service=item)
 
 
 class OfKeySearch(ExactSearch):

@@ -1,4 +1,4 @@
-"""API keys and how much they were used."""
+"""API keys, how much they were used, and the services that stand behind them."""
 
 from datetime import date, datetime, timedelta
 from functools import reduce
@@ -200,6 +200,72 @@ class APIKey(models.Model):
     @property
     def disabled(self) -> bool:
         return self.disabled_at is not None
+
+
+class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
+    def visible_to(self, account: HasAccountId) -> Self:
+        """The account's own services and those that are shared with every account."""
+        return self.filter(models.Q(account_id=account.id) | models.Q(shared=True))
+
+
+class Service(models.Model):
+    """An API of the account's own that stands behind its keys: the gateway in front of it asks this server.
+
+    A shared one opens to the keys of every account. Its own account sees its settings, the others its name.
+    `last_question_at` is when an authorization request came last, also one that was refused.
+    """
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_service_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="services")
+    name = fields.LineField(max_length=100)
+    reading_methods = models.JSONField(
+        default=terms.default_reading_methods,
+        blank=True,
+        validators=[terms.method_list],
+        help_text="Methods that the Read permission covers. Every other one needs Write.",
+    )
+    reading_paths = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[terms.path_list],
+        help_text="Paths where every method counts as reading, such as /graphql or /search/*.",
+    )
+    preflight = models.BooleanField(
+        "CORS preflights pass", default=False, help_text="A browser sends them without a key."
+    )
+    query_keys = models.BooleanField(
+        "keys in the query string", default=False, help_text="They then stand in the service's own logs."
+    )
+    gateways = models.JSONField(
+        default=list, blank=True, validators=[terms.gateway_list], help_text="CIDRs that may ask; empty means none."
+    )
+    upstream = fields.LineField(
+        max_length=200,
+        blank=True,
+        validators=[terms.upstream],
+        help_text="Where the service listens. Fills in configurations and is never contacted.",
+    )
+    shared = models.BooleanField(default=False, help_text="The keys of every account open it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = fields.LineField(max_length=254, blank=True, editable=False)
+    last_question_at = models.DateTimeField("last authorization request", null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["account", "-created_at", "-id"], name="service_newest"),
+            models.Index(fields=["-created_at", "-id"], name="service_latest"),
+            models.Index(fields=["-created_at", "-id"], condition=models.Q(shared=True), name="service_shared"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def target(self) -> Target:
+        return Target("service", self.id, self.name)
 
 
 U = TypeVar("U", bound="Usage")

@@ -1,17 +1,19 @@
-"""What may be said of a key: the one set of rules for its pages, the API, the commands and admin. Pure.
+"""What may be said of a key or a service: the one set of rules for pages, the API, the commands and admin. Pure.
 
 Each raises Django's `ValidationError`, which models, forms and serializers tell at the field it is about.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from accounts import times
+from accounts import times, validators
 
-from . import networks, rates
+from . import networks, rates, scopes
 
 #: A century: more is a slip, and at the end of the calendar a moment has no place in every time zone.
 MAXIMUM_DAYS = 36_500
@@ -19,10 +21,14 @@ MAXIMUM_DAYS = 36_500
 
 def network_list(texts: Any) -> list[str]:
     """Networks in their plain form, each once."""
+    return _networks(texts, "key", "networks")
+
+
+def _networks(texts: Any, owner: str, what: str) -> list[str]:
     if not isinstance(texts, list):
-        raise ValidationError("Write a list of networks.")
+        raise ValidationError(f"Write a list of {what}.")
     if len(texts) > networks.MAXIMUM:
-        raise ValidationError(f"A key may have {networks.MAXIMUM} networks at most.")
+        raise ValidationError(f"A {owner} may have {networks.MAXIMUM} {what} at most.")
     try:
         return list(dict.fromkeys(str(networks.parse_network(str(text))) for text in texts))
     except ValueError as error:
@@ -49,3 +55,66 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
         raise ValidationError("This is more than a century ahead.")
     if latest is not None and (moment is None or moment > latest):
         raise ValidationError(f"Keys of this account end on {times.exactly(latest)} at the latest.")
+
+
+# Services ---------------------------------------------------------------------------------------
+
+#: The methods that a service reads by unless it says otherwise.
+READING_METHODS = ("GET", "HEAD", "OPTIONS")
+
+MOST_METHODS = 20
+
+_METHOD = re.compile("[A-Z][A-Z-]{0,19}")
+#: No user, no query, and no character that means something in a configuration.
+_UPSTREAM = re.compile(r"https?://(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~/-]*)?", re.ASCII)
+
+
+def default_reading_methods() -> list[str]:
+    return list(READING_METHODS)
+
+
+def method_list(texts: Any) -> list[str]:
+    """HTTP methods in capitals and in the order of the alphabet, each once."""
+    if not isinstance(texts, list):
+        raise ValidationError("Write a list of methods.")
+    if len(texts) > MOST_METHODS:
+        raise ValidationError(f"A service may have {MOST_METHODS} reading methods at most.")
+    _require_no_secret(texts)
+    methods = sorted({str(text).strip().upper() for text in texts})
+    for method in methods:
+        if not _METHOD.fullmatch(method):
+            raise ValidationError(f"“{method}” is not a method. Write it as GET or PROPFIND.")
+    return methods
+
+
+def path_list(texts: Any) -> list[str]:
+    """Patterns of paths, each once: a path, or one that ends in `/*`, for itself and all below."""
+    _require_no_secret(texts)
+    try:
+        paths = list(scopes.parse_patterns(texts))
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    for path in paths:
+        validators.one_line(path)
+    return paths
+
+
+def gateway_list(texts: Any) -> list[str]:
+    """The networks that gateways ask from in their plain form, each once."""
+    _require_no_secret(texts)
+    return _networks(texts, "service", "gateways")
+
+
+def upstream(text: str) -> None:
+    """Refuse what is no origin, perhaps with a path: it is pasted into configurations of gateways."""
+    try:
+        is_url = not text or (_UPSTREAM.fullmatch(text) is not None and urlsplit(text).port != 0)
+    except ValueError:  # of the port, or of an IPv6 address
+        is_url = False
+    if not is_url:
+        raise ValidationError("Write where the service listens, such as http://10.0.0.8:3000.")
+
+
+def _require_no_secret(texts: Any) -> None:
+    """Refuse a list that holds a key before a sentence repeats it."""
+    validators.no_secret(" ".join(map(str, texts)) if isinstance(texts, list) else "")

@@ -12,7 +12,7 @@ from accounts.policy import KeyPermission, Role
 from accounts.services import create_account, invite
 from accounts.services.members import Sent
 from apikeys import services
-from apikeys.models import AccountUsage, APIKey, KeyUsage
+from apikeys.models import AccountUsage, APIKey, KeyUsage, Service
 from apikeys.services import Issued
 
 PASSWORD = "correct horse battery staple"
@@ -58,6 +58,10 @@ def make_key(
 
 def make_project(account: Account, name: str = "web") -> Project:
     return Project.objects.create(account=account, name=name)
+
+
+def make_service(account: Account, name: str = "Reports API", **fields: Any) -> Service:
+    return services.create_service(actor=policy.system(account.ref), name=name, **fields)
 
 
 def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) -> Deployment:

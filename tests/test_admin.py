@@ -20,13 +20,14 @@ from accounts import policy, services
 from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, OutgoingMail, Project, User
 from accounts.policy import Role
-from apikeys.models import APIKey, KeyOrigin, KeyUsage, State
+from apikeys.models import APIKey, KeyOrigin, KeyUsage, Service, State
 from atatus_dash import scheduler
 from atatus_dash.models import Maintenance, ScheduledJob
 
 from . import factories
 from .accounts.test_two_factor import code, set_up
 from .conftest import Browser, Cast, Program
+from .filled import filled
 
 TABLES = [
     User,
@@ -39,6 +40,7 @@ TABLES = [
     APIKey,
     KeyUsage,
     KeyOrigin,
+    Service,
     OutgoingMail,
     Maintenance,
     ScheduledJob,
@@ -84,6 +86,7 @@ def _fill(cast: Cast, number: int) -> None:
         account = factories.make_account(f"Account {owner.pk}", owner)
         factories.make_deployment(factories.make_project(account))
         factories.make_invitation(account)
+        factories.make_service(account)
         api_key = factories.make_key(account).api_key
         KeyUsage.objects.create(api_key=api_key, day="2026-11-24", requests=1)
         KeyOrigin.objects.create(api_key=api_key, origin="203.0.113.7", requests=1, last_used_at=timezone.now())
@@ -325,6 +328,50 @@ def test_a_deployment_is_deleted_on_record_and_never_rewritten(desk: Browser, ca
     _act(desk, "delete_selected", deployment, post="yes")
     assert not Deployment.objects.exists()
     assert AuditEvent.objects.get(event=Event.DEPLOYMENT_DELETED).actor_label == "operator@example.com"
+
+
+def test_a_shared_service_is_created_changed_and_deleted_in_admin_on_record(desk: Browser, cast: Cast) -> None:
+    sent = {
+        "account": cast.account.pk,
+        "name": "Weather API",
+        "shared": "on",
+        "reading_methods": '["get"]',
+        "reading_paths": "[]",
+        "gateways": '["10.0.0.5"]',
+    }
+    assert desk.post(_url(Service, "add"), sent).status_code == 302
+    service = Service.objects.get()
+    assert (service.shared, service.reading_methods, service.gateways) == (True, ["GET"], ["10.0.0.5/32"])
+    page = filled(desk.get(_url(service, "change")), "name", name="Climate API", preflight="on")
+    assert desk.post(_url(service, "change"), page).status_code == 302
+    service.refresh_from_db()
+    assert (service.name, service.preflight, service.shared) == ("Climate API", True, True)
+    assert desk.post(_url(service, "delete"), {"post": "yes"}).status_code == 302
+    recorded = AuditEvent.objects.for_account(cast.account).filter(event__startswith="service.")
+    assert [(event.event, event.actor_label) for event in recorded.order_by("at")] == [
+        ("service.created", "operator@example.com"),
+        ("service.widened", "operator@example.com"),
+        ("service.deleted", "operator@example.com"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("gateways", '["home"]'),
+        ("gateways", '"10.0.0.5"'),
+        ("reading_methods", '["G T"]'),
+        ("reading_paths", '["graphql"]'),
+        ("upstream", "10.0.0.5"),
+    ],
+)
+def test_a_service_that_is_refused_in_admin_is_told_at_its_field(
+    desk: Browser, cast: Cast, field: str, value: str
+) -> None:
+    sent = {"account": cast.account.pk, "name": "x", "gateways": "[]", "reading_methods": "[]", "reading_paths": "[]"}
+    answer = desk.post(_url(Service, "add"), {**sent, field: value})
+    assert list(answer.context["adminform"].form.errors) == [field]
 
 
 # Keys -------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ CHANGE_NOTHING = {
     "require_not_owner",
     "prune_closed",
     "widens",
+    "widens_service",
+    "require_may_change",
 }
 
 
@@ -125,6 +127,11 @@ CALLS = {
     "expire": lambda c, a: key_services.expire(
         api_key=factories.make_key(c.account, expires_at=timezone.now() - timedelta(days=1)).api_key
     ),
+    "create_service": lambda c, a: key_services.create_service(actor=a, name="Reports API"),
+    "change_service": lambda c, a: key_services.change_service(
+        actor=a, service=factories.make_service(c.account), name="Search API"
+    ),
+    "delete_service": lambda c, a: key_services.delete_service(actor=a, service=factories.make_service(c.account)),
 }
 
 #: The event that a service's last record is.
@@ -165,6 +172,9 @@ EVENTS = {
     "expose": "api_key.exposed",
     "report": "api_key.revoked",
     "expire": "api_key.expired",
+    "create_service": "service.created",
+    "change_service": "service.changed",
+    "delete_service": "service.deleted",
 }
 
 
@@ -189,7 +199,7 @@ def test_a_service_records_what_it_changes_and_outside_a_request_too(name, cast)
 # Whole or not at all ----------------------------------------------------------------------------
 
 #: They make what was not there, so there is no row to hold on to.
-MAKE_ANEW = {"create_account", "create_project", "issue", "import_keys", "expire"}
+MAKE_ANEW = {"create_account", "create_project", "create_service", "issue", "import_keys", "expire"}
 
 
 class RecordFails(Exception):

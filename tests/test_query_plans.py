@@ -26,6 +26,7 @@ BIG = (
     "apikeys_apikey",
     "apikeys_keyusage",
     "apikeys_keyorigin",
+    "apikeys_service",
 )
 ADMIN = [
     "accounts_auditevent",
@@ -34,6 +35,7 @@ ADMIN = [
     "apikeys_keyusage",
     "apikeys_keyorigin",
     "accounts_deployment",
+    "apikeys_service",
 ]
 
 
@@ -47,6 +49,7 @@ def _rows(cast: Cast) -> None:
     for _ in range(3):
         api_key = factories.make_key(cast.account).api_key
         factories.make_deployment(factories.make_project(cast.account))
+        factories.make_service(cast.account)
         mail.tell(["owner@example.com"], "two_factor_reset", user=cast.owner)
         factories.make_usage(api_key, timezone.now().date(), succeeded=1)
         api_key.origins.create(origin="203.0.113.7", last_used_at=timezone.now())

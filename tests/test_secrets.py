@@ -56,6 +56,10 @@ COLUMNS = {
     "apikeys.APIKey.rate_limit": "a number and a unit",
     "apikeys.KeyOrigin.origin": "an address",
     "apikeys.Notice.about": "a time",
+    **dict.fromkeys(
+        [f"apikeys.Service.{name}" for name in ("reading_methods", "reading_paths", "gateways")],
+        "`terms` reads each and refuses a key before it says anything of it",
+    ),
 }
 #: Columns whose name says that the program fills them.
 OURS = ("id", "role", "permission", "event", "kind", "actor_kind", "actor_id", "target_kind", "target_id")
@@ -90,10 +94,12 @@ NOT_STORED = {
     *("password", "password1", "password2", "oldpassword", "new_password1", "new_password2"),
     *("allowed_networks", "rate_limit", "id", "text", "credentials", "unsafe_hex", "usable_password"),
 }
-#: Compared with what is there and not kept; checked by `AccountAdapter.clean_email`; a field that we don't have.
+#: Compared with what is there and not kept; checked by `AccountAdapter.clean_email`, or by `terms`; one we don't have.
 OTHERWISE = {
     *("OfferForm.name", "CloseForm.name"),
     *("SignupForm.email", "ResetPasswordForm.email"),
+    *(f"{form}.{name}" for form in ("ServiceForm", "EditServiceForm") for name in ("gateways", "reading_methods")),
+    *(f"{form}.reading_paths" for form in ("ServiceForm", "EditServiceForm")),
     "SignupForm.username",
 }
 
@@ -274,7 +280,7 @@ def test_no_page_keeps_a_key_whatever_is_typed_into_it(cast: Cast, settings: Any
     factories.give_second_factor(cast.owner)
     project = factories.make_project(cast.account)
     api_key = factories.make_key(cast.account).api_key
-    ids = {"projects/": project.id, "api-keys/": api_key.id}
+    ids = {"projects/": project.id, "api-keys/": api_key.id, "services/": factories.make_service(cast.account).id}
     typed = filled_with_canaries([*field_names(), CANARY])
     addresses = [path for route in routes(get_resolver()) if not route.startswith("v2") for path in paths(route, ids)]
     for path, age in itertools.product(addresses, (0, 3600)):
@@ -308,6 +314,8 @@ def test_no_program_leaves_a_key_whatever_it_sends(cast: Cast, administrator: Pr
         f"projects/{project.id}/deployments": ["revision", "release_stage", "changes", "user"],
         "api-keys": ["name", "description", "rate_limit", "allowed_networks"],
         f"api-keys/{api_key.id}": ["name", "description"],
+        "services": ["name", "reading_methods", "reading_paths", "gateways", "upstream"],
+        f"services/{factories.make_service(cast.account).id}": ["name", "reading_paths", "upstream"],
         "invitations": ["email"],
         CANARY: ["name"],
     }

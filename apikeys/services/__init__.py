@@ -1,4 +1,4 @@
-"""Every change to a key: the pages, the API, the commands and admin all come here."""
+"""Every change to a key and to a service behind the keys: the pages, the API, the commands and admin all come here."""
 
 from .keys import (
     SETTINGS,
@@ -20,15 +20,29 @@ from .keys import (
     rotate,
     widens,
 )
+from .services import (
+    SERVICE_SETTINGS,
+    ServiceSettings,
+    change_service,
+    create_service,
+    delete_service,
+    require_may_change,
+    widens_service,
+)
 
 __all__ = [
+    "SERVICE_SETTINGS",
     "SETTINGS",
     "ImportedKey",
     "Issued",
     "Options",
     "Overlap",
+    "ServiceSettings",
     "Settings",
     "change",
+    "change_service",
+    "create_service",
+    "delete_service",
     "disable",
     "enable",
     "expire",
@@ -36,8 +50,10 @@ __all__ = [
     "import_keys",
     "issue",
     "report",
+    "require_may_change",
     "revoke",
     "revoke_all",
     "rotate",
     "widens",
+    "widens_service",
 ]

@@ -6,12 +6,19 @@ from accounts.policy import GRANTS, AccountRef, Actor, ActorKind, KeyPermission,
 
 ACCOUNT = AccountRef(1, "acme", "Acme")
 
-LOOK = {Permission.ACCOUNT_READ, Permission.PROJECT_READ, Permission.DEPLOYMENT_READ, Permission.USAGE_READ}
+LOOK = {
+    Permission.ACCOUNT_READ,
+    Permission.PROJECT_READ,
+    Permission.DEPLOYMENT_READ,
+    Permission.SERVICE_READ,
+    Permission.USAGE_READ,
+}
 WORK = {Permission.PROJECT_CHANGE, Permission.DEPLOYMENT_CHANGE}
 ADMINISTER = {
     Permission.MEMBER_CHANGE,
     Permission.API_KEY_READ,
     Permission.API_KEY_CHANGE,
+    Permission.SERVICE_CHANGE,
     Permission.AUDIT_READ,
     Permission.ACCOUNT_CHANGE,
 }

@@ -1,0 +1,154 @@
+"""What happens to the services that stand behind an account's keys."""
+
+from collections.abc import Collection
+from copy import copy
+from typing import Any, TypedDict, Unpack
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from accounts import audit
+from accounts.audit import Event
+from accounts.errors import Invalid, NotFound, NotPermitted
+from accounts.policy import Actor, Permission
+from accounts.services import changed, lock_actor
+
+from .. import networks, scopes, terms
+from ..models import Service
+
+
+class ServiceSettings(TypedDict, total=False):
+    """What may be set of a service. `shared` is the operator's alone."""
+
+    name: str
+    reading_methods: list[str]
+    reading_paths: list[str]
+    preflight: bool
+    query_keys: bool
+    gateways: list[str]
+    upstream: str
+    shared: bool
+
+
+SERVICE_SETTINGS = tuple(ServiceSettings.__annotations__)
+
+#: The settings that are lists, and what brings each into its plain form.
+_LISTS = {
+    "reading_methods": terms.method_list,
+    "reading_paths": terms.path_list,
+    "gateways": terms.gateway_list,
+}
+
+
+@transaction.atomic
+def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Service:
+    """Create a service in the actor's account.
+
+    Raises `Invalid` for what `terms` refuses, by field, and `NotPermitted` where the actor may not: only the
+    operator shares a service with every account.
+    """
+    actor = lock_actor(actor, Permission.SERVICE_CHANGE)
+    service = Service(account_id=actor.account.id, created_by=actor.label, **_plain(settings))
+    require_may_change(actor, service)
+    _require_valid(service, {"name", *settings})
+    service.save(force_insert=True)
+    audit.record(actor=actor, event=Event.SERVICE_CREATED, target=service.target, changes=_given(service))
+    return service
+
+
+@transaction.atomic
+def change_service(*, actor: Actor, service: Service, **settings: Unpack[ServiceSettings]) -> Service:
+    """Change settings of a service, from the next authorization request on.
+
+    Letting more through is recorded as `service.widened`, for it widens every key that opens the service. Raises
+    `NotFound` for a service that is gone, and as `create_service` does.
+    """
+    actor = lock_actor(actor, Permission.SERVICE_CHANGE)
+    service = _locked(actor, service)
+    before = copy(service)
+    changes = changed(service, **_plain(settings))
+    require_may_change(actor, service)
+    _require_valid(service, changes)
+    if changes:
+        service.save(update_fields=changes)
+        event = Event.SERVICE_WIDENED if _is_wider(service, than=before) else Event.SERVICE_CHANGED
+        audit.record(actor=actor, event=event, target=service.target, changes=changes)
+    return service
+
+
+def widens_service(service: Service, **settings: Unpack[ServiceSettings]) -> bool:
+    """Whether these settings would let through what the service refuses now."""
+    wanted = copy(service)
+    changed(wanted, **_plain(settings))
+    return _is_wider(wanted, than=service)
+
+
+@transaction.atomic
+def delete_service(*, actor: Actor, service: Service) -> None:
+    """Delete a service. From now on its gateways are refused as those of an unknown one; its id is never used again."""
+    actor = lock_actor(actor, Permission.SERVICE_CHANGE)
+    service = _locked(actor, service)
+    target = service.target
+    service.delete()
+    audit.record(actor=actor, event=Event.SERVICE_DELETED, target=target)
+
+
+def require_may_change(actor: Actor, service: Service) -> None:
+    """Raise `NotPermitted` where a shared service is not the actor's to change: the keys of every account open it."""
+    if service.shared and not actor.is_operator:
+        raise NotPermitted("This service is shared with every account: only the operator can change it.")
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
+def _locked(actor: Actor, service: Service) -> Service:
+    """The service as it is now, locked. Raises `NotFound` for one that is gone or that the actor can't see."""
+    locked = Service.objects.visible_to(actor.account).select_for_update().filter(pk=service.pk).first()
+    if locked is None:
+        raise NotFound("This service no longer exists.")
+    require_may_change(actor, locked)
+    return locked
+
+
+def _plain(settings: ServiceSettings) -> dict[str, Any]:
+    """The settings with their lists in plain form. Raises `Invalid`, by field."""
+    plain: dict[str, Any] = dict(settings)
+    errors: dict[str, list[str]] = {}
+    for name in _LISTS.keys() & plain.keys():
+        try:
+            plain[name] = _LISTS[name](plain[name])
+        except ValidationError as error:
+            errors[name] = error.messages
+    if errors:
+        raise _invalid(errors)
+    return plain
+
+
+def _require_valid(service: Service, fields: Collection[str]) -> None:
+    """Hold these fields to the model's rules. Raises `Invalid`, by field."""
+    try:
+        service.clean_fields(exclude={field.name for field in Service._meta.fields}.difference(fields))
+    except ValidationError as error:
+        raise _invalid(error.message_dict) from None
+
+
+def _invalid(errors: dict[str, list[str]]) -> Invalid:
+    return Invalid(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
+
+
+def _given(service: Service) -> audit.Changes:
+    """The settings that a new service was given, beside its name: those that differ from the defaults."""
+    default = Service()
+    settings = {name: getattr(service, name) for name in SERVICE_SETTINGS if name != "name"}
+    return {name: (None, value) for name, value in settings.items() if value != getattr(default, name)}
+
+
+def _is_wider(service: Service, *, than: Service) -> bool:
+    """Whether a service lets anything through that another refuses."""
+    return (
+        not set(service.reading_methods) <= set(than.reading_methods)
+        or not scopes.covers_patterns(than.reading_paths, service.reading_paths)
+        or not all(than.gateways and networks.covers(than.gateways, [gateway]) for gateway in service.gateways)
+        or any(getattr(service, name) and not getattr(than, name) for name in ("preflight", "query_keys", "shared"))
+    )
