@@ -15,6 +15,7 @@ from .policy import GRANTS, Permission, Role
 SECTIONS = [
     ("accounts/<slug:slug>/settings/", "account"),
     ("accounts/<slug:slug>/projects/", "projects"),
+    ("accounts/<slug:slug>/services/", "services"),
     ("accounts/<slug:slug>/", "overview"),
     ("profile/", "profile"),
     ("accounts/", "accounts"),

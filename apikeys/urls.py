@@ -1,18 +1,31 @@
-from django.urls import path
+from django.urls import URLPattern, include, path
 
-from .views import keys as views
+from .views import keys, services
 
 app_name = "apikeys"
 
+key_pages: list[URLPattern] = [
+    path("", keys.keys, name="keys"),
+    path("new/", keys.new_key, name="new_key"),
+    path("import/", keys.import_keys, name="import_keys"),
+    path("revoke/", keys.revoke_keys, name="revoke_keys"),
+    path("<id:id>/", keys.key, name="key"),
+    path("<id:id>/edit/", keys.edit_key, name="edit_key"),
+    path("<id:id>/rotate/", keys.rotate_key, name="rotate_key"),
+    path("<id:id>/disable/", keys.disable_key, name="disable_key"),
+    path("<id:id>/enable/", keys.enable_key, name="enable_key"),
+    path("<id:id>/revoke/", keys.revoke_key, name="revoke_key"),
+]
+
+service_pages: list[URLPattern] = [
+    path("", services.services, name="services"),
+    path("new/", services.new_service, name="new_service"),
+    path("<id:id>/", services.service, name="service"),
+    path("<id:id>/edit/", services.edit_service, name="edit_service"),
+    path("<id:id>/delete/", services.delete_service, name="delete_service"),
+]
+
 urlpatterns = [
-    path("", views.keys, name="keys"),
-    path("new/", views.new_key, name="new_key"),
-    path("import/", views.import_keys, name="import_keys"),
-    path("revoke/", views.revoke_keys, name="revoke_keys"),
-    path("<id:id>/", views.key, name="key"),
-    path("<id:id>/edit/", views.edit_key, name="edit_key"),
-    path("<id:id>/rotate/", views.rotate_key, name="rotate_key"),
-    path("<id:id>/disable/", views.disable_key, name="disable_key"),
-    path("<id:id>/enable/", views.enable_key, name="enable_key"),
-    path("<id:id>/revoke/", views.revoke_key, name="revoke_key"),
+    path("settings/api-keys/", include(key_pages)),
+    path("services/", include(service_pages)),
 ]

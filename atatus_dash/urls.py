@@ -21,7 +21,7 @@ urlpatterns = [
     path("", include("accounts.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),
     path("accounts/<slug:slug>/guide/", views.guide, name="guide"),
-    path("accounts/<slug:slug>/settings/api-keys/", include("apikeys.urls")),
+    path("accounts/<slug:slug>/", include("apikeys.urls")),
     path("admin/", admin.site.urls),
 ]
 

@@ -16,7 +16,7 @@ from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
 from accounts.policy import Role
 from apikeys import imports, services, tokens
-from apikeys.models import APIKey, Notice, State
+from apikeys.models import APIKey, Notice, Service, State
 from atatus_dash.management.commands.demo import PEOPLE
 from atatus_dash.models import Maintenance
 
@@ -194,6 +194,37 @@ def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: Any) -> No
     assert not Account.objects.exists()
 
 
+# create_service ---------------------------------------------------------------------------------
+
+
+def test_a_services_id_is_the_last_word(cast: Cast) -> None:
+    printed = _run("create_service", "--account", "acme", "--name", " Reports API ")
+    service = Service.objects.get()
+    assert printed.split()[-1] == service.id
+    assert (service.account, service.name, service.shared) == (cast.account, "Reports API", False)
+    assert AuditEvent.objects.get(event=Event.SERVICE_CREATED).actor_label == "Command line"
+
+
+def test_a_service_is_shared_by_an_option(cast: Cast) -> None:
+    printed = _run("create_service", "--account", "acme", "--name", "Weather API", "--shared")
+    assert "shared with every account" in printed
+    assert Service.objects.get().shared
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--account", "nobody"], "There is no account “nobody”."),
+        (["--name", " "], "--name: This field cannot be blank."),
+        (["--name", "n" * 101], "--name: Ensure this value has at most 100 characters (it has 101)."),
+        (["--name", "two\nlines"], "--name: This holds a line break: remove it."),
+    ],
+)
+def test_a_wrong_option_creates_no_service_and_is_told(cast: Cast, options: list[str], sentence: str) -> None:
+    assert sentence in _refused("create_service", "--account", "acme", "--name", "x", *options)
+    assert not Service.objects.exists()
+
+
 # revoke_api_key ---------------------------------------------------------------------------------
 
 
@@ -282,6 +313,7 @@ def test_the_demonstration_has_everyone_and_something_of_everything(db: None) ->
     assert Project.objects.exists()
     assert Deployment.objects.exists()
     assert APIKey.objects.exists()
+    assert Service.objects.exists()
 
 
 def test_the_demonstration_prints_a_password_of_its_own_for_each_person(db: None, browser: Browser) -> None:

@@ -61,6 +61,11 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:disable_key": ADMINISTER,
     "apikeys:enable_key": POST_ALONE,
     "apikeys:revoke_key": ADMINISTER,
+    "apikeys:services": LOOK,
+    "apikeys:new_service": ADMINISTER,
+    "apikeys:service": LOOK,
+    "apikeys:edit_service": ADMINISTER,
+    "apikeys:delete_service": ADMINISTER,
 }
 PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:keyboard", "accounts:accounts", "accounts:new_account"}
 OPEN_TO_ALL = {"accounts:look", "accounts:invitation", "healthz", "readyz"}
@@ -82,6 +87,9 @@ DEEDS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "accounts:accept_transfer": ({}, {"owner": 403, "admin": 302, "user": 403}),
     "accounts:withdraw_transfer": ({}, DONE),
     "accounts:close": ({"name": "Acme"}, DONE_BY_OWNER),
+    "apikeys:new_service": ({"name": "Reports API"}, DONE),
+    "apikeys:edit_service": ({"name": "Search API"}, DONE),
+    "apikeys:delete_service": ({}, DONE),
 }
 
 
@@ -107,6 +115,7 @@ def address(cast: Cast) -> Any:
     ids = {
         "api-keys/": factories.make_key(cast.account).api_key.id,
         "projects/": project.id,
+        "services/": factories.make_service(cast.account).id,
         "invitations/": factories.make_invitation(cast.account).invitation.id,
         "members/": Membership.objects.get(account=cast.account, user=cast.user).id,
     }
@@ -268,7 +277,17 @@ LISTS = [
     name
     for name in PAGES_OF_AN_ACCOUNT
     if name.split(":")[-1]
-    in {"overview", "projects", "members", "audit_log", "audit_log_csv", "audit_log_json", "keys", "general"}
+    in {
+        "overview",
+        "projects",
+        "services",
+        "members",
+        "audit_log",
+        "audit_log_csv",
+        "audit_log_json",
+        "keys",
+        "general",
+    }
 ]
 
 
@@ -277,6 +296,7 @@ def test_lists_hold_nothing_of_another_account(name: str, cast: Cast, browser: B
     project = factories.make_project(cast.account, "Secret project")
     factories.make_deployment(project, "secret-revision")
     factories.make_key(cast.account, name="Secret key")
+    factories.make_service(cast.account, "Secret service")
     page = browser.as_(cast.stranger).get(reverse(name, args=[cast.elsewhere.slug]))
     text = page.getvalue().decode() if page.streaming else page.content.decode()
     assert page.status_code == 200

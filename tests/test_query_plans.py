@@ -131,6 +131,12 @@ def test_the_audit_log_is_read_in_the_order_of_an_index(browser: Browser, cast: 
         assert "COUNT(" not in statement
 
 
+def test_the_list_of_services_reads_no_whole_table(browser: Browser, cast: Cast) -> None:
+    for statement, plan in plans(browser.as_(cast.owner), reverse("apikeys:services", args=[cast.account.slug])):
+        assert not _reads_whole_tables(plan), plan
+        assert "COUNT(" not in statement
+
+
 @pytest.mark.usefixtures("many_events")
 @pytest.mark.parametrize("field", ["actor", "target"])
 def test_the_audit_log_finds_an_id_by_an_index(browser: Browser, cast: Cast, field: str) -> None:

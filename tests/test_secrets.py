@@ -399,7 +399,7 @@ def test_no_name_holds_what_cannot_be_seen(
 ) -> None:
     name = f"Acme{character}https://elsewhere.example"
     project, browser = factories.make_project(cast.account), browser.as_(cast.owner)
-    api_key = factories.make_key(cast.account).api_key
+    api_key, service = factories.make_key(cast.account).api_key, factories.make_service(cast.account)
     member = factories.make_member(cast.account, Role.USER, "m@example.com")
     pages = {
         reverse("accounts:general", args=["acme"]): "name",
@@ -409,6 +409,8 @@ def test_no_name_holds_what_cannot_be_seen(
         reverse("accounts:profile"): "name",
         reverse("apikeys:new_key", args=["acme"]): "name",
         reverse("apikeys:edit_key", args=["acme", api_key.id]): "name",
+        reverse("apikeys:new_service", args=["acme"]): "name",
+        reverse("apikeys:edit_service", args=["acme", service.id]): "name",
     }
     for path, field in pages.items():
         answer = browser.post(path, {"release_stage": "x", "permission": "read", field: name})

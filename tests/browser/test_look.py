@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from accounts import policy
 from accounts.models import Account
 from apikeys import services
-from apikeys.models import APIKey
+from apikeys.models import APIKey, Service
 from apikeys.services import Overlap
 from atatus_dash import scheduler
 from tests import factories
@@ -45,6 +45,8 @@ OF_AN_ACCOUNT = [
     "",
     "projects/",
     "projects/new/",
+    "services/",
+    "services/new/",
     "settings/",
     "settings/members/",
     "settings/api-keys/",
@@ -86,6 +88,16 @@ def furnished(cast: Cast) -> Account:
     )
     project = factories.make_project(cast.account, "a-project-with-a-rather-long-name-that-has-no-spaces-to-break-at")
     factories.make_deployment(project, "4f2a91c" * 6, user="ci", changes="Faster.", recorded_by="owner@example.com")
+    factories.make_service(cast.elsewhere, "Weather API", shared=True)
+    factories.make_service(
+        cast.account,
+        "a-service-with-a-rather-long-name-that-has-no-spaces-to-break-at",
+        gateways=["10.0.0.5", "10.0.0.6", "2001:db8:85a3:1234:5678:8a2e:370:7334"],
+        reading_paths=["/a-path-with-a-rather-long-name-that-has-no-spaces-to-break-at/and-more-of-it/*"],
+        upstream="https://an-upstream-with-a-rather-long-name-that-has-no-spaces-to-break-at.example.com:8443/v1/",
+    )
+    factories.make_service(cast.account, "Waiting")
+    Service.objects.exclude(name="Waiting").update(last_question_at=now)
     return cast.account
 
 
@@ -100,6 +112,11 @@ def pages_of(account: Account) -> Iterator[str]:
             yield f"{start}settings/api-keys/{api_key.id}/{path}"
         ids = "&".join(f"id={key.id}" for key in account.api_keys.all())
         yield f"{start}settings/api-keys/revoke/?{ids}"
+    for service in Service.objects.visible_to(account):
+        yield f"{start}services/{service.id}/"
+        if not service.shared:
+            for path in ("edit/", "delete/"):
+                yield f"{start}services/{service.id}/{path}"
     for api_key in account.api_keys.all():
         yield f"{start}settings/api-keys/{api_key.id}/"
 
@@ -197,7 +214,9 @@ def test_every_dialog_that_a_page_opens(theme: str, size: dict[str, int], visit:
     page = visitor.page
     settings = f"/accounts/{furnished.slug}/settings"
     names = set()
-    for path in ("/", "/api-keys/", f"/api-keys/{furnished.api_keys.get(name='Active').id}/", "/members/"):
+    service = f"/../services/{furnished.services.get(name='Waiting').id}/"
+    key = f"/api-keys/{furnished.api_keys.get(name='Active').id}/"
+    for path in ("/", "/api-keys/", key, "/members/", "/../services/", service):
         visitor.goto(settings + path)
         openers = page.locator("[hx-target='#dialog-content']:not(form)")
         for number in range(openers.count()):
@@ -208,7 +227,7 @@ def test_every_dialog_that_a_page_opens(theme: str, size: dict[str, int], visit:
             page.keyboard.press("Escape")
             expect(page.get_by_role("dialog")).to_be_hidden()
 
-    assert names >= {"Rotate", "Disable", "Revoke", "Invite", "Remove", "Keyboard"}
+    assert names >= {"Rotate", "Disable", "Revoke", "Invite", "Remove", "Keyboard", "New", "Delete"}
 
 
 def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:
@@ -219,6 +238,8 @@ def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit,
     for path, field, button in [
         (f"{start}/projects/new/", "Project name", "Make project"),
         (f"{start}/projects/{project.id}/deployments/new/", "Revision", "Record deployment"),
+        (f"{start}/services/new/", "Service name", "Create service"),
+        (f"{start}/services/{furnished.services.get(name='Waiting').id}/edit/", "Service name", "Save"),
         (f"{start}/settings/", "Account name", "Save"),
         (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/edit/", "API Key Name", "Save"),
         (f"{start}/settings/api-keys/import/", "Or paste it here", "Import"),

@@ -19,13 +19,14 @@ actor = policy.system(Account.objects.get().ref)
 for number in range(25):
     name = f"Service number {number} of the fleet"
     api_key = issue(actor=actor, name=name, permission=policy.KeyPermission.READ).api_key
+    factories.make_service(api_key.account, name, gateways=[f"10.0.0.{number}"], upstream=f"http://10.0.1.{number}:3000")
     for days in range(30):
         requests = (number + 3) ** 3 * (days + 7) % 991
         factories.make_usage(
             api_key, today - timedelta(days=days), requests=requests, succeeded=requests, in_header=requests
         )
 """
-PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/profile/"]
+PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/accounts/acme/services/", "/profile/"]
 
 
 def weigh(page: Page, address: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from accounts import policy, services
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
 from apikeys.models import Notice
-from apikeys.services import issue
+from apikeys.services import create_service, issue
 
 PEOPLE = {Role.OWNER: "Olivia Owner", Role.ADMIN: "Adam Admin", Role.USER: "Uma User"}
 PROJECTS = {
@@ -23,6 +23,7 @@ KEYS = {
     "Nightly report": KeyPermission.READ,
     "Chat bot": KeyPermission.READ_WRITE,
 }
+SERVICES = {"Reports API": "http://127.0.0.1:3000"}
 
 MAKER = services.Maker(policy.ActorKind.SYSTEM, "", "Demonstration")
 
@@ -62,3 +63,5 @@ def _fill(actor: policy.Actor) -> None:
             )
     for name, permission in KEYS.items():
         issue(actor=actor, name=name, permission=permission)
+    for name, upstream in SERVICES.items():
+        create_service(actor=actor, name=name, gateways=["127.0.0.1"], upstream=upstream)

@@ -1,0 +1,93 @@
+"""What people type about services."""
+
+from typing import Any
+
+from django import forms
+
+from accounts.forms import ChangeForm
+
+from .. import terms
+from ..models import Service
+
+
+class ServiceForm(forms.Form):
+    """A new service. Lists are typed one a line, methods with spaces or commas between them."""
+
+    name = Service._meta.get_field("name").formfield(
+        label="Service name",
+        widget=forms.TextInput({"autocomplete": "off", "data-example": "Reports API"}),
+    )
+    gateways = forms.CharField(
+        required=False,
+        widget=forms.Textarea({"rows": 2, "data-example": "10.0.0.5", "spellcheck": "false"}),
+        help_text="Addresses or networks that your gateway's authorization requests come from, one a line. "
+        "Others are refused.",
+    )
+    upstream = Service._meta.get_field("upstream").formfield(
+        widget=forms.TextInput({"autocomplete": "off", "data-example": "http://10.0.0.8:3000", "spellcheck": "false"}),
+        help_text="Where the service listens. It fills in your gateway's configuration; this server never contacts it.",
+    )
+    reading_methods = forms.CharField(
+        required=False,
+        initial=", ".join(terms.READING_METHODS),
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Methods that the Read permission covers. Every other method needs Write.",
+    )
+    reading_paths = forms.CharField(
+        required=False,
+        widget=forms.Textarea({"rows": 2, "data-example": "/graphql", "spellcheck": "false"}),
+        help_text="Paths where every method counts as reading, one a line. /search/* means /search and all below it.",
+    )
+    preflight = forms.BooleanField(
+        label="Let CORS preflights pass",
+        required=False,
+        help_text="Browsers send them without a key before a page calls another site.",
+    )
+    query_keys = forms.BooleanField(
+        label="Accept keys in the query string",
+        required=False,
+        help_text="The logs of your gateway and your service then hold them.",
+    )
+
+    #: What stands under "More options".
+    OPTIONS = ("reading_methods", "reading_paths", "preflight", "query_keys")
+
+    @property
+    def has_options(self) -> bool:
+        """Whether anything under "More options" is set or refused, and has to be seen."""
+        return any(
+            self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
+            for name in self.OPTIONS
+        )
+
+    def clean_gateways(self) -> list[str]:
+        return terms.gateway_list(self.cleaned_data["gateways"].split())
+
+    def clean_upstream(self) -> str:
+        terms.upstream(self.cleaned_data["upstream"])
+        return str(self.cleaned_data["upstream"])
+
+    def clean_reading_methods(self) -> list[str]:
+        return terms.method_list(self.cleaned_data["reading_methods"].replace(",", " ").split())
+
+    def clean_reading_paths(self) -> list[str]:
+        lines = self.cleaned_data["reading_paths"].splitlines()
+        return terms.path_list([line.strip() for line in lines if line.strip()])
+
+
+class EditServiceForm(ChangeForm, ServiceForm):
+    """Settings of a service that is there."""
+
+    def __init__(self, *args: Any, service: Service, **kwargs: Any) -> None:
+        super().__init__(*args, initial=self.settings_of(service), item=service, **kwargs)
+
+    @staticmethod
+    def settings_of(service: Service) -> dict[str, Any]:
+        """The form's initial values."""
+        same = ("name", "upstream", "preflight", "query_keys")
+        return {
+            **{name: getattr(service, name) for name in same},
+            "gateways": "\n".join(service.gateways),
+            "reading_methods": ", ".join(service.reading_methods),
+            "reading_paths": "\n".join(service.reading_paths),
+        }

@@ -1,0 +1,40 @@
+"""`manage.py create_service`: a service made by the operator, who alone shares one with every account."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
+
+from accounts import links, policy
+from accounts.errors import Invalid
+from accounts.models import Account
+from apikeys import services
+
+
+class Command(BaseCommand):
+    help = "Create a service. Its id is the last word of what this prints."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--account", required=True, metavar="SLUG", help="The account that the service belongs to.")
+        parser.add_argument("--name", required=True, help="What people call it.")
+        parser.add_argument("--shared", action="store_true", help="Let the keys of every account open it.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        account = Account.objects.filter(slug=options["account"]).first()
+        if account is None:
+            raise CommandError(f"There is no account “{options['account']}”.")
+        try:
+            service = services.create_service(
+                actor=policy.system(account.ref, "Command line"),
+                name=options["name"].strip(),
+                shared=options["shared"],
+            )
+        except Invalid as error:
+            raise CommandError(
+                "\n".join(f"--name: {' '.join(told)}" for told in (error.errors or {}).values())
+            ) from None
+        self.stdout.write(f"{service.name} is created{', shared with every account' if service.shared else ''}.")
+        if settings.PUBLIC_URL:
+            self.stdout.write(links.in_mail(reverse("apikeys:service", args=[account.slug, service.id])))
+        self.stdout.write(service.id)

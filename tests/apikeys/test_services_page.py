@@ -1,0 +1,333 @@
+"""The pages of services: list, new, one service, edit, delete."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import AuditEvent
+from apikeys.models import Service
+from tests import factories
+from tests.conftest import Browser, Cast
+from tests.factories import PASSWORD
+from tests.filled import filled
+
+from .pages import HTMX, page, read, words
+
+# The list ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(cast: Cast) -> Service:
+    return factories.make_service(cast.account, gateways=["10.0.0.5"], upstream="http://10.0.0.8:3000")
+
+
+@pytest.fixture
+def shared(cast: Cast) -> Service:
+    """Another account's service that every account sees."""
+    return factories.make_service(cast.elsewhere, "Weather API", shared=True, gateways=["10.9.0.1"])
+
+
+def test_an_account_without_services_is_told_what_they_are_for(cast: Cast, owner: Browser) -> None:
+    text = read(owner, page(cast, "services"))
+
+    assert "No services yet: put an API of your own behind Acme's keys." in text
+    assert text.count("New service") == 1
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_list_tells_each_service_and_of_another_accounts_its_name_alone(cast: Cast, owner: Browser) -> None:
+    service = factories.make_service(cast.account, gateways=["10.0.0.5", "10.0.0.6", "10.0.0.7"], upstream="http://a:1")
+    Service.objects.filter(pk=service.pk).update(last_question_at=timezone.now() - timedelta(minutes=2))
+    text = read(owner, page(cast, "services"))
+
+    assert f"Reports API {service.id}" in text
+    assert "10.0.0.5/3210.0.0.6/32and 1 more http://a:1 2 minutes ago" in text
+    assert "Weather API Shared" in text
+    assert "Provided by the operator of this server" in text
+    assert "10.9.0.1" not in text
+
+
+def test_a_service_that_no_gateway_has_asked_about_is_waiting(cast: Cast, owner: Browser, service: Service) -> None:
+    assert f"Reports API Waiting {service.id}" in read(owner, page(cast, "services"))
+    assert "Reports API Waiting" in read(owner, page(cast, "service", service.id))
+    Service.objects.update(last_question_at=timezone.now())
+    assert "Waiting" not in read(owner, page(cast, "services"))
+    assert "Reports API Connected" in read(owner, page(cast, "service", service.id))
+
+
+def test_the_list_has_pages_by_position(cast: Cast, owner: Browser) -> None:
+    for number in range(27):
+        factories.make_service(cast.account, f"Service {number:02}")
+    first = owner.get(page(cast, "services"))
+    second = owner.get(page(cast, "services"), {"page": first.context["page"].next})
+
+    assert [service.name for service in first.context["page"]][::24] == ["Service 26", "Service 02"]
+    assert [service.name for service in second.context["page"]] == ["Service 01", "Service 00"]
+    assert owner.get(page(cast, "services"), {"page": "nonsense"}).context["page"].rows == first.context["page"].rows
+
+
+def test_a_longer_list_asks_the_database_no_more_often(
+    cast: Cast, owner: Browser, shared: Service, django_assert_num_queries: Any
+) -> None:
+    owner.get(page(cast, "services"))
+    for _ in range(20):
+        factories.make_service(cast.account)
+    # The session, the person, the membership with its account, the services, and the memberships of the switcher.
+    with django_assert_num_queries(5):
+        owner.get(page(cast, "services"))
+
+
+def test_every_member_is_led_to_the_services_and_a_user_is_offered_no_change(
+    cast: Cast, browser: Browser, service: Service
+) -> None:
+    browser.as_(cast.user)
+    overview = browser.get(reverse("overview", args=["acme"])).content.decode()
+    listed, shown = read(browser, page(cast, "services")), read(browser, page(cast, "service", service.id))
+
+    assert f'href="{page(cast, "services")}"' in overview
+    assert "New service" not in listed
+    assert "10.0.0.5/32" in shown
+    assert not {"Edit", "Delete", "History"} & set(shown.split())
+
+
+# A new one --------------------------------------------------------------------------------------
+
+
+def test_a_service_is_created_with_what_was_typed(cast: Cast, owner: Browser) -> None:
+    sent = {
+        "name": " Reports API ",
+        "gateways": "10.0.0.5\r\n::ffff:10.0.0.6\r\n10.0.0.5",
+        "upstream": "https://reports.internal:8443/v1",
+        "reading_methods": "get, head PROPFIND",
+        "reading_paths": "/graphql\r\n\r\n/search/*\r\n",
+        "preflight": "on",
+    }
+    response = owner.post(page(cast, "new_service"), sent, follow=True)
+    service = Service.objects.get()
+
+    assert response.redirect_chain == [(page(cast, "service", service.id), 302)]
+    assert "Service Reports API created." in words(response.content.decode())
+    assert (service.name, service.gateways) == ("Reports API", ["10.0.0.5/32", "10.0.0.6/32"])
+    assert (service.reading_methods, service.reading_paths) == (["GET", "HEAD", "PROPFIND"], ["/graphql", "/search/*"])
+    assert (service.preflight, service.query_keys, service.shared) == (True, False, False)
+    assert service.upstream == "https://reports.internal:8443/v1"
+    assert (service.account, service.created_by) == (cast.account, "owner@example.com")
+    event = AuditEvent.objects.get(event="service.created")
+    assert (event.target_id, event.actor_label) == (service.id, "owner@example.com")
+    assert event.changes["gateways"] == [None, ["10.0.0.5/32", "10.0.0.6/32"]]
+    assert "query_keys" not in event.changes
+
+
+def test_the_form_starts_with_the_methods_that_read(cast: Cast, owner: Browser) -> None:
+    sent = filled(owner.get(page(cast, "new_service")), "name", name="Reports API")
+    owner.post(page(cast, "new_service"), sent)
+
+    assert Service.objects.get().reading_methods == ["GET", "HEAD", "OPTIONS"]
+
+
+def test_in_the_dialog_the_whole_page_is_led_to_the_new_service(cast: Cast, owner: Browser) -> None:
+    opened = owner.get(page(cast, "new_service"), headers=HTMX)
+    response = owner.post(page(cast, "new_service"), {"name": "Reports API"}, headers=HTMX)
+
+    assert "<html" not in opened.content.decode()
+    assert response.headers["HX-Redirect"] == page(cast, "service", Service.objects.get().id)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("name", " ", "This field is required."),
+        ("gateways", "home", "“home” is not a network."),
+        ("upstream", "10.0.0.8:3000", "Write where the service listens, such as http://10.0.0.8:3000."),
+        ("upstream", "http://user:word@10.0.0.8", "Write where the service listens"),
+        ("reading_methods", "G/T", "“G/T” is not a method."),
+        ("reading_paths", "graphql", "is not a path"),
+        ("reading_paths", "/a/../b", "is ambiguous"),
+    ],
+)
+def test_what_is_refused_is_told_at_its_field(
+    field: str, value: str, sentence: str, cast: Cast, owner: Browser
+) -> None:
+    response = owner.post(page(cast, "new_service"), {"name": "Reports API", field: value})
+
+    assert response.status_code == 422
+    assert sentence in words(response.content.decode())
+    assert f'id="id_{field}_error"' in response.content.decode()
+    assert not Service.objects.exists()
+
+
+def test_a_refused_option_is_not_hidden_under_more_options(cast: Cast, owner: Browser) -> None:
+    opened = owner.get(page(cast, "new_service")).content.decode()
+    refused = owner.post(page(cast, "new_service"), {"name": "x", "reading_paths": "x"}).content.decode()
+
+    assert '<details class="more">' in opened
+    assert '<details class="more" open>' in refused
+
+
+# One service ------------------------------------------------------------------------------------
+
+
+def test_a_service_has_a_page_with_its_settings_and_its_history(cast: Cast, owner: Browser, service: Service) -> None:
+    text = read(owner, page(cast, "service", service.id))
+
+    assert f"Reports API Waiting {service.id}" in text
+    assert "10.0.0.5/32" in text
+    assert "Upstream http://10.0.0.8:3000" in text
+    assert "Reading methods GET HEAD OPTIONS" in text
+    assert "System created service Reports API" in text
+
+
+def test_a_service_without_a_gateway_says_what_to_do(cast: Cast, owner: Browser) -> None:
+    service = factories.make_service(cast.account)
+
+    assert "No gateway is listed yet" in read(owner, page(cast, "service", service.id))
+
+
+def test_of_another_accounts_shared_service_only_its_name_is_shown(cast: Cast, owner: Browser, shared: Service) -> None:
+    text = read(owner, page(cast, "service", shared.id))
+
+    assert f"Weather API Shared {shared.id}" in text
+    assert "Ask the operator for its address." in text
+    assert not [word for word in ("10.9.0.1", "Elsewhere", "Edit", "Delete", "Reading", "System") if word in text]
+
+
+# Changing ---------------------------------------------------------------------------------------
+
+
+def test_sending_the_form_untouched_changes_nothing(cast: Cast, owner: Browser) -> None:
+    service = factories.make_service(cast.account, gateways=["10.0.0.5", "10.0.0.6"], reading_paths=["/a", "/b/*"])
+    url, before = page(cast, "edit_service", service.id), Service.objects.values().get()
+    response = owner.post(url, filled(owner.get(url), "name"))
+
+    assert response.headers["Location"] == page(cast, "service", service.id)
+    assert Service.objects.values().get() == before
+    assert [event.event for event in AuditEvent.objects.filter(event__startswith="service.")] == ["service.created"]
+
+
+NARROWER = {
+    "name": "Search API",
+    "upstream": "http://10.0.0.9",
+    "gateways": "10.0.0.5",
+    "reading_methods": "GET",
+    "reading_paths": "/search/new/*",
+    "preflight": None,
+    "query_keys": None,
+}
+WIDER = {
+    "gateways": "10.0.0.0/24\n10.1.0.1",
+    "reading_methods": "GET, HEAD, OPTIONS, POST",
+    "reading_paths": "/search/*\n/graphql",
+    "preflight": "on",
+    "query_keys": "on",
+}
+
+
+@pytest.mark.parametrize("field", NARROWER)
+def test_a_change_that_lets_no_more_through_asks_for_no_password(field: str, cast: Cast, signed_in: Browser) -> None:
+    service = factories.make_service(
+        cast.account,
+        gateways=["10.0.0.0/24"],
+        reading_paths=["/search/*"],
+        preflight=True,
+        query_keys=True,
+    )
+    url = page(cast, "edit_service", service.id)
+    response = signed_in.post(url, filled(signed_in.get(url), "name", **{field: NARROWER[field]}))
+
+    assert response.headers["Location"] == page(cast, "service", service.id)
+    event = AuditEvent.objects.get(event="service.changed")
+    assert list(event.changes) == [field]
+
+
+@pytest.mark.parametrize("field", WIDER)
+def test_a_change_that_lets_more_through_asks_for_the_password_and_is_recorded_as_such(
+    field: str, cast: Cast, signed_in: Browser
+) -> None:
+    service = factories.make_service(cast.account, gateways=["10.0.0.0/24"], reading_paths=["/search/*"])
+    url = page(cast, "edit_service", service.id)
+    response = signed_in.post(url, filled(signed_in.get(url), "name", **{field: WIDER[field]}))
+
+    assert response.headers["Location"] == f"{reverse('account_reauthenticate')}?next={url.replace('/', '%2F')}"
+    assert not AuditEvent.objects.filter(event__in=["service.changed", "service.widened"]).exists()
+
+    signed_in.post(response.headers["Location"], {"password": PASSWORD})
+    again = signed_in.get(url)
+    assert signed_in.post(url, filled(again, "name")).headers["Location"] == page(cast, "service", service.id)
+    assert list(AuditEvent.objects.get(event="service.widened").changes) == [field]
+
+
+def test_the_first_gateway_is_more_than_none(cast: Cast, signed_in: Browser) -> None:
+    service = factories.make_service(cast.account)
+    url = page(cast, "edit_service", service.id)
+    response = signed_in.post(url, filled(signed_in.get(url), "name", gateways="10.0.0.5"))
+
+    assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
+
+
+def test_what_somebody_else_changed_meanwhile_is_told_once(cast: Cast, owner: Browser, service: Service) -> None:
+    url = page(cast, "edit_service", service.id)
+    opened = owner.get(url)
+    other = Browser().as_(cast.admin)
+    other.post(url, filled(other.get(url), "name", name="Search API", preflight="on"))
+
+    refused = owner.post(url, filled(opened, "name", name="Exports API"))
+    assert refused.status_code == 422
+    assert "admin@example.com changed this meanwhile. Now it is: Search API." in words(refused.content.decode())
+
+    owner.post(url, filled(refused, "name"))
+    service.refresh_from_db()
+    assert (service.name, service.preflight) == ("Exports API", True)
+
+
+# Deleting ---------------------------------------------------------------------------------------
+
+
+def test_a_service_is_deleted_once_it_is_confirmed(cast: Cast, owner: Browser, service: Service) -> None:
+    url = page(cast, "delete_service", service.id)
+    assert "lets nothing through" in read(owner, url)
+    assert Service.objects.exists()
+
+    response = owner.post(url, follow=True)
+
+    assert response.redirect_chain == [(page(cast, "services"), 302)]
+    assert "Service Reports API deleted." in words(response.content.decode())
+    assert not Service.objects.exists()
+    assert AuditEvent.objects.get(event="service.deleted").target_label == "Reports API"
+
+
+def test_deleting_asks_for_the_password(cast: Cast, signed_in: Browser, service: Service) -> None:
+    response = signed_in.post(page(cast, "delete_service", service.id))
+
+    assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
+    assert Service.objects.exists()
+
+
+# Shared ones ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("owned", [True, False])
+@pytest.mark.parametrize("name", ["edit_service", "delete_service"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_shared_service_is_changed_by_the_operator_alone(
+    method: str, name: str, owned: bool, cast: Cast, owner: Browser
+) -> None:
+    service = factories.make_service(cast.account if owned else cast.elsewhere, "Weather API", shared=True)
+    response = getattr(owner, method)(page(cast, name, service.id), {"name": "Mine"})
+
+    assert response.status_code == 403
+    assert "only the operator can change it" in words(response.content.decode())
+    assert Service.objects.get().name == "Weather API"
+
+
+def test_its_own_account_sees_the_settings_of_a_shared_service_and_no_way_to_change_them(
+    cast: Cast, owner: Browser
+) -> None:
+    service = factories.make_service(cast.account, shared=True, gateways=["10.0.0.5"])
+    text = read(owner, page(cast, "service", service.id))
+
+    assert "10.0.0.5/32" in text
+    assert "Shared with every account" in text
+    assert not {"Edit", "Delete"} & set(text.split())
