@@ -94,20 +94,19 @@ class APIView(NeedsPermission):
         serializer.is_valid(raise_exception=True)
         return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
 
-    def item(self, instance: Model) -> Response:
-        return Response(self.response_serializers[self.method](instance).data)
+    def item(self, instance: Model, **context: Any) -> Response:
+        """The item. Here as in `page` and `created`, the serializer finds the context in `self.context`."""
+        return Response(self.response_serializers[self.method](instance, context=context).data)
 
-    def page(self, queryset: QuerySet[M]) -> Response:
+    def page(self, queryset: QuerySet[M], **context: Any) -> Response:
         """One page of a list, in the order that its model names."""
         paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
-        return paginator.get_paginated_response(self.response_serializers[self.method](rows, many=True).data)
+        serializer = self.response_serializers[self.method](rows, many=True, context=context)
+        return paginator.get_paginated_response(serializer.data)
 
     def created(self, instance: Model, *, collection: str | None = None, **context: Any) -> Response:
-        """201 with the new item and, in `Location`, where it is: in its collection, by default this path.
-
-        The serializer finds the context in `self.context`.
-        """
+        """201 with the new item and, in `Location`, where it is: in its collection, by default this path."""
         data = self.response_serializers[self.method](instance, context=context).data
         collection = collection or self.request.path.rstrip("/")
         location = links.in_answer(f"{collection}/{data['id']}", self.request._request)

@@ -10,6 +10,7 @@ from .resources.invitations import InvitationsView, InvitationView
 from .resources.leaked_keys import LeakedKeysView
 from .resources.members import MembersView, MemberView
 from .resources.projects import ProjectsView, ProjectView
+from .resources.services import ServicesView, ServiceView
 from .resources.usage import UsageView
 from .resources.whoami import WhoAmIView
 
@@ -26,6 +27,8 @@ resources = [
     path("api-keys", APIKeysView.as_view()),
     path("api-keys/<id:key_id>", APIKeyView.as_view()),
     path("api-keys/<id:key_id>/rotate", RotateView.as_view()),
+    path("services", ServicesView.as_view()),
+    path("services/<id:service_id>", ServiceView.as_view()),
     path("audit-events", AuditEventsView.as_view()),
     path("usage", UsageView.as_view()),
     path("leaked-keys", LeakedKeysView.as_view()),

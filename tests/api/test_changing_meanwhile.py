@@ -35,6 +35,9 @@ BODIES = {
     ("PATCH", "v2/api-keys/<id:key_id>"): {"name": "Other"},
     ("DELETE", "v2/api-keys/<id:key_id>"): None,
     ("POST", "v2/api-keys/<id:key_id>/rotate"): {"overlap": "24h"},
+    ("POST", "v2/services"): {"name": "Reports API"},
+    ("PATCH", "v2/services/<id:service_id>"): {"name": "Search API"},
+    ("DELETE", "v2/services/<id:service_id>"): None,
     ("PATCH", "v2/members/<id:member_id>"): {"role": "admin"},
     ("DELETE", "v2/members/<id:member_id>"): None,
     ("POST", "v2/invitations"): {"email": "new2@example.com", "role": "user"},
@@ -74,6 +77,7 @@ def things(cast):
         "<id:project_id>": project.id,
         "<id:deployment_id>": factories.make_deployment(project).id,
         "<id:key_id>": factories.make_key(cast.account, "Another").api_key.id,
+        "<id:service_id>": factories.make_service(cast.account).id,
         "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
         "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
     }

@@ -156,6 +156,16 @@ KEY = {
     "accepts_body": BOOLEAN,
 }
 
+SERVICE = {
+    "name": TEXT,
+    "reading_methods": st.lists(st.sampled_from(["GET", "get", "POST", "G T", " "]), max_size=3),
+    "reading_paths": st.lists(st.sampled_from(["/a", "/a/*", "a", "/a/../b", "é"]), max_size=3),
+    "preflight": BOOLEAN,
+    "query_keys": BOOLEAN,
+    "gateways": st.lists(st.sampled_from(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "x"]), max_size=3),
+    "upstream": st.sampled_from(["http://10.0.0.8:3000", "10.0.0.8", "", None]),
+}
+
 #: Everything that reads a body, with what may stand in it.
 BODIES = {
     ("PATCH", "v2/account"): {
@@ -179,6 +189,8 @@ BODIES = {
     ("POST", "v2/api-keys/<id:key_id>/rotate"): {
         "overlap": st.sampled_from(["none", "1h", "24h", "7d", "2h", "", None])
     },
+    ("POST", "v2/services"): SERVICE,
+    ("PATCH", "v2/services/<id:service_id>"): SERVICE,
     ("PATCH", "v2/members/<id:member_id>"): ROLE,
     ("POST", "v2/invitations"): {"email": st.sampled_from(["new@example.com", "nobody", "", None]), **ROLE},
     ("PATCH", "v2/invitations/<id:invitation_id>"): ROLE,

@@ -38,6 +38,12 @@ ROUTES = {
         "DELETE": Permission.API_KEY_CHANGE,
     },
     "v2/api-keys/<id:key_id>/rotate": {"POST": Permission.API_KEY_CHANGE},
+    "v2/services": {"GET": Permission.SERVICE_READ, "POST": Permission.SERVICE_CHANGE},
+    "v2/services/<id:service_id>": {
+        "GET": Permission.SERVICE_READ,
+        "PATCH": Permission.SERVICE_CHANGE,
+        "DELETE": Permission.SERVICE_CHANGE,
+    },
     "v2/members": {"GET": Permission.MEMBER_READ},
     "v2/members/<id:member_id>": {
         "GET": Permission.MEMBER_READ,
@@ -99,6 +105,7 @@ def things(cast):
         "<id:project_id>": project.id,
         "<id:deployment_id>": factories.make_deployment(project).id,
         "<id:key_id>": factories.make_key(cast.account).api_key.id,
+        "<id:service_id>": factories.make_service(cast.account).id,
         "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
         "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
     }

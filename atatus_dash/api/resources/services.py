@@ -1,0 +1,93 @@
+"""The account's services, and those that are shared with every account."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.policy import Permission
+from apikeys import networks, scopes, services, terms
+from apikeys.models import Service
+
+from ..base import APIView, item_or_404
+from ..serializers import ModelSerializer, ShortListField, StrictSerializer, writable
+
+#: What every account sees of a service that is shared.
+OPEN = ("id", "name", "shared")
+
+
+class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
+    """A service as the account in the context sees it: of another's only what is open, and null for the rest."""
+
+    reading_methods = ShortListField(
+        child=serializers.CharField(max_length=50), max_length=terms.MOST_METHODS, required=False
+    )
+    reading_paths = ShortListField(child=serializers.CharField(), max_length=scopes.MAX_PATHS, required=False)
+    gateways = ShortListField(child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False)
+
+    class Meta:
+        model = Service
+        fields = [
+            "id",
+            *writable("name", "reading_methods", "reading_paths", "preflight", "query_keys", "gateways", "upstream"),
+            "shared",
+            "created_at",
+            "last_question_at",
+        ]
+
+    def validate_reading_methods(self, value: list[str]) -> list[str]:
+        return terms.method_list(value)
+
+    def validate_reading_paths(self, value: list[str]) -> list[str]:
+        return terms.path_list(value)
+
+    def validate_gateways(self, value: list[str]) -> list[str]:
+        return terms.gateway_list(value)
+
+    def to_representation(self, instance: Service) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if instance.account_id == self.context["account_id"]:
+            return shown
+        return {name: value if name in OPEN else None for name, value in shown.items()}
+
+
+class ServicesView(APIView):
+    permissions = {"GET": Permission.SERVICE_READ, "POST": Permission.SERVICE_CHANGE}
+    request_serializers = {"POST": ServiceSerializer}
+    response_serializers = {"GET": ServiceSerializer, "POST": ServiceSerializer}
+
+    def get(self, request: Request) -> Response:
+        account = self.actor.account
+        return self.page(Service.objects.visible_to(account), account_id=account.id)
+
+    def post(self, request: Request) -> Response:
+        service = services.create_service(actor=self.actor, **self.validated())
+        return self.created(service, account_id=self.actor.account.id)
+
+
+class ServiceView(APIView):
+    permissions = {
+        "GET": Permission.SERVICE_READ,
+        "PATCH": Permission.SERVICE_CHANGE,
+        "DELETE": Permission.SERVICE_CHANGE,
+    }
+    request_serializers = {"PATCH": ServiceSerializer}
+    response_serializers = {"GET": ServiceSerializer, "PATCH": ServiceSerializer}
+
+    def get(self, request: Request, service_id: str) -> Response:
+        return self.item(_service(self, service_id), account_id=self.actor.account.id)
+
+    def patch(self, request: Request, service_id: str) -> Response:
+        service = _service(self, service_id)
+        services.require_may_change(self.actor, service)
+        service = services.change_service(actor=self.actor, service=service, **self.validated())
+        return self.item(service, account_id=self.actor.account.id)
+
+    def delete(self, request: Request, service_id: str) -> Response:
+        services.delete_service(actor=self.actor, service=_service(self, service_id))
+        return Response(status=204)
+
+
+def _service(view: APIView, service_id: str) -> Service:
+    return item_or_404(Service.objects.visible_to(view.actor.account), pk=service_id)
