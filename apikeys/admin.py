@@ -213,6 +213,7 @@ class KeyUsageAdmin(OfKeySearch, ViewOnlyAdmin):
     list_display = [
         "day",
         "api_key",
+        "service",
         "account",
         "requests",
         "succeeded",
@@ -221,6 +222,8 @@ class KeyUsageAdmin(OfKeySearch, ViewOnlyAdmin):
         "server_errors",
     ]
     list_select_related = ["api_key__account"]
+    search_help_text = "The id or the mask of a key; or the id of a service."
+    lookups = ["api_key_id", "service"]
     list_filter = [since("day")]
 
     @admin.display

@@ -184,7 +184,8 @@ def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
     days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__range=(first, today))
     for key, day, requests, succeeded in rows.values_list("api_key_id", "day", "requests", "succeeded"):
-        days[key][(day - first).days] = (requests, requests - succeeded)
+        at_others, failed_at_others = days[key].get((day - first).days, (0, 0))  # services of the same day
+        days[key][(day - first).days] = (at_others + requests, failed_at_others + requests - succeeded)
     return {key.pk: _spark(days[key.pk]) for key in keys}
 
 

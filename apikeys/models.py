@@ -16,7 +16,7 @@ from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.policy import KeyPermission
 from accounts.targets import Target
 
-from . import terms
+from . import scopes, terms
 
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
@@ -303,28 +303,41 @@ class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
     def for_account(self, account: HasAccountId) -> Self:
         return self.filter(api_key__account_id=account.id)
 
-    def matching(self, *, key: str = "", since: date | None = None, until: date | None = None) -> Self:
-        """Usage of one key, and of the days from `since` to `until`, both included."""
+    def matching(
+        self, *, key: str = "", service: str = "", since: date | None = None, until: date | None = None
+    ) -> Self:
+        """Usage of one key, at one service, and of the days from `since` to `until`, both included."""
         found = self.between(since, until)
-        return found.filter(api_key_id=key) if key else found
+        if key:
+            found = found.filter(api_key_id=key)
+        return found.filter(service=service) if service else found
 
 
 class KeyUsage(Usage):
-    """What one key did on one day."""
+    """What one key did at one service on one day.
+
+    No foreign key leads to the service: `/v2` is none, and usage outlives the services that are deleted.
+    """
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
+    service = models.CharField(max_length=24, default=scopes.API, help_text="Its id, or “api” for /v2.")
 
     objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
 
     class Meta:
+        # The usual name is that of the table which an older process writes to: see the migration `usage_by_service`.
+        db_table = "apikeys_usage"
         verbose_name = "usage of a key"
         verbose_name_plural = "usage of keys"
         ordering = ["-day", "-id"]
-        constraints = [models.UniqueConstraint("api_key", "day", name="key_usage_once_a_day")]
-        indexes = [models.Index(fields=["-day", "-id"], name="key_usage_latest")]
+        constraints = [models.UniqueConstraint("api_key", "day", "service", name="key_usage_once_a_day_and_service")]
+        indexes = [
+            models.Index(fields=["-day", "-id"], name="key_usage_latest"),
+            models.Index(fields=["service", "-day", "-id"], name="key_usage_of_service"),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.api_key_id} on {self.day}: {self.requests}"
+        return f"{self.api_key_id} at {self.service} on {self.day}: {self.requests}"
 
 
 class AccountUsageQuerySet(UsageQuerySet["AccountUsage"]):

@@ -11,7 +11,7 @@ from accounts.models import Account, Deployment, Membership, Project, User
 from accounts.policy import KeyPermission, Role
 from accounts.services import create_account, invite
 from accounts.services.members import Sent
-from apikeys import services
+from apikeys import scopes, services
 from apikeys.models import AccountUsage, APIKey, KeyUsage, Service
 from apikeys.services import Issued
 
@@ -83,10 +83,10 @@ def make_invitation(account: Account, email: str = "new@example.com", role: Role
     return Sent(invitation, tokens[0])
 
 
-def make_usage(api_key: APIKey, day: date, **counts: int) -> None:
-    """What a key did on a day, as a flush writes it: by key and by account."""
+def make_usage(api_key: APIKey, day: date, service: str = scopes.API, **counts: int) -> None:
+    """What a key did at a service on a day, as a flush writes it: by key and by account."""
     counts.setdefault("requests", sum(counts.values()))
-    KeyUsage.objects.create(api_key=api_key, day=day, **counts)
+    KeyUsage.objects.create(api_key=api_key, day=day, service=service, **counts)
     total, _ = AccountUsage.objects.get_or_create(account_id=api_key.account_id, day=day)
     for name, number in counts.items():
         setattr(total, name, getattr(total, name) + number)

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import mail
 from accounts.models import AuditEvent
+from apikeys.models import KeyUsage
 from tests import factories
 from tests.conftest import Browser, Cast
 
@@ -24,7 +25,7 @@ BIG = (
     "accounts_outgoingmail",
     "accounts_deployment",
     "apikeys_apikey",
-    "apikeys_keyusage",
+    "apikeys_usage",
     "apikeys_keyorigin",
     "apikeys_service",
 )
@@ -117,7 +118,9 @@ def test_a_list_of_admin_is_read_in_the_order_of_an_index(operator: Browser, nam
 @pytest.mark.parametrize(
     "name", ["accounts_auditevent", "accounts_outgoingmail", "apikeys_keyusage", "apikeys_keyorigin"]
 )
-@pytest.mark.parametrize("text", ["key_0123456789abcdef", "acme", "owner@example.com", "atk_9fKx…Q2aZ", "7"])
+@pytest.mark.parametrize(
+    "text", ["key_0123456789abcdef", "svc_0123456789abcdef", "acme", "owner@example.com", "atk_9fKx…Q2aZ", "7"]
+)
 def test_a_search_of_admin_reads_no_whole_table(operator: Browser, name: str, text: str) -> None:
     for statement, plan in plans(operator, reverse(f"admin:{name}_changelist"), q=text):
         assert not _reads_whole_tables(plan), plan
@@ -151,6 +154,18 @@ def test_the_events_of_one_key_are_found_by_an_index(browser: Browser, cast: Cas
     api_key = factories.make_key(cast.account).api_key
     plan = _plan(_sql(AuditEvent.objects.for_account(cast.account).filter(target_id=api_key.pk)[:10]))
     assert "audit_event_by_target" in plan
+
+
+def test_the_usage_of_one_service_is_read_in_the_order_of_an_index(cast: Cast) -> None:
+    plan = _plan(_sql(KeyUsage.objects.for_account(cast.account).matching(service="svc_0123456789abcdef")[:10]))
+    assert "key_usage_of_service" in plan
+    assert not _sorts(plan), plan
+
+
+def test_the_days_of_one_key_are_found_by_an_index(cast: Cast) -> None:
+    api_key = factories.make_key(cast.account).api_key
+    plan = _plan(_sql(KeyUsage.objects.filter(api_key=api_key, day__gte="2026-11-01").order_by("day")))
+    assert "key_usage_once_a_day_and_service" in plan
 
 
 def _sql(queryset: Any) -> str:

@@ -1,18 +1,18 @@
-"""What keys did, noted in memory on the request and written off it: how often, and where from."""
+"""What keys did, noted in memory on the request and written off it: how often, at which service, and where from."""
 
 import time
 from collections.abc import Mapping
 
-from .. import networks
+from .. import networks, scopes
 from ..gate import Place
 from . import counts, sources
 from .buffer import KeyRequest
 
 
-def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int) -> None:
-    """Note one answered request of a key. `meta` is its `META`, `place` where the key stood in it."""
+def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, service: str = scopes.API) -> None:
+    """Note one answered request of a key to a service. `meta` is its `META`, `place` where the key stood in it."""
     address = meta["REMOTE_ADDR"]
     source = networks.origin(address) if address else ""
     request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
-    counts.note(key_id, request)
+    counts.note(key_id, service, request)
     sources.note(key_id, request)

@@ -1,4 +1,4 @@
-"""How many requests of each key there were on each day, and its last use. Flushed every second."""
+"""How many requests of each key there were at each service on each day, and its last use. Flushed every second."""
 
 import time
 from datetime import date, timedelta
@@ -26,11 +26,11 @@ COUNTS = (
 _PLACES = {Place.HEADER: 5, Place.QUERY: 6, Place.BODY: 7}
 _EPOCH = date(1970, 1, 1)
 
-Slot = tuple[str, int]  # a key's id and a day, in days since 1970
+Slot = tuple[str, int, str]  # a key's id, a day, in days since 1970, and a service
 
 
 class _Tally:
-    """What one key did on one day."""
+    """What one key did at one service on one day."""
 
     __slots__ = ("address", "agent", "at", "counts")
 
@@ -65,8 +65,8 @@ def _status_index(status: int) -> int:
     return 2 if status < 500 else 4
 
 
-def note(key_id: str, request: KeyRequest) -> None:
-    _buffer.note((key_id, int(request.at // 86400)), request)
+def note(key_id: str, service: str, request: KeyRequest) -> None:
+    _buffer.note((key_id, int(request.at // 86400), service), request)
 
 
 def flush() -> None:
@@ -85,36 +85,41 @@ def _write(taken: dict[Slot, _Tally]) -> None:
     Rows are written in the order of their keys, then of their accounts, so that two nodes can't lock each other out.
     """
     now = time.time()
-    accounts = dict(APIKey.objects.filter(pk__in={key for key, _ in taken}).values_list("pk", "account_id"))
+    keys = {key for key, _, _ in taken}
+    accounts = dict(APIKey.objects.filter(pk__in=keys).values_list("pk", "account_id"))
     slots = sorted(slot for slot in taken if slot[0] in accounts)
     if not slots:
         return
-    sums: dict[tuple[int, int], _Tally] = {}
-    for key, day in slots:
-        sums.setdefault((accounts[key], day), _Tally()).add(taken[key, day])
+    by_key: dict[str, _Tally] = {}
+    by_account: dict[tuple[int, int], _Tally] = {}
+    for key, day, service in slots:
+        tally = taken[key, day, service]
+        by_key.setdefault(key, _Tally()).add(tally)
+        by_account.setdefault((accounts[key], day), _Tally()).add(tally)
+    of_keys = [_row(taken[slot], *slot) for slot in slots]
+    of_accounts = [_row(by_account[slot], *slot) for slot in sorted(by_account)]
     with connection.cursor() as cursor:
-        cursor.executemany(_upsert(KeyUsage, "api_key_id"), [_row(slot, taken[slot]) for slot in slots])
-        cursor.executemany(_update(), [_last_used(key, taken[key, day], now) for key, day in slots])
-        cursor.executemany(_upsert(AccountUsage, "account_id"), [_row(slot, sums[slot]) for slot in sorted(sums)])
+        cursor.executemany(_upsert(KeyUsage, "api_key_id", "day", "service"), of_keys)
+        cursor.executemany(_update(), [_last_used(key, by_key[key], now) for key in by_key])
+        cursor.executemany(_upsert(AccountUsage, "account_id", "day"), of_accounts)
 
 
 _buffer = Buffer(_Tally, _write)
 
 
-def _row(slot: tuple[str | int, int], tally: _Tally) -> tuple[Any, ...]:
-    of, day = slot
-    return (of, _EPOCH + timedelta(days=day), *tally.counts)
+def _row(tally: _Tally, of: str | int, day: int, *service: str) -> tuple[Any, ...]:
+    return (of, _EPOCH + timedelta(days=day), *service, *tally.counts)
 
 
-def _upsert(model: type[KeyUsage | AccountUsage], of: str) -> str:
-    """Add counts to the row of a day and of what the column `of` names."""
+def _upsert(model: type[KeyUsage | AccountUsage], *of: str) -> str:
+    """Add counts to the row that the columns `of` name."""
     table = connection.ops.quote_name(model._meta.db_table)
-    columns = ", ".join((of, "day", *COUNTS))
-    values = ", ".join(["%s"] * (len(COUNTS) + 2))
+    columns = ", ".join((*of, *COUNTS))
+    values = ", ".join(["%s"] * (len(of) + len(COUNTS)))
     sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in COUNTS)
     return (
         f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608  only names of our own
-        f"ON CONFLICT ({of}, day) DO UPDATE SET {sums}"
+        f"ON CONFLICT ({', '.join(of)}) DO UPDATE SET {sums}"
     )
 
 

@@ -1,6 +1,6 @@
 """Each transition of a key over HTTP, with its codes."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from unittest import mock
 
@@ -391,6 +391,7 @@ def test_usage_is_told_per_day_and_key(cast, administrator):
     assert rows["other"] == {
         "day": today,
         "api_key": {"id": other.api_key.id, "name": "other"},
+        "service": "api",
         "requests": 2,
         "succeeded": 1,
         "client_errors": 1,
@@ -402,6 +403,30 @@ def test_usage_is_told_per_day_and_key(cast, administrator):
     assert [row["api_key"]["name"] for row in only] == ["one"]
     assert administrator.get("/v2/usage", {"until": "2020-01-01"}).json()["results"] == []
     assert administrator.get("/v2/usage", {"since": "yesterday"}).status_code == 400
+
+
+def test_usage_is_told_by_service_even_of_one_that_is_gone(cast, administrator):
+    key, other = (factories.make_key(cast.account).api_key for _ in range(2))
+    for day in (date(2026, 11, 23), date(2026, 11, 24)):
+        factories.make_usage(key, day, succeeded=1)
+        factories.make_usage(key, day, service="svc_gone", succeeded=2, throttled=1)
+        factories.make_usage(other, day, service="svc_gone", server_errors=4)
+
+    def told(**filters):
+        rows = administrator.get("/v2/usage", {"until": "2026-11-24", **filters}).json()["results"]
+        return {(row["day"], row["service"], row["requests"]) for row in rows}
+
+    assert told(key=key.id) == {
+        ("2026-11-23", "api", 1),
+        ("2026-11-23", "svc_gone", 3),
+        ("2026-11-24", "api", 1),
+        ("2026-11-24", "svc_gone", 3),
+    }
+    assert told(service="svc_gone", since="2026-11-24") == {
+        ("2026-11-24", "svc_gone", 3),
+        ("2026-11-24", "svc_gone", 4),
+    }
+    assert told(service="svc_other") == set()
 
 
 def test_audit_events_are_filtered(administrator, issued, path):

@@ -369,20 +369,24 @@ def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(administrator, cap
     assert secret not in administrator.get("/v2/api-keys").content.decode()
 
 
-def test_usage_of_more_keys_than_a_page_holds_on_one_day_is_listed_whole(cast, program):
+def test_usage_of_more_keys_and_services_than_a_page_holds_on_one_day_is_listed_whole(cast, program):
     """A thousand rows of one day were once the most that a cursor could pass."""
     keys = APIKey.objects.bulk_create(
         APIKey(account=cast.account, name=f"k{number}", permission="read", digest=f"{number:064x}", mask="m")
-        for number in range(1100)
+        for number in range(550)
     )
-    KeyUsage.objects.bulk_create(KeyUsage(api_key=key, day="2026-11-24", requests=1) for key in keys)
+    KeyUsage.objects.bulk_create(
+        KeyUsage(api_key=key, day="2026-11-24", service=service, requests=1)
+        for service in ("api", "svc_1")
+        for key in keys
+    )
 
     listed, path = [], "/v2/usage?limit=100"
     for _ in range(20):
         page = program.get(path).json()
-        listed += [row["api_key"]["id"] for row in page["results"]]
+        listed += [(row["api_key"]["id"], row["service"]) for row in page["results"]]
         if page["next"] is None:
             break
         path = page["next"].removeprefix("https://testserver")
     assert len(listed) == 1100
-    assert set(listed) == {key.pk for key in keys}
+    assert set(listed) == {(key.pk, service) for key in keys for service in ("api", "svc_1")}

@@ -132,6 +132,16 @@ def test_a_row_tells_the_use_of_30_days(cast: Cast, owner: Browser) -> None:
     assert "style=" not in html
 
 
+def test_a_row_adds_up_the_services_of_a_day(cast: Cast, owner: Browser) -> None:
+    key, today = factories.make_key(cast.account).api_key, timezone.now().date()
+    factories.make_usage(key, today, succeeded=500)
+    factories.make_usage(key, today, service="svc_1", succeeded=250, throttled=250)
+    html = owner.get(page(cast)).content.decode()
+
+    assert 'title="1,000 requests, 250 failed"' in html
+    assert '<path d="M118 22v-22"/>' in html
+
+
 def test_the_list_tells_how_to_find_and_end_a_key_that_leaked(cast: Cast, owner: Browser) -> None:
     html = owner.get(page(cast)).content.decode()
 

@@ -18,8 +18,8 @@ from tests.conftest import Program
 pytestmark = pytest.mark.django_db
 
 
-def count(key, *, status=200, address="203.0.113.7"):
-    usage.note({"REMOTE_ADDR": address}, key_id=key.id, place="header", status=status)
+def count(key, *, status=200, address="203.0.113.7", **service):
+    usage.note({"REMOTE_ADDR": address}, key_id=key.id, place="header", status=status, **service)
 
 
 def test_requests_are_counted_by_status_and_by_way_of_sending(cast):
@@ -76,6 +76,35 @@ def test_one_flush_adds_up_the_keys_of_an_account(cast):
     counts.flush()
     ours = AccountUsage.objects.for_account(cast.account).get()
     assert (ours.requests, ours.succeeded, ours.client_errors) == (2, 1, 1)
+
+
+def test_a_key_is_counted_at_each_service_apart_and_its_account_in_all(cast):
+    key = factories.make_key(cast.account).api_key
+    for _ in range(2):
+        count(key)
+        count(key, service="svc_1", status=403)
+        count(key, service="svc_1")
+        count(key, service="svc_2", status=429)
+        counts.flush()
+
+    rows = KeyUsage.objects.order_by("service").values_list(
+        "service", "requests", "succeeded", "client_errors", "throttled"
+    )
+    assert list(rows) == [("api", 2, 2, 0, 0), ("svc_1", 4, 2, 2, 0), ("svc_2", 2, 0, 0, 2)]
+    total = AccountUsage.objects.get()
+    assert (total.requests, total.succeeded, total.client_errors, total.throttled) == (8, 4, 2, 2)
+
+
+def test_the_last_use_is_that_of_any_service_and_is_written_once(cast):
+    key = factories.make_key(cast.account).api_key
+    for seconds, service in [(1, "svc_1"), (3, "svc_2"), (2, "api")]:
+        with mock.patch("time.time", return_value=1_700_000_000.0 + seconds):
+            count(key, service=service, address=f"203.0.113.{seconds}")
+    with mock.patch.object(counts, "_last_used", side_effect=counts._last_used) as last_used:
+        counts.flush()
+    key.refresh_from_db()
+    assert (last_used.call_count, key.last_used_from) == (1, "203.0.113.3")
+    assert key.last_used_at.timestamp() == 1_700_000_003
 
 
 def test_flushes_add_up(program):

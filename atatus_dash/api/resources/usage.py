@@ -18,22 +18,26 @@ class UsageSerializer(ModelSerializer[KeyUsage]):
 
     class Meta:
         model = KeyUsage
-        fields = ["day", "api_key", "requests", "succeeded", "client_errors", "throttled", "server_errors"]
+        fields = ["day", "api_key", "service", "requests", "succeeded", "client_errors", "throttled", "server_errors"]
 
     def get_api_key(self, usage: KeyUsage) -> dict[str, str]:
         return {"id": usage.api_key.id, "name": usage.api_key.name}
 
 
 class UsageFilterSerializer(serializers.Serializer[Any]):
-    """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential."""
+    """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential.
+
+    `service` is an id, also of a service that was deleted, or `api`.
+    """
 
     key = serializers.CharField(required=False, allow_blank=True)
+    service = serializers.CharField(required=False, allow_blank=True)
     since = serializers.DateField(required=False)
     until = serializers.DateField(required=False)
 
 
 class UsageView(APIView):
-    """Per day and key, newest day first. Counts are at most a flush old."""
+    """Per day, key and service, newest day first. Counts are at most a flush old."""
 
     permissions = {"GET": Permission.USAGE_READ}
     response_serializers = {"GET": UsageSerializer}
