@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from .. import networks, scopes
 from ..gate import Place
-from . import counts, sources
+from . import counts, questions, sources
 from .buffer import KeyRequest
 
 
@@ -16,3 +16,8 @@ def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, ser
     request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
     counts.note(key_id, service, request)
     sources.note(key_id, request)
+
+
+def note_question(service_id: str) -> None:
+    """Note that a gateway has asked about a request to this service, whatever the answer is."""
+    questions.note(service_id)

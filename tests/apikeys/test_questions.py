@@ -1,0 +1,99 @@
+"""When a gateway last asked about a service."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from apikeys import usage
+from apikeys.models import Service
+from apikeys.usage import questions
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def service(cast):
+    return factories.make_service(cast.account)
+
+
+def asked_at(service, seconds):
+    with mock.patch("time.time", return_value=1_700_000_000.0 + seconds):
+        usage.note_question(service.pk)
+
+
+def last_question(service):
+    service.refresh_from_db()
+    return service.last_question_at and service.last_question_at.timestamp() - 1_700_000_000
+
+
+def test_a_question_is_written_by_the_next_flush(service):
+    asked_at(service, 1)
+    assert last_question(service) is None
+    questions.flush()
+    assert last_question(service) == 1
+
+
+def test_many_questions_cost_one_update_of_each_service(cast, service, django_assert_num_queries):
+    other = factories.make_service(cast.account)
+    for seconds in range(100):
+        asked_at(service, seconds)
+        asked_at(other, seconds)
+    with mock.patch.object(questions, "_parameters", side_effect=questions._parameters) as parameters:
+        questions.flush()
+    assert parameters.call_count == 2
+    assert (last_question(service), last_question(other)) == (99, 99)
+    with django_assert_num_queries(0):
+        questions.flush()
+
+
+def test_the_latest_question_is_kept_whichever_node_writes_last(service):
+    asked_at(service, 5)
+    questions.flush()
+    asked_at(service, 3)
+    questions.flush()
+    assert last_question(service) == 5
+
+
+def test_a_flush_that_fails_is_made_up_for_and_takes_no_newer_question_back(cast, service):
+    other = factories.make_service(cast.account)
+    asked_at(service, 1)
+    asked_at(other, 1)
+
+    def ask_meanwhile(*_):
+        asked_at(service, 2)
+        raise OperationalError
+
+    with mock.patch.object(questions, "_parameters", side_effect=ask_meanwhile), pytest.raises(OperationalError):
+        questions.flush()
+    questions.flush()
+    assert (last_question(service), last_question(other)) == (2, 1)
+
+
+def test_a_service_that_is_gone_does_not_hold_up_the_others(cast, service):
+    gone = factories.make_service(cast.account)
+    asked_at(gone, 1)
+    asked_at(service, 1)
+    Service.objects.filter(pk=gone.pk).delete()
+    questions.flush()
+    assert last_question(service) == 1
+
+
+def test_a_clock_that_was_ahead_is_corrected_by_the_next_question(service):
+    Service.objects.filter(pk=service.pk).update(last_question_at=timezone.now() + timedelta(days=400))
+    usage.note_question(service.pk)
+    questions.flush()
+    service.refresh_from_db()
+    assert service.last_question_at <= timezone.now()
+
+
+def test_no_thread_loses_a_question(cast):
+    services = [factories.make_service(cast.account) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda service: [usage.note_question(service.pk) for _ in range(500)], services))
+    questions.flush()
+    assert not Service.objects.filter(last_question_at=None).exists()
