@@ -80,7 +80,7 @@ class Installation:
     def requests_counted(self, name: str) -> int:
         """How many requests of the key with that name are written down."""
         query = """
-            SELECT COALESCE(SUM(requests), 0) FROM apikeys_keyusage
+            SELECT COALESCE(SUM(requests), 0) FROM apikeys_usage
             JOIN apikeys_apikey ON apikeys_apikey.id = api_key_id WHERE name = ?
         """
         with closing(sqlite3.connect(self.database)) as connection:
