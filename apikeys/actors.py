@@ -20,7 +20,12 @@ def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
         key.permissions,
         key.role,
         context,
-        power.bounds(expires_at=key.expires_at, allowed_networks=key.networks, rate_limit=key.rate_limit),
+        power.bounds(
+            expires_at=key.expires_at,
+            allowed_networks=key.networks,
+            rate_limit=key.rate_limit,
+            access=key.access,
+        ),
         renew,
     )
 

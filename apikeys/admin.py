@@ -6,12 +6,14 @@ from typing import Any, cast
 from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from accounts.admin.base import ServiceAdmin, ViewOnlyAdmin, operator
 from accounts.admin.changelist import ExactSearch, since
+from accounts.errors import Invalid
 from accounts.forms import ChangeModelForm
 from accounts.models import Account
 
@@ -42,6 +44,15 @@ class SettingsForm(ChangeModelForm):
     def clean_allowed_networks(self) -> list[str]:
         return terms.network_list(self.cleaned_data["allowed_networks"] or [])
 
+    def clean_access(self) -> str | None:
+        text: str = self.cleaned_data["access"] or ""
+        access = terms.access_of_text(text) if text.strip() else None
+        try:
+            services.require_known_services(self.instance.account.ref, access, kept=self.instance.access)
+        except Invalid as error:
+            raise ValidationError(list((error.errors or {})["access"])) from None
+        return access
+
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if "expires_at" in self.changed_data:
@@ -67,7 +78,10 @@ class APIKeyAdmin(ExactSearch, ServiceAdmin):
     actions = ["disable", "enable", "revoke"]
     fieldsets = [
         (None, {"fields": ["account", "name", "description", "mask", "state", "id"]}),
-        ("Power", {"fields": ["permission", "administrator", "expires_at", "allowed_networks", "rate_limit"]}),
+        (
+            "Power",
+            {"fields": ["permission", "administrator", "expires_at", "allowed_networks", "rate_limit", "access"]},
+        ),
         ("Ways of sending", {"fields": ["accepts_query", "accepts_body"]}),
         (
             "Life",

@@ -15,7 +15,7 @@ from accounts import policy
 from accounts.errors import DomainError, Unavailable
 from accounts.policy import Permission
 
-from . import limits, lookup, networks, tokens
+from . import limits, lookup, networks, scopes, tokens
 from .limits import DryRun, Limiter, Outcome
 from .lookup import KeyRecord
 
@@ -39,6 +39,7 @@ class Rule(StrEnum):
     SUSPENDED = "suspended"
     PLACE = "place"
     NETWORK = "network"
+    ACCESS = "access"
     LIMIT = "limit"
     METHOD = "method"
     PERMISSION = "permission"
@@ -76,12 +77,14 @@ class Question(NamedTuple):
     address: str | None
     #: None where no key was found.
     place: Place | None
+    #: What a key's access has to list: `scopes.API`. None lets any key pass.
+    service: str | None
     #: None lets any key pass.
     needs: Permission | MethodUnknown | None
 
-    def of_key(self, place: Place | None, needs: Permission | MethodUnknown | None) -> "Question":
+    def of_key(self, place: Place | None, service: str | None, needs: Permission | MethodUnknown | None) -> "Question":
         """The same question, asked by a key that stood there and for what it needs."""
-        return Question(self.secure, self.maintenance, self.found, self.address, place, needs)
+        return Question(self.secure, self.maintenance, self.found, self.address, place, service, needs)
 
 
 class Verdict(NamedTuple):
@@ -177,8 +180,17 @@ def require_still_good(key: KeyRecord | None, address: str | None) -> KeyRecord:
     """The key that was let in before. Raises `Refused` if it no longer would be.
 
     How it is sent, how often and what for was judged when its request came, so here it comes in a header, as each may.
+    Only a request to the API changes something.
     """
-    question = Question(secure=True, maintenance=None, found=True, address=address, place=Place.HEADER, needs=None)
+    question = Question(
+        secure=True,
+        maintenance=None,
+        found=True,
+        address=address,
+        place=Place.HEADER,
+        service=scopes.API,
+        needs=None,
+    )
     decide(key, question, limits.UNLIMITED).raise_if_refused()
     assert key is not None
     return key
@@ -288,6 +300,12 @@ def _network(case: _Case) -> _Refusal | None:
     return _Refusal(403, "This API key may not be used from this address.")
 
 
+def _access(case: _Case) -> _Refusal | None:
+    service = case.question.service
+    sentence = None if service is None else scopes.refusal(case.key.access, service)
+    return None if sentence is None else _Refusal(403, sentence)
+
+
 def _limit(case: _Case) -> _Refusal | None:
     key = case.key
     try:
@@ -328,6 +346,7 @@ RULES: Rules = (
     (Rule.SUSPENDED, _suspended),
     (Rule.PLACE, _place),
     (Rule.NETWORK, _network),
+    (Rule.ACCESS, _access),
     (Rule.LIMIT, _limit),
     (Rule.METHOD, _method),
     (Rule.PERMISSION, _permission),

@@ -1,4 +1,4 @@
-"""Reading keys that were made elsewhere: CSV with the columns name, permission, digest, mask and expiry."""
+"""Reading keys that were made elsewhere: CSV with the columns name, permission, digest, mask, expiry and access."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from . import terms, tokens
 from .models import APIKey
 from .services import ImportedKey
 
-COLUMNS = ("name", "permission", "digest", "mask", "expiry")
+COLUMNS = ("name", "permission", "digest", "mask", "expiry", "access")
 MAXIMUM_ROWS = 10_000
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -23,7 +23,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 def read(text: str) -> list[ImportedKey]:
     """The keys of a CSV file. Raises `Invalid`, with the sentences of each wrong line.
 
-    The first line names the columns; mask and expiry (ISO 8601, empty for never) may be missing.
+    The first line names the columns; mask, expiry (ISO 8601, empty for never) and access (in the form of the commands,
+    with semicolons between its entries; empty for everything) may be missing.
     """
     if "\0" in text:
         raise Invalid("The file is not text.")
@@ -82,6 +83,10 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
         sentences += [f"Expiry: {sentence}" for sentence in error.messages]
     except (ValueError, OverflowError):
         sentences.append("The expiry is a time such as 2027-01-31T12:00:00Z, or empty.")
+    try:
+        _access(values["access"])
+    except ValidationError as error:
+        sentences += [f"Access: {sentence}" for sentence in error.messages]
     return sentences
 
 
@@ -92,6 +97,11 @@ def _expiry(text: str) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _access(text: str) -> str | None:
+    # No path holds a semicolon.
+    return terms.access_of_options([entry.strip() for entry in text.split(";")] if text else [])
+
+
 def _key(line: int, values: dict[str, str]) -> ImportedKey:
     return ImportedKey(
         line=line,
@@ -100,4 +110,5 @@ def _key(line: int, values: dict[str, str]) -> ImportedKey:
         digest=values["digest"].lower(),
         mask=values["mask"] or f"sha256:{values['digest'][:8].lower()}…",
         expires_at=_expiry(values["expiry"]),
+        access=_access(values["access"]),
     )

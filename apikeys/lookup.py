@@ -34,6 +34,7 @@ class KeyRecord(NamedTuple):
     expires_at: datetime | None
     allowed_networks: str  # a JSON list
     rate_limit: str | None
+    access: str | None  # as `scopes.store` writes it
     account_id: int
     account_slug: str
     account_name: str
@@ -96,6 +97,7 @@ def _statement(vendor: str, column: str) -> str:
             "expires_at",
             "allowed_networks",
             "rate_limit",
+            "access",
             "account_id",
             "account__slug",
             "account__name",

@@ -1,5 +1,6 @@
 """API keys, how much they were used, and the services that stand behind them."""
 
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -78,6 +79,11 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
             .order_by(models.F("exposed_at").desc(nulls_last=True), models.F("expires_at").asc(nulls_last=True), "pk")
         )
 
+    def opening(self, service_id: str) -> Self:
+        """Keys whose access is everything or lists the service."""
+        listed = models.Q(access__contains=f'"service":"{service_id}"')
+        return self.filter(models.Q(access__isnull=True) | listed)
+
     def search(self, text: str) -> Self:
         """Keys whose name contains the text or whose last characters it is."""
         return self.filter(models.Q(name__icontains=text) | models.Q(mask__iendswith=text))
@@ -105,6 +111,13 @@ class APIKey(models.Model):
     )
     rate_limit = models.CharField(
         max_length=20, null=True, blank=True, validators=[terms.rate_limit], help_text="Such as 100/minute."
+    )
+    access = models.TextField(
+        null=True,
+        blank=True,
+        validators=[terms.stored_access],
+        help_text='What it opens, such as [{"service": "svc_…", "paths": ["/reports/*"]}, {"service": "api"}]; '
+        "empty means everything.",
     )
     accepts_query = models.BooleanField("in the query string", default=True)
     accepts_body = models.BooleanField("in the body", default=True)
@@ -206,6 +219,10 @@ class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
     def visible_to(self, account: HasAccountId) -> Self:
         """The account's own services and those that are shared with every account."""
         return self.filter(models.Q(account_id=account.id) | models.Q(shared=True))
+
+    def ids_among(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that exist."""
+        return set(self.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
 
 
 class Service(models.Model):

@@ -1,4 +1,4 @@
-"""How much a key can do, from where and for how long, and whether one power covers another."""
+"""How much a key can do, where, from where and for how long, and whether one power covers another."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 from accounts.policy import KeyPermission
 
-from . import limits, networks
+from . import limits, networks, scopes
+from .scopes import Access
 
 
 class HasPower(Protocol):
@@ -19,6 +20,7 @@ class HasPower(Protocol):
     rate_limit: str | None
     accepts_query: bool
     accepts_body: bool
+    access: str | None
 
 
 class Power(NamedTuple):
@@ -29,6 +31,7 @@ class Power(NamedTuple):
     expires_at: datetime | None
     allowed_networks: Sequence[str]
     rate_limit: str | None
+    access: Access
 
     @classmethod
     def of(cls, key: HasPower) -> "Power":
@@ -38,6 +41,7 @@ class Power(NamedTuple):
             key.expires_at,
             tuple(key.allowed_networks),
             key.rate_limit or None,
+            scopes.load(key.access),
         )
 
     def exceeded_by(self, other: "Power") -> str | None:
@@ -48,6 +52,8 @@ class Power(NamedTuple):
             return "that outlives it"
         if not networks.covers(self.allowed_networks, other.allowed_networks):
             return "that works from more networks than it does"
+        if not scopes.covers(self.access, other.access):
+            return "that opens more than it does"
         if self.rate_limit is not None and not limits.rate_of(self.rate_limit).covers(limits.rate_of(other.rate_limit)):
             return "that may go faster than it does"
         return None
@@ -63,10 +69,14 @@ def is_wider(key: HasPower, *, than: HasPower) -> bool:
     )
 
 
-def bounds(*, expires_at: datetime | None, allowed_networks: Sequence[str], rate_limit: str | None) -> str:
+def bounds(
+    *, expires_at: datetime | None, allowed_networks: Sequence[str], rate_limit: str | None, access: str | None
+) -> str:
     """What limits a key and no Admin, as the end of "a key that …"; empty where nothing does."""
     if expires_at is not None:
         return "expires"
     if allowed_networks:
         return "is bound to networks"
-    return "has a rate limit of its own" if rate_limit else ""
+    if rate_limit:
+        return "has a rate limit of its own"
+    return "has limited access" if access is not None else ""

@@ -181,6 +181,11 @@ def load(stored: str | None) -> Access:
     return None if stored is None else _load(stored)
 
 
+def entry_of(stored: str | None, service: str) -> Entry | None:
+    """What a stored access lists of a service; None for everything, and for nothing of it."""
+    return next((entry for entry in load(stored) or () if entry.service == service), None)
+
+
 def load_patterns(stored: str) -> tuple[str, ...]:
     """The reading paths of a stored text, which is trusted to have been parsed once."""
     return tuple(json.loads(stored))
@@ -197,10 +202,15 @@ def as_json(access: Access) -> list[dict[str, object]] | None:
 
 
 def as_options(access: Access) -> list[str]:
-    """The form of the commands, which is short enough for lists and audit events."""
+    """The form of the commands."""
     if access is None:
         return []
     return [service if paths is None else f"{service}:{','.join(paths)}" for service, paths in access] or ["none"]
+
+
+def in_short(stored: str | None) -> list[str]:
+    """A stored text for people and audit events: the form of the commands, or `everything`."""
+    return as_options(load(stored)) or ["everything"]
 
 
 def covers(wider: Access, narrower: Access) -> bool:

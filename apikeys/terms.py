@@ -3,7 +3,9 @@
 Each raises Django's `ValidationError`, which models, forms and serializers tell at the field it is about.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +57,49 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
         raise ValidationError("This is more than a century ahead.")
     if latest is not None and (moment is None or moment > latest):
         raise ValidationError(f"Keys of this account end on {times.exactly(latest)} at the latest.")
+
+
+# What a key opens -------------------------------------------------------------------------------
+
+
+def access(value: Any) -> str | None:
+    """An access from the form of the API, null or a list, as it is stored."""
+    try:
+        validators.no_secret(str(value))  # before a sentence repeats it
+        parsed = scopes.parse(value)
+    except RecursionError:
+        raise ValidationError("This is nested too deep.") from None
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    for entry in parsed or ():
+        for path in entry.paths or ():
+            validators.one_line(path)
+    return scopes.store(parsed)
+
+
+def access_of_text(text: str) -> str | None:
+    """An access from the JSON text of the API's form, as it is stored."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValidationError("This is not valid JSON.") from None
+    return access(value)
+
+
+def access_of_options(texts: Sequence[str]) -> str | None:
+    """An access from the form of the commands, as it is stored."""
+    validators.no_secret(" ".join(texts))
+    try:
+        parsed = scopes.parse_options(texts)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+    return access(scopes.as_json(parsed))
+
+
+def stored_access(text: str) -> None:
+    """Refuse what `access` has not written."""
+    if access_of_text(text) != text:
+        raise ValidationError("This is not how an access is stored.")
 
 
 # Services ---------------------------------------------------------------------------------------

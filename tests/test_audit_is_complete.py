@@ -34,6 +34,7 @@ CHANGE_NOTHING = {
     "prune_closed",
     "widens",
     "widens_service",
+    "require_known_services",
     "require_may_change",
 }
 

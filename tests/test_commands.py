@@ -155,6 +155,16 @@ def test_a_key_gets_every_option(cast: Cast) -> None:
     assert api_key.created_by == "Command line"
 
 
+def test_a_key_gets_the_access_that_its_options_list(cast: Cast) -> None:
+    one, other = factories.make_service(cast.account), factories.make_service(cast.elsewhere, shared=True)
+    _run(*_key("--access", "api", "--access", f"{one.id}:/reports/*,/a", "--access", other.id))
+    _run(*_key("--access", "none"))
+    assert {key.access for key in APIKey.objects.all()} == {
+        f'[{{"service":"api"}},{{"service":"{one.id}","paths":["/reports/*","/a"]}},{{"service":"{other.id}"}}]',
+        "[]",
+    }
+
+
 def test_a_key_has_no_option_that_was_not_given(cast: Cast) -> None:
     _run(*_key())
     api_key = APIKey.objects.get()
@@ -164,6 +174,7 @@ def test_a_key_has_no_option_that_was_not_given(cast: Cast) -> None:
         [],
         None,
     )
+    assert api_key.access is None
 
 
 @pytest.mark.parametrize(
@@ -178,12 +189,23 @@ def test_a_key_has_no_option_that_was_not_given(cast: Cast) -> None:
         (["--expires", "9999999"], "--expires is a number of days from 1 to 36500."),
         (["--expires", "soon"], "argument --expires: invalid int value: 'soon'"),
         (["--rate-limit", "fast"], "Write a rate as a number and a unit"),
+        (["--access", "svc_1"], "--access: There is no service svc_1 here."),
+        (["--access", "api:/a"], "--access: api takes no paths: leave them out."),
+        (["--access", "none", "--access", "api"], "--access: “none” stands alone."),
+        (["--access", "reports"], "--access: “reports” is not a service."),
         (["--allow", "10.0.0.0/33"], "“10.0.0.0/33” is not a network."),
     ],
 )
 def test_a_wrong_option_makes_no_key_and_is_told(cast: Cast, options: list[str], sentence: str) -> None:
     assert sentence in _refused(*_key(*options))
     assert not APIKey.objects.exists()
+
+
+def test_no_path_of_an_access_holds_a_key(cast: Cast) -> None:
+    secret = tokens.generate()
+    told = _refused(*_key("--access", f"svc_1:/{secret}"))
+    assert "--access: This holds an API key" in told
+    assert secret not in told
 
 
 def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: Any) -> None:

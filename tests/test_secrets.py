@@ -52,6 +52,7 @@ COLUMNS = {
     "accounts.Project.kept_id": "24 hexadecimal characters",
     "accounts.User.password": "a hash",
     "accounts.User.time_zone": "one of a list",
+    "apikeys.APIKey.access": "`terms.access` refuses a key before it says anything of it",
     "apikeys.APIKey.allowed_networks": "each is a network, in its plain form",
     "apikeys.APIKey.rate_limit": "a number and a unit",
     "apikeys.KeyOrigin.origin": "an address",

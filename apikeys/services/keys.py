@@ -16,11 +16,11 @@ from accounts.audit import Event
 from accounts.context import RequestContext
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account
-from accounts.policy import Actor, ActorKind, KeyPermission, Permission
+from accounts.policy import AccountRef, Actor, ActorKind, KeyPermission, Permission
 from accounts.services import changed, lock_actor
 
-from .. import actors, notices, terms, tokens
-from ..models import APIKey, Notice, State
+from .. import actors, notices, scopes, terms, tokens
+from ..models import APIKey, Notice, Service, State
 from ..power import Power, is_wider
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     rate_limit: str | None
     accepts_query: bool
     accepts_body: bool
+    access: str | None  # as `scopes.store` writes it
 
 
 class Settings(Options, total=False):
@@ -110,6 +111,7 @@ def issue(
         with transaction.atomic():
             actor = lock_actor(actor, Permission.API_KEY_CHANGE)
             _require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
+            require_known_services(actor.account, api_key.access)
             _require_own_power(actor, Power.of(api_key))
             return _create(actor, api_key, Event.API_KEY_CREATED)
     except IntegrityError:
@@ -132,7 +134,10 @@ def _given(api_key: APIKey) -> audit.Changes:
     """The settings that a new key was given, beside its name: those that are not what keys have anyway."""
     usual = APIKey()
     settings = {name: getattr(api_key, name) for name in SETTINGS if name != "name"}
-    return {name: (None, value) for name, value in settings.items() if value != getattr(usual, name)}
+    given = {name: (None, value) for name, value in settings.items() if value != getattr(usual, name)}
+    if api_key.access is not None:
+        given["access"] = (None, scopes.in_short(api_key.access))
+    return given
 
 
 class ImportedKey(NamedTuple):
@@ -147,6 +152,7 @@ class ImportedKey(NamedTuple):
     digest: str
     mask: str
     expires_at: datetime | None
+    access: str | None = None  # as `scopes.store` writes it
 
 
 @transaction.atomic
@@ -159,7 +165,8 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     actor = lock_actor(actor, Permission.API_KEY_IMPORT)
     elsewhere, here = _known_digests(actor, [row.digest for row in rows])
     latest = _latest_expiry(actor)
-    errors = {f"line {row.line}": found for row in rows if (found := _import_problems(row, here, latest))}
+    services = _known_services(actor.account, [row.access for row in rows])
+    errors = {f"line {row.line}": found for row in rows if (found := _import_problems(row, here, latest, services))}
     if errors:
         raise Invalid("Some of these keys can't be imported.", errors=errors)
     api_keys = [
@@ -170,6 +177,7 @@ def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
             digest=_substitute(actor, row.digest) if row.digest in elsewhere else row.digest,
             mask=row.mask,
             expires_at=row.expires_at,
+            access=row.access,
             created_by=actor.label,
         )
         for row in rows
@@ -205,9 +213,13 @@ def _substitute(actor: Actor, digest: str) -> str:
     return tokens.digest_of_nothing(instead_of=digest, account_id=actor.account.id)
 
 
-def _import_problems(row: ImportedKey, known: set[str], latest: datetime | None) -> list[str]:
+def _import_problems(
+    row: ImportedKey, known: Collection[str], latest: datetime | None, services: Collection[str]
+) -> list[str]:
     if row.digest in known:
         return ["This key is here already."]
+    if unknown := _unknown_service(row.access, services):
+        return [unknown]
     try:
         terms.expiry(row.expires_at, latest=latest)
     except ValidationError as error:
@@ -223,8 +235,8 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     """Change settings of a key, from the next request on.
 
     Giving it more (Read to Read & Write, administrator access, a longer life, a wider network, a faster rate,
-    another way of sending) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked key and for
-    more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
+    more access, another way of sending) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked key
+    and for more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
     widen a key beyond its own power.
     """
     actor, api_key = _locked(actor, api_key)
@@ -232,6 +244,9 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     before = copy(api_key)
     changes = changed(api_key, **settings)
     _require_valid(actor, api_key, changes)
+    if "access" in changes:
+        require_known_services(actor.account, api_key.access, kept=before.access)
+        changes["access"] = (scopes.in_short(before.access), scopes.in_short(api_key.access))
     if Power.of(before).exceeded_by(Power.of(api_key)):
         _require_own_power(actor, Power.of(api_key))
         if api_key.rotated_at is not None:
@@ -424,6 +439,29 @@ def _require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> No
             errors["expires_at"] = error.messages
     if errors:
         raise Invalid(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
+
+
+def require_known_services(account: AccountRef, access: str | None, *, kept: str | None = None) -> None:
+    """Raise `Invalid` for a service that the account doesn't see, but for an entry of the access that the key has.
+
+    The entry of a service that was deleted opens nothing, so it may stay.
+    """
+    before = scopes.load(kept) or ()
+    added = scopes.store(tuple(entry for entry in scopes.load(access) or () if entry not in before))
+    if unknown := _unknown_service(added, _known_services(account, [added])):
+        raise Invalid("These fields are invalid: access.", errors={"access": [unknown]})
+
+
+def _known_services(account: AccountRef, accesses: Iterable[str | None]) -> set[str]:
+    """Those of the listed services that the account sees, and the API."""
+    listed = {entry.service for access in accesses for entry in scopes.load(access) or ()} - {scopes.API}
+    return {scopes.API} | Service.objects.visible_to(account).ids_among(listed)
+
+
+def _unknown_service(access: str | None, known: Collection[str]) -> str | None:
+    """The sentence that names the first listed service that isn't known."""
+    unknown = (entry.service for entry in scopes.load(access) or () if entry.service not in known)
+    return next((f"There is no service {service} here." for service in unknown), None)
 
 
 def _latest_expiry(actor: Actor) -> datetime | None:

@@ -33,6 +33,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
             found=view is not None,
             address=request.META["REMOTE_ADDR"],
             place=None,
+            service=None,
             needs=None,
         )
         if question.secure:

@@ -54,14 +54,22 @@ class JSONParser(DRFJSONParser):
     """Reads JSON strictly: UTF-8, finite numbers, no name twice in one object (RFC 8259 §4), no endless nesting."""
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
-        body = stream.read()
-        _require_few_values(body)
         try:
-            text = body.decode("utf-8-sig")  # a byte order mark may be ignored (RFC 8259 §8.1)
-            return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
-            detail = str(error) if isinstance(error, _RefusedJSONError) else "The body is not valid JSON."
-            raise exceptions.ParseError(detail) from None
+            return parse_json(stream.read())
+        except RefusedJSONError as error:
+            raise exceptions.ParseError(str(error) or "The body is not valid JSON.") from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises `RefusedJSONError`, with a sentence if there is more to say than that it is none, and `Invalid`."""
+    _require_few_values(body)
+    try:
+        text = body.decode("utf-8-sig")  # a byte order mark may be ignored (RFC 8259 §8.1)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+    except RefusedJSONError:
+        raise
+    except (ValueError, RecursionError):
+        raise RefusedJSONError from None
 
 
 def _require_few_values(body: bytes) -> None:
@@ -75,14 +83,14 @@ def _values(body: bytes) -> int:
     return sum(map(body.count, (b",", b"[", b"{")))
 
 
-class _RefusedJSONError(ValueError):
+class RefusedJSONError(ValueError):
     """JSON we refuse, with a sentence for the client."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _RefusedJSONError("A name stands twice in one JSON object.")
+        raise RefusedJSONError("A name stands twice in one JSON object.")
     "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could repeat
     return result
 
@@ -90,12 +98,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _RefusedJSONError(f"{text} is too large a number.")
+        raise RefusedJSONError(f"{text} is too large a number.")
     return number
 
 
 def _refuse_constant(name: str) -> None:
-    raise _RefusedJSONError(f"{name} is not valid JSON.")
+    raise RefusedJSONError(f"{name} is not valid JSON.")
 
 
 # Forms ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.policy import Permission
-from apikeys import gate
+from apikeys import gate, scopes
 from apikeys.credentials import Credential
 from apikeys.gate import MethodUnknown, Place, Question
 
@@ -26,13 +26,16 @@ class NeedsPermission(APIView):
     """Names what each method of a view needs; None lets any key pass. A method that is not named is unknown."""
 
     permissions: ClassVar[Mapping[str, Permission | None]] = {}
+    #: What a key's access has to list. None lets any key pass.
+    service: ClassVar[str | None] = scopes.API
 
     def question(self, request: HttpRequest, place: Place | None) -> Question:
         """What the request asks, by a key that stood there."""
         arrived: Question = request.META[QUESTION]
         method = method_of(request)
         known = method in self.permissions
-        return arrived.of_key(place, self.permissions[method] if known else MethodUnknown(self.allowed_methods))
+        needs = self.permissions[method] if known else MethodUnknown(self.allowed_methods)
+        return arrived.of_key(place, self.service, needs)
 
 
 class HasKeyPermission(BasePermission):

@@ -11,6 +11,8 @@ from rest_framework.fields import empty
 from accounts import fields
 from accounts.validators import unix_lines
 
+from .parsers import RefusedJSONError, parse_json
+
 M = TypeVar("M", bound=Model)
 
 
@@ -20,6 +22,7 @@ class BodySerializer(serializers.Serializer[Any]):
     DRF takes a boolean that a form leaves out for an unticked checkbox. A program ticks nothing: what it leaves out
     has its default, and a list is a field that is sent several times, or once and empty. In JSON only `[]` is an
     empty list: a program that fills in null or an empty text by mistake must not lift a key's restriction to networks.
+    What a form can't say otherwise (`JSONField`) is in it as the text of JSON, and an empty text says nothing.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -36,16 +39,29 @@ class BodySerializer(serializers.Serializer[Any]):
             return [value for value in values if value != ""]
         if field is not None and len(values) > 1:
             raise serializers.ValidationError({name: ["Send this field once."]})
+        if isinstance(field, JSONField):
+            return field.of_text(str(values[-1]))
         return values[-1] if values else ""
 
     def _or_empty(self, name: str, value: Any) -> Any:
         """The value, or for null and an empty text what the field keeps where there is nothing."""
         field = self.fields.get(name)
-        if field is None or value not in (None, ""):
+        if field is None or value not in (None, "") or isinstance(field, JSONField):
             return value
         if field.allow_null:
             return None
         return "" if getattr(field, "allow_blank", False) else value
+
+
+class JSONField(serializers.Field[Any, Any, Any, Any]):
+    """A value of any depth, which a form sends as the text of JSON."""
+
+    def of_text(self, text: str) -> Any:
+        try:
+            return parse_json(text.encode())
+        except RefusedJSONError as error:
+            sentence = str(error) or "Send this as JSON, such as null or []."
+            raise serializers.ValidationError({str(self.field_name): [sentence]}) from None
 
 
 class StrictSerializer(BodySerializer):

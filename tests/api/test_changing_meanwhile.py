@@ -59,6 +59,7 @@ FATES = {
         403,
         "This API key may not be used from this address.",
     ),
+    "kept out": ({"access": "[]"}, {}, 403, "This API key has no access to this API."),
     "suspended": ({}, {"suspended_at": A_MINUTE_AGO}, 403, "This account is suspended."),
     "closed": ({}, {"closed_at": A_MINUTE_AGO}, 403, "This account is closed."),
     "closed and suspended": (

@@ -33,12 +33,12 @@ def multipart(fields):
 
 
 def as_form(fields):
-    """What a form says for JSON: true as a word, null and an empty list as an empty field."""
+    """What a form says for JSON: true as a word, null and an empty list as an empty field, an access as its text."""
 
     def text(value):
         return {True: "true", False: "false", None: ""}.get(value, value) if not isinstance(value, list) else value
 
-    return {name: text(value) or "" for name, value in fields.items()}
+    return {name: json.dumps(value) if name == "access" else text(value) or "" for name, value in fields.items()}
 
 
 def send_each_way(program, method, path, fields):
@@ -154,6 +154,7 @@ KEY = {
     "rate_limit": st.sampled_from(["100/minute", "5/hour", "fast", "", None]),
     "accepts_query": BOOLEAN,
     "accepts_body": BOOLEAN,
+    "access": st.sampled_from([None, [], [{"service": "api"}], [{"service": "svc_1", "paths": ["/a"]}], {}, "", "api"]),
 }
 
 SERVICE = {

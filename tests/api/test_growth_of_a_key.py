@@ -23,6 +23,7 @@ LIMITS = {
     "expires": {"expires_at": IN_A_WEEK},
     "is bound to networks": {"allowed_networks": ["127.0.0.0/8"]},
     "has a rate limit of its own": {"rate_limit": "300/minute"},
+    "has limited access": {"access": '[{"service":"api"}]'},
 }
 
 

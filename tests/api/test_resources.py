@@ -276,6 +276,7 @@ def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator, cast)
         "rate_limit": None,
         "accepts_query": True,
         "accepts_body": True,
+        "access": None,
         "created_at": body["created_at"],
         "created_by": "Root",
         "last_used_at": None,

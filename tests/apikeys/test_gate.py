@@ -35,6 +35,7 @@ GOOD = KeyRecord(
     expires_at=None,
     allowed_networks="[]",
     rate_limit=None,
+    access=None,
     account_id=1,
     account_slug="acme",
     account_name="Acme",
@@ -49,10 +50,12 @@ ASKED = Question(
     found=True,
     address="203.0.113.7",
     place=Place.HEADER,
+    service="api",
     needs=Permission.PROJECT_READ,
 )
 
 ADDRESSES = ["203.0.113.7", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "nonsense", None]
+ACCESSES = [[], [{"service": "api"}], [{"service": "svc_1"}], [{"service": "svc_1", "paths": ["/api"]}]]
 NETWORKS = [[], ["10.0.0.0/8"], ["2001:db8::/32", "192.0.2.1/32"]]
 
 
@@ -78,6 +81,7 @@ keys = st.builds(
     expires_at=moments,
     allowed_networks=st.sampled_from(NETWORKS).map(json.dumps),
     rate_limit=st.sampled_from([None, "1/minute", "2/hour"]),
+    access=often(None)(*map(json.dumps, ACCESSES)),
     account_id=st.just(1),
     account_slug=st.just("acme"),
     account_name=st.just("Acme"),
@@ -93,6 +97,7 @@ questions = st.builds(
     found=yes,
     address=st.sampled_from(ADDRESSES),
     place=st.sampled_from([*Place, *Place, None]),
+    service=st.sampled_from(["api", "api", None]),
     needs=st.none() | st.sampled_from([*Permission, *Permission, MethodUnknown(("GET", "HEAD"))]),
 )
 
@@ -160,6 +165,8 @@ def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> I
         yield "place", 403, "This API key may not be sent in the body."
     if not is_within(asked.address, json.loads(key.allowed_networks)):
         yield "network", 403, "This API key may not be used from this address."
+    if asked.service and key.access and {"service": asked.service} not in json.loads(key.access):
+        yield "access", 403, "This API key has no access to this API."
     if not limiter.peek(key.id, rate_of(key)).allowed:
         yield "limit", 429, "Too many requests. Please slow down."
     if isinstance(asked.needs, MethodUnknown):
@@ -211,7 +218,8 @@ def _rates() -> Iterator[None]:
 
 def test_the_order_is_the_one_that_is_promised():
     promised = (
-        "https maintenance path key revoked expired disabled closed suspended place network limit method permission"
+        "https maintenance path key revoked expired disabled closed suspended place network access limit method "
+        "permission"
     )
     assert [rule for rule, _ in gate.RULES] == list(Rule) == promised.split()
 
@@ -420,8 +428,8 @@ def test_a_verdict_that_refuses_is_raised_with_all_it_says():
 
 
 @given(key=keys | st.none(), address=st.sampled_from(ADDRESSES))
-def test_a_key_that_is_looked_at_again_is_refused_for_its_state_and_network_alone(key, address):
-    states = ("key", "revoked", "expired", "disabled", "closed", "suspended", "network")
+def test_a_key_that_is_looked_at_again_is_refused_for_its_state_network_and_access_alone(key, address):
+    states = ("key", "revoked", "expired", "disabled", "closed", "suspended", "network", "access")
     asked = ASKED._replace(address=address)
     wanted = next((found for found in failing(key, asked, MemoryLimiter()) if found[0] in states), None)
     if wanted is None:

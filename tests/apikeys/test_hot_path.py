@@ -44,13 +44,18 @@ def test_a_list_costs_one_query_beside_the_keys_however_long_it_is(
 
 def test_the_statement_knows_every_column_of_the_record(cast):
     issued = factories.make_key(
-        cast.account, name="Deploys", allowed_networks=["10.0.0.0/8"], rate_limit="5/minute", administrator=True
+        cast.account,
+        name="Deploys",
+        allowed_networks=["10.0.0.0/8"],
+        rate_limit="5/minute",
+        administrator=True,
+        access='[{"service":"api"}]',
     )
     key = lookup.by_digest(tokens.digest(issued.secret))
     assert key.id == issued.api_key.id
     assert (key.name, key.permission, bool(key.administrator)) == ("Deploys", "read_write", True)
     assert (key.revoked, key.disabled, bool(key.expired)) == (None, None, False)
-    assert (key.networks, key.rate_limit) == (("10.0.0.0/8",), "5/minute")
+    assert (key.networks, key.rate_limit, key.access) == (("10.0.0.0/8",), "5/minute", '[{"service":"api"}]')
     assert (key.account_id, key.account_slug, key.account_name) == (cast.account.id, "acme", "Acme")
 
 

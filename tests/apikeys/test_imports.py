@@ -12,9 +12,10 @@ from accounts.errors import Invalid, NotPermitted
 from accounts.models import AuditEvent
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 from accounts.services import change_account
-from apikeys import imports, services
+from apikeys import imports, services, tokens
 from apikeys.forms import ImportForm
 from apikeys.models import APIKey
+from tests import factories
 from tests.conftest import Program
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +45,53 @@ def test_only_the_owner_imports(cast):
 def test_mask_and_expiry_may_be_missing():
     key = imports.read(csv_of(f"a,read,{DIGEST.upper()}", header="Name, Permission, Digest"))[0]
     assert (key.digest, key.mask, key.expires_at) == (DIGEST, f"sha256:{DIGEST[:8]}…", None)
+
+
+HEADER = "name,permission,digest,access"
+
+
+@pytest.mark.parametrize(
+    ("column", "access"),
+    [
+        ("", None),
+        ("none", "[]"),
+        ("api", '[{"service":"api"}]'),
+        ('"api; svc_1:/a,/b/*"', '[{"service":"api"},{"service":"svc_1","paths":["/a","/b/*"]}]'),
+    ],
+)
+def test_an_imported_key_has_the_access_of_its_line(cast, column, access):
+    service = factories.make_service(cast.account)
+    text = csv_of(f"a,read,{DIGEST},{column.replace('svc_1', service.id)}", header=HEADER)
+    services.import_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
+    assert APIKey.objects.get().access == (access and access.replace("svc_1", service.id))
+
+
+def test_keys_that_list_unknown_services_are_not_imported(cast):
+    other = factories.make_service(cast.elsewhere)
+    rows = imports.read(csv_of(f"a,read,{DIGEST},{other.id}", f"b,read,{'a' * 64},api;svc_1", header=HEADER))
+    with pytest.raises(Invalid) as caught:
+        services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    assert caught.value.errors == {
+        "line 2": [f"There is no service {other.id} here."],
+        "line 3": ["There is no service svc_1 here."],
+    }
+    assert not APIKey.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        ("everything", "not a service"),
+        ("api;", "not a service"),
+        ("svc_1:/KEY", "holds an API key"),
+    ],
+)
+def test_an_access_that_cannot_be_read_is_told_by_its_line(column, problem):
+    with pytest.raises(Invalid) as caught:
+        imports.read(csv_of(f"a,read,{DIGEST},{column.replace('KEY', tokens.generate())}", header=HEADER))
+    [sentence] = caught.value.errors["line 2"]
+    assert sentence.startswith("Access: ")
+    assert problem in sentence
 
 
 @pytest.mark.parametrize(

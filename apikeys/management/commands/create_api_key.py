@@ -16,7 +16,7 @@ from accounts.policy import KeyPermission
 from apikeys import services, terms
 
 #: The options, by the fields that they fill.
-OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit"}
+OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit", "access": "--access"}
 
 
 class Command(BaseCommand):
@@ -37,10 +37,23 @@ class Command(BaseCommand):
             help="A network that the key may be used from; give it once for each. Default: everywhere.",
         )
 
+        parser.add_argument(
+            "--access",
+            action="append",
+            default=[],
+            metavar="SERVICE[:PATH,…]",
+            help="What the key opens: the id of a service, alone or with its paths, or “api” for /v2; give it once for "
+            "each. “none” opens nothing but /v2 itself. Default: everything.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         account = Account.objects.filter(slug=options["account"]).first()
         if account is None:
             raise CommandError(f"There is no account “{options['account']}”.")
+        try:
+            access = terms.access_of_options(options["access"])
+        except ValidationError as error:
+            raise CommandError(f"--access: {' '.join(error.messages)}") from None
         try:
             issued = services.issue(
                 actor=policy.system(account.ref, "Command line"),
@@ -50,6 +63,7 @@ class Command(BaseCommand):
                 expires_at=_expiry(options["expires"]),
                 allowed_networks=terms.network_list(options["allow"]),
                 rate_limit=options["rate_limit"],
+                access=access,
             )
         except (ValidationError, Invalid) as error:
             raise CommandError("\n".join(_told(error))) from None

@@ -14,7 +14,7 @@ from apikeys import imports, services
 
 
 class Command(BaseCommand):
-    help = "Import keys that were made elsewhere from CSV with the columns name, permission, digest, mask and expiry."
+    help = f"Import keys that were made elsewhere from CSV with the columns {', '.join(imports.COLUMNS)}."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the CSV file, or - for standard input")

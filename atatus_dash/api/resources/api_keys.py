@@ -7,12 +7,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.policy import KeyPermission, Permission
-from apikeys import networks, services, terms
+from apikeys import networks, scopes, services, terms
 from apikeys.models import APIKey
 from apikeys.services import Overlap
 
 from ..base import APIView, item_or_404
-from ..serializers import ModelSerializer, ShortListField, StrictSerializer, writable
+from ..serializers import JSONField, ModelSerializer, ShortListField, StrictSerializer, writable
 
 
 class NetworksField(ShortListField):
@@ -24,10 +24,21 @@ class NetworksField(ShortListField):
         return terms.network_list(super().run_child_validation(data))
 
 
+class AccessField(JSONField):
+    """What a key opens: null, which is everything, or a list of services. Kept and read as text."""
+
+    def to_internal_value(self, data: Any) -> str | None:
+        return terms.access(data)
+
+    def to_representation(self, value: str) -> Any:
+        return scopes.as_json(scopes.load(value))
+
+
 class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     """A key as a program sees it: everything but its secret."""
 
     allowed_networks = NetworksField(max_length=networks.MAXIMUM, required=False)
+    access = AccessField(required=False, allow_null=True)
     state = serializers.CharField(read_only=True)
     disabled = serializers.BooleanField(required=False)
 
@@ -39,6 +50,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
             "mask",
             "state",
             *writable("disabled", "expires_at", "allowed_networks", "rate_limit", "accepts_query", "accepts_body"),
+            *writable("access"),
             "created_at",
             "created_by",
             "last_used_at",

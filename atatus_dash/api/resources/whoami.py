@@ -39,13 +39,14 @@ class WhoAmISerializer(serializers.Serializer[Any]):
 
 
 class WhoAmIView(APIView):
-    """The account, the key and its rate limit. Any permission.
+    """The account, the key and its rate limit. Any permission, any access.
 
     POST answers as GET: the third example of the source page, `curl -F api_key=KEY`, is one. Like GET, it ignores
     what else the body holds.
     """
 
     permissions = {"GET": None, "POST": None}
+    service = None
     # Describes the answer, as a test sees to. To write it would take longer than all the rest.
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
