@@ -137,10 +137,13 @@ class ChangeForm(forms.BaseForm):
     def _what_happened(self, name: str) -> str:
         events = AuditEvent.objects.for_account(getattr(self.item, "account", self.item))
         event = events.filter(target_id=self.item.target.id, changes__has_key=name).first()
-        value = getattr(self.item, name)
-        now = plain(name, value.isoformat() if isinstance(value, datetime) else value)
         who = event.actor_label if event else "Somebody"
-        return f"{who} changed this meanwhile. Now it is: {now}. Save again to replace that."
+        return f"{who} changed this meanwhile. Now it is: {self.in_words(name)}. Save again to replace that."
+
+    def in_words(self, name: str) -> str:
+        """What the field is now, for people."""
+        value = getattr(self.item, name)
+        return plain(name, value.isoformat() if isinstance(value, datetime) else value)
 
 
 def _text(sent: Any) -> Any:

@@ -8,16 +8,16 @@ from django.db.models import F, OrderBy
 from django.http import QueryDict
 from django.utils import timezone
 
-from accounts import ids, times
+from accounts import ids, times, validators
 from accounts.errors import DomainError, Invalid
 from accounts.forms import ChangeForm, field_of
 from accounts.models import Account
 from accounts.policy import KeyPermission
-from accounts.validators import unix_lines
 
-from .. import imports, terms
-from ..models import APIKey, APIKeyQuerySet, State
+from .. import imports, scopes, terms
+from ..models import APIKey, APIKeyQuerySet, Service, State
 from ..services import ImportedKey, Overlap
+from .access import AccessField
 
 AT, KEEP, NEVER = "at", "keep", ""
 LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}
@@ -40,6 +40,7 @@ class KeySettingsForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={"required": "Choose what the key may do."},
     )
+    access = AccessField(required=False)
     description = APIKey._meta.get_field("description").formfield(widget=forms.Textarea({"rows": 2}))
     expiry = forms.ChoiceField(label="Expires", required=False)
     expires_at = forms.DateTimeField(
@@ -82,6 +83,7 @@ class KeySettingsForm(forms.Form):
     def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.longest = account.max_key_lifetime_days
+        field_of(self, "access", AccessField).account = account
         self.fields["expires_at"].help_text = f"In your time zone, {timezone.get_current_timezone_name()}."
         choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]
         field_of(self, "expiry", forms.ChoiceField).choices = choices
@@ -94,11 +96,11 @@ class KeySettingsForm(forms.Form):
 
         A box that was not ticked is in no address, so a form that was sent says so of all of them.
         """
+        initial = {**initial, **typed.dict()}
         if "expiry" in typed:
             boxes = [name for name, field in cls.base_fields.items() if isinstance(field, forms.BooleanField)]
-            initial = {**initial, **typed.dict(), **{name: name in typed for name in boxes}}
-        else:
-            initial = {**initial, **typed.dict()}
+            initial |= {name: name in typed for name in boxes}
+        initial["access"] = cls.base_fields["access"].widget.value_from_datadict(typed, {}, "access")
         return cls(initial=initial, **about)
 
     def first_choices(self) -> list[tuple[str, str]]:
@@ -120,7 +122,7 @@ class KeySettingsForm(forms.Form):
         )
 
     def clean_description(self) -> str:
-        return unix_lines(self.cleaned_data["description"])
+        return validators.unix_lines(self.cleaned_data["description"])
 
     def clean_allowed_networks(self) -> list[str]:
         return terms.network_list(self.cleaned_data["allowed_networks"].split())
@@ -185,6 +187,7 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
             "expires_at": api_key.expires_at,
             "allowed_networks": "\n".join(api_key.allowed_networks),
             "rate_limit": api_key.rate_limit or "",
+            "access": api_key.access,
         }
 
     @property
@@ -201,6 +204,9 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
     def is_overtaken(self, name: str) -> bool:
         return self.was_changed(name) if name == "expires_at" else super().is_overtaken(name)
+
+    def in_words(self, name: str) -> str:
+        return ", ".join(scopes.in_short(self.api_key.access)) if name == "access" else super().in_words(name)
 
     @property
     def _is_kept(self) -> bool:
@@ -313,12 +319,18 @@ class KeyFilter(forms.Form):
 
     q = forms.CharField(required=False, max_length=APIKey._meta.get_field("name").max_length)
     state = forms.ChoiceField(required=False, choices=list(STATES.items()))
+    #: The id of one that the keys open.
+    service = forms.CharField(
+        required=False, max_length=Service._meta.get_field("id").max_length, validators=validators.LINE
+    )
     sort = forms.ChoiceField(required=False, choices=[(sign + name, name) for name in ORDERS for sign in ("", "-")])
 
     def apply(self, keys: APIKeyQuerySet) -> APIKeyQuerySet:
         self.is_valid()
         if text := self.cleaned_data.get("q"):
             keys = keys.search(text)
+        if service := self.cleaned_data.get("service"):
+            keys = keys.opening(service)
         match self.cleaned_data.get("state"):
             case "active":
                 keys = keys.in_state(State.ACTIVE)

@@ -17,9 +17,10 @@ from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
-from .. import charts, services, tokens
+from .. import charts, scopes, services, tokens
 from ..forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
-from ..models import APIKey, KeyUsage, State
+from ..models import APIKey, KeyUsage, Service, State
+from ..scopes import Entry
 from ..services import Issued, Overlap
 
 #: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
@@ -41,10 +42,13 @@ def keys(request: AccountRequest) -> HttpResponse:
     page = Paginator(filters.apply(every), PAGE_SIZE).get_page(request.GET.get("page"))
     shown = list(page)
     sparks = charts.sparks(shown) if shown else {}
+    opened = filters.cleaned_data.get("service")
     context = {
         "page": page,
         "rows": [(api_key, sparks[api_key.pk]) for api_key in shown],
         "filters": filters,
+        "opened": opened,
+        "service": Service.objects.visible_to(request.account).filter(pk=opened).first() if opened else None,
         "any": page.paginator.count > 0 or every.exists(),
         "scanner_pattern": tokens.SCANNER_PATTERN,
         "api": links.on_page("/v2", request),
@@ -63,6 +67,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
     context = {
         "api_key": api_key,
+        "opens": _opens(request, api_key),
         "successor": api_key.successors.first() if rotated_at else None,
         "chart": charts.chart(days),
         "today": list(days.values())[-1],
@@ -76,6 +81,14 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "revocation": events.filter(event=Event.API_KEY_REVOKED).first() if api_key.revoked_at else None,
     }
     return render(request, "apikeys/key.html", context)
+
+
+def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Service | None]]:
+    """What the access of a key lists, with each service that is still there."""
+    entries = scopes.load(api_key.access) or ()
+    ids = [entry.service for entry in entries if entry.service != scopes.API]
+    services = Service.objects.visible_to(request.account).in_bulk(ids) if ids else {}
+    return [(entry, services.get(entry.service)) for entry in entries]
 
 
 # Making -----------------------------------------------------------------------------------------

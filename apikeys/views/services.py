@@ -12,12 +12,15 @@ from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
+from .. import scopes
 from .. import services as actions
 from ..forms import EditServiceForm, ServiceForm
-from ..models import Service
+from ..models import APIKey, Service, State
+from ..scopes import Entry
 
 PAGE_SIZE = 25
 LATEST_EVENTS = 10
+NEWEST_KEYS = 10
 
 
 @account_page(Permission.SERVICE_READ)
@@ -35,8 +38,20 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
     """Everything about one service. Of another account's that is shared, its name."""
     service = _service(request, id)
     events = AuditEvent.objects.for_account(request.account).filter(target_id=service.id)
-    context = {"service": service, "events": events[:LATEST_EVENTS]}
+    keys = _keys_opening(request, service) if Permission.API_KEY_READ in request.actor.permissions else []
+    context = {
+        "service": service,
+        "keys": keys[:NEWEST_KEYS],
+        "has_more_keys": len(keys) > NEWEST_KEYS,
+        "events": events[:LATEST_EVENTS],
+    }
     return render(request, "apikeys/service.html", context)
+
+
+def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:
+    """The account's newest keys that open the service, one more than is shown: each with its entry, if it has any."""
+    keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).opening(service.pk)
+    return [(api_key, scopes.entry_of(api_key.access, service.pk)) for api_key in keys[: NEWEST_KEYS + 1]]
 
 
 @vary_on_headers("HX-Request")

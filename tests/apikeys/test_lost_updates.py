@@ -33,6 +33,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "allowed_networks": (["10.0.0.0/8", "192.0.2.0/24"], {"allowed_networks": "0.0.0.0/0"}, "10.0.0.0/8, 192.0.2.0/24"),
     "rate_limit": ("5/minute", {"rate_limit": "900/minute"}, "5/minute"),
     "expires_at": (IN_A_WEEK, {"expiry": "365"}, f"{IN_A_WEEK.day} "),
+    "access": ('[{"service":"api"}]', {"access": "chosen"}, "api"),
     "accepts_query": (False, {"accepts_query": None}, "no"),
     "administrator": (True, {"administrator": None}, "yes"),
 }
@@ -273,6 +274,7 @@ def test_in_admin_too_a_form_undoes_nothing(desk: Browser, colleague: Actor, key
     [
         ({"allowed_networks": ["10.0.0.0/8"]}, {"allowed_networks": '["203.0.113.0/24"]'}),
         ({"rate_limit": "5/minute"}, {"rate_limit": "900/minute"}),
+        ({"access": '[{"service":"api"}]'}, {"access": "[]"}),
         ({"permission": KeyPermission.READ}, {"permission": "write"}),
         ({"expires_at": IN_A_WEEK}, {"expires_at_0": "2030-01-01", "expires_at_1": "00:00:00"}),
         ({"description": "Their\nlines"}, {"description": "Mine\ntoo"}),

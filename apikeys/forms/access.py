@@ -1,0 +1,184 @@
+"""What a key opens, as a form asks for it: everything, or chosen services with a box each and the paths of each."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django import forms
+from django.utils.functional import cached_property
+
+from accounts.models import Account
+
+from .. import scopes, terms
+from ..models import Service
+
+EVERYTHING, CHOSEN = "everything", "chosen"
+
+#: More services than this are not listed one by one, unless the key has them already.
+MOST_SERVICES = 100
+
+
+class AccessInput(forms.Widget):
+    """Two radio buttons, and for each service a checkbox and a text with a path a line: `apikeys/_access.html`.
+
+    Its value is an access as it was typed, as JSON text in the form of the API. Such a text in place of a radio
+    button's value is taken as it is: `ChangeForm` puts there what is so now.
+    """
+
+    template_name = "apikeys/_access.html"
+    SERVICE = "service"
+
+    @staticmethod
+    def paths_of(service: str) -> str:
+        """The name of the text with the paths of a service."""
+        return f"paths-{service}"
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> str | None:
+        sent: str | None = data.get(name)
+        if sent == EVERYTHING:
+            return json.dumps(None)
+        return sent if sent != CHOSEN else json.dumps([self._entry(service, data) for service in _all(data)])
+
+    def _entry(self, service: str, data: Any) -> dict[str, Any]:
+        lines = [line.strip() for line in (data.get(self.paths_of(service)) or "").splitlines()]
+        paths = [line for line in lines if line]
+        return {"service": service, "paths": paths} if paths else {"service": service}
+
+
+def _all(data: Any) -> list[str]:
+    """The services whose boxes are checked, each once."""
+    getlist: Callable[[str], list[str]] = getattr(data, "getlist", data.get)
+    return list(dict.fromkeys(getlist(AccessInput.SERVICE) or ()))
+
+
+class Row(NamedTuple):
+    """A service that may be checked. `name` is empty for one that was deleted, whose entry may only be dropped."""
+
+    id: str
+    name: str
+    is_shared: bool
+    is_checked: bool
+    paths: str
+    errors: list[str]
+
+    @property
+    def paths_name(self) -> str:
+        return AccessInput.paths_of(self.id)
+
+
+class BoundAccess(forms.BoundField):
+    """The field with what its template shows."""
+
+    field: "AccessField"
+
+    @property
+    def is_chosen(self) -> bool:
+        return self._access is not None
+
+    @property
+    def is_api_checked(self) -> bool:
+        return scopes.API in self._entries
+
+    @property
+    def group_errors(self) -> list[str]:
+        """What is wrong, but for the paths of a service."""
+        return self._errors.get("", [])
+
+    @cached_property
+    def first_refused(self) -> str:
+        """The first service whose paths are refused, if nothing else about the field is."""
+        return "" if self.group_errors else next((row.id for row in self.rows if row.errors), "")
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The account's services by name, `MOST_SERVICES` at most, and those that the key has besides."""
+        named = [(id, service.name, service.shared) for id, service in self._services.items()]
+        deleted = [(id, "", False) for id in self._entries if id != scopes.API and id not in self._services]
+        return [
+            Row(id, name, shared, id in self._entries, "\n".join(self._entries.get(id, ())), self._errors.get(id, []))
+            for id, name, shared in [*named, *deleted]
+        ]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the account has services that are not among the rows."""
+        return len(self._visible) > MOST_SERVICES
+
+    @cached_property
+    def _visible(self) -> list[Service]:
+        return list(Service.objects.visible_to(self.field.account).order_by("name", "pk")[: MOST_SERVICES + 1])
+
+    @cached_property
+    def _services(self) -> dict[str, Service]:
+        listed = {service.pk: service for service in self._visible[:MOST_SERVICES]}
+        others = [id for id in self._entries if id != scopes.API and id not in listed]
+        return listed | (Service.objects.visible_to(self.field.account).in_bulk(others) if others else {})
+
+    @property
+    def _access(self) -> Any:
+        return _read(self.value())
+
+    @property
+    def _entries(self) -> dict[str, list[str]]:
+        """The paths of each service that is chosen."""
+        chosen = (_by_service(self._access) or {}).items()
+        return {service: [str(path) for path in paths] if isinstance(paths, list) else [] for service, paths in chosen}
+
+    @cached_property
+    def _errors(self) -> dict[str, list[str]]:
+        """What is wrong, by the service whose paths it is about."""
+        errors: dict[str, list[str]] = {}
+        for error in self.form.errors.as_data().get(self.name, []):
+            service = error.code if error.code in self._services else ""
+            errors.setdefault(str(service), []).extend(error.messages)
+        return errors
+
+
+class AccessField(forms.Field):
+    """An access as it is stored. Where nothing was sent, a new key has everything and another keeps what it has.
+
+    What is wrong with the paths of one service is an error whose code is its id. `account` is whose services may be
+    chosen, which the form sets.
+    """
+
+    widget = AccessInput
+    account: Account
+
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> BoundAccess:
+        return BoundAccess(form, self, field_name)
+
+    def prepare_value(self, value: str | None) -> str:
+        return "null" if value is None else value
+
+    def clean(self, value: str | None) -> str | None:
+        access = _read(value)
+        errors = []
+        for service, paths in (_by_service(access) or {}).items():
+            try:
+                terms.path_list(paths or [])
+            except forms.ValidationError as error:
+                errors.append(forms.ValidationError(error.messages[0], code=service))
+        if errors:
+            raise forms.ValidationError(errors)
+        return terms.access(access)
+
+    def has_changed(self, initial: str | None, data: str | None) -> bool:
+        if data is None:
+            return False
+        before, after = _read(initial), _read(data)
+        return _by_service(before) != _by_service(after) if isinstance(after, list) else before != after
+
+
+def _read(text: str | None) -> Any:
+    """The access in the form of the API. A text that can't be read stays one, which `terms` refuses."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _by_service(access: Any) -> dict[str, Any] | None:
+    """The paths of each service, in whatever order they are listed. None is everything, or what can't be read."""
+    if not isinstance(access, list):
+        return None
+    return {str(entry.get("service")): entry.get("paths") for entry in access if isinstance(entry, dict)}
