@@ -65,6 +65,12 @@ class TooLarge(DomainError):
     status = 413
 
 
+class UnsupportedMediaType(DomainError):
+    """The body is of a kind that we don't read (415)."""
+
+    status = 415
+
+
 class TooManyRequests(DomainError):
     """Over a limit (429). `retry_after` is in whole seconds."""
 

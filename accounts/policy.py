@@ -211,13 +211,21 @@ def require(actor: Actor, permission: Permission) -> None:
         raise PermissionMissing(sentence)
 
 
+def not_covered(needed: KeyPermission, permission: str) -> str | None:
+    """Says that a key with this permission lacks the one that a service needs; None if it has it."""
+    return None if permission in (needed, KeyPermission.READ_WRITE) else _lacks(needed)
+
+
+def _lacks(needed: KeyPermission) -> str:
+    return f"This API key does not have the {needed.label} permission."
+
+
 def missing(permission: Permission, granted: frozenset[Permission], role: Role | KeyRole | None) -> str | None:
     """Says what is missing for the permission; None if it is among those granted."""
     if permission in granted:
         return None
     if isinstance(role, KeyRole) and permission in GRANTS[role]:
-        needed = KeyPermission.READ if permission.reads else KeyPermission.WRITE
-        return f"This API key does not have the {needed.label} permission."
+        return _lacks(KeyPermission.READ if permission.reads else KeyPermission.WRITE)
     if permission not in GRANTS[Role.ADMIN]:
         return "This item is for the Owner only."
     return "This item is for administrators only."

@@ -50,8 +50,10 @@ def undivided(meta: Mapping[str, str]) -> list[str]:
 
 
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
-    sent = meta.get("QUERY_STRING")
-    return stripped(QueryDict(sent).getlist(FIELD)) if sent else []
+    sent = meta.get("QUERY_STRING", "")
+    if FIELD not in sent and "%" not in sent:  # where any letter of it may hide
+        return []
+    return stripped(QueryDict(sent).getlist(FIELD))
 
 
 def stripped(values: Iterable[object]) -> list[str]:

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from accounts import policy
 from accounts.errors import DomainError, Unavailable
-from accounts.policy import Permission
+from accounts.policy import KeyPermission, Permission
 
 from . import limits, lookup, networks, scopes, tokens
 from .limits import DryRun, Limiter, Outcome
@@ -66,6 +66,9 @@ class MethodUnknown(NamedTuple):
     allowed: Sequence[str]
 
 
+Needs = Permission | KeyPermission | MethodUnknown | None
+
+
 class Question(NamedTuple):
     """What is known of a request before its key is looked up. Facts only: the rules judge them."""
 
@@ -77,12 +80,17 @@ class Question(NamedTuple):
     address: str | None
     #: None where no key was found.
     place: Place | None
-    #: What a key's access has to list: `scopes.API`. None lets any key pass.
+    #: What a key's access has to list: a service's id, or `scopes.API`. None lets any key pass.
     service: str | None
-    #: None lets any key pass.
-    needs: Permission | MethodUnknown | None
+    #: A `KeyPermission` is what a service needs. None lets any key pass.
+    needs: Needs
+    #: The raw target of a request to a service, and where every method counts as reading there, as it is stored.
+    target: str = ""
+    reading_paths: str = "[]"
+    #: Against whose address a failed attempt counts; None is `address`.
+    asker: str | None = None
 
-    def of_key(self, place: Place | None, service: str | None, needs: Permission | MethodUnknown | None) -> "Question":
+    def of_key(self, place: Place | None, service: str | None, needs: Needs) -> "Question":
         """The same question, asked by a key that stood there and for what it needs."""
         return Question(self.secure, self.maintenance, self.found, self.address, place, service, needs)
 
@@ -122,6 +130,13 @@ class Judgement(NamedTuple):
     message: str
 
 
+class Explanation(NamedTuple):
+    """A verdict, and how each rule came to it."""
+
+    verdict: Verdict
+    judgements: Sequence[Judgement]
+
+
 class Refused(DomainError):
     """A verdict that refuses, on its way to becoming an answer."""
 
@@ -156,13 +171,20 @@ def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdi
     return _judge(_Case(question, key, limiter), RULES)
 
 
-def explain(key: KeyRecord | None, question: Question, limiter: Limiter) -> list[Judgement]:
-    """What each rule says by itself, in their order: the first that did not pass says what `decide` does.
+def decide_without_limit(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
+    """As `decide`, but how often the key is used is neither counted nor asked."""
+    return _judge(_Case(question, key, limiter), _WITHOUT_LIMIT)
 
-    Counts nothing.
+
+def explain(
+    key: KeyRecord | None, question: Question, limiter: Limiter, *, counts_failures: bool = False
+) -> Explanation:
+    """What `decide` would say, and what each rule says by itself, in their order. The first that did not pass decides.
+
+    Counts nothing, or failed attempts alone: for somebody who might try keys.
     """
-    case = _Case(question, key, DryRun(limiter))
-    verdict = decide(key, question, case.limiter)
+    case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
+    verdict = _judge(case, RULES)
     judgements = []
     is_past_key = False
     for rule, check in RULES:
@@ -173,7 +195,7 @@ def explain(key: KeyRecord | None, question: Question, limiter: Limiter) -> list
         message = verdict.message if rule is verdict.rule else refusal.message if refusal else ""
         judgements.append(Judgement(rule, refusal is None, message))
         is_past_key = is_past_key or rule is Rule.KEY
-    return judgements
+    return Explanation(verdict, judgements)
 
 
 def require_still_good(key: KeyRecord | None, address: str | None) -> KeyRecord:
@@ -194,6 +216,10 @@ def require_still_good(key: KeyRecord | None, address: str | None) -> KeyRecord:
     decide(key, question, limits.UNLIMITED).raise_if_refused()
     assert key is not None
     return key
+
+
+#: How the limiter's buckets of failed attempts begin.
+_FAILED = "failed:"
 
 
 # Rules ------------------------------------------------------------------------------------------
@@ -301,8 +327,10 @@ def _network(case: _Case) -> _Refusal | None:
 
 
 def _access(case: _Case) -> _Refusal | None:
-    service = case.question.service
-    sentence = None if service is None else scopes.refusal(case.key.access, service)
+    question, access = case.question, case.key.access
+    if question.service is None or (access is None and question.reading_paths == "[]"):
+        return None
+    sentence = scopes.refusal(access, question.service, question.target, reading_paths=question.reading_paths)
     return None if sentence is None else _Refusal(403, sentence)
 
 
@@ -326,7 +354,10 @@ def _permission(case: _Case) -> _Refusal | None:
     needs, key = case.question.needs, case.key
     if needs is None or isinstance(needs, MethodUnknown):
         return None
-    sentence = policy.missing(needs, key.permissions, key.role)
+    if isinstance(needs, KeyPermission):
+        sentence = policy.not_covered(needs, key.permission)
+    else:
+        sentence = policy.missing(needs, key.permissions, key.role)
     if sentence is None:
         return None
     return _Refusal(403, sentence, {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope"'})
@@ -354,6 +385,7 @@ RULES: Rules = (
 _ORDER = [rule for rule, _ in RULES]
 _BEFORE_KEY = RULES[: _ORDER.index(Rule.KEY)]
 _WITHOUT_KEY: Rules = (*_BEFORE_KEY, RULES[_ORDER.index(Rule.METHOD)])
+_WITHOUT_LIMIT = tuple(rule for rule in RULES if rule[0] is not Rule.LIMIT)
 _AFTER_KEY = frozenset(_ORDER[_ORDER.index(Rule.LIMIT) :])
 
 
@@ -373,7 +405,8 @@ _ALLOWED = Verdict(None, 200, "", {}, None)
 
 def _counted(refusal: _Refusal, case: _Case) -> _Refusal:
     """Counts a failed attempt against its address: the refusal, or another one past the limit."""
-    bucket = "failed:" + networks.origin(case.question.address or "")
+    question = case.question
+    bucket = _FAILED + networks.origin(question.asker or question.address or "")
     try:
         outcome = case.limiter.hit(bucket, settings.FAILED_AUTH_LIMIT)
     except Unavailable as error:

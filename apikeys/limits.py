@@ -66,12 +66,18 @@ class Limiter(Protocol):
 
 
 class DryRun:
-    """A limiter that counts nothing: a hit only says what a real one would answer."""
+    """A limiter that counts nothing: a hit only says what a real one would answer.
 
-    def __init__(self, limiter: Limiter) -> None:
+    Buckets whose names begin with `counting` are counted all the same.
+    """
+
+    def __init__(self, limiter: Limiter, *, counting: str | None = None) -> None:
         self._limiter = limiter
+        self._counting = counting
 
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
+        if self._counting is not None and bucket.startswith(self._counting):
+            return self._limiter.hit(bucket, rate)
         return self.peek(bucket, rate)
 
     def peek(self, bucket: str, rate: Rate) -> Outcome | None:

@@ -2,6 +2,9 @@
 
 The ORM spends ten times longer on building this query than a database on answering it. So the queryset's
 SQL is compiled once and run through Django's cursor; the models stay the only place that knows the columns.
+
+A request to a service behind a gateway takes one statement, too (`at_service`): it starts at the service, so that its
+gateways are known without a key. No relation of the models says that, so its joins are written by hand.
 """
 
 import json
@@ -13,9 +16,11 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
+from accounts.models import Account
 from accounts.policy import KEY_GRANTS, KeyRole, Permission
 
-from .models import APIKey
+from . import networks
+from .models import APIKey, Service
 
 
 class KeyRecord(NamedTuple):
@@ -64,6 +69,30 @@ class KeyRecord(NamedTuple):
         return _in_utc(self.rotated_at)
 
 
+class ServiceRecord(NamedTuple):
+    """What the guard needs to know of a service, in columns as they are stored: lists are JSON."""
+
+    id: str
+    name: str
+    account_id: int
+    reading_methods: str
+    reading_paths: str
+    preflight: bool
+    query_keys: bool
+    gateways: str
+    shared: bool
+
+    def is_reading(self, method: str) -> bool:
+        return method in _members(self.reading_methods)
+
+    def has_gateway(self, address: str) -> bool:
+        return self.gateways != "[]" and networks.is_within(address, _networks(self.gateways))
+
+    def opens_to(self, key: KeyRecord) -> bool:
+        """Whether a key of that account is known here at all."""
+        return bool(self.shared) or key.account_id == self.account_id
+
+
 def _in_utc(moment: datetime | None) -> datetime | None:
     """SQLite hands moments over in UTC without saying so."""
     if moment is not None and moment.tzinfo is None:
@@ -74,6 +103,11 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 @lru_cache(maxsize=4096)
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+@lru_cache(maxsize=1024)
+def _members(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
 
 
 @lru_cache(maxsize=8)
@@ -112,30 +146,66 @@ def _statement(vendor: str, column: str) -> str:
     return sql
 
 
-def by_digest(digest: str) -> KeyRecord | None:
-    """The key with this digest, whatever its state.
+@lru_cache(maxsize=2)
+def _statement_of_service(vendor: str) -> str:
+    """The SQL of `at_service`, with two parameters: the digest of a key and the id of a service."""
+    of_key = _statement(vendor, "digest").partition(" FROM ")[0].removeprefix("SELECT ")
+    quoted = connection.ops.quote_name
+    service, key, account = (quoted(model._meta.db_table) for model in (Service, APIKey, Account))
+    columns = ", ".join(f"{service}.{quoted(field)}" for field in ServiceRecord._fields)
+    return (
+        f"SELECT {columns}, {of_key} FROM {service} "  # noqa: S608  only names of our own
+        f"LEFT JOIN {key} ON {key}.digest = %s AND ({service}.shared OR {key}.account_id = {service}.account_id) "
+        f"LEFT JOIN {account} ON {account}.id = {key}.account_id "
+        f"WHERE {service}.id = %s"
+    )
 
-    A database that was restarted leaves every thread a dead connection. A health check would cost a query
-    per request, so the lookup is tried once more on a fresh connection instead.
-    """
-    try:
-        row = _fetch("digest", digest)
-    except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
-            raise
-        connection.close()
-        row = _fetch("digest", digest)
+
+def by_digest(digest: str) -> KeyRecord | None:
+    """The key with this digest, whatever its state."""
+    row = _on_live_connection(_statement(connection.vendor, "digest"), (digest,))
     return KeyRecord._make(row) if row is not None else None
 
 
 def by_id(id: str) -> KeyRecord | None:
     """The key with this id, whatever its state."""
-    row = _fetch("id", id)
+    row = _fetch(_statement(connection.vendor, "id"), (id,))
     return KeyRecord._make(row) if row is not None else None
 
 
-def _fetch(column: str, value: str) -> tuple[Any, ...] | None:
+def at_service(service_id: str, digest: str) -> tuple[ServiceRecord | None, KeyRecord | None]:
+    """The service with this id, and the key with this digest if the service's account, or a shared one, knows it.
+
+    A key of another account is as absent as none. An empty digest is no key's.
+    """
+    row = _on_live_connection(_statement_of_service(connection.vendor), (digest, service_id))
+    if row is None:
+        return None, None
+    key = row[_SERVICE_COLUMNS:]
+    return ServiceRecord._make(row[:_SERVICE_COLUMNS]), None if key[0] is None else KeyRecord._make(key)
+
+
+_SERVICE_COLUMNS = len(ServiceRecord._fields)
+
+Row = tuple[Any, ...] | None
+
+
+def _on_live_connection(sql: str, parameters: tuple[str, ...]) -> Row:
+    """A database that was restarted leaves every thread a dead connection.
+
+    A health check would cost a query per request, so the statement is tried once more on a fresh connection instead.
+    """
+    try:
+        return _fetch(sql, parameters)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return _fetch(sql, parameters)
+
+
+def _fetch(sql: str, parameters: tuple[str, ...]) -> Row:
     with connection.cursor() as cursor:
-        cursor.execute(_statement(connection.vendor, column), (value,))
-        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.execute(sql, parameters)
+        row: Row = cursor.fetchone()
         return row

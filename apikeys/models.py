@@ -229,7 +229,8 @@ class Service(models.Model):
     """An API of the account's own that stands behind its keys: the gateway in front of it asks this server.
 
     A shared one opens to the keys of every account. Its own account sees its settings, the others its name.
-    `last_question_at` is when an authorization request came last, also one that was refused.
+    `last_question_at` is when an authorization request came last, also one that was refused. `problem` is what was
+    wrong with the gateway that sent the one of `problem_at`.
     """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_service_id, editable=False)
@@ -266,6 +267,8 @@ class Service(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = fields.LineField(max_length=254, blank=True, editable=False)
     last_question_at = models.DateTimeField("last authorization request", null=True, blank=True, editable=False)
+    problem = fields.LineField(max_length=300, blank=True, db_default="", editable=False)
+    problem_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()
 

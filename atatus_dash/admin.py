@@ -26,7 +26,7 @@ class MaintenanceForm(forms.ModelForm):
 @admin.register(Maintenance)
 class MaintenanceAdmin(OperatorAdmin):
     form = MaintenanceForm
-    fields = ["on", "message", "retry_after", "changed_at"]
+    fields = ["on", "guard", "message", "retry_after", "changed_at"]
     readonly_fields = ["changed_at"]
     list_display = ["__str__", "message", "retry_after", "changed_at"]
     actions = None
@@ -38,7 +38,7 @@ class MaintenanceAdmin(OperatorAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        maintenance.switch(on=obj.on, message=obj.message, retry_after=obj.retry_after)
+        maintenance.switch(on=obj.on, guard=obj.guard, message=obj.message, retry_after=obj.retry_after)
 
 
 @admin.register(ScheduledJob)

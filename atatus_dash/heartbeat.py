@@ -14,7 +14,7 @@ from django.db import Error, close_old_connections, connection
 
 from accounts import outbox
 from apikeys import exposure, limits, notices, outages
-from apikeys.usage import counts, questions, sources
+from apikeys.usage import counts, problems, questions, sources
 
 from . import maintenance, reach
 from .scheduler import Scheduler
@@ -74,6 +74,7 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
         if time.monotonic() >= next_flush:
             beats.beat(counts.flush)
             beats.beat(questions.flush)
+            beats.beat(problems.flush)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
         if time.monotonic() >= next_sources:
             beats.beat(sources.flush)
@@ -98,6 +99,7 @@ def _finish(beats: "Beats") -> None:
         logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
     beats.beat(sources.flush)
     beats.beat(questions.flush)
+    beats.beat(problems.flush)
 
 
 def _send_mail() -> None:

@@ -1,11 +1,12 @@
-"""What every request passes, in this order: an id, the client's real address and scheme, then the API or the pages."""
+"""What every request passes, in this order: an id, the client's real address and scheme, then the API or the pages.
+
+Authorization requests of gateways pass none of it: `guard` answers them first.
+"""
 
 import logging
 import re
-import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from django.conf import settings
@@ -15,26 +16,36 @@ from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from accounts import bodies, validators
-from accounts.context import REQUEST_ID
+from accounts import bodies
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
-from accounts.models import AuditEvent
-from apikeys import limits, networks, tokens, usage
+from apikeys import limits, networks, usage
 from apikeys.credentials import Credential
 
-from . import form_limits, maintenance, probes, reach
+from . import arrival, form_limits, guard, maintenance, probes, reach
 from .api import sunset
 from .api.dispatch import dispatch
 from .api.errors import refuse
 from .api.paths import is_api
-from .logs import request_id
 
 logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-_REQUEST_ID_LENGTH = AuditEvent._meta.get_field("request_id").max_length
-_REQUEST_ID = re.compile(rf"[0-9A-Za-z._:/+=-]{{1,{_REQUEST_ID_LENGTH}}}", re.ASCII)
+
+class GuardMiddleware:
+    """Answers gateways where Django is served by another WSGI application than ours, such as a test's client."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(guard.PREFIX) and (answer := guard.answer(request.META)):
+            response = HttpResponse(answer.body, status=answer.status)
+            del response.headers["Content-Type"]  # an empty body has none
+            for name, value in answer.headers:
+                response.headers[name] = value
+            return response
+        return self.get_response(request)
 
 
 class RequestIdMiddleware:
@@ -44,50 +55,34 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
-        name = sent if is_valid else uuid.uuid4().hex
-        request.META[REQUEST_ID] = name
-        request_id.set(name)
+        name = arrival.give_name(request.META)
         response = self.get_response(request)
         response.headers["X-Request-ID"] = name
         return response
 
 
 class TrustedProxiesMiddleware:
-    """Settles the client's address, scheme and port, once for everybody who asks.
+    """Settles the client's address, scheme and port, once for everybody who asks (`arrival.settle_origin`).
 
-    `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
-    address is the last in `X-Forwarded-For` that is no trusted proxy; the scheme is https only if every hop
-    says so. A client whose address the proxy names badly is refused: the proxy's own must not count as its.
-    Without the header the proxy asks for itself, as for `/healthz`.
+    A client whose address the proxy names badly is refused.
     """
-
-    MALFORMED = "The proxy in front of this server sent a malformed X-Forwarded-For."
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # A link-local address names its interface behind a %, which is nobody's business but this host's.
-        peer = request.META["REMOTE_ADDR"] = request.META.get("REMOTE_ADDR", "").partition("%")[0]
-        if settings.TRUSTED_PROXIES and is_trusted(peer):
-            try:
-                request.META["REMOTE_ADDR"] = _client_address(request.META.get("HTTP_X_FORWARDED_FOR", peer))
-            except ValueError:
-                logger.warning("The proxy at %s sent a malformed X-Forwarded-For: the request was refused.", peer)
-                return self._refuse(request)
-            schemes = request.META.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
-            is_https = set(schemes) == {"https"}
-            request.META["wsgi.url_scheme"] = "https" if is_https else "http"
-            # Not the port between the proxy and here.
-            request.META["SERVER_PORT"] = "443" if is_https else "80"
+        try:
+            arrival.settle_origin(request.META)
+        except ValueError:
+            peer = request.META["REMOTE_ADDR"]
+            logger.warning("The proxy at %s sent a malformed X-Forwarded-For: the request was refused.", peer)
+            return self._refuse(request)
         return self.get_response(request)
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
         if is_api(request.path_info):
-            return refuse(request, HTTPStatus.BAD_REQUEST, self.MALFORMED)
-        return HttpResponse(render_to_string("400.html", {"message": self.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
+            return refuse(request, HTTPStatus.BAD_REQUEST, arrival.MALFORMED)
+        return HttpResponse(render_to_string("400.html", {"message": arrival.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
 
 
 class UserAgentMiddleware:
@@ -97,31 +92,9 @@ class UserAgentMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if agent := request.META.get("HTTP_USER_AGENT"):
-            request.META["HTTP_USER_AGENT"] = validators.in_one_line(tokens.redact(agent))
+        if "HTTP_USER_AGENT" in request.META:
+            request.META["HTTP_USER_AGENT"] = arrival.agent(request.META)
         return self.get_response(request)
-
-
-def is_trusted(address: str) -> bool:
-    """Whether the address is a proxy's that the operator named."""
-    try:
-        parsed = networks.parse_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in settings.TRUSTED_PROXIES)
-
-
-def _client_address(forwarded_for: str) -> str:
-    """The last hop that is no trusted proxy, or the first of all. What stands before it is the client's to write.
-
-    Raises `ValueError` for a hop that is no address.
-    """
-    for hop in reversed(forwarded_for.split(",")):
-        client = hop.strip().partition("%")[0]
-        ip_address(client)
-        if not is_trusted(client):
-            break
-    return client
 
 
 class ApiMiddleware:

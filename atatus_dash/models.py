@@ -20,6 +20,12 @@ class Maintenance(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     on = models.BooleanField(default=False)
+    guard = models.BooleanField(
+        "for services too",
+        default=False,
+        db_default=False,
+        help_text="Gateways get a 503, so the services behind them are offline too.",
+    )
     message = fields.LineField(max_length=300, default=MESSAGE)
     retry_after = models.PositiveIntegerField(default=RETRY_AFTER, help_text="Seconds.")
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -31,7 +37,9 @@ class Maintenance(models.Model):
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="maintenance_one_row")]
 
     def __str__(self) -> str:
-        return "On" if self.on else "Off"
+        if not self.on:
+            return "Off"
+        return "On, for services too" if self.guard else "On"
 
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):

@@ -126,6 +126,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "atatus_dash.middleware.GuardMiddleware",
     "atatus_dash.middleware.RequestIdMiddleware",
     "atatus_dash.middleware.TrustedProxiesMiddleware",
     "atatus_dash.middleware.UserAgentMiddleware",

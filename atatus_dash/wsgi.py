@@ -2,6 +2,7 @@
 
 import gc
 import os
+from http.client import responses
 from typing import Any
 
 import django
@@ -15,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 django.setup(set_prefix=False)
 
 from accounts import bodies  # noqa: E402
-from atatus_dash import heartbeat  # noqa: E402  it needs the apps loaded
+from atatus_dash import guard, heartbeat  # noqa: E402  they need the apps loaded
 
 
 class WholeStream(LimitedStream):
@@ -58,7 +59,7 @@ class Request(WSGIRequest):
 
 
 class Application(WSGIHandler):
-    """Django's handler, for which a body that was cut off is none.
+    """Django's handler, after `guard`. For both, a body that was cut off is none.
 
     Its first request starts the threads that write usage and read the maintenance state, if the server hasn't.
     """
@@ -69,6 +70,9 @@ class Application(WSGIHandler):
         heartbeat.start()
         if length := bodies.length(environ):
             environ["wsgi.input"] = WholeStream(environ["wsgi.input"], length)
+        if environ["PATH_INFO"].startswith(guard.PREFIX) and (answer := guard.answer(environ)) is not None:
+            start_response(f"{answer.status} {responses[answer.status]}", answer.headers)
+            return [answer.body]
         return super().__call__(environ, start_response)
 
 

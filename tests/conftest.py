@@ -13,7 +13,7 @@ from django.test import Client
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
 from apikeys import exposure, limits, outages
-from apikeys.usage import counts, questions, sources
+from apikeys.usage import counts, problems, questions, sources
 
 from . import factories
 
@@ -36,10 +36,10 @@ def _no_counts_from_before() -> Iterator[None]:
     cache.clear()  # the limits of signing in
     for service in (outages.DATABASE, outages.REDIS):
         service.forget()
-    for counted in (counts, questions, sources, exposure):
+    for counted in (counts, questions, problems, sources, exposure):
         counted.discard()
     yield
-    for counted in (counts, questions, sources, exposure):
+    for counted in (counts, questions, problems, sources, exposure):
         counted.discard()
 
 

@@ -79,7 +79,7 @@ def read(
     """
     if named_by := NAMED_BY.get(contract):
         method, target = _method(headers, named_by[0]), _target(headers, named_by[1])
-    elif not target:
+    elif not target.partition("?")[0]:
         raise Misconfigured(
             "The authorization request ends where the original path should follow: "
             "the gateway's path prefix has to be this address, without a slash at its end."

@@ -5,7 +5,8 @@ DRF answers paths that don't exist, and Django answers crashes, in HTML: both be
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -17,8 +18,8 @@ from apikeys.gate import Question
 
 from .. import maintenance
 from .errors import failure
-from .paths import is_old
-from .permissions import QUESTION
+from .paths import is_api, is_old
+from .permissions import QUESTION, NeedsPermission
 
 View = Callable[..., HttpResponse]
 
@@ -49,6 +50,25 @@ def dispatch(request: HttpRequest) -> HttpResponse:
         return response
     except Exception as error:
         return failure(request, error)
+
+
+def question_about(method: str, target: str, address: str | None) -> Question:
+    """What a request to the API would ask, over HTTPS, without sending it. The target is as it would be sent."""
+    path = unquote(target.partition("?")[0])
+    view, _ = _resolve(path) if is_api(path) else (None, {})
+    question = Question(
+        secure=True,
+        maintenance=maintenance.current(),
+        found=view is not None,
+        address=address,
+        place=None,
+        service=None,
+        needs=None,
+    )
+    if view is None:
+        return question
+    asked: NeedsPermission = cast(Any, view).cls()  # DRF's `as_view` notes the class
+    return question.of_key(None, asked.service, asked.needs(method))
 
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:

@@ -107,10 +107,29 @@ def refuse(
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A refusal in the one shape that all have, of bounded size. No key is echoed, not even as a field's name."""
+    """A refusal in the one shape that all have."""
+    media_type, body = content_of(
+        status,
+        message,
+        errors or {},
+        accept=request.META.get("HTTP_ACCEPT", ""),
+        is_twice=status == HTTPStatus.NOT_FOUND and is_old(request.path_info),
+    )
+    response = HttpResponse(body, status=status, content_type=media_type, headers=headers)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def content_of(
+    status: int, message: str, errors: Mapping[str, Sequence[str]], *, accept: str, is_twice: bool = False
+) -> tuple[str, bytes]:
+    """The media type and the body of a refusal, of bounded size. No key is echoed, not even as a field's name.
+
+    `is_twice` repeats the message as `message`, which clients of old paths read.
+    """
     content: dict[str, Any]
-    message, errors = tokens.redact(message)[:LONGEST_MESSAGE], _bounded(errors or {})
-    if _wants_problem(request):
+    message, errors = in_bounds(message), _bounded(errors)
+    if _wants_problem(accept):
         media_type = PROBLEM
         content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": message}
         if errors:
@@ -118,21 +137,22 @@ def refuse(
     else:
         media_type = "application/json"
         content = {"Message": message}
-        if status == HTTPStatus.NOT_FOUND and is_old(request.path_info):
+        if is_twice:
             content["message"] = message
         if errors:
             content["Errors"] = errors
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    response = HttpResponse(
-        body.encode(errors="backslashreplace"), status=status, content_type=media_type, headers=headers
-    )
-    response.headers["Vary"] = "Accept"
-    return response
+    return media_type, body.encode(errors="backslashreplace")
 
 
-def _wants_problem(request: HttpRequest | Request) -> bool:
+def in_bounds(message: str) -> str:
+    """As much of a message as a refusal says, keys masked."""
+    return tokens.redact(message)[:LONGEST_MESSAGE]
+
+
+def _wants_problem(accept: str) -> bool:
     """Whether `Accept` lists `application/problem+json` by name, with a quality above zero."""
-    for choice in request.META.get("HTTP_ACCEPT", "").lower().split(","):
+    for choice in accept.lower().split(",") if accept else ():
         media_type, *parameters = (part.strip() for part in choice.split(";"))
         if media_type == PROBLEM:
             return not any(part.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for part in parameters)

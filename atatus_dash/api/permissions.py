@@ -17,9 +17,9 @@ from apikeys.gate import MethodUnknown, Place, Question
 QUESTION = "atatus_dash.question"
 
 
-def method_of(request: HttpRequest) -> str:
-    """The method of the request. HEAD is GET without its body."""
-    return "GET" if request.method == "HEAD" else str(request.method)
+def asked_as(method: str | None) -> str:
+    """The method by which a view knows it. HEAD is GET without its body."""
+    return "GET" if method == "HEAD" else str(method)
 
 
 class NeedsPermission(APIView):
@@ -32,10 +32,11 @@ class NeedsPermission(APIView):
     def question(self, request: HttpRequest, place: Place | None) -> Question:
         """What the request asks, by a key that stood there."""
         arrived: Question = request.META[QUESTION]
-        method = method_of(request)
-        known = method in self.permissions
-        needs = self.permissions[method] if known else MethodUnknown(self.allowed_methods)
-        return arrived.of_key(place, self.service, needs)
+        return arrived.of_key(place, self.service, self.needs(str(request.method)))
+
+    def needs(self, method: str) -> Permission | MethodUnknown | None:
+        method = asked_as(method)
+        return self.permissions[method] if method in self.permissions else MethodUnknown(self.allowed_methods)
 
 
 class HasKeyPermission(BasePermission):

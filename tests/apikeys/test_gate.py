@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accounts.errors import Unavailable
-from accounts.policy import GRANTS, KeyRole, Permission, Role
+from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission, Role
 from apikeys import gate, limits
 from apikeys.gate import Maintenance, MethodUnknown, Place, Question, Refused, Rule
 from apikeys.limits import DryRun, MemoryLimiter, Outcome
@@ -55,7 +55,7 @@ ASKED = Question(
 )
 
 ADDRESSES = ["203.0.113.7", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "nonsense", None]
-ACCESSES = [[], [{"service": "api"}], [{"service": "svc_1"}], [{"service": "svc_1", "paths": ["/api"]}]]
+ACCESSES = [[], [{"service": "api"}], [{"service": "svc_1"}], [{"service": "svc_1", "paths": ["/api/*"]}]]
 NETWORKS = [[], ["10.0.0.0/8"], ["2001:db8::/32", "192.0.2.1/32"]]
 
 
@@ -97,8 +97,13 @@ questions = st.builds(
     found=yes,
     address=st.sampled_from(ADDRESSES),
     place=st.sampled_from([*Place, *Place, None]),
-    service=st.sampled_from(["api", "api", None]),
-    needs=st.none() | st.sampled_from([*Permission, *Permission, MethodUnknown(("GET", "HEAD"))]),
+    service=st.sampled_from(["api", "api", None, "svc_1", "svc_1"]),
+    target=st.sampled_from(["/api", "/api/a?b=c", "/open/a", "/other", "/api/../open"]),
+    reading_paths=st.sampled_from(["[]", "[]", '["/open/*"]']),
+    asker=often(None)("192.0.2.9"),
+    needs=st.none()
+    | st.sampled_from([KeyPermission.READ, KeyPermission.WRITE])
+    | st.sampled_from([*Permission, *Permission, MethodUnknown(("GET", "HEAD"))]),
 )
 
 
@@ -110,7 +115,7 @@ class Recorder(MemoryLimiter):
         for rate in (DEFAULT_RATE, Rate(1, 60), Rate(2, 3600)):
             for _ in range(key_hits):
                 super().hit("key_1", rate)
-        for address in ADDRESSES:
+        for address in [*ADDRESSES, "192.0.2.9"]:
             for _ in range(failed_hits):
                 super().hit(bucket_of(address), FAILED_RATE)
         self.hits: list[str] = []
@@ -165,14 +170,30 @@ def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> I
         yield "place", 403, "This API key may not be sent in the body."
     if not is_within(asked.address, json.loads(key.allowed_networks)):
         yield "network", 403, "This API key may not be used from this address."
-    if asked.service and key.access and {"service": asked.service} not in json.loads(key.access):
-        yield "access", 403, "This API key has no access to this API."
+    if asked.service and (sentence := closed_to(key, asked)):
+        yield "access", 403, sentence
     if not limiter.peek(key.id, rate_of(key)).allowed:
         yield "limit", 429, "Too many requests. Please slow down."
     if isinstance(asked.needs, MethodUnknown):
         yield "method", 405, "This item can't be accessed with this method."
     elif asked.needs is not None:
         yield from (("permission", 403, sentence) for sentence in missing(key, asked.needs))
+
+
+def closed_to(key: KeyRecord, asked: Question) -> str | None:
+    paths: list[str] | None = None
+    if key.access is not None:
+        entries = {entry["service"]: entry.get("paths") for entry in json.loads(key.access)}
+        if asked.service not in entries:
+            return f"This API key has no access to this {'API' if asked.service == 'api' else 'service'}."
+        paths = entries[asked.service]
+    if paths is None and asked.reading_paths == "[]":
+        return None
+    if ".." in asked.target:
+        return "This path is ambiguous."
+    if paths is not None and not asked.target.startswith("/api"):
+        return "This API key has no access to this path."
+    return None
 
 
 def is_within(address: str | None, networks: list[str]) -> bool:
@@ -187,7 +208,11 @@ def rate_of(key: KeyRecord) -> Rate:
     return {None: DEFAULT_RATE, "1/minute": Rate(1, 60), "2/hour": Rate(2, 3600)}[key.rate_limit]
 
 
-def missing(key: KeyRecord, needs: Permission) -> Iterator[str]:
+def missing(key: KeyRecord, needs: Permission | KeyPermission) -> Iterator[str]:
+    if isinstance(needs, KeyPermission):
+        if key.permission not in (needs.value, "read_write"):
+            yield f"This API key does not have the {needs.value.capitalize()} permission."
+        return
     if needs not in GRANTS[KeyRole.ADMINISTRATOR if key.administrator else KeyRole.KEY]:
         whose = "administrators" if needs in GRANTS[Role.ADMIN] else "the Owner"
         yield f"This item is for {whose} only."
@@ -199,7 +224,8 @@ def missing(key: KeyRecord, needs: Permission) -> Iterator[str]:
 
 def expected(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> tuple[str | None, int, str]:
     rule, status, sentence = next(failing(key, asked, limiter), (None, 200, ""))
-    if status == 401 and asked.place is not None and not limiter.peek(bucket_of(asked.address), FAILED_RATE).allowed:
+    bucket = bucket_of(asked.asker or asked.address)
+    if status == 401 and asked.place is not None and not limiter.peek(bucket, FAILED_RATE).allowed:
         status, sentence = 429, "Too many attempts. Please slow down."
     return rule, status, sentence
 
@@ -286,7 +312,7 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
         unjudged = [rule for rule in Rule if rule not in judged]
     else:
         judged, unjudged = list(Rule), []
-    explained = gate.explain(key, asked, limiter)
+    explained = gate.explain(key, asked, limiter).judgements
     assert [judgement.rule for judgement in explained] == list(Rule)
     assert {j.rule for j in explained if j.passed is False} == set(failed)
     assert {j.rule: j.passed for j in explained if j.passed is not False} == {
@@ -301,7 +327,7 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
 
 @any_question
 def test_an_explanation_and_a_decision_agree(key, asked, limiter):
-    explained = gate.explain(key, asked, limiter)
+    explained = gate.explain(key, asked, limiter).judgements
     verdict = gate.decide(key, asked, limiter)
     first = next((judgement for judgement in explained if judgement.passed is False), None)
     assert (first and first.rule, first.message if first else "") == (verdict.rule, verdict.message)
@@ -316,6 +342,21 @@ def test_a_dry_run_answers_as_the_request_would_and_counts_nothing(key, asked, l
     assert dry == gate.decide(key, asked, limiter)
 
 
+@any_question
+def test_an_explanation_may_count_failed_attempts_alone(key, asked, limiter):
+    explained = gate.explain(key, asked, limiter, counts_failures=True)
+    failed = explained.verdict.rule in ("key", "revoked", "expired", "disabled") and asked.place is not None
+    assert limiter.hits == ([bucket_of(asked.asker or asked.address)] if failed else [])
+
+
+@any_question
+def test_without_its_limit_a_key_is_judged_by_every_other_rule(key, asked, limiter):
+    unlimited = Recorder()
+    verdict = gate.decide_without_limit(key, asked, limiter)
+    assert "key_1" not in limiter.hits
+    assert verdict.rule == gate.decide(key and key._replace(rate_limit=None), asked, unlimited).rule
+
+
 # What is counted --------------------------------------------------------------------------------
 
 
@@ -324,7 +365,7 @@ def test_a_request_counts_once_and_only_if_it_comes_as_far_as_its_limit(key, ask
     rule = expected(key, asked, limiter)[0]
     verdict = gate.decide(key, asked, limiter)
     if rule in ("key", "revoked", "expired", "disabled") and asked.place is not None:
-        assert limiter.hits == [bucket_of(asked.address)]
+        assert limiter.hits == [bucket_of(asked.asker or asked.address)]
     elif rule in (None, "limit", "method", "permission"):
         assert limiter.hits == ["key_1"]
         assert verdict.rate_limit.rate == rate_of(key)
@@ -361,7 +402,7 @@ def test_without_limits_requests_pass_unlimited_or_are_503():
     for key, rule in [(GOOD, "limit"), (None, "key"), (GOOD._replace(disabled=NOW), "disabled")]:
         verdict = gate.decide(key, ASKED, Away())
         assert verdict == (rule, 503, "Our rate limits are out of reach.", {"Retry-After": "7"}, None)
-        assert verdict.message in [judgement.message for judgement in gate.explain(key, ASKED, Away())]
+        assert verdict.message in [judgement.message for judgement in gate.explain(key, ASKED, Away()).judgements]
 
 
 # Headers ----------------------------------------------------------------------------------------

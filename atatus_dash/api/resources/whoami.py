@@ -7,6 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.policy import KeyPermission
+from apikeys.gate import Verdict
+from apikeys.lookup import KeyRecord
 
 from ..base import APIView
 
@@ -51,20 +53,23 @@ class WhoAmIView(APIView):
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
-        key, outcome = self.credential.key, self.credential.verdict.rate_limit
-        return Response(
-            {
-                "account": {"slug": key.account_slug, "name": key.account_name},
-                "api_key": {
-                    "id": key.id,
-                    "name": key.name,
-                    "permission": key.permission,
-                    "administrator": bool(key.administrator),
-                    "expires_at": key.expiry,
-                },
-                "rate_limit": outcome
-                and {"limit": outcome.rate.limit, "remaining": outcome.remaining, "window": outcome.rate.window},
-            }
-        )
+        return Response(described(self.credential.key, self.credential.verdict))
 
     post = get
+
+
+def described(key: KeyRecord, verdict: Verdict) -> dict[str, Any]:
+    """A good key, its account, and how often it may be used."""
+    outcome = verdict.rate_limit
+    return {
+        "account": {"slug": key.account_slug, "name": key.account_name},
+        "api_key": {
+            "id": key.id,
+            "name": key.name,
+            "permission": key.permission,
+            "administrator": bool(key.administrator),
+            "expires_at": key.expiry,
+        },
+        "rate_limit": outcome
+        and {"limit": outcome.rate.limit, "remaining": outcome.remaining, "window": outcome.rate.window},
+    }

@@ -1,4 +1,7 @@
-"""Django's backend for SQLite. A lock is waited for in SQLite itself, for `DATABASE_LOCK_TIMEOUT` at most."""
+"""Django's backend for SQLite. A lock is waited for in SQLite itself, for `DATABASE_LOCK_TIMEOUT` at most.
+
+It remembers how statements read in SQLite's style of parameters: to find out takes as long as running a short one.
+"""
 
 import sqlite3
 from functools import lru_cache
@@ -27,11 +30,6 @@ class _Turn:
 _turn = _Turn()
 
 
-@lru_cache(maxsize=128)
-def _with_question_marks(query: str) -> str:
-    return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
-
-
 class Cursor(base.SQLiteCursorWrapper):
     def execute(self, *args: Any) -> Any:
         with _turn:
@@ -43,9 +41,19 @@ class Cursor(base.SQLiteCursorWrapper):
 
     def convert_query(self, query: str, *, param_names: Any = None) -> str:
         """Django's, which looks for placeholders at every execution: 15 µs for the statement that finds a key."""
-        if param_names is None:
-            return _with_question_marks(query)
-        return super().convert_query(query, param_names=param_names)
+        if param_names is None and len(query) <= LONGEST_REMEMBERED:
+            return _converted(query)
+        converted: str = super().convert_query(query, param_names=param_names)
+        return converted
+
+
+#: Characters of a statement that is remembered. Longer ones hold many rows, and don't come again.
+LONGEST_REMEMBERED = 4096
+
+
+@lru_cache(maxsize=256)
+def _converted(query: str) -> str:
+    return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

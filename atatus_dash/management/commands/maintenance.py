@@ -14,6 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("state", choices=["on", "off"])
+        parser.add_argument("--guard", action="store_true", help="For gateways and the services behind them, too.")
         parser.add_argument("--message", default=Maintenance.MESSAGE, help="What people and programs are told.")
         parser.add_argument(
             "--retry-after",
@@ -31,5 +32,7 @@ class Command(BaseCommand):
             raise CommandError(f"--message: {' '.join(error.messages)}") from None
         if not 1 <= retry_after <= Maintenance.LONGEST_RETRY_AFTER:
             raise CommandError(f"--retry-after is a number of seconds from 1 to {Maintenance.LONGEST_RETRY_AFTER}.")
-        maintenance.switch(on=on, message=message, retry_after=retry_after)
-        self.stdout.write(f"Maintenance is {options['state']}.")
+        maintenance.switch(on=on, guard=on and options["guard"], message=message, retry_after=retry_after)
+        self.stdout.write(
+            f"Maintenance is {options['state']}{', for services too' if on and options['guard'] else ''}."
+        )

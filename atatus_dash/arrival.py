@@ -1,0 +1,90 @@
+"""What is settled of a request before anybody answers it: its name, and where it comes from."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+
+from accounts import validators
+from accounts.context import REQUEST_ID
+from accounts.models import AuditEvent
+from apikeys import networks, tokens
+
+from .logs import request_id
+
+_REQUEST_ID_LENGTH = AuditEvent._meta.get_field("request_id").max_length
+_REQUEST_ID = re.compile(rf"[0-9A-Za-z._:/+=-]{{1,{_REQUEST_ID_LENGTH}}}", re.ASCII)
+
+MALFORMED = "The proxy in front of this server sent a malformed X-Forwarded-For."
+
+#: A request's `META`, or the environ that becomes one.
+Meta = dict[str, Any]
+
+
+def give_name(meta: Meta) -> str:
+    """Name the request, for the logs and in `X-Request-ID`; a valid name that the client sent is kept."""
+    sent = meta.get("HTTP_X_REQUEST_ID", "")
+    is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
+    name: str = sent if is_valid else secrets.token_hex(16)
+    meta[REQUEST_ID] = name
+    request_id.set(name)
+    return name
+
+
+def peer(meta: Mapping[str, Any]) -> str:
+    """The address of who opened the connection.
+
+    A link-local one names its interface behind a %, which is nobody's business but this host's.
+    """
+    return str(meta.get("REMOTE_ADDR", "")).partition("%")[0]
+
+
+def settle_origin(meta: Meta) -> None:
+    """Put the client's address, scheme and port in place of those of a trusted proxy.
+
+    `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
+    address is the last in `X-Forwarded-For` that is no trusted proxy; the scheme is https only if every hop
+    says so. Without the header the proxy asks for itself, as for `/healthz`.
+    Raises `ValueError` for a client whose address the proxy names badly: the proxy's own must not count as its.
+    """
+    proxy = meta["REMOTE_ADDR"] = peer(meta)
+    if not is_trusted(proxy):
+        return
+    meta["REMOTE_ADDR"] = _client_address(meta.get("HTTP_X_FORWARDED_FOR", proxy))
+    schemes = meta.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
+    is_https = set(schemes) == {"https"}
+    meta["wsgi.url_scheme"] = "https" if is_https else "http"
+    meta["SERVER_PORT"] = "443" if is_https else "80"  # not the port between the proxy and here
+
+
+def is_trusted(address: str) -> bool:
+    """Whether the address is a proxy's that the operator named."""
+    if not settings.TRUSTED_PROXIES:
+        return False
+    try:
+        parsed = networks.parse_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in settings.TRUSTED_PROXIES)
+
+
+def _client_address(forwarded_for: str) -> str:
+    """The last hop that is no trusted proxy, or the first of all. What stands before it is the client's to write.
+
+    Raises `ValueError` for a hop that is no address.
+    """
+    for hop in reversed(forwarded_for.split(",")):
+        client = hop.strip().partition("%")[0]
+        ip_address(client)
+        if not is_trusted(client):
+            break
+    return client
+
+
+def agent(meta: Mapping[str, Any]) -> str:
+    """How the client calls itself, keys masked, before anybody counts, cuts, stores or mails it."""
+    sent = meta.get("HTTP_USER_AGENT", "")
+    return validators.in_one_line(tokens.redact(sent)) if sent else ""
