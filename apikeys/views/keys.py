@@ -19,7 +19,7 @@ from accounts.policy import Permission
 
 from .. import charts, scopes, services, tokens
 from ..forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
-from ..models import APIKey, KeyUsage, Service, State
+from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..services import Issued, Overlap
 
@@ -28,6 +28,7 @@ PAGE_SIZE = 20
 LATEST_EVENTS = 10
 LATEST_ORIGINS = 10
 MOST_ORIGINS = 100
+MOST_SERVICES = 50
 
 
 # Looking ----------------------------------------------------------------------------------------
@@ -61,7 +62,8 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     """Everything about one key: its settings, its use, its history, and what to do about it."""
     keys = APIKey.objects.for_account(request.account).select_related("rotated_from")
     api_key = get_object_or_404(keys, pk=id)
-    days = charts.by_day(KeyUsage.objects.filter(api_key=api_key), charts.MONTH)
+    usage = KeyUsage.objects.filter(api_key=api_key)
+    days = charts.by_day(usage, charts.MONTH)
     origins = api_key.origins.all()
     rotated_at = api_key.rotated_at
     events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
@@ -70,6 +72,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "opens": _opens(request, api_key),
         "successor": api_key.successors.first() if rotated_at else None,
         "chart": charts.chart(days),
+        "by_service": _by_service(request, usage),
         "today": list(days.values())[-1],
         "origins": origins[:LATEST_ORIGINS],
         "origins_since": origins.filter(last_used_at__gte=rotated_at)[:MOST_ORIGINS].count() if rotated_at else 0,
@@ -89,6 +92,18 @@ def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Servic
     ids = [entry.service for entry in entries if entry.service != scopes.API]
     services = Service.objects.visible_to(request.account).in_bulk(ids) if ids else {}
     return [(entry, services.get(entry.service)) for entry in entries]
+
+
+def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[str, Service | None, charts.Use]]:
+    """What a key did at each service in 30 days, if it was used at others than `/v2`.
+
+    No service of one that was deleted, or that is no longer shared.
+    """
+    uses = charts.by_value(usage, "service", charts.MONTH, most=MOST_SERVICES)
+    if not uses.keys() - {scopes.API}:
+        return []
+    services = Service.objects.visible_to(request.account).in_bulk(list(uses))
+    return [(id, services.get(id), use) for id, use in uses.items()]
 
 
 # Making -----------------------------------------------------------------------------------------

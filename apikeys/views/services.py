@@ -1,5 +1,7 @@
 """Services: the APIs that stand behind an account's keys."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -9,18 +11,20 @@ from accounts import keyset
 from accounts.access import AccountRequest, account_page, lead_to, recently_authenticated, sent_before
 from accounts.errors import DomainError, Invalid
 from accounts.forms import refuse, status_of
-from accounts.models import AuditEvent
+from accounts.models import Account, AuditEvent
 from accounts.policy import Permission
 
-from .. import scopes
+from .. import charts, scopes
 from .. import services as actions
 from ..forms import EditServiceForm, ServiceForm
-from ..models import APIKey, Service, State
+from ..models import APIKey, KeyUsage, Service, State
 from ..scopes import Entry
 
 PAGE_SIZE = 25
 LATEST_EVENTS = 10
 NEWEST_KEYS = 10
+#: Keys or accounts whose requests to a service are told, those with the most.
+MOST_USERS = 25
 
 
 @account_page(Permission.SERVICE_READ)
@@ -44,6 +48,7 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
         "keys": keys[:NEWEST_KEYS],
         "has_more_keys": len(keys) > NEWEST_KEYS,
         "events": events[:LATEST_EVENTS],
+        **_use(request, service),
     }
     return render(request, "apikeys/service.html", context)
 
@@ -52,6 +57,27 @@ def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKe
     """The account's newest keys that open the service, one more than is shown: each with its entry, if it has any."""
     keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).opening(service.pk)
     return [(api_key, scopes.entry_of(api_key.access, service.pk)) for api_key in keys[: NEWEST_KEYS + 1]]
+
+
+def _use(request: AccountRequest, service: Service) -> dict[str, Any]:
+    """The requests of 30 days: by key for the account's own keys; by account for the owner of a shared service."""
+    usage = KeyUsage.objects.filter(service=service.id)
+    if service.shared and service.account_id == request.account.id:
+        uses = charts.by_value(usage, "api_key__account", charts.MONTH, most=MOST_USERS)
+        accounts = Account.objects.in_bulk(list(uses))
+        return {
+            "chart": charts.chart(charts.by_day(usage, charts.MONTH)),
+            "by_account": [(accounts[id], use) for id, use in uses.items() if id in accounts],
+            "most": MOST_USERS,
+        }
+    usage = usage.for_account(request.account)
+    uses = charts.by_value(usage, "api_key", charts.MONTH, most=MOST_USERS)
+    keys = APIKey.objects.for_account(request.account).in_bulk(list(uses))
+    return {
+        "chart": charts.chart(charts.by_day(usage, charts.MONTH)),
+        "by_key": [(keys[id], use) for id, use in uses.items() if id in keys],
+        "most": MOST_USERS,
+    }
 
 
 @vary_on_headers("HX-Request")

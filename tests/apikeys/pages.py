@@ -9,8 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import ids, policy
-from apikeys import tokens
-from apikeys.models import APIKey, KeyUsage
+from apikeys import scopes, tokens
+from apikeys.models import APIKey
+from tests import factories
 from tests.conftest import Browser, Cast
 
 HTMX = {"HX-Request": "true"}
@@ -49,9 +50,8 @@ def operator(cast: Cast) -> policy.Actor:
     return policy.system(cast.account.ref)
 
 
-def use(api_key: APIKey, days_ago: int = 0, **counts: int) -> None:
-    counts = {"requests": sum(counts.values()), **counts}
-    KeyUsage.objects.create(api_key=api_key, day=timezone.now().date() - timedelta(days=days_ago), **counts)
+def use(api_key: APIKey, days_ago: int = 0, service: str = scopes.API, **counts: int) -> None:
+    factories.make_usage(api_key, timezone.now().date() - timedelta(days=days_ago), service, **counts)
 
 
 def form(**fields: str) -> dict[str, str]:

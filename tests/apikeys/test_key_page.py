@@ -41,6 +41,36 @@ def test_a_keys_page_tells_its_settings_its_use_and_its_history(cast: Cast, owne
     assert "Header, query string, body" not in text
 
 
+def test_a_keys_numbers_are_of_all_services_and_told_by_service_too(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
+    service = factories.make_service(cast.account)
+    use(api_key, requests=100, succeeded=90, client_errors=10, in_header=100)
+    use(api_key, service=service.id, requests=200, succeeded=199, throttled=1, in_header=200)
+    use(api_key, days_ago=29, service=service.id, requests=50, succeeded=50, in_header=50)
+    use(api_key, days_ago=30, service=service.id, succeeded=5000)
+    use(api_key, service="svc_gone", server_errors=3)
+    html = owner.get(page(cast, "key", api_key.id)).content.decode()
+    text = words(html)
+
+    assert "Succeeded 339 Client errors 10 Over the limit 1 Server errors 3" in text
+    assert "350 in 30 days" in text
+    assert "Reports API 250 0.4% This API, /v2 100 10.0% svc_gone deleted 3 100.0%" in text
+    assert f'href="{page(cast, "service", service.id)}"' in html
+
+
+def test_a_key_that_was_used_at_the_api_alone_has_no_services(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+    use(api_key, succeeded=90)
+
+    assert "By service" not in read(owner, page(cast, "key", api_key.id))
+
+
+def test_a_service_that_is_no_longer_shared_is_not_named(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+    use(api_key, service=factories.make_service(cast.elsewhere, "Weather API").id, succeeded=1)
+
+    assert "Weather API" not in read(owner, page(cast, "key", api_key.id))
+
+
 def test_a_keys_page_never_shows_more_than_the_mask(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     html = owner.get(page(cast, "key", api_key.id)).content.decode()
 
@@ -192,6 +222,6 @@ def test_a_keys_page_costs_the_same_however_much_it_was_used(
         use(api_key, days_ago, succeeded=days_ago)
         services.change(actor=operator(cast), api_key=api_key, description=str(days_ago))
 
-    # Session, person, membership; the key, its use, its events, its origins; the switcher.
-    with django_assert_num_queries(8):
+    # Session, person, membership; the key, its use by day and by service, its events, its origins; the switcher.
+    with django_assert_num_queries(9):
         owner.get(page(cast, "key", api_key.id))

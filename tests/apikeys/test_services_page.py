@@ -14,7 +14,7 @@ from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 from tests.filled import filled
 
-from .pages import HTMX, page, read, words
+from .pages import HTMX, page, read, use, words
 
 # The list ---------------------------------------------------------------------------------------
 
@@ -331,3 +331,86 @@ def test_its_own_account_sees_the_settings_of_a_shared_service_and_no_way_to_cha
     assert "10.0.0.5/32" in text
     assert "Shared with every account" in text
     assert not {"Edit", "Delete"} & set(text.split())
+
+
+# Its requests -----------------------------------------------------------------------------------
+
+
+def test_its_page_tells_requests_by_day_and_by_key(cast: Cast, owner: Browser, service: Service) -> None:
+    nightly, idle, quiet = (factories.make_key(cast.account, name).api_key for name in ("Nightly", "Idle", "Quiet"))
+    use(nightly, service=service.id, succeeded=999, throttled=1)
+    use(nightly, days_ago=29, service=service.id, succeeded=200, server_errors=300)
+    use(nightly, days_ago=30, service=service.id, succeeded=5000)
+    use(quiet, service=service.id, client_errors=2)
+    use(idle, succeeded=7)
+    html = owner.get(page(cast, "service", service.id)).content.decode()
+    text = words(html)
+
+    assert "1,502 requests by day, 303 of them failed" in html
+    assert "Succeeded 1,199 Client errors 2 Over the limit 1 Server errors 300" in text
+    assert f"Nightly {nightly.mask} 1,500 20.1% Quiet {quiet.mask} 2 100.0%" in text
+    assert f'href="{page(cast, "key", nightly.id)}"' in html
+    assert "Idle" not in text.partition("the busiest first")[2]
+
+
+def test_a_service_without_requests_has_no_chart(cast: Cast, owner: Browser, service: Service) -> None:
+    use(factories.make_key(cast.account).api_key, service="svc_other", succeeded=1)
+
+    assert "Requests in 30 days" not in read(owner, page(cast, "service", service.id))
+
+
+def test_a_user_sees_which_keys_are_used_and_no_way_to_them(cast: Cast, browser: Browser, service: Service) -> None:
+    key = factories.make_key(cast.account, "Nightly").api_key
+    use(key, service=service.id, succeeded=1)
+    html = browser.as_(cast.user).get(page(cast, "service", service.id)).content.decode()
+
+    assert "Nightly 1 0%" in words(html)
+    assert key.id not in html
+    assert key.mask not in html
+
+
+def test_the_owner_of_a_shared_service_sees_accounts_and_no_keys(cast: Cast, owner: Browser) -> None:
+    service = factories.make_service(cast.account, "Weather API", shared=True)
+    theirs = factories.make_key(cast.elsewhere, "Their secret plan").api_key
+    use(theirs, service=service.id, succeeded=3, client_errors=1)
+    use(factories.make_key(cast.account).api_key, service=service.id, succeeded=5)
+    text = read(owner, page(cast, "service", service.id))
+
+    assert f"{cast.account.name} {cast.account.slug} 5 0% {cast.elsewhere.name} {cast.elsewhere.slug} 4 25.0%" in text
+    assert "Succeeded 8 Client errors 1" in text
+    assert "Their secret plan" not in text
+    assert theirs.mask not in text
+
+
+def test_other_accounts_see_their_own_requests_to_a_shared_service(cast: Cast, owner: Browser, shared: Service) -> None:
+    use(factories.make_key(cast.elsewhere, "Their secret plan").api_key, service=shared.id, succeeded=3)
+    key = factories.make_key(cast.account, "Ours").api_key
+    use(key, service=shared.id, succeeded=2)
+    text = read(owner, page(cast, "service", shared.id))
+
+    assert f"Ours {key.mask} 2 0%" in text
+    assert "Succeeded 2 " in text
+    assert "Their secret plan" not in text
+    assert cast.elsewhere.slug not in text
+
+
+def test_only_the_busiest_keys_are_listed(cast: Cast, owner: Browser, service: Service, monkeypatch: Any) -> None:
+    monkeypatch.setattr("apikeys.views.services.MOST_USERS", 2)
+    for number in range(3):
+        use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=number + 1)
+    text = read(owner, page(cast, "service", service.id)).partition("the busiest first")[2]
+
+    assert ("Key 2" in text, "Key 1" in text, "Key 0" in text) == (True, True, False)
+    assert "Only the 2 with the most requests are listed." in text
+
+
+def test_its_page_asks_the_same_queries_however_many_keys_use_it(
+    cast: Cast, owner: Browser, service: Service, django_assert_num_queries: Any
+) -> None:
+    for number in range(5):
+        use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=1)
+    owner.get(page(cast, "service", service.id))
+    # Session, person, membership; the service, the keys that open it, its use by day and by key, these keys, its
+    # events; the switcher.
+    with django_assert_num_queries(10):
+        owner.get(page(cast, "service", service.id))

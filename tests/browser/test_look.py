@@ -88,8 +88,8 @@ def furnished(cast: Cast) -> Account:
     )
     project = factories.make_project(cast.account, "a-project-with-a-rather-long-name-that-has-no-spaces-to-break-at")
     factories.make_deployment(project, "4f2a91c" * 6, user="ci", changes="Faster.", recorded_by="owner@example.com")
-    factories.make_service(cast.elsewhere, "Weather API", shared=True)
-    factories.make_service(
+    shared = factories.make_service(cast.elsewhere, "Weather API", shared=True)
+    service = factories.make_service(
         cast.account,
         "a-service-with-a-rather-long-name-that-has-no-spaces-to-break-at",
         gateways=["10.0.0.5", "10.0.0.6", "2001:db8:85a3:1234:5678:8a2e:370:7334"],
@@ -97,6 +97,8 @@ def furnished(cast: Cast) -> Account:
         upstream="https://an-upstream-with-a-rather-long-name-that-has-no-spaces-to-break-at.example.com:8443/v1/",
     )
     factories.make_service(cast.account, "Waiting")
+    for id in (service.id, shared.id, "svc_deleted"):
+        factories.make_usage(keys["Rotated"], now.date(), id, succeeded=1234567, client_errors=1)
     Service.objects.exclude(name="Waiting").update(last_question_at=now)
     return cast.account
 
