@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import mail
 from accounts.models import AuditEvent
-from apikeys.models import KeyUsage
+from apikeys.models import APIKey, KeyUsage, State
 from tests import factories
 from tests.conftest import Browser, Cast
 
@@ -138,6 +138,13 @@ def test_the_list_of_services_reads_no_whole_table(browser: Browser, cast: Cast)
     for statement, plan in plans(browser.as_(cast.owner), reverse("apikeys:services", args=[cast.account.slug])):
         assert not _reads_whole_tables(plan), plan
         assert "COUNT(" not in statement
+
+
+def test_the_keys_that_open_a_service_are_read_in_the_order_of_an_index(cast: Cast) -> None:
+    keys = APIKey.objects.for_account(cast.account).in_state(State.ACTIVE).opening("svc_0123456789abcdef")
+    plan = _plan(_sql(keys[:11]))
+    assert "api_key_newest" in plan
+    assert not _sorts(plan), plan
 
 
 @pytest.mark.usefixtures("many_events")

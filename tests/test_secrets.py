@@ -56,6 +56,7 @@ COLUMNS = {
     "apikeys.APIKey.allowed_networks": "each is a network, in its plain form",
     "apikeys.APIKey.rate_limit": "a number and a unit",
     "apikeys.KeyOrigin.origin": "an address",
+    "apikeys.KeyUsage.service": CHOSEN_BY_US,
     "apikeys.Notice.about": "a time",
     **dict.fromkeys(
         [f"apikeys.Service.{name}" for name in ("reading_methods", "reading_paths", "gateways")],

@@ -14,8 +14,8 @@ from ..models import Service
 
 EVERYTHING, CHOSEN = "everything", "chosen"
 
-#: More services than this are not listed one by one, unless the key has them already.
-MOST_SERVICES = 100
+#: More services than this are not listed, unless the key has them already: the page would weigh more than 10 KB.
+MOST_SERVICES = 50
 
 
 class AccessInput(forms.Widget):

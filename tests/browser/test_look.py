@@ -9,8 +9,9 @@ from playwright.sync_api import Page, expect
 
 from accounts import policy
 from accounts.models import Account
-from apikeys import services
+from apikeys import scopes, services
 from apikeys.models import APIKey, Service
+from apikeys.scopes import Entry
 from apikeys.services import Overlap
 from atatus_dash import scheduler
 from tests import factories
@@ -51,6 +52,8 @@ OF_AN_ACCOUNT = [
     "settings/members/",
     "settings/api-keys/",
     "settings/api-keys/new/",
+    "settings/api-keys/new/?access=chosen",
+    "settings/api-keys/?service=svc_gone",
     "settings/api-keys/import/",
     "settings/api-keys/revoke/",
     "settings/audit-log/",
@@ -100,6 +103,10 @@ def furnished(cast: Cast) -> Account:
     for id in (service.id, shared.id, "svc_deleted"):
         factories.make_usage(keys["Rotated"], now.date(), id, succeeded=1234567, client_errors=1)
     Service.objects.exclude(name="Waiting").update(last_question_at=now)
+    path = "/a-path-with-a-rather-long-name-that-has-no-spaces-to-break-at/and-more-of-it/*"
+    opened = (Entry("svc_gone"), Entry("api"), Entry(service.id, (path, "/exports")))
+    limited = factories.make_key(cast.account, "Limited").api_key
+    APIKey.objects.filter(pk=limited.pk).update(access=scopes.store(opened))
     return cast.account
 
 
@@ -191,10 +198,15 @@ def test_the_dialogs_their_errors_and_the_reveal(
     check(page)
     page.get_by_text("More options").click()
     page.get_by_label("Allowed networks").fill("home")
+    page.get_by_label("Selected services", exact=True).check()
+    page.get_by_label("Waiting", exact=True).check()
+    page.get_by_label("Paths of Waiting", exact=True).fill("reports")
     page.get_by_role("button", name="Create", exact=True).click()
     expect(page.locator("[aria-invalid=true]")).not_to_have_count(0)
+    expect(page.get_by_label("Paths of Waiting", exact=True)).to_have_attribute("aria-invalid", "true")
     check(page)
     visitor.forgive(422)
+    page.get_by_label("Paths of Waiting", exact=True).fill("/reports")
     page.get_by_label("API Key Name", exact=True).fill("A name")
     page.get_by_label("Write", exact=True).check()
     page.get_by_label("Allowed networks").fill("")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from apikeys import tokens
+from apikeys import scopes, tokens
 from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Cast
@@ -111,6 +111,29 @@ def test_a_key_is_revoked(javascript: bool, visit: Visit, site: str, cast: Cast)
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         call(site, key)
     refused.value.close()
+
+
+@WITH_AND_WITHOUT
+def test_services_are_selected_for_a_key(javascript: bool, visit: Visit, cast: Cast) -> None:
+    reports, search = (factories.make_service(cast.account, name) for name in ("Reports API", "Search API"))
+    visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
+    page = visitor.page
+    open_keys(page)
+    page.get_by_role("button", name="New API Key", exact=True).click()
+    page.get_by_label("API Key Name", exact=True).fill("Partner feed")
+    page.get_by_label("Read", exact=True).check()
+    expect(page.get_by_label("Reports API", exact=True)).to_be_hidden()
+    page.get_by_label("Selected services", exact=True).check()
+    page.get_by_label("Search API", exact=True).check()
+    page.get_by_label("Reports API", exact=True).check()
+    page.get_by_label("Paths of Reports API", exact=True).fill("/reports/*\n/exports")
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.locator("code#secret")).to_be_visible()
+
+    assert scopes.load(APIKey.objects.get().access) == (
+        scopes.Entry(reports.id, ("/reports/*", "/exports")),
+        scopes.Entry(search.id),
+    )
 
 
 def test_the_dialog_tells_what_is_wrong_at_the_field_and_goes_there(visit: Visit) -> None:

@@ -27,6 +27,7 @@ for number in range(25):
         )
 """
 PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/accounts/acme/services/", "/profile/"]
+PAGES += ["/accounts/acme/settings/api-keys/new/"]
 
 
 def weigh(page: Page, address: str) -> tuple[int, int]:
