@@ -2,9 +2,10 @@
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -23,21 +24,32 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def send(port: int, requests: Sequence[bytes], count: int, connections: int = 4) -> int:
-    """Send `count` requests in rotation over a few connections; return how many were not answered 200."""
+def send(port: int, requests: Sequence[bytes], count: int, connections: int = 4) -> list[float]:
+    """Send `count` requests in rotation over a few connections; return how many seconds each took.
 
-    def one_connection(number: int) -> int:
+    Raises `RefusedError` for any that isn't answered 200.
+    """
+
+    def one_connection(number: int) -> list[float]:
         mine = islice(cycle(requests), number, None, connections)
-        failures = 0
+        seconds = []
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for request in islice(mine, count // connections):
+                started = time.perf_counter()
                 connection.sendall(request)
-                failures += not _answer(connection).startswith(b"HTTP/1.1 200")
-        return failures
+                head = _answer(connection)
+                seconds.append(time.perf_counter() - started)
+                if not head.startswith(b"HTTP/1.1 200"):
+                    raise RefusedError(head.decode("latin-1"))
+        return seconds
 
     with ThreadPoolExecutor(connections) as pool:
-        return sum(pool.map(one_connection, range(connections)))
+        return list(chain.from_iterable(pool.map(one_connection, range(connections))))
+
+
+class RefusedError(Exception):
+    """A request that was not answered 200."""
 
 
 def _answer(connection: socket.socket) -> bytes:

@@ -1,4 +1,6 @@
-"""The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs.
+"""The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs, and how long one took.
+
+A gateway's authorization request is measured against a plain view of Django, `GET /v2` against one of DRF.
 
 make bench
 BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
@@ -7,12 +9,13 @@ BENCH_MILLION=1 make bench                                              1,000,00
 
 import os
 import secrets
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +30,11 @@ SEED = """
 from accounts.models import User
 from accounts.services import create_account
 from apikeys import tokens
-from apikeys.models import APIKey
+from apikeys.models import APIKey, Service
 
 total = {total}
 account = create_account(name="Bench", owner=User.objects.create_user("bench@example.com"))
+print(Service.objects.create(account=account, name="Bench", gateways=["127.0.0.1/32"]).id)
 for start in range(0, total, 20_000):
     rows = []
     for number in range(start, min(start + 20_000, total)):
@@ -55,16 +59,14 @@ for number in range({keys}):
 
 
 @dataclass
-class Contestant:
-    """A server with its requests, and what each round of them cost."""
+class Server:
+    """A process that contestants share."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     port: int
-    headers: list[str]
     process: "subprocess.Popen[bytes] | None" = None
-    microseconds: list[float] = field(default_factory=list)
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -74,40 +76,66 @@ class Contestant:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v2")
-        name, _, value = self.headers[0].partition(": ")
-        request.add_header(name, value)
         for _ in range(150):
-            try:
-                urllib.request.urlopen(request)  # noqa: S310  our own server
-                break
-            except OSError:
-                time.sleep(0.2)
-        else:
-            raise SystemExit(f"{self.name} does not answer.")
-        self._send(REQUESTS // 4)
-
-    def run(self) -> None:
-        assert self.process is not None
-        before = load.cpu_seconds(self.process.pid)
-        self._send(REQUESTS)
-        self.microseconds.append((load.cpu_seconds(self.process.pid) - before) / REQUESTS * 1e6)
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.2)
+        raise SystemExit(f"{self.name} does not answer.")
 
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
             self.process.wait(timeout=30)
 
+
+@dataclass
+class Contestant:
+    """Requests to a server, what each round of them cost, and how long each request took."""
+
+    name: str
+    server: Server
+    path: str
+    #: Lines of the head of each request, which take turns.
+    headers: list[str]
+    yardstick: "Contestant | None" = None
+    microseconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        self._send(REQUESTS // 4)
+
+    def run(self) -> None:
+        assert self.server.process is not None
+        before = load.cpu_seconds(self.server.process.pid)
+        self.seconds += self._send(REQUESTS)
+        self.microseconds.append((load.cpu_seconds(self.server.process.pid) - before) / REQUESTS * 1e6)
+
     @property
     def median(self) -> float:
         return statistics.median(self.microseconds)
 
-    def _send(self, count: int) -> None:
+    def percentile(self, percent: int) -> float:
+        """In milliseconds."""
+        return statistics.quantiles(self.seconds, n=100)[percent - 1] * 1e3
+
+    def report(self) -> str:
+        of = self.yardstick or self
+        return (
+            f"{self.name:36} {self.median:6.0f} µs  {self.median / of.median:5.2f} ×"
+            f"   p50 {self.percentile(50):5.2f} ms   p99 {self.percentile(99):5.2f} ms"
+            f"  {self.percentile(99) / of.percentile(99):5.2f} ×   of {of.name}"
+            f"   ({min(self.microseconds):.0f} to {max(self.microseconds):.0f} µs)"
+        )
+
+    def _send(self, count: int) -> list[float]:
         requests = [
-            f"GET /v2 HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode("ascii") for header in self.headers
+            f"GET {self.path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode("ascii")
+            for header in self.headers
         ]
-        if failures := load.send(self.port, requests, count):
-            raise SystemExit(f"{self.name} refused {failures} of {count} requests.")
+        try:
+            return load.send(self.server.port, requests, count)
+        except load.RefusedError as error:
+            raise SystemExit(f"{self.name} was refused: {error}") from None
 
 
 def _python(code: str, environment: dict[str, str]) -> list[str]:
@@ -123,8 +151,8 @@ def _manage(environment: dict[str, str], *arguments: str) -> list[str]:
     return done.stdout.decode().split("\n")[:-1]
 
 
-def ours(name: str, port: int, database: str, *, redis: str = "", total: int = KEYS) -> Contestant:
-    """`manage.py serve` on a database with `total` keys, of which 1,000 take turns."""
+def ours(name: str, port: int, database: str, *, redis: str = "", total: int = KEYS) -> list[Contestant]:
+    """`manage.py serve` on a database with `total` keys, of which 1,000 take turns: `GET /v2`, then a gateway."""
     environment = {
         "SECRET_KEY": secrets.token_hex(32),
         "DEBUG": "0",
@@ -134,9 +162,28 @@ def ours(name: str, port: int, database: str, *, redis: str = "", total: int = K
         "PORT": str(port),
     }
     _manage(environment, "migrate", "--verbosity=0")
-    keys = _manage(environment, "shell", "--verbosity=0", "--command", SEED.format(total=total, keys=KEYS))
-    headers = [f"X-API-KEY: {key}" for key in keys if key.startswith("atk_")]
-    return Contestant(name, [sys.executable, "manage.py", "serve"], environment, port, headers)
+    lines = _manage(environment, "shell", "--verbosity=0", "--command", SEED.format(total=total, keys=KEYS))
+    headers = [f"X-API-KEY: {key}" for key in lines if key.startswith("atk_")]
+    service = next(line for line in lines if line.startswith("svc_"))
+    server = Server(name, [sys.executable, "manage.py", "serve"], environment, port)
+    return [
+        Contestant(f"GET /v2, {name}", server, "/v2", headers),
+        Contestant(
+            f"gateway, {name}",
+            server,
+            f"/v2/verify/{service}/auth-request",
+            [f"{GATEWAY}\r\n{header}" for header in headers],
+        ),
+    ]
+
+
+#: What a gateway adds to the headers of a request.
+GATEWAY = "\r\n".join(
+    [
+        *("X-Original-Method: GET", "X-Original-URI: /reports/daily?limit=10"),
+        *("X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https", "User-Agent: curl/8.5.0", "Accept: */*"),
+    ]
+)
 
 
 def yardstick(name: str, port: int, view: str, headers: list[str], database: str = ":memory:") -> Contestant:
@@ -145,50 +192,51 @@ def yardstick(name: str, port: int, view: str, headers: list[str], database: str
         *(sys.executable, "-m", "gunicorn", "--worker-class=gthread", "--threads=8", "--keep-alive=60"),
         *(f"--bind=127.0.0.1:{port}", "tests.bench.yardstick:application"),
     ]
-    return Contestant(name, command, {"BENCH_VIEW": view, "BENCH_DATABASE": database}, port, headers)
+    server = Server(name, command, {"BENCH_VIEW": view, "BENCH_DATABASE": database}, port)
+    return Contestant(name, server, "/v2", headers)
 
 
 def main() -> None:
+    port = int(os.environ.get("BENCH_PORT", "8901"))
     with tempfile.TemporaryDirectory() as folder:
         competitor = f"{folder}/competitor.sqlite3"
         competitor_keys = _python(SEED_COMPETITOR.format(keys=50), {"BENCH_DATABASE": competitor})
-        bare = yardstick("bare DRF view", 8901, "bare", ["X-Nothing: 1"])
-        contestants = [
-            bare,
-            ours("GET /v2, SQLite", 8902, f"sqlite:///{folder}/keys.sqlite3"),
-            yardstick(
-                "djangorestframework-api-key",
-                8903,
-                "api_key",
-                [f"Authorization: Api-Key {key}" for key in competitor_keys],
-                competitor,
-            ),
-        ]
+        bare = yardstick("bare DRF view", port, "bare", ["X-Nothing: 1"])
+        plain = yardstick("plain Django view", port + 1, "plain", ["X-Nothing: 1"])
+        other = yardstick(
+            "djangorestframework-api-key",
+            port + 2,
+            "api_key",
+            [f"Authorization: Api-Key {key}" for key in competitor_keys],
+            competitor,
+        )
+        measured = ours("SQLite", port + 3, f"sqlite:///{folder}/keys.sqlite3")
+        api = measured[0]
         if database := os.environ.get("BENCH_DATABASE_URL"):
-            contestants.append(
-                ours("GET /v2, PostgreSQL and Redis", 8904, database, redis=os.environ["BENCH_REDIS_URL"])
-            )
+            measured += ours("PostgreSQL and Redis", port + 4, database, redis=os.environ["BENCH_REDIS_URL"])
         if os.environ.get("BENCH_MILLION"):
-            contestants.append(
-                ours("GET /v2, SQLite, 1,000,000 keys", 8905, f"sqlite:///{folder}/million.sqlite3", total=1_000_000)
-            )
+            million = f"sqlite:///{folder}/million.sqlite3"
+            measured += ours("SQLite, 1,000,000 keys", port + 5, million, total=1_000_000)
+        for contestant in measured:
+            contestant.yardstick = bare if contestant.path == "/v2" else plain
+        other.yardstick = bare
+        contestants = [bare, plain, other, *measured]
+        servers = list({contestant.server.port: contestant.server for contestant in contestants}.values())
         try:
+            for server in servers:
+                server.start()
             for contestant in contestants:
-                contestant.start()
+                contestant.warm_up()
             for _ in range(ROUNDS):
                 for contestant in contestants:
                     contestant.run()
         finally:
-            for contestant in contestants:
-                contestant.stop()
-    print(f"CPU of the server per request, medians of {ROUNDS} interleaved runs of {REQUESTS} requests")
+            for server in servers:
+                server.stop()
+    print(f"CPU of the server per request, medians of {ROUNDS} interleaved runs of {REQUESTS} requests, and times")
     for contestant in contestants:
-        print(
-            f"{contestant.name:34} {contestant.median:6.0f} µs   {contestant.median / bare.median:5.2f} × bare DRF"
-            f"   ({min(contestant.microseconds):.0f} to {max(contestant.microseconds):.0f} µs)"
-        )
-    guarded = contestants[2].median
-    print(f"{'ours / djangorestframework-api-key':34} {contestants[1].median / guarded:5.2f}")
+        print(contestant.report())
+    print(f"{'ours / djangorestframework-api-key':36} {api.median / other.median:5.2f}")
 
 
 if __name__ == "__main__":

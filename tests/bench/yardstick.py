@@ -1,7 +1,8 @@
 """What ours is measured against, as WSGI applications of their own: `BENCH_VIEW` chooses the view.
 
-`bare` is a default DRF view of the same JSON, with no authentication, limit, count or middleware; `api_key`
-the same view guarded by djangorestframework-api-key, which neither limits nor counts.
+`bare` is a default DRF view of the same JSON, with no authentication, limit, count or middleware; `plain` a view of
+Django alone that answers it; `api_key` the view of DRF guarded by djangorestframework-api-key, which neither limits nor
+counts.
 """
 
 import os
@@ -29,6 +30,7 @@ settings.configure(
 django.setup()
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.http import JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
@@ -59,5 +61,11 @@ class Guarded(Bare):
     permission_classes = (HasAPIKey,)
 
 
-urlpatterns = [path("v2", (Guarded if VIEW == "api_key" else Bare).as_view())]
+def plain(request):
+    return JsonResponse(ANSWER)
+
+
+VIEWS = {"bare": Bare.as_view(), "plain": plain, "api_key": Guarded.as_view()}
+
+urlpatterns = [path("v2", VIEWS[VIEW])]
 application = get_wsgi_application()
