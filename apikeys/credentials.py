@@ -43,6 +43,8 @@ def in_headers(meta: Mapping[str, str]) -> list[str]:
 
 def undivided(meta: Mapping[str, str]) -> list[str]:
     """What may be one key in a header if its commas are the key's own, as an imported key may have them."""
+    if "," not in meta.get("HTTP_X_API_KEY", "") and "," not in meta.get("HTTP_AUTHORIZATION", ""):
+        return []
     values = [meta.get("HTTP_X_API_KEY", "").strip()]
     scheme, _, rest = meta.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     values.append(rest.strip() if scheme.lower() in SCHEMES else f"{scheme} {rest}".strip())

@@ -1,7 +1,8 @@
 """Finding a key by its digest: one fixed statement, the only query of an authenticated request.
 
 The ORM spends ten times longer on building this query than a database on answering it. So the queryset's
-SQL is compiled once and run through Django's cursor; the models stay the only place that knows the columns.
+SQL is compiled once and run through Django's cursor; the models stay the only place that knows the columns. The
+thread's connection is looked for once: `django.db.connection` looks for it again for each attribute.
 
 A request to a service behind a gateway takes one statement, too (`at_service`): it starts at the service, so that its
 gateways are known without a key. No relation of the models says that, so its joins are written by hand.
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
@@ -73,7 +75,6 @@ class ServiceRecord(NamedTuple):
     """What the guard needs to know of a service, in columns as they are stored: lists are JSON."""
 
     id: str
-    name: str
     account_id: int
     reading_methods: str
     reading_paths: str
@@ -163,13 +164,15 @@ def _statement_of_service(vendor: str) -> str:
 
 def by_digest(digest: str) -> KeyRecord | None:
     """The key with this digest, whatever its state."""
-    row = _on_live_connection(_statement(connection.vendor, "digest"), (digest,))
+    database = connections[DEFAULT_DB_ALIAS]
+    row = _on_live_connection(database, _statement(database.vendor, "digest"), (digest,))
     return KeyRecord._make(row) if row is not None else None
 
 
 def by_id(id: str) -> KeyRecord | None:
     """The key with this id, whatever its state."""
-    row = _fetch(_statement(connection.vendor, "id"), (id,))
+    database = connections[DEFAULT_DB_ALIAS]
+    row = _fetch(database, _statement(database.vendor, "id"), (id,))
     return KeyRecord._make(row) if row is not None else None
 
 
@@ -178,7 +181,8 @@ def at_service(service_id: str, digest: str) -> tuple[ServiceRecord | None, KeyR
 
     A key of another account is as absent as none. An empty digest is no key's.
     """
-    row = _on_live_connection(_statement_of_service(connection.vendor), (digest, service_id))
+    database = connections[DEFAULT_DB_ALIAS]
+    row = _on_live_connection(database, _statement_of_service(database.vendor), (digest, service_id))
     if row is None:
         return None, None
     key = row[_SERVICE_COLUMNS:]
@@ -190,22 +194,22 @@ _SERVICE_COLUMNS = len(ServiceRecord._fields)
 Row = tuple[Any, ...] | None
 
 
-def _on_live_connection(sql: str, parameters: tuple[str, ...]) -> Row:
+def _on_live_connection(database: BaseDatabaseWrapper, sql: str, parameters: tuple[str, ...]) -> Row:
     """A database that was restarted leaves every thread a dead connection.
 
     A health check would cost a query per request, so the statement is tried once more on a fresh connection instead.
     """
     try:
-        return _fetch(sql, parameters)
+        return _fetch(database, sql, parameters)
     except (OperationalError, InterfaceError):
-        if connection.in_atomic_block:
+        if database.in_atomic_block:
             raise
-        connection.close()
-        return _fetch(sql, parameters)
+        database.close()
+        return _fetch(database, sql, parameters)
 
 
-def _fetch(sql: str, parameters: tuple[str, ...]) -> Row:
-    with connection.cursor() as cursor:
+def _fetch(database: BaseDatabaseWrapper, sql: str, parameters: tuple[str, ...]) -> Row:
+    with database.cursor() as cursor:
         cursor.execute(sql, parameters)
         row: Row = cursor.fetchone()
         return row

@@ -7,6 +7,7 @@ nothing. Whoever calls this has made sure that the request came from a gateway.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from accounts.errors import Invalid, NotPermitted
@@ -143,6 +144,7 @@ def from_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
+@lru_cache(maxsize=256)
 def _cgi(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 

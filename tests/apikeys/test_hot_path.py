@@ -75,11 +75,11 @@ def test_a_dead_connection_is_replaced_once(cast):
     issued = factories.make_key(cast.account)
     fetch, calls = lookup._fetch, []
 
-    def die_once(column, value):
-        calls.append(value)
+    def die_once(*arguments):
+        calls.append(arguments)
         if len(calls) == 1:
             raise OperationalError("server closed the connection unexpectedly")
-        return fetch(column, value)
+        return fetch(*arguments)
 
     with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close") as close:
         assert Program(issued.secret).get("/v2").status_code == 200
