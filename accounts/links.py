@@ -32,6 +32,11 @@ def on_page(path: str, request: HttpRequest) -> str:
     return request.build_absolute_uri(path)
 
 
+def for_gateways(path: str, request: HttpRequest) -> str:
+    """For the gateway of who opened a page. Raises `DisallowedHost`."""
+    return f"{settings.GUARD_URL}{path}" if settings.GUARD_URL else request.build_absolute_uri(path)
+
+
 def in_answer(path: str, request: HttpRequest) -> str:
     """For the program that asked. One that came by another name than the public one goes on by that name.
 

@@ -21,6 +21,8 @@ from . import scopes, terms
 
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
+#: For how long a service's page tells of a problem of its gateway.
+PROBLEM_SHOWN = timedelta(days=1)
 
 #: A rotated key that nothing uses for so long, or for a quarter of its overlap, can go: programs have the successor.
 QUIET_AFTER = timedelta(days=1)
@@ -282,6 +284,11 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def has_recent_problem(self) -> bool:
+        """Whether a gateway had one that is worth telling of."""
+        return self.problem_at is not None and bool(self.problem) and self.problem_at > timezone.now() - PROBLEM_SHOWN
 
     @property
     def target(self) -> Target:

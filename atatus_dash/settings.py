@@ -19,6 +19,7 @@ ENCRYPTION_KEYS = env.secrets("ENCRYPTION_KEYS", shortest=32)
 ALLOW_HTTP = env.flag("ALLOW_HTTP")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS")
 PUBLIC_URL = env.origin("PUBLIC_URL")
+GUARD_URL = env.origin("GUARD_URL") or PUBLIC_URL
 TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
 REDIS_URL = env.redis("REDIS_URL")
 SIGNUP_OPEN = env.flag("SIGNUP_OPEN")

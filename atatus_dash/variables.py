@@ -80,6 +80,13 @@ VARIABLES = (
         "`check --deploy` asks for it",
     ),
     Variable(
+        "GUARD_URL",
+        "",
+        "`http://10.0.0.5:8000`: where gateways ask whether a request may pass to a service",
+        "The application itself on a private address, or nginx. [What nginx has to do](#gateways)",
+        default_shown="`PUBLIC_URL`",
+    ),
+    Variable(
         "TRUSTED_PROXIES",
         "",
         "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed",

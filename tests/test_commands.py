@@ -304,6 +304,13 @@ def test_so_is_a_key_that_could_be_ours_and_is_not(cast: Cast) -> None:
 # maintenance ------------------------------------------------------------------------------------
 
 
+def test_maintenance_is_for_gateways_only_if_it_says_so(db: None) -> None:
+    assert _run("maintenance", "on", "--guard") == "Maintenance is on, for services too.\n"
+    assert Maintenance.objects.get().guard
+    _run("maintenance", "on")
+    assert not Maintenance.objects.get().guard
+
+
 def test_maintenance_is_switched_on_and_off(db: None) -> None:
     assert _run("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60") == "Maintenance is on.\n"
     state = Maintenance.objects.get()

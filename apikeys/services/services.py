@@ -70,7 +70,8 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
     require_may_change(actor, service)
     _require_valid(service, changes)
     if changes:
-        service.save(update_fields=changes)
+        service.problem = ""  # which the change may have mended
+        service.save(update_fields=[*changes, "problem"])
         event = Event.SERVICE_WIDENED if _is_wider(service, than=before) else Event.SERVICE_CHANGED
         audit.record(actor=actor, event=event, target=service.target, changes=changes)
     return service

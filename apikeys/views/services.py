@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.vary import vary_on_headers
 
-from accounts import keyset
+from accounts import keyset, links
 from accounts.access import AccountRequest, account_page, lead_to, recently_authenticated, sent_before
 from accounts.errors import DomainError, Invalid
 from accounts.forms import refuse, status_of
@@ -45,6 +45,7 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
     keys = _keys_opening(request, service) if Permission.API_KEY_READ in request.actor.permissions else []
     context = {
         "service": service,
+        "asked_at": links.for_gateways(f"/v2/verify/{service.id}/", request),
         "keys": keys[:NEWEST_KEYS],
         "has_more_keys": len(keys) > NEWEST_KEYS,
         "events": events[:LATEST_EVENTS],

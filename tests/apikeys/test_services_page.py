@@ -1,5 +1,6 @@
 """The pages of services: list, new, one service, edit, delete."""
 
+import html
 from datetime import timedelta
 from typing import Any
 
@@ -7,14 +8,43 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import policy
 from accounts.models import AuditEvent
 from apikeys.models import Service
+from apikeys.services import change_service
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 from tests.filled import filled
 
 from .pages import HTMX, page, read, use, words
+
+# What gateways get wrong ------------------------------------------------------------------------
+
+
+def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_service_is_changed(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    problem = "A request came from 10.0.0.9, which is not among this service's gateways: add it."
+
+    def tells() -> bool:
+        return problem in html.unescape(read(owner, page(cast, "service", service.id)))
+
+    assert not tells()
+    Service.objects.update(problem=problem, problem_at=timezone.now())
+    assert tells()
+    Service.objects.update(problem_at=timezone.now() - timedelta(days=2))
+    assert not tells()
+    Service.objects.update(problem_at=timezone.now())
+    change_service(actor=policy.system(cast.account.ref), service=service, gateways=["10.0.0.9"])
+    assert not tells()
+
+
+def test_the_page_says_where_gateways_ask(cast: Cast, owner: Browser, service: Service, settings: Any) -> None:
+    assert f"https://testserver/v2/verify/{service.id}/auth-request" in read(owner, page(cast, "service", service.id))
+    settings.GUARD_URL = "http://10.0.0.5:8000"
+    assert f"http://10.0.0.5:8000/v2/verify/{service.id}/ext-authz" in read(owner, page(cast, "service", service.id))
+
 
 # The list ---------------------------------------------------------------------------------------
 

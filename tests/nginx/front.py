@@ -88,6 +88,7 @@ def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int
         "/etc/ssl/atatus-dash": str(directory),
         "/var/log/nginx": str(directory),
         "/var/www/html": str(directory),
+        "/etc/nginx/atatus-dash-gateways": f"{directory}/gateways",
         "keys.example.com": "localhost",
     }.items():
         assert shipped in site
