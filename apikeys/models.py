@@ -1,6 +1,6 @@
 """API keys, how much they were used, and the services that stand behind them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -329,6 +329,10 @@ class Usage(models.Model):
 class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
     def for_account(self, account: HasAccountId) -> Self:
         return self.filter(api_key__account_id=account.id)
+
+    def at_services(self, api_keys: Iterable[APIKey]) -> Self:
+        """What keys did at services, not at the API itself."""
+        return self.filter(api_key__in=api_keys).exclude(service=scopes.API)
 
     def matching(
         self, *, key: str = "", service: str = "", since: date | None = None, until: date | None = None

@@ -144,7 +144,7 @@ def _answer_gateway(environ: Mapping[str, Any], address: Address, contract: Cont
     service, key = lookup.at_service(address.service, _digest(sent[0]) if sent and is_secure else "")
     service = _require_gateway(environ, service)
     usage.note_question(service.id)
-    question = _question(service, facts.method, facts.target, facts.address)._replace(
+    question = question_about(service, facts.method, facts.target, facts.address)._replace(
         secure=is_secure, maintenance=maintenance.at_guard()
     )
     verdict = gate.before_key(question)
@@ -186,7 +186,7 @@ def _may_have_body_with_key(environ: Mapping[str, Any]) -> bool:
     return str(environ.get("CONTENT_TYPE", "")).lower().startswith(_BODIES_WITH_KEY)
 
 
-def _question(service: ServiceRecord, method: str, target: str, address: str | None) -> Question:
+def question_about(service: ServiceRecord, method: str, target: str, address: str | None) -> Question:
     """What a request to a service asks, over HTTPS and by a key in a header."""
     is_reading = service.is_reading(method) or scopes.is_reading(service.reading_paths, target)
     return Question(
@@ -229,7 +229,7 @@ def _answer_check(environ: dict[str, Any], service_id: str) -> Answer:
         service, key = lookup.at_service(service_id, _digest(secret))
     assert service is not None
     usage.note_question(service.id)
-    question = _question(service, check.method, check.target, check.address)._replace(
+    question = question_about(service, check.method, check.target, check.address)._replace(
         place=Place.HEADER if secret else None, asker=environ["REMOTE_ADDR"]
     )
     if check.dry_run:

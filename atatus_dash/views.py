@@ -6,19 +6,23 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views import defaults
+from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseClientRefresh
 
 from accounts import links
 from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.audit import SIGN_INS
+from accounts.forms import status_of
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
 from apikeys import charts
-from apikeys.models import AccountUsage, APIKey, State
+from apikeys.forms import DescribedRequestForm
+from apikeys.models import AccountUsage, APIKey, Service, State
 
 from . import reach
+from .dry_runs import dry_run
 
 LATEST = 5
 MOST_ATTENTION = 8
@@ -86,6 +90,28 @@ def guide(request: AccountRequest) -> HttpResponse:
     if request.actor.may(Permission.API_KEY_CHANGE):
         messages.success(request, "The first call has arrived.")
     return HttpResponseClientRefresh()
+
+
+@vary_on_headers("HX-Request")
+@account_page(Permission.API_KEY_READ)
+def test_request(request: AccountRequest, id: str) -> HttpResponse:
+    """What would happen to a request with a key that somebody describes. Changes nothing and counts nothing."""
+    api_key = get_object_or_404(APIKey.objects.for_account(request.account), pk=id)
+    services = Service.objects.visible_to(request.account)
+    form = DescribedRequestForm(request.GET if "path" in request.GET else None, services=services)
+    result = None
+    if form.is_bound and form.is_valid():
+        asked = form.cleaned_data
+        result = dry_run(
+            key_id=api_key.id,
+            service_id=asked["service"],
+            method=asked["method"],
+            target=asked["path"],
+            address=asked["address"] or None,
+        )
+    template = "apikeys/_test_request.html" if request.htmx else "apikeys/test_request.html"
+    context = {"api_key": api_key, "test_form": form, "dry_run": result}
+    return render(request, template, context, status=status_of(form))
 
 
 def _attention(request: AccountRequest) -> list[APIKey]:

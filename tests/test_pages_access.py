@@ -56,6 +56,7 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:import_keys": OWN,
     "apikeys:revoke_keys": ADMINISTER,
     "apikeys:key": ADMINISTER,
+    "test_request": ADMINISTER,
     "apikeys:edit_key": ADMINISTER,
     "apikeys:rotate_key": ADMINISTER,
     "apikeys:disable_key": ADMINISTER,

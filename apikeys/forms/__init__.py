@@ -1,10 +1,12 @@
 """What people type about keys and services."""
 
 from .keys import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from .requests import DescribedRequestForm
 from .services import EditServiceForm, ServiceForm
 
 __all__ = [
     "APIKeyForm",
+    "DescribedRequestForm",
     "EditKeyForm",
     "EditServiceForm",
     "ImportForm",

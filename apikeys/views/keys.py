@@ -1,5 +1,7 @@
 """Settings » Account Settings » API Keys."""
 
+from collections.abc import Sequence
+
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -18,7 +20,7 @@ from accounts.models import AuditEvent
 from accounts.policy import Permission
 
 from .. import charts, scopes, services, tokens
-from ..forms import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from ..forms import APIKeyForm, DescribedRequestForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
 from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..services import Issued, Overlap
@@ -70,6 +72,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     context = {
         "api_key": api_key,
         "opens": _opens(request, api_key),
+        "test_form": DescribedRequestForm(services=Service.objects.visible_to(request.account)),
         "successor": api_key.successors.first() if rotated_at else None,
         "chart": charts.chart(days),
         "by_service": _by_service(request, usage),
@@ -242,7 +245,8 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
         services.revoke(actor=request.actor, api_key=api_key)
         messages.success(request, f"{api_key.name} is revoked. It opens nothing any more.")
         return redirect("apikeys:keys", request.account.slug)
-    return render(request, "apikeys/revoke_key.html", {"api_key": api_key})
+    context = {"api_key": api_key, "is_used_at_services": _are_used_at_services([api_key])}
+    return render(request, "apikeys/revoke_key.html", context)
 
 
 @vary_on_headers("HX-Request")
@@ -258,7 +262,14 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
         number = len(services.revoke_all(actor=request.actor, api_keys=api_keys))
         messages.success(request, "1 key is revoked." if number == 1 else f"{number} keys are revoked.")
         return redirect("apikeys:keys", request.account.slug)
-    return render(request, "apikeys/revoke_keys.html", {"api_keys": api_keys.order_by("name", "pk")})
+    chosen = list(api_keys.order_by("name", "pk"))
+    context = {"api_keys": chosen, "is_used_at_services": _are_used_at_services(chosen)}
+    return render(request, "apikeys/revoke_keys.html", context)
+
+
+def _are_used_at_services(api_keys: Sequence[APIKey]) -> bool:
+    """Whether what is open there may outlive these keys."""
+    return bool(api_keys) and KeyUsageQuerySet(KeyUsage).at_services(api_keys).exists()
 
 
 def _api_key(request: AccountRequest, id: str) -> APIKey:

@@ -14,7 +14,7 @@ from tests import factories
 from tests.conftest import Browser, Cast, Program
 from tests.factories import PASSWORD
 
-from .pages import HTMX, form, operator, page, read, words
+from .pages import HTMX, form, operator, page, read, use, words
 
 
 def test_a_disabled_key_is_refused_until_it_is_enabled(cast: Cast, owner: Browser) -> None:
@@ -50,6 +50,21 @@ def test_ticked_keys_are_named_with_their_last_use_before_they_end(
     assert re.search(rf"alpha {re.escape(keys[0].mask)} Never used beta", text)
     assert "gamma" not in text
     assert not APIKey.objects.exclude(revoked_at=None).exists()
+
+
+def test_who_revokes_a_key_that_was_used_at_a_service_is_told_what_goes_on(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
+    sentence = "WebSockets and streamed answers that are open at services go on until they end."
+
+    def told() -> list[bool]:
+        one = read(owner, page(cast, "revoke_key", api_key.id))
+        return [sentence in text for text in (one, read(owner, f"{page(cast, 'revoke_keys')}?id={api_key.id}"))]
+
+    use(api_key)
+    assert told() == [False, False]
+    use(api_key, service="svc_7Qm2xV9tKc4LrBzW")
+    assert told() == [True, True]
 
 
 def test_ticked_keys_end_together(cast: Cast, owner: Browser) -> None:

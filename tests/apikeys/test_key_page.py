@@ -222,6 +222,7 @@ def test_a_keys_page_costs_the_same_however_much_it_was_used(
         use(api_key, days_ago, succeeded=days_ago)
         services.change(actor=operator(cast), api_key=api_key, description=str(days_ago))
 
-    # Session, person, membership; the key, its use by day and by service, its events, its origins; the switcher.
-    with django_assert_num_queries(9):
+    # Session, person, membership; the key, its use by day and by service, its events, its origins; the services that a
+    # request can be tested at; the switcher.
+    with django_assert_num_queries(10):
         owner.get(page(cast, "key", api_key.id))

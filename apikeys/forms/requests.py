@@ -1,0 +1,37 @@
+"""A request that somebody describes, to see what would happen to it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+
+from accounts import validators
+
+from .. import scopes
+from ..guard.contracts import MAX_TARGET_LENGTH
+from ..models import Service
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class DescribedRequestForm(forms.Form):
+    """The path is taken as a client would send it. Without an address, a key that is bound to networks is refused."""
+
+    method = forms.ChoiceField(choices=[(method, method) for method in METHODS])
+    path = forms.CharField(
+        initial="/",
+        max_length=MAX_TARGET_LENGTH,
+        strip=False,
+        validators=[validators.no_secret],
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+    )
+    service = forms.ChoiceField()
+    address = forms.GenericIPAddressField(
+        label="Client's address", required=False, widget=forms.TextInput({"autocomplete": "off"})
+    )
+
+    def __init__(self, *args: Any, services: Iterable[Service], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["service"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [*((service.id, service.name) for service in services), (scopes.API, "The API under /v2")]

@@ -1,0 +1,133 @@
+"""*Test a request*: what would happen to a request that somebody describes."""
+
+import json
+import random
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.policy import KeyPermission
+from apikeys.models import APIKey, KeyUsage, Service
+from apikeys.services import Issued
+from apikeys.usage import counts
+from tests import factories
+from tests.asking import ask
+from tests.conftest import Browser, Cast
+
+from .pages import HTMX, page, read, words
+
+
+@pytest.fixture
+def key(cast: Cast) -> Issued:
+    return factories.make_key(cast.account, permission=KeyPermission.READ, rate_limit="100/minute")
+
+
+@pytest.fixture
+def service(cast: Cast) -> Service:
+    return factories.make_service(cast.account, gateways=["10.0.0.0/24"])
+
+
+def address(cast: Cast, key: Issued, **described: str) -> str:
+    asked = {"method": "GET", "path": "/reports", "service": "api", "address": "", **described}
+    return f"{reverse('test_request', args=[cast.account.slug, key.api_key.id])}?{urlencode(asked)}"
+
+
+def test_the_keys_page_has_the_form_and_the_result_has_a_page_of_its_own(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    text = read(owner, page(cast, "key", key.api_key.id))
+    assert "Test a request" in text
+    assert "Reports API" in text
+    assert "The API under /v2" in text
+    assert "Allowed: 200 OK" in read(owner, address(cast, key, service=service.id))
+
+
+def test_a_refusal_says_which_rule_decided_and_what_the_others_say(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    access = json.dumps([{"service": service.id, "paths": ["/exports"]}])
+    APIKey.objects.filter(pk=key.api_key.pk).update(access=access)
+    text = read(owner, address(cast, key, method="POST", service=service.id))
+    assert "Refused: 403 Forbidden" in text
+    assert "Access This API key has no access to this path. Decided here" in text
+    assert "Network The address is one that the key may be used from." in text
+    assert "Rate limit Not reached. Not reached" in text
+    assert "Permission This API key does not have the Write permission. Not reached" in text
+    assert "Method " not in text.partition("Rules, in their order")[2]
+
+
+def test_htmx_gets_the_result_alone_and_a_bad_form_is_422(cast: Cast, owner: Browser, key: Issued) -> None:
+    response = owner.get(address(cast, key, path="/v2/projects"), headers=HTMX)
+    assert response.status_code == 200
+    assert "<html" not in response.content.decode()
+    assert "Allowed: 200 OK" in words(response.content.decode())
+    for wrong in (
+        {"path": ""},
+        {"service": "svc_nothing"},
+        {"address": "nowhere"},
+        {"method": "BREW"},
+        {"path": key.secret},
+    ):
+        assert owner.get(address(cast, key, **wrong)).status_code == 422
+
+
+def test_another_accounts_key_and_service_are_not_there(cast: Cast, owner: Browser, key: Issued) -> None:
+    elsewhere = factories.make_service(cast.elsewhere)
+    assert owner.get(address(cast, factories.make_key(cast.elsewhere))).status_code == 404
+    assert owner.get(address(cast, key, service=elsewhere.id)).status_code == 422
+
+
+def test_nothing_is_counted(cast: Cast, owner: Browser, key: Issued, service: Service) -> None:
+    for _ in range(3):
+        assert "After it, 99 more would pass in this window." in read(owner, address(cast, key, service=service.id))
+    counts.flush()
+    assert KeyUsage.objects.count() == 0
+
+
+def test_the_page_agrees_with_the_gateways_answer_and_the_api(
+    cast: Cast, owner: Browser, service: Service, settings: Any
+) -> None:
+    settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=1000)
+    chance = random.Random(13)
+
+    def one_of(*choices: Any) -> Any:
+        return chance.choice(choices)
+
+    Service.objects.update(reading_paths=["/search/*"])
+    for _ in range(150):
+        now = timezone.now()
+        key = factories.make_key(
+            cast.account,
+            permission=one_of(*KeyPermission),
+            allowed_networks=one_of([], [], ["203.0.113.0/24"]),
+            **one_of({}, {}, {}, {"revoked_at": now}, {"disabled_at": now}, {"expires_at": now - timedelta(days=1)}),
+        )
+        entry = {"service": service.id, "paths": ["/reports/*"]}
+        access = one_of(None, "[]", json.dumps([entry]), json.dumps([{"service": service.id}, {"service": "api"}]))
+        APIKey.objects.filter(pk=key.api_key.pk).update(access=access)
+        client = one_of("203.0.113.7", "198.51.100.1")
+        if one_of(True, False):
+            asked = {"method": one_of("GET", "POST"), "path": one_of("/reports/a", "/search/a", "/x", "/a/../b")}
+            answer = ask(service, asked["method"], asked["path"], key.secret, client=client)
+            status, message = answer.status, answer.message if answer.body else ""
+            text = read(owner, address(cast, key, service=service.id, address=client, **asked))
+        else:
+            asked = {"method": one_of("GET", "PATCH"), "path": one_of("/v2", "/v2/account", "/v2/members", "/v2/x")}
+            real = Client().generic(
+                asked["method"],
+                asked["path"],
+                "{}",
+                "application/json",
+                secure=True,
+                HTTP_X_API_KEY=key.secret,
+                REMOTE_ADDR=client,
+            )
+            status, message = real.status_code, "" if real.status_code == 200 else real.json()["Message"]
+            text = read(owner, address(cast, key, address=client, **asked))
+        assert f": {status} " in text, (status, message, text)
+        assert message in text
