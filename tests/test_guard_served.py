@@ -1,0 +1,106 @@
+"""The guard on real servers: targets byte for byte, and limits that are exact over two nodes."""
+
+import http.client
+import os
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .servers import Installation, install, serving
+
+GATEWAY = {
+    "X-Original-Method": "GET",
+    "X-Original-URI": "/reports",
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",
+}
+
+
+def make_service(installation: Installation, **environment: str) -> str:
+    """A service whose gateways are on this machine."""
+    made = installation.manage("create_service", "--account", "acme", "--name", "Reports", **environment)
+    assert made.returncode == 0, made.stderr
+    service = made.stdout.split()[-1]
+    code = f"from apikeys.models import Service; Service.objects.filter(id='{service}').update(gateways=['127.0.0.1'])"
+    done = installation.manage("shell", "-c", code, **environment)
+    assert done.returncode == 0, done.stderr
+    return service
+
+
+def ask(port: int, path: str, key: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.putrequest(method, path, skip_host=True)
+        for name, value in {"Host": "localhost", "X-API-Key": key, **GATEWAY, **headers}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+
+def test_a_served_guard_judges_the_target_as_it_was_sent(tmp_path: Path) -> None:
+    installation = install(tmp_path)
+    service = make_service(installation)
+    key = installation.key("Bound", "read", "--access", f"{service}:/reports/*")
+    with serving(installation) as server:
+        prefix = f"/v2/verify/{service}/ext-authz"
+        for method in ("GET", "HEAD", "OPTIONS"):
+            status, headers, body = ask(server.port, f"{prefix}/reports/a%20b", key, method)
+            assert (status, headers["x-account"], body) == (200, "acme", b"")
+        for target in ("/reports/..%2fadmin", "/reports/%2e%2e/admin", "/reports//a", "/reports/..;/admin"):
+            status, headers, _ = ask(server.port, prefix + target, key)
+            assert (status, headers["x-guard-message"]) == (403, "This path is ambiguous.")
+        assert ask(server.port, f"{prefix}/admin", key)[1]["x-guard-message"].endswith("no access to this path.")
+        assert ask(server.port, f"{prefix}*", key, "OPTIONS")[0] == 403
+        asked = f"/v2/verify/{service}/auth-request"
+        assert ask(server.port, asked, key, "POST", **{"Content-Length": "0"})[0] == 200
+        assert ask(server.port, asked, key, **{"X-Original-URI": "/reports/..%2fadmin"})[0] == 403
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            lines = [f"GET {asked} HTTP/1.1", "Host: x", f"X-API-Key: {key}"]
+            lines += [f"{name}: {value}" for name, value in {**GATEWAY, "X-Original-URI": "/admin"}.items()]
+            lines += ["X_Original_URI: /reports/a", "Connection: close", "", ""]
+            connection.sendall("\r\n".join(lines).encode())
+            assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 403")
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """A PostgreSQL database of its own."""
+    server, name = urlsplit(os.environ["DATABASE_URL"]), f"guard_{os.getpid()}"
+    admin = server._replace(path="/postgres").geturl()
+    subprocess.run(["psql", admin, "-qc", f"CREATE DATABASE {name}"], check=True)
+    yield server._replace(path=f"/{name}").geturl()
+    subprocess.run(["psql", admin, "-qc", f"DROP DATABASE {name} WITH (FORCE)"], check=True)
+
+
+@pytest.mark.services
+@pytest.mark.skipif(
+    "REQUIRE_SERVICES" not in os.environ
+    and not (os.environ.get("DATABASE_URL", "").startswith("postgres") and "REDIS_URL" in os.environ),
+    reason="DATABASE_URL and REDIS_URL name no PostgreSQL and Redis",
+)
+def test_two_nodes_and_two_ways_share_one_exact_limit_and_a_revoked_key_is_refused_at_once(
+    tmp_path: Path, database: str
+) -> None:
+    shared = {"DATABASE_URL": database, "REDIS_URL": os.environ["REDIS_URL"], "ALLOW_HTTP": "1"}
+    installation = install(tmp_path, **shared)
+    service = make_service(installation)
+    key = installation.key("Limited", "read", "--rate-limit", "100/hour")
+    paths = ["/v2", f"/v2/verify/{service}/auth-request"]
+    with serving(installation) as one, serving(installation) as two, ThreadPoolExecutor(8) as pool:
+
+        def send(number: int) -> int:
+            port = (one, two)[number % 2].port
+            return ask(port, paths[number // 2 % 2], key)[0]
+
+        assert Counter(pool.map(send, range(400))) == {200: 100, 429: 300}
+        other = installation.key("Revoked", "read")
+        assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(40))) == {200: 40}
+        assert installation.manage("revoke_api_key", other).returncode == 0
+        assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(20))) == {401: 20}
