@@ -209,6 +209,7 @@ def test_a_revoked_key_is_refused_at_once(cast, service, key):
 @pytest.mark.parametrize(
     ("secret", "message"),
     [(None, "API key is required!"), ("nonsense", "API key is invalid!"), (tokens.generate(), "API key is invalid!")],
+    ids=["none", "malformed", "unknown"],  # a random one would differ between the suite's processes
 )
 def test_no_key_and_an_unknown_one_are_401(service, secret, message):
     answer = ask(service, key=secret)
