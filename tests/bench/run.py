@@ -134,8 +134,8 @@ class Contestant:
         ]
         try:
             return load.send(self.server.port, requests, count)
-        except load.RefusedError as error:
-            raise SystemExit(f"{self.name} was refused: {error}") from None
+        except (load.RefusedError, OSError) as error:
+            raise SystemExit(f"{self.name} failed: {error}") from None
 
 
 def _python(code: str, environment: dict[str, str]) -> list[str]:
