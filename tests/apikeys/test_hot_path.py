@@ -1,10 +1,12 @@
 """The path of an authenticated request: one fixed statement, no write, no session, no second query."""
 
+from datetime import timedelta
 from unittest import mock
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from apikeys import lookup, tokens
 from tests import factories
@@ -85,3 +87,36 @@ def test_a_dead_connection_is_replaced_once(cast):
         assert Program(issued.secret).get("/v2").status_code == 200
     assert len(calls) == 2
     close.assert_called_once()
+
+
+# Without a cursor -------------------------------------------------------------------------------
+
+
+def by_cursor(sql, parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return cursor.fetchone()
+
+
+def test_a_row_is_the_same_with_a_cursor_and_without(cast):
+    issued = factories.make_key(
+        cast.account,
+        name="Nächtlich %s 100%",
+        expires_at=timezone.now() + timedelta(days=3),
+        revoked_at=timezone.now(),
+        allowed_networks=["10.0.0.0/8"],
+    )
+    sql = lookup._statement(connection.vendor, "digest")
+    for digest in (tokens.digest(issued.secret), tokens.digest("another"), "", "\u00e4'; --"):
+        row = connection.fetch_row(sql, (digest,))
+        assert row == by_cursor(sql, (digest,))
+        assert (row is None) == (digest != tokens.digest(issued.secret))
+    with CaptureQueriesContext(connection) as captured:
+        connection.fetch_row(sql, ("",))
+    assert len(captured) == 1  # who counts queries sees it
+
+
+def test_what_a_database_refuses_is_djangos_exception(cast):
+    with pytest.raises((ProgrammingError, OperationalError)), transaction.atomic():
+        connection.fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
+    assert lookup.by_digest(tokens.digest("another")) is None  # the connection goes on

@@ -5,16 +5,23 @@ and TCP finds a peer dead only if its kernel is. So the client keeps an eye on t
 steps of a tenth of a second, and between them `outages` says whether to go on.
 """
 
+import select
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 from apikeys import outages
+
+from ..rows import FetchesRow, Row
 
 #: Beyond the server's own time-outs, in seconds: its answer says what timed out.
 GRACE = 1
@@ -57,6 +64,42 @@ class Connection(psycopg.Connection[Any]):
                 outages.DATABASE.fall_silent()
                 raise
 
+    def fetch_row(self, sql: bytes, parameters: Sequence[bytes]) -> Row:
+        """The first row of a statement whose parameters are `$1` and so on, and are text.
+
+        It talks to libpq itself: psycopg's cursors take eight times as long over it.
+        """
+        with _turn:
+            try:
+                self.pgconn.send_query_params(sql, parameters)
+                result = self._next_result()
+                while self._next_result() is not None:
+                    pass
+            except _NoAnswer:
+                self.close()
+                raise
+        assert result is not None
+        if result.status != ExecStatus.TUPLES_OK:
+            raise psycopg.errors.error_from_result(result, self.info.encoding)
+        if not result.ntuples:
+            return None
+        transformer = Transformer(self)
+        transformer.set_pgresult(result)
+        row: Row = transformer.load_row(0, tuple)
+        return row
+
+    def _next_result(self) -> PGresult | None:
+        """What libpq hands over next; None is the end. Raises `_NoAnswer`."""
+        pgconn, started = self.pgconn, time.monotonic()
+        while (is_unsent := pgconn.flush()) or pgconn.is_busy():
+            waiting = select.poll()
+            waiting.register(pgconn.socket, select.POLLIN | select.POLLOUT if is_unsent else select.POLLIN)
+            if waiting.poll(100):
+                pgconn.consume_input()
+            else:
+                _require_hope(time.monotonic() - started)
+        return pgconn.get_result()
+
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         with _turn:
             try:
@@ -94,9 +137,13 @@ def _require_hope(waited: float) -> None:
             raise _NoAnswer(f"no answer for {waited:.1f} seconds")
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(FetchesRow, base.DatabaseWrapper):
     #: What Django calls, and takes the exceptions from.
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # Django asks for no module
+
+    def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
+        row: Row = self.connection.fetch_row(_numbered(sql), [parameter.encode() for parameter in parameters])
+        return row
 
     def get_connection_params(self) -> dict[str, Any]:
         """Django's, with the time-outs that hold for a server alone: a migration or a dump may take its time."""
@@ -108,6 +155,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # libpq takes the last of several: what DATABASE_URL says wins.
             params["options"] = f"{_time_outs()} {params.get('options', '')}".strip()
         return params
+
+
+@lru_cache(maxsize=16)
+def _numbered(sql: str) -> bytes:
+    """A fixed statement with libpq's placeholders."""
+    first, *others = sql.split("%s")
+    return "".join([first, *(f"${number}{text}" for number, text in enumerate(others, 1))]).encode()
 
 
 def _time_outs() -> str:

@@ -4,12 +4,15 @@ It remembers how statements read in SQLite's style of parameters: to find out ta
 """
 
 import sqlite3
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from django.db.backends.sqlite3 import base
 
 from apikeys import outages
+
+from ..rows import FetchesRow, Row
 
 
 class _Turn:
@@ -56,10 +59,15 @@ def _converted(query: str) -> str:
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(FetchesRow, base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         with _turn:
             return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: Any = None) -> Any:
         return self.connection.cursor(factory=Cursor)
+
+    def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
+        with _turn:
+            row: Row = self.connection.execute(_converted(sql), parameters).fetchone()
+            return row
