@@ -1,0 +1,44 @@
+"""Configurations of gateways with a service's own values filled in. Pure.
+
+The files in `deploy/gateways/` have placeholders such as `{{service}}`. A line that begins with `#? ` is for some
+installations only: it takes part where the values of all of its placeholders are given, and stays a comment elsewhere.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+_PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
+_OPTIONAL = re.compile(r"^(\s*)#\? ?(.*)$")
+
+
+def addresses(name: str, url: str) -> dict[str, str]:
+    """The values that a URL gives: `name` itself, and its address, host and port. Those of TLS, for https alone."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = str(parts.port or (443 if parts.scheme == "https" else 80))
+    values = {
+        name: f"{parts.scheme}://{parts.netloc}",
+        f"{name}_address": f"{host}:{port}",
+        f"{name}_host": parts.hostname,
+        f"{name}_port": port,
+    }
+    if parts.scheme == "https":
+        values[f"{name}_tls"] = parts.hostname
+    return values
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """The configuration with every placeholder replaced. Raises `KeyError` for one that has no value."""
+    return "\n".join(_line(line, values) for line in text.split("\n"))
+
+
+def _line(line: str, values: Mapping[str, str]) -> str:
+    if optional := _OPTIONAL.match(line):
+        indent, content = optional.groups()
+        if set(_PLACEHOLDER.findall(content)) <= values.keys():
+            line = indent + content
+        else:
+            return f"{indent}# {_PLACEHOLDER.sub(lambda found: found[1].upper(), content)}"
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], line)

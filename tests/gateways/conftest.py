@@ -1,0 +1,231 @@
+"""One guard, one upstream and each gateway once, for every test here."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apikeys.guard import snippets
+
+from ..nginx.front import SELF_SIGNED
+from ..servers import ROOT, Installation, Server, free_port, install, serving, wait_for
+from .client import CLIENT, Reply, connected, request
+from .programs import CONFIGURATIONS, PROGRAMS, Program
+from .relay import Relay
+from .upstream import Received, Upstream
+
+#: A load balancer in front of the gateways, trusted by them and by the guard.
+BALANCER = "127.0.0.9"
+
+
+@dataclass
+class Guard:
+    """`manage.py serve` on a private address, with a relay before it that gateways ask."""
+
+    installation: Installation
+    server: Server
+    relay: Relay
+    upstream: Upstream
+    service: str
+    #: Another service, which lets preflights pass.
+    browsers: str
+    keys: dict[str, str]
+    certificate: Path
+    private_key: Path
+
+
+@dataclass
+class Gateway:
+    """A gateway that runs, and what stands behind it."""
+
+    name: str
+    port: int
+    directory: Path
+    guard: Guard
+
+    @property
+    def relay(self) -> Relay:
+        return self.guard.relay
+
+    @property
+    def upstream(self) -> Upstream:
+        return self.guard.upstream
+
+    def key(self, name: str) -> str:
+        """The secret of the key of that kind; a gateway has limited ones of its own."""
+        keys = self.guard.keys
+        return keys[name] if name in keys else keys[f"{name}-{self.name}"]
+
+    def connected(self, *, source: str = CLIENT, seconds: float = 20) -> Any:
+        return connected(self.port, self.guard.certificate, source=source, seconds=seconds)
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        *,
+        key: str | None = None,
+        source: str = CLIENT,
+    ) -> Reply:
+        """One request on a connection of its own. What the guard and the service got before is forgotten."""
+        self.forget()
+        if key is not None:
+            headers = (("X-API-KEY", self.key(key)), *headers)
+        with self.connected(source=source) as connection:
+            connection.send(request(method, target, headers, body))
+            reply: Reply = connection.reply(method)
+        return reply
+
+    def forget(self) -> None:
+        self.relay.asked.clear()
+        self.upstream.received.clear()
+
+    def received(self) -> Received | None:
+        """What the service got since the last `ask`; None if nothing came."""
+        assert len(self.upstream.received) < 2
+        return self.upstream.received[0] if self.upstream.received else None
+
+    def log(self) -> str:
+        return (self.directory / "output.log").read_text(errors="replace")[-3000:]
+
+
+@pytest.fixture(scope="session")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
+    directory = tmp_path_factory.mktemp("guard")
+    certificate, private_key = directory / "fullchain.pem", directory / "privkey.pem"
+    command = SELF_SIGNED.replace("localhost", "api.example.com").split()
+    command += ["-keyout", str(private_key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    installation = install(
+        directory,
+        ALLOWED_HOSTS="keys.example.com 127.0.0.1",
+        TRUSTED_PROXIES=f"{BALANCER}/32",
+        FAILED_AUTH_LIMIT="1000000/minute",
+        THREADS="4",
+    )
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.gateways.seed"],
+        cwd=ROOT,
+        env=installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    with serving(installation) as server:
+        relay, upstream = Relay(server.port), Upstream()
+        seeded = json.loads(made.stdout.splitlines()[-1])
+        yield Guard(installation, server, relay, upstream, **seeded, certificate=certificate, private_key=private_key)
+        relay.go_away()
+        upstream.go_away()
+
+
+@contextmanager
+def running(
+    program: Program, guard: Guard, *, guard_url: str | None = None, service: str | None = None, **values: str
+) -> Iterator[Gateway]:
+    """The gateway with its configuration from deploy/gateways/. Further `values` fill in what only some need."""
+    assert program.path is not None, f"{program.binary} is not installed"
+    with tempfile.TemporaryDirectory(prefix=f"{program.name}-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        port = free_port()
+        values = {
+            "service": service or guard.service,
+            "certificate": str(guard.certificate),
+            "certificate_key": str(guard.private_key),
+            "host": "api.example.com",
+            **snippets.addresses("guard", guard_url or f"http://127.0.0.1:{guard.relay.port}"),
+            **snippets.addresses("upstream", f"http://127.0.0.1:{guard.upstream.port}"),
+            **values,
+        }
+        texts = {
+            path.name: snippets.fill(path.read_text(), values)
+            for path in (CONFIGURATIONS / program.name).iterdir()
+            if path.is_file()
+        }
+        for shipped, ours in program.shipped.items():
+            filled = shipped.format(port=port, directory=directory)
+            assert any(filled in text for text in texts.values()), f"{filled!r} is in no file of {program.name}"
+            texts = {
+                file: text.replace(filled, ours.format(port=port, directory=directory)) for file, text in texts.items()
+            }
+        for file, text in {**texts, **program.frame(directory)}.items():
+            (directory / file).write_text(text)
+        arguments = [argument.format(port=port, directory=directory) for argument in program.arguments]
+        log = directory / "output.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [program.path, *arguments],
+                cwd=directory,
+                env={**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_for(lambda: process.poll() is not None or _listens(port), program.name, 60)
+            assert process.poll() is None, log.read_text()
+            yield Gateway(program.name, port, directory, guard)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Running:
+    """The gateways that have been started, each once for its values. The guard starts with the first."""
+
+    def __init__(self, request: pytest.FixtureRequest, stack: ExitStack) -> None:
+        self._request = request
+        self._stack = stack
+        self._started: dict[Any, Gateway] = {}
+
+    def get(self, name: str, **values: str) -> Gateway:
+        require(name)
+        wanted = (name, *sorted(values.items()))
+        if wanted not in self._started:
+            guard = self._request.getfixturevalue("guard")
+            self._started[wanted] = self._stack.enter_context(running(PROGRAMS[name], guard, **values))
+        return self._started[wanted]
+
+
+def require(name: str) -> None:
+    """Skip the test where the program is missing, unless it was asked for."""
+    program = PROGRAMS[name]
+    if program.path is None:
+        if "REQUIRE_GATEWAYS" in os.environ:
+            pytest.fail(f"{program.binary} is not installed")
+        pytest.skip(f"{program.binary} is not installed")
+    if not (CONFIGURATIONS / name).is_dir():
+        pytest.skip(f"there is no configuration of {name} yet")
+
+
+@pytest.fixture(scope="session")
+def gateways(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with ExitStack() as stack:
+        yield Running(request, stack)
+
+
+@pytest.fixture(params=list(PROGRAMS))
+def gateway(request: pytest.FixtureRequest, gateways: Running) -> Gateway:
+    """The gateway, in front of an application on a private address."""
+    return gateways.get(request.param)

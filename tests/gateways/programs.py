@@ -1,0 +1,81 @@
+"""The gateways: which program each is, and how it is started from the files in deploy/gateways/."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..servers import ROOT
+
+CONFIGURATIONS = ROOT / "deploy" / "gateways"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A gateway. `shipped` are texts of its files that a test replaces, with `{port}` and `{directory}` filled in."""
+
+    name: str
+    title: str
+    binary: str
+    arguments: tuple[str, ...]
+    shipped: Mapping[str, str]
+    #: Further files that a test writes beside the configuration, such as the frame that a distribution ships.
+    frame: Callable[[Path], Mapping[str, str]] = field(default=lambda directory: {})
+    #: Where its installation is told of: the link in the table.
+    home: str = ""
+
+    @property
+    def path(self) -> str | None:
+        beside = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+        return shutil.which(self.binary, path=beside)
+
+
+def _nginx_frame(directory: Path) -> Mapping[str, str]:
+    """What /etc/nginx/nginx.conf would be."""
+    places = " ".join(
+        f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;" if os.geteuid() == 0 else ""  # whom else the test's directory is closed to
+    return {
+        "frame.conf": f"""
+            {user}
+            daemon off;
+            pid {directory}/nginx.pid;
+            error_log {directory}/error.log;
+            events {{}}
+            http {{ {places} access_log off; include {directory}/nginx.conf; }}
+        """
+    }
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program(
+            "nginx",
+            "nginx",
+            "nginx",
+            ("-c", "{directory}/frame.conf", "-e", "{directory}/error.log"),
+            {
+                "listen 443 ssl http2;": "listen 127.0.0.1:{port} ssl http2;",
+                "listen [::]:443 ssl http2;": "",
+            },
+            _nginx_frame,
+        ),
+        Program(
+            "caddy",
+            "Caddy",
+            "caddy",
+            ("run", "--config", "{directory}/Caddyfile", "--adapter", "caddyfile"),
+            {
+                "https://api.example.com {{": "https://api.example.com:{port} {{\n\tbind 127.0.0.1",
+                "admin off": "admin off\n\tauto_https disable_redirects",  # port 80 is not the test's
+            },
+        ),
+        Program("traefik", "Traefik", "traefik", (), {}),
+        Program("envoy", "Envoy", "envoy", (), {}),
+        Program("haproxy", "HAProxy", "haproxy", (), {}),
+    )
+}

@@ -1,0 +1,50 @@
+"""Fills a guard's database with a service and keys of every kind, and prints their ids and secrets as JSON."""
+
+import json
+
+import django
+
+
+def main() -> None:
+    django.setup()
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from accounts.models import Account
+    from accounts.policy import KeyPermission
+    from apikeys import scopes
+    from tests import factories
+
+    account = Account.objects.get(slug="acme")
+    plenty = "1000000/minute"
+    service = factories.make_service(account, gateways=["127.0.0.1/32"])
+    browsers = factories.make_service(account, "Browsers", gateways=["127.0.0.1/32"], preflight=True)
+    now = timezone.now()
+
+    def make(permission: KeyPermission, **fields: object) -> str:
+        fields = {"rate_limit": plenty, **fields}
+        return factories.make_key(account, "Ünï, key", permission, **fields).secret
+
+    read, write = KeyPermission.READ, KeyPermission.READ_WRITE
+    keys = {
+        "read": make(read),
+        "write": make(write),
+        "revoked": make(write, revoked_at=now),
+        "expired": make(write, expires_at=now - timedelta(days=1)),
+        "disabled": make(write, disabled_at=now),
+        "network": make(write, allowed_networks=["127.0.0.2/32"]),
+        "reports": make(write, access=scopes.store((scopes.Entry(service.id, ("/reports/*",)),))),
+        "elsewhere": make(write, access=scopes.store((scopes.Entry(scopes.API),))),
+        "stranger": factories.make_key(factories.make_account("Elsewhere"), rate_limit=plenty).secret,
+        # A key of its own for each gateway, or one would use up what another needs.
+        **{f"limited-{name}": make(write, rate_limit="2/day") for name in GATEWAYS},
+        **{f"twice-{name}": make(write, rate_limit="1/day") for name in GATEWAYS},
+    }
+    print(json.dumps({"service": service.id, "browsers": browsers.id, "keys": keys}))  # noqa: T201
+
+
+GATEWAYS = ("nginx", "caddy", "traefik", "envoy", "haproxy")
+
+if __name__ == "__main__":
+    main()

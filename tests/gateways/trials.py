@@ -1,0 +1,276 @@
+"""Cases that one request does not tell: streams, uploads, WebSockets, a guard that is away. In the same table.
+
+A trial gets the gateway and asserts. Where it is otherwise at one, `but` says why and the trial looks at its name.
+"""
+
+import base64
+import hashlib
+import http.client
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cases import AUTHENTICATE, ELSEWHERE, SECONDS, But
+from .client import CLIENT, Reply
+from .conftest import BALANCER, Gateway, Running
+from .upstream import PAUSE
+
+
+@dataclass(frozen=True)
+class Trial:
+    title: str
+    run: Callable[..., None]
+    but: Mapping[str, But] = field(default_factory=dict)
+
+
+TRIALS: dict[str, list[Trial]] = {}
+
+
+def trial(group: str, title: str, **but: But) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        TRIALS.setdefault(group, []).append(Trial(title, run, but))
+        return run
+
+    return register
+
+
+# Bodies and connections -------------------------------------------------------------------------
+
+BODIES = "Methods and bodies"
+
+
+@trial(BODIES, "An upload of 50 MB passes, and is not kept back")
+def upload(gateway: Gateway, gateways: Running) -> None:
+    body = os.urandom(1024) * 1024 * 50
+    reply = gateway.ask("POST", "/reports/upload", body=body, key="write")
+    assert reply.status == 200, gateway.log()
+    assert (reply.json["length"], reply.json["digest"]) == (len(body), hashlib.sha256(body).hexdigest())
+
+
+@trial(BODIES, "An upload of 50 MB in chunks passes")
+def upload_in_chunks(gateway: Gateway, gateways: Running) -> None:
+    body = b"".join(b"100000\r\n" + b"x" * 0x100000 + b"\r\n" for _ in range(50)) + b"0\r\n\r\n"
+    reply = gateway.ask("POST", "/reports/upload", (("Transfer-Encoding", "chunked"),), body, key="write")
+    assert (reply.status, reply.json["length"]) == (200, 50 * 0x100000), gateway.log()
+
+
+@trial(BODIES, "Expect: 100-continue is answered, and the body passes")
+def expect(gateway: Gateway, gateways: Running) -> None:
+    gateway.forget()
+    with gateway.connected() as connection:
+        connection.send(
+            b"POST /reports/a HTTP/1.1\r\nHost: api.example.com\r\nX-API-KEY: "
+            + gateway.key("write").encode()
+            + b"\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )
+        interim = b""
+        while not interim.endswith(b"\r\n\r\n"):
+            interim += connection.socket.recv(1)
+        assert interim.startswith(b"HTTP/1.1 100"), interim
+        connection.send(b"hello")
+        reply = connection.reply("POST")
+    assert (reply.status, reply.json["length"]) == (200, 5)
+
+
+@trial(BODIES, "A streamed answer arrives part by part")
+def stream(gateway: Gateway, gateways: Running) -> None:
+    with gateway.connected() as connection:
+        started = time.monotonic()
+        connection.send(
+            b"GET /reports/stream HTTP/1.1\r\nHost: api.example.com\r\nX-API-KEY: "
+            + gateway.key("read").encode()
+            + b"\r\n\r\n"
+        )
+        response = http.client.HTTPResponse(connection.socket, method="GET")
+        response.begin()
+        first = response.read1(100)
+        took = time.monotonic() - started
+        rest = response.read()
+    assert (response.status, first, rest.count(b"data")) == (200, b"data: 0", 3)
+    assert took < PAUSE * 3, "the first part came with the last"
+
+
+@trial(BODIES, "HTTP/2")
+def http_2(gateway: Gateway, gateways: Running) -> None:
+    assert _over_http_2(gateway, "read") == ("2", "200")
+    assert _over_http_2(gateway, "revoked") == ("2", "401")
+
+
+def _over_http_2(gateway: Gateway, key: str) -> tuple[str, str]:
+    command = ["curl", "--silent", "--show-error", "--http2", "--cacert", str(gateway.guard.certificate)]
+    command += ["--resolve", f"api.example.com:{gateway.port}:127.0.0.1", "--interface", CLIENT, "--output", os.devnull]
+    command += ["--header", f"X-API-KEY: {gateway.key(key)}", "--write-out", "%{http_version} %{http_code}"]
+    command.append(f"https://api.example.com:{gateway.port}/reports/today")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    version, _, status = done.stdout.partition(" ")
+    return version, status
+
+
+@trial(BODIES, "A WebSocket opens with a key, over HTTP/1.1")
+def websocket(gateway: Gateway, gateways: Running) -> None:
+    with gateway.connected() as connection:
+        _handshake(gateway, connection, "read")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            part = connection.socket.recv(1)
+            assert part, head
+            head += part
+        assert head.startswith(b"HTTP/1.1 101"), head
+        for frame in (b"\x81\x05hello", os.urandom(5000)):
+            connection.send(frame)
+            echoed = b""
+            while len(echoed) < len(frame):
+                echoed += connection.socket.recv(65536)
+            assert echoed == frame
+
+
+@trial(BODIES, "A WebSocket does not open without a good key")
+def websocket_refused(gateway: Gateway, gateways: Running) -> None:
+    gateway.forget()
+    with gateway.connected() as connection:
+        _handshake(gateway, connection, "revoked")
+        assert connection.reply().status == 401
+    assert gateway.received() is None
+
+
+def _handshake(gateway: Gateway, connection: Any, key: str) -> None:
+    connection.send(
+        (
+            "GET /reports/socket HTTP/1.1\r\nHost: api.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
+            f"X-API-KEY: {gateway.key(key)}\r\n\r\n"
+        ).encode()
+    )
+
+
+@trial(BODIES, "A connection lives on after a refusal, also one of a request with a body")
+def keep_alive(gateway: Gateway, gateways: Running) -> None:
+    read, revoked = (("X-API-KEY", gateway.key("read")),), (("X-API-KEY", gateway.key("revoked")),)
+    with gateway.connected() as connection:
+        answers = [
+            connection.ask("GET", "/reports/a", read),
+            connection.ask("GET", "/reports/a", revoked),
+            connection.ask("POST", "/reports/a", revoked, b"x" * 1000),
+            connection.ask("GET", "/reports/a", read),
+        ]
+    assert [answer.status for answer in answers] == [200, 401, 401, 200]
+
+
+@trial(BODIES, "Connections to the guard and to the service are kept")
+def kept_connections(gateway: Gateway, gateways: Running) -> None:
+    with gateway.connected() as connection:
+        headers = (("X-API-KEY", gateway.key("read")),)
+        connection.ask("GET", "/reports/a", headers)
+        before = gateway.relay.accepted, gateway.upstream.accepted
+        for _ in range(20):
+            assert connection.ask("GET", "/reports/a", headers).status == 200
+        after = gateway.relay.accepted, gateway.upstream.accepted
+    # A gateway of several threads has connections for each.
+    assert after[0] - before[0] <= 4, "a new connection to the guard for each request"
+    assert after[1] - before[1] <= 4, "a new connection to the service for each request"
+
+
+@trial(BODIES, "A preflight passes where the service lets it, and the service gets no forged account")
+def preflight(gateway: Gateway, gateways: Running) -> None:
+    gateway = gateways.get(gateway.name, service=gateway.guard.browsers)
+    headers = (("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT"), ("X-Account", "forged"))
+    assert gateway.ask("OPTIONS", "/reports/a", headers).status == 200
+    received = gateway.received()
+    assert received is not None
+    assert {name: received.values(name) for name in ("X-Account", "X-Api-Key-Id")} == {
+        "X-Account": ["-"],
+        "X-Api-Key-Id": ["-"],
+    }
+
+
+# Two hops ---------------------------------------------------------------------------------------
+
+HOPS = "Addresses"
+
+
+@trial(HOPS, "Behind a load balancer that both trust, the client's address is the one that it tells")
+def two_hops(gateway: Gateway, gateways: Running) -> None:
+    gateway = gateways.get(gateway.name, proxies=f"{BALANCER}/32")
+
+    def ask(forwarded: str, source: str) -> int:
+        headers = (("X-Forwarded-For", forwarded), ("X-Forwarded-Proto", "https"))
+        return gateway.ask("GET", "/reports/a", headers, key="network", source=source).status
+
+    assert ask(CLIENT, BALANCER) == 200
+    assert ask(f"203.0.113.7, {CLIENT}", BALANCER) == 200
+    assert ask(f"{CLIENT}, {ELSEWHERE}", BALANCER) == 403
+    assert ask(CLIENT, ELSEWHERE) == 403
+    assert ask(f"{CLIENT}, {BALANCER}", ELSEWHERE) == 403
+
+
+# The guard is away, and the service -------------------------------------------------------------
+
+AWAY = "Trouble"
+
+
+@contextmanager
+def _guard_away(gateway: Gateway) -> Iterator[None]:
+    gateway.relay.go_away()
+    try:
+        yield
+    finally:
+        gateway.relay.come_back()
+
+
+@contextmanager
+def _guard_hanging(gateway: Gateway) -> Iterator[None]:
+    gateway.relay.hangs = True
+    try:
+        yield
+    finally:
+        gateway.relay.hangs = False
+        gateway.relay.cut()
+
+
+def _is_503(reply: Reply) -> None:
+    assert reply.status == 503
+    assert SECONDS.fullmatch(reply.header("Retry-After") or ""), reply.headers
+    assert reply.json["Message"]
+
+
+@trial(AWAY, "While the guard is away it is 503 with Retry-After, and as soon as it is back all is well")
+def guard_away(gateway: Gateway, gateways: Running) -> None:
+    with _guard_away(gateway):
+        _is_503(gateway.ask("GET", "/reports/a", key="read"))
+        assert gateway.received() is None
+    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+
+
+@trial(AWAY, "While the guard hangs it is 503 within six seconds")
+def guard_hangs(gateway: Gateway, gateways: Running) -> None:
+    with _guard_hanging(gateway):
+        started = time.monotonic()
+        _is_503(gateway.ask("GET", "/reports/a", key="read"))
+        assert time.monotonic() - started < 6
+        assert gateway.received() is None
+    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+
+
+@trial(AWAY, "A service that is away is the gateway's error, not the guard's")
+def service_away(gateway: Gateway, gateways: Running) -> None:
+    gateway.upstream.go_away()
+    try:
+        reply = gateway.ask("GET", "/reports/a", key="read")
+    finally:
+        gateway.upstream.come_back()
+    assert reply.status in (502, 503, 504)
+    assert b"API key" not in reply.body
+    assert b'"Message"' not in reply.body
+
+
+@trial(AWAY, "The service's own 401, 403, 429 and 500 reach the client as they are")
+def services_own_errors(gateway: Gateway, gateways: Running) -> None:
+    for status in (401, 403, 404, 429, 500, 503):
+        reply = gateway.ask("GET", f"/reports/status/{status}", key="read")
+        assert (reply.status, reply.header("X-Of-The-Service")) == (status, "yes")
+        assert reply.json["target"] == f"/reports/status/{status}"
+        assert reply.header("WWW-Authenticate") != AUTHENTICATE
