@@ -117,6 +117,13 @@ REFUSALS = (
         "RateLimit headers reach the client",
         key="limited",
         answer={"RateLimit": re.compile(r'"default";r=\d+;t=\d+'), "RateLimit-Policy": '"default";q=2;w=86400'},
+        but={
+            "traefik": But(
+                "They reach the client with a refusal only: Traefik gives headers of a yes to the service alone.",
+                "https://github.com/traefik/traefik/issues/9951",
+                {"answer": {"RateLimit": None, "RateLimit-Policy": None}},
+            )
+        },
     ),
 )  # fmt: skip
 
@@ -221,8 +228,23 @@ ADDRESSES = (
             "underscores": (("X_Forwarded_For", CLIENT),),
             "X-Real-IP, Forwarded": (("X-Real-IP", CLIENT), ("Forwarded", f"for={CLIENT}")),
             "X-Envoy": (("X-Envoy-External-Address", CLIENT), ("X-Envoy-Internal", "true")),
-            "Connection": (("Connection", "X-Forwarded-For"), ("X-Forwarded-For", CLIENT)),
         }.items()
+    ),
+    refused(
+        "A forged address is not believed (Connection)",
+        "network",
+        "This API key may not be used from this address.",
+        None,
+        source=ELSEWHERE,
+        status=403,
+        headers=(("Connection", "X-Forwarded-For"), ("X-Forwarded-For", CLIENT)),
+        but={
+            "envoy": But(
+                "Envoy itself answers 400.",
+                "https://github.com/envoyproxy/envoy/pull/8862",
+                {"status": 400, "message": None},
+            )
+        },
     ),
     Case("A forged scheme does not lock out", headers=(("X_Forwarded_Proto", "http"),)),
 )  # fmt: skip

@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ class Gateway:
 @pytest.fixture(scope="session")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     directory = tmp_path_factory.mktemp("guard")
-    certificate, private_key = directory / "fullchain.pem", directory / "privkey.pem"
+    # HAProxy looks for the key under this name.
+    certificate, private_key = directory / "fullchain.pem", directory / "fullchain.pem.key"
     command = SELF_SIGNED.replace("localhost", "api.example.com").split()
     command += ["-keyout", str(private_key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
@@ -174,7 +175,7 @@ def running(
                 stderr=subprocess.STDOUT,
             )
         try:
-            wait_for(lambda: process.poll() is not None or _listens(port), program.name, 60)
+            wait_for(lambda: process.poll() is not None or _is_ready(port, guard.certificate), program.name, 60)
             assert process.poll() is None, log.read_text()
             yield Gateway(program.name, port, directory, guard)
         finally:
@@ -186,9 +187,13 @@ def running(
                 process.wait()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _is_ready(port: int, certificate: Path) -> bool:
+    """Whether it serves with our certificate. Traefik listens before it has read who may be behind it."""
+    try:
+        with connected(port, certificate) as connection:
+            return connection.ask("GET", "/").status == 401
+    except (OSError, HTTPException):
+        return False
 
 
 class Running:

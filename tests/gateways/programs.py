@@ -74,8 +74,34 @@ PROGRAMS = {
                 "admin off": "admin off\n\tauto_https disable_redirects",  # port 80 is not the test's
             },
         ),
-        Program("traefik", "Traefik", "traefik", (), {}),
-        Program("envoy", "Envoy", "envoy", (), {}),
-        Program("haproxy", "HAProxy", "haproxy", (), {}),
+        Program(
+            "traefik",
+            "Traefik",
+            "traefik",
+            ("--configFile={directory}/traefik.yml",),
+            {
+                'address: ":443"': 'address: "127.0.0.1:{port}"',
+                "127.0.0.1:8079": "127.0.0.8:{port}",
+                "/etc/traefik/": "{directory}/",
+            },
+        ),
+        Program(
+            "envoy",
+            "Envoy",
+            "envoy",
+            ("--config-path", "{directory}/envoy.yaml", "--use-dynamic-base-id", "--log-level", "warning"),
+            {"address: 0.0.0.0, port_value: 443": "address: 127.0.0.1, port_value: {port}"},
+        ),
+        Program(
+            "haproxy",
+            "HAProxy",
+            "haproxy",
+            ("-db", "-f", "{directory}/haproxy.cfg"),
+            {
+                "bind :443 ": "bind 127.0.0.1:{port} ",
+                "abns@atatus-guard": "abns@atatus-guard-{port}",
+                "/etc/haproxy/": "{directory}/",
+            },
+        ),
     )
 }

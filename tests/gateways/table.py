@@ -10,6 +10,9 @@ from .trials import TRIALS, Trial
 PAGE = ROOT / "docs" / "gateways.md"
 BEGIN, END = "<!-- table: written by tests/gateways -->\n", "<!-- end of table -->\n"
 
+#: A reason and its link, and their number.
+Notes = dict[tuple[str, str], int]
+
 
 def groups() -> dict[str, list[Case | Trial]]:
     """Everything that is tried, in the order of the page."""
@@ -18,11 +21,11 @@ def groups() -> dict[str, list[Case | Trial]]:
 
 
 def table() -> str:
-    notes: dict[But, int] = {}
+    notes: Notes = {}
     return "\n".join([*_rows(notes), "", *_notes(notes), ""])
 
 
-def _rows(notes: dict[But, int]) -> Iterator[str]:
+def _rows(notes: Notes) -> Iterator[str]:
     yield f"| | {' | '.join(program.title for program in PROGRAMS.values())} |"
     yield f"|---|{'---|' * len(PROGRAMS)}"
     for name, tried in groups().items():
@@ -31,14 +34,17 @@ def _rows(notes: dict[But, int]) -> Iterator[str]:
             cells = []
             for program in PROGRAMS:
                 but = case.but.get(program)
-                cells.append("yes" if but is None else f"[{notes.setdefault(but, len(notes) + 1)}]")
+                cells.append("yes" if but is None else f"[{_number(notes, but)}]")
             yield f"| {case.title} | {' | '.join(cells)} |"
 
 
-def _notes(notes: dict[But, int]) -> Iterator[str]:
-    for but, number in notes.items():
-        link = f" ([source]({but.link}))" if but.link else ""
-        yield f"{number}. {but.reason}{link}"
+def _number(notes: Notes, but: But) -> int:
+    return notes.setdefault((but.reason, but.link), len(notes) + 1)
+
+
+def _notes(notes: Notes) -> Iterator[str]:
+    for (reason, link), number in notes.items():
+        yield f"{number}. {reason}" + (f" ([source]({link}))" if link else "")
 
 
 def renewed(text: str) -> str:

@@ -231,25 +231,35 @@ def _guard_hanging(gateway: Gateway) -> Iterator[None]:
         gateway.relay.cut()
 
 
-def _is_503(reply: Reply) -> None:
+NOT_IN_JSON = But("The body is Traefik's own: it can't be told one.", "https://github.com/traefik/traefik/issues/7141")
+
+
+def _is_503(gateway: Gateway, reply: Reply) -> None:
     assert reply.status == 503
     assert SECONDS.fullmatch(reply.header("Retry-After") or ""), reply.headers
-    assert reply.json["Message"]
+    if gateway.name == "traefik":
+        assert reply.body == b"no available server\n"
+    else:
+        assert reply.json["Message"]
 
 
-@trial(AWAY, "While the guard is away it is 503 with Retry-After, and as soon as it is back all is well")
+@trial(
+    AWAY,
+    "While the guard is away it is 503 with Retry-After, and as soon as it is back all is well",
+    traefik=NOT_IN_JSON,
+)
 def guard_away(gateway: Gateway, gateways: Running) -> None:
     with _guard_away(gateway):
-        _is_503(gateway.ask("GET", "/reports/a", key="read"))
+        _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
         assert gateway.received() is None
     assert gateway.ask("GET", "/reports/a", key="read").status == 200
 
 
-@trial(AWAY, "While the guard hangs it is 503 within six seconds")
+@trial(AWAY, "While the guard hangs it is 503 within six seconds", traefik=NOT_IN_JSON)
 def guard_hangs(gateway: Gateway, gateways: Running) -> None:
     with _guard_hanging(gateway):
         started = time.monotonic()
-        _is_503(gateway.ask("GET", "/reports/a", key="read"))
+        _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
         assert time.monotonic() - started < 6
         assert gateway.received() is None
     assert gateway.ask("GET", "/reports/a", key="read").status == 200

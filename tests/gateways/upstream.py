@@ -1,5 +1,6 @@
 """The service behind the gateways. It answers with everything that it received, byte for byte."""
 
+import base64
 import hashlib
 import json
 import re
@@ -45,7 +46,7 @@ class Upstream(Listener):
             self.received.append(request)
             path = re.sub(r"^https?://[^/]*", "", request.target)
             if request.values("Upgrade"):
-                _echo(connection, stream)
+                _echo(connection, stream, request)
                 return
             if "/stream" in path:
                 _stream(connection)
@@ -108,8 +109,14 @@ def _stream(connection: socket.socket) -> None:
     connection.sendall(b"0\r\n\r\n")
 
 
-def _echo(connection: socket.socket, stream: BinaryIO) -> None:
-    connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+def _echo(connection: socket.socket, stream: BinaryIO, request: Received) -> None:
+    # Without this HAProxy passes no upgrade (RFC 6455, §4.2.2).
+    nonce = "".join(request.values("Sec-WebSocket-Key")) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(nonce.encode(), usedforsecurity=False).digest()).decode()
+    connection.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept.encode() + b"\r\n\r\n"
+    )
     with suppress(OSError):
         while part := stream.read1(65536):  # type: ignore[attr-defined]
             connection.sendall(part)
