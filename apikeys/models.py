@@ -291,6 +291,13 @@ class Service(models.Model):
         return self.problem_at is not None and bool(self.problem) and self.problem_at > timezone.now() - PROBLEM_SHOWN
 
     @property
+    def is_connected(self) -> bool:
+        """Whether a gateway's authorization request arrived, and nothing was wrong with one since."""
+        if self.last_question_at is None:
+            return False
+        return not self.has_recent_problem or self.problem_at is None or self.last_question_at > self.problem_at
+
+    @property
     def target(self) -> Target:
         return Target("service", self.id, self.name)
 

@@ -21,6 +21,9 @@ service_pages: list[URLPattern] = [
     path("", services.services, name="services"),
     path("new/", services.new_service, name="new_service"),
     path("<id:id>/", services.service, name="service"),
+    path("<id:id>/connection/", services.connection, name="connection"),
+    path("<id:id>/configuration/<slug:gateway>/", services.configuration, name="configuration"),
+    path("<id:id>/configuration/<slug:gateway>/<str:file>/", services.configuration, name="configuration_file"),
     path("<id:id>/edit/", services.edit_service, name="edit_service"),
     path("<id:id>/delete/", services.delete_service, name="delete_service"),
 ]

@@ -176,8 +176,7 @@ def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) 
     elif service.has_gateway(peer) or arrival.is_trusted(peer):
         return service
     else:
-        sentence = f"A request came from {peer}, which is not among this service's gateways: add it."
-        problems.note(service.id, peer, sentence)
+        problems.note(service.id, peer, problems.unlisted(peer))
     raise NotPermitted(UNKNOWN_GATEWAY)
 
 

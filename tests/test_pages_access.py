@@ -65,8 +65,16 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:services": LOOK,
     "apikeys:new_service": ADMINISTER,
     "apikeys:service": LOOK,
+    "apikeys:connection": LOOK,
+    "apikeys:configuration": LOOK,
+    "apikeys:configuration_file": LOOK,
     "apikeys:edit_service": ADMINISTER,
     "apikeys:delete_service": ADMINISTER,
+}
+#: What the address of a page has besides an id.
+GIVEN_BESIDE = {
+    "apikeys:configuration": {"gateway": "nginx"},
+    "apikeys:configuration_file": {"gateway": "nginx", "file": "nginx.conf"},
 }
 PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:keyboard", "accounts:accounts", "accounts:new_account"}
 OPEN_TO_ALL = {"accounts:look", "accounts:invitation", "healthz", "readyz"}
@@ -126,6 +134,7 @@ def address(cast: Cast) -> Any:
         before, takes_id, _ = ROUTES[name][0].partition("<id:id>")
         if takes_id:
             given["id"] = next(id for end, id in ids.items() if before.endswith(end))
+        given |= GIVEN_BESIDE.get(name, {})
         return reverse(name, kwargs=given)
 
     return of

@@ -14,7 +14,7 @@ from tests.accounts.test_sessions import visits
 from tests.conftest import Browser, Cast
 
 #: What pages read by themselves, without a form.
-READ = {"page", "days", "step", "next", "id", "sort", "q", "login", "password", "code", "credential"}
+READ = {"page", "days", "step", "seen", "gateway", "next", "id", "sort", "q", "login", "password", "code", "credential"}
 
 #: NUL, which PostgreSQL stores nowhere; half a character; a year and a number that are none; what isn't UTF-8.
 ODD = ["a\x00b", "\ud800", "99999-01-01", "9" * 400, "\udcff"]

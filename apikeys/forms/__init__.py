@@ -2,13 +2,14 @@
 
 from .keys import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
 from .requests import DescribedRequestForm
-from .services import EditServiceForm, ServiceForm
+from .services import EditServiceForm, HostForm, ServiceForm
 
 __all__ = [
     "APIKeyForm",
     "DescribedRequestForm",
     "EditKeyForm",
     "EditServiceForm",
+    "HostForm",
     "ImportForm",
     "KeyFilter",
     "RotateForm",

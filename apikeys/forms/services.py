@@ -17,15 +17,15 @@ class ServiceForm(forms.Form):
         label="Service name",
         widget=forms.TextInput({"autocomplete": "off", "data-example": "Reports API"}),
     )
+    upstream = Service._meta.get_field("upstream").formfield(
+        widget=forms.TextInput({"autocomplete": "off", "data-example": "http://10.0.0.8:3000", "spellcheck": "false"}),
+        help_text="Where the service listens. It fills in your gateway's configuration; this server never contacts it.",
+    )
     gateways = forms.CharField(
         required=False,
         widget=forms.Textarea({"rows": 2, "data-example": "10.0.0.5", "spellcheck": "false"}),
         help_text="Addresses or networks that your gateway's authorization requests come from, one a line. "
-        "Others are refused.",
-    )
-    upstream = Service._meta.get_field("upstream").formfield(
-        widget=forms.TextInput({"autocomplete": "off", "data-example": "http://10.0.0.8:3000", "spellcheck": "false"}),
-        help_text="Where the service listens. It fills in your gateway's configuration; this server never contacts it.",
+        "Others are refused. If you don't know it yet, leave it empty: the service's page tells who asked.",
     )
     reading_methods = forms.CharField(
         required=False,
@@ -73,6 +73,19 @@ class ServiceForm(forms.Form):
     def clean_reading_paths(self) -> list[str]:
         lines = self.cleaned_data["reading_paths"].splitlines()
         return terms.path_list([line.strip() for line in lines if line.strip()])
+
+
+class HostForm(forms.Form):
+    """What clients call a service by: it fills in configurations and is stored nowhere."""
+
+    host = forms.RegexField(
+        r"\A[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?\Z",
+        label="Host name of your API",
+        max_length=200,
+        required=False,
+        widget=forms.TextInput({"autocomplete": "off", "data-example": "api.example.com", "spellcheck": "false"}),
+        error_messages={"invalid": "Write a host name, such as api.example.com."},
+    )
 
 
 class EditServiceForm(ChangeForm, ServiceForm):

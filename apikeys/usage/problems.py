@@ -4,6 +4,7 @@ The log is told, too, once a minute for each service and gateway: a gateway asks
 """
 
 import logging
+import re
 import threading
 import time
 
@@ -18,11 +19,24 @@ logger = logging.getLogger(__name__)
 REMIND_AFTER = 60
 #: How many gateways are remembered as told of. Whoever asks can't choose their address.
 MOST_TOLD = 1000
+_UNLISTED = "A request came from {}, which is not among this service's gateways: add it."
+_UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
 _LENGTH = Service._meta.get_field("problem").max_length
 
 _lock = threading.Lock()
 _latest: dict[str, tuple[float, str]] = {}  # Unix time and the sentence, by the service's id
 _told: dict[tuple[str, str], float] = {}
+
+
+def unlisted(gateway: str) -> str:
+    """The sentence about an address that is none of the service's gateways."""
+    return _UNLISTED.format(gateway)
+
+
+def unlisted_in(sentence: str) -> str:
+    """The address that the sentence is about; empty for another one's."""
+    found = _UNLISTED_PATTERN.fullmatch(sentence)
+    return found[1] if found else ""
 
 
 def note(service_id: str, gateway: str, sentence: str) -> None:

@@ -1,10 +1,13 @@
 """Services: the APIs that stand behind an account's keys."""
 
+import re
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.vary import vary_on_headers
 
 from accounts import keyset, links
@@ -16,9 +19,12 @@ from accounts.policy import Permission
 
 from .. import charts, scopes
 from .. import services as actions
-from ..forms import EditServiceForm, ServiceForm
+from ..forms import EditServiceForm, HostForm, ServiceForm
+from ..guard import configurations
+from ..guard.configurations import GATEWAYS, Gateway
 from ..models import APIKey, KeyUsage, Service, State
 from ..scopes import Entry
+from ..usage import problems
 
 PAGE_SIZE = 25
 LATEST_EVENTS = 10
@@ -51,7 +57,77 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
         "events": events[:LATEST_EVENTS],
         **_use(request, service),
     }
+    if service.account_id == request.account.id:
+        context |= {**_configuration(request, service), **_connection(service)}
     return render(request, "apikeys/service.html", context)
+
+
+def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
+    """The configuration of the gateway that the address names, the first one's unless it names one."""
+    gateway = GATEWAYS.get(request.GET.get("gateway", "")) or next(iter(GATEWAYS.values()))
+    form = HostForm(request.GET)
+    host = form.cleaned_data["host"] if form.is_valid() else ""
+    examples = configurations.examples(gateway, upstream=service.upstream, host=host)
+    return {
+        "gateways": GATEWAYS.values(),
+        "gateway": gateway,
+        "files": [(file, _highlighted(file.text, examples)) for file in _files(request, service, gateway, host)],
+        "host_form": form,
+        "host": host,
+        "url": f"https://{host or configurations.HOST.example}/",
+    }
+
+
+def _files(request: AccountRequest, service: Service, gateway: Gateway, host: str = "") -> list[configurations.File]:
+    guard = links.for_gateways("/", request).rstrip("/")
+    return configurations.files(gateway, service=service.id, guard=guard, upstream=service.upstream, host=host)
+
+
+def _highlighted(text: str, examples: list[str]) -> SafeString:
+    """A configuration in HTML, its comments apart and what has to be replaced marked."""
+    lines = [
+        f'<span class="c">{line}</span>' if line.lstrip().startswith(("#", "--")) else line
+        for line in str(escape(text)).split("\n")
+    ]
+    html = "\n".join(lines)
+    if examples:
+        pattern = "|".join(re.escape(str(escape(example))) for example in examples)
+        html = re.sub(pattern, lambda found: f"<mark>{found[0]}</mark>", html)
+    return mark_safe(html)  # noqa: S308  escaped above
+
+
+@account_page(Permission.SERVICE_READ)
+def configuration(request: AccountRequest, id: str, gateway: str, file: str = "") -> HttpResponse:
+    """A file of a gateway's configuration, the first one unless the address names one."""
+    service = _own(request, id)
+    if gateway not in GATEWAYS:
+        raise Http404
+    form = HostForm(request.GET)
+    host = form.cleaned_data["host"] if form.is_valid() else ""
+    files = {found.name: found for found in _files(request, service, GATEWAYS[gateway], host)}
+    found = files.get(file) if file else next(iter(files.values()))
+    if found is None:
+        raise Http404
+    name = {"Content-Disposition": f'attachment; filename="{found.name}"'}
+    return HttpResponse(found.text, content_type="text/plain; charset=utf-8", headers=name)
+
+
+@account_page(Permission.SERVICE_READ)
+def connection(request: AccountRequest, id: str) -> HttpResponse:
+    """How far a service's first authorization request got, for its page, which asks now and then.
+
+    204 while that is what the page shows already: `seen` is the problem that it tells, if it tells one.
+    """
+    service = _own(request, id)
+    context = _connection(service)
+    if not service.is_connected and request.GET.get("seen") == context["problem"]:
+        return HttpResponse(status=204)
+    return render(request, "apikeys/_connection.html", {"service": service, "is_answer": True, **context})
+
+
+def _connection(service: Service) -> dict[str, Any]:
+    problem = service.problem if service.has_recent_problem and not service.is_connected else ""
+    return {"problem": problem, "unlisted": problems.unlisted_in(problem)}
 
 
 def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:
@@ -101,12 +177,25 @@ def edit_service(request: AccountRequest, id: str) -> HttpResponse:
     """Change settings. The password is asked for again only where the service lets more through."""
     service = _changeable(request, id)
     if request.method != "POST":
-        return _edit_form(request, service, EditServiceForm(sent_before(request), service=service))
+        typed = sent_before(request) or _with_gateway(service, request.GET.get("gateway", ""))
+        return _edit_form(request, service, EditServiceForm(typed, service=service))
     form = EditServiceForm(request.POST, service=service)
     if not form.is_valid():
         return _edit_form(request, service, form, status=422)
     widened = actions.widens_service(service, **form.changes)
     return recently_authenticated(_change)(request, service, form) if widened else _change(request, service, form)
+
+
+def _with_gateway(service: Service, gateway: str) -> QueryDict | None:
+    """The form with one more gateway typed in, which its reader has to save."""
+    if not gateway:
+        return None
+    typed = QueryDict(mutable=True)
+    for name, value in EditServiceForm.settings_of(service).items():
+        if value:
+            typed[name] = "on" if value is True else value
+    typed["gateways"] = "\n".join([*service.gateways, gateway])
+    return typed
 
 
 def _change(request: AccountRequest, service: Service, form: EditServiceForm) -> HttpResponse:
@@ -137,6 +226,11 @@ def delete_service(request: AccountRequest, id: str) -> HttpResponse:
 
 def _service(request: AccountRequest, id: str) -> Service:
     return get_object_or_404(Service.objects.visible_to(request.account), pk=id)
+
+
+def _own(request: AccountRequest, id: str) -> Service:
+    """The account's own service: of another one's that is shared, only its name is told."""
+    return get_object_or_404(Service.objects.for_account(request.account), pk=id)
 
 
 def _changeable(request: AccountRequest, id: str) -> Service:

@@ -182,9 +182,9 @@ document.addEventListener("submit", async (event) => {
 
 /* Busy */
 
-// The guide asks by itself: nobody waits for that.
+// What asks by itself: nobody waits for that.
 function asked(event) {
-  return event.detail.elt.id !== "guide";
+  return !("quiet" in event.detail.elt.dataset);
 }
 
 document.addEventListener("htmx:beforeRequest", (event) => {

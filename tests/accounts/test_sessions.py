@@ -24,7 +24,7 @@ from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 from tests.mail import delivered
 from tests.servers import ROOT, Installation
-from tests.test_pages_access import OPEN_TO_ALL, PAGES_OF_A_PERSON, PAGES_OF_AN_ACCOUNT, ROUTES
+from tests.test_pages_access import GIVEN_BESIDE, OPEN_TO_ALL, PAGES_OF_A_PERSON, PAGES_OF_AN_ACCOUNT, ROUTES
 
 PROFILE = reverse("accounts:profile")
 LOGIN = reverse("account_login")
@@ -178,6 +178,7 @@ def visits(cast: Cast) -> list[tuple[str, str]]:
     ids = {
         "api-keys/": factories.make_key(cast.account).api_key.id,
         "projects/": factories.make_project(cast.account).id,
+        "services/": factories.make_service(cast.account).id,
         "members/": "mem_0",
     }
     addresses = [LOGIN, reverse("account_reset_password"), reverse("account_signup"), reverse("admin:login")]
@@ -188,6 +189,7 @@ def visits(cast: Cast) -> list[tuple[str, str]]:
             given["id"] = next((id for end, id in ids.items() if before.endswith(end)), "inv_0")
         if name == "accounts:invitation":
             given = {"token": "none"}
+        given |= GIVEN_BESIDE.get(name, {})
         addresses.append(reverse(name, kwargs=given))
     return [(method, address) for address in addresses for method in ("get", "post")]
 

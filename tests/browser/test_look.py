@@ -13,6 +13,7 @@ from apikeys import scopes, services
 from apikeys.models import APIKey, Service
 from apikeys.scopes import Entry
 from apikeys.services import Overlap
+from apikeys.usage import problems
 from atatus_dash import scheduler
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -102,7 +103,10 @@ def furnished(cast: Cast) -> Account:
     factories.make_service(cast.account, "Waiting")
     for id in (service.id, shared.id, "svc_deleted"):
         factories.make_usage(keys["Rotated"], now.date(), id, succeeded=1234567, client_errors=1)
-    Service.objects.exclude(name="Waiting").update(last_question_at=now)
+    factories.make_service(cast.account, "Refused", gateways=["10.0.0.5"])
+    Service.objects.exclude(name__in=["Waiting", "Refused"]).update(last_question_at=now)
+    unlisted = problems.unlisted("2001:db8:85a3:1234:5678:8a2e:370:7334")
+    Service.objects.filter(name="Refused").update(problem=unlisted, problem_at=now)
     path = "/a-path-with-a-rather-long-name-that-has-no-spaces-to-break-at/and-more-of-it/*"
     opened = (Entry("svc_gone"), Entry("api"), Entry(service.id, (path, "/exports")))
     limited = factories.make_key(cast.account, "Limited").api_key
@@ -124,7 +128,7 @@ def pages_of(account: Account) -> Iterator[str]:
     for service in Service.objects.visible_to(account):
         yield f"{start}services/{service.id}/"
         if not service.shared:
-            for path in ("edit/", "delete/"):
+            for path in ("edit/", "delete/", "?gateway=haproxy&host=api.acme.test", "?gateway=traefik&host=no+name"):
                 yield f"{start}services/{service.id}/{path}"
     for api_key in account.api_keys.all():
         yield f"{start}settings/api-keys/{api_key.id}/"

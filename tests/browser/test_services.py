@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from apikeys.models import Service
+from apikeys.usage import problems
 from tests import factories
 from tests.conftest import Cast
 
@@ -61,3 +63,45 @@ def test_n_opens_the_dialog_of_a_new_service(visit: Visit, cast: Cast) -> None:
     page.keyboard.press("n")
 
     expect(page.get_by_role("dialog").get_by_label("Service name")).to_be_focused()
+
+
+def test_the_page_of_a_service_follows_its_gateway_from_the_first_request_on(visit: Visit, cast: Cast) -> None:
+    service = factories.make_service(cast.account, gateways=["10.0.0.5"])
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/services/{service.id}/")
+    expect(page.get_by_text("Waiting for the first authorization request")).to_be_visible()
+
+    Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
+    page.get_by_role("link", name="Add this address").click()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Waiting for the first authorization request")).to_be_visible()
+    service.refresh_from_db()
+    assert service.gateways == ["10.0.0.5/32", "10.0.0.9/32"]
+
+    Service.objects.update(last_question_at=timezone.now())
+    expect(page.locator("#connection")).to_contain_text("Connected", timeout=8000)
+    expect(page.locator("h1 + span")).to_have_text("Connected")
+
+
+@WITH_AND_WITHOUT
+def test_a_gateways_configuration_is_picked_filled_in_and_downloaded(
+    javascript: bool, visit: Visit, cast: Cast
+) -> None:
+    service = factories.make_service(cast.account, upstream="http://10.0.0.8:3000")
+    visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/services/{service.id}/")
+    page.get_by_role("link", name="HAProxy", exact=True).click()
+    expect(page.get_by_role("region", name="haproxy.cfg")).to_contain_text("server service 10.0.0.8:3000")
+    page.get_by_role("link", name="Caddy", exact=True).click()
+    expect(page.get_by_role("region", name="Caddyfile")).to_be_visible()
+    page.get_by_label("Host name of your API").fill("api.acme.test")
+    page.get_by_role("button", name="Fill in").click()
+    expect(page.get_by_role("region", name="Caddyfile")).to_contain_text("https://api.acme.test {")
+    expect(page.locator("#call-without-key")).to_have_text("curl -i https://api.acme.test/")
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download Caddyfile").click()
+    assert download.value.suggested_filename == "Caddyfile"
+    assert download.value.path().read_text() == page.get_by_role("region", name="Caddyfile").text_content()

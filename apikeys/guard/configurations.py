@@ -1,0 +1,130 @@
+"""The gateways' configurations in `deploy/gateways/`, which the tests run, with what is known of a service filled in.
+
+A value that only the reader knows, such as the path of a certificate, becomes an example. The beginning of the
+configuration lists the examples, so that what is pasted says what is left to do.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from django.conf import settings
+
+from . import snippets
+
+FOLDER = settings.BASE_DIR / "deploy" / "gateways"
+
+
+class Gateway(NamedTuple):
+    #: The folder in `deploy/gateways/`, and what pages' addresses call it.
+    name: str
+    title: str
+    #: Its files, each with where it goes. The first one is where its configuration begins.
+    files: Mapping[str, str]
+    #: What makes it read them.
+    reload: str
+
+
+class Unknown(NamedTuple):
+    """What an installation has to fill in by itself: an example, and what it stands for."""
+
+    example: str
+    meaning: str
+
+
+class File(NamedTuple):
+    name: str
+    path: str
+    text: str
+
+
+GATEWAYS = {
+    gateway.name: gateway
+    for gateway in (
+        Gateway("nginx", "nginx", {"nginx.conf": "/etc/nginx/conf.d/service.conf"}, "nginx -s reload"),
+        Gateway("caddy", "Caddy", {"Caddyfile": "/etc/caddy/Caddyfile"}, "systemctl restart caddy"),
+        Gateway(
+            "traefik",
+            "Traefik",
+            {"traefik.yml": "/etc/traefik/traefik.yml", "dynamic.yml": "/etc/traefik/dynamic.yml"},
+            "systemctl restart traefik",
+        ),
+        Gateway("envoy", "Envoy", {"envoy.yaml": "/etc/envoy/envoy.yaml"}, "systemctl restart envoy"),
+        Gateway(
+            "haproxy",
+            "HAProxy",
+            {"haproxy.cfg": "/etc/haproxy/haproxy.cfg", "atatus-guard.lua": "/etc/haproxy/atatus-guard.lua"},
+            "systemctl reload haproxy",
+        ),
+    )
+}
+
+HOST = Unknown("api.example.com", "the host name of your API")
+_UNKNOWN = {
+    "host": HOST,
+    "upstream": Unknown("http://service.internal:3000", "where your service listens"),
+    "certificate": Unknown("/etc/ssl/api/fullchain.pem", "the certificate of your API"),
+    "certificate_key": Unknown("/etc/ssl/api/privkey.pem", "its private key"),
+}
+_UNKNOWN_TO = {
+    "haproxy": {"certificate": Unknown("/etc/haproxy/api.pem", "the certificate of your API and its private key")},
+}
+#: Where Debian keeps the authorities that are trusted. It fills in how a guard behind HTTPS is verified.
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+
+#: What the files tell who fills them in by hand.
+_BY_HAND = re.compile(r"Names in double braces .*?\(the id on the service's page, svc_…\)\.[^\n]*", re.DOTALL)
+
+
+def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", host: str = "") -> list[File]:
+    """The files of a gateway. `guard` is the origin of this server as the gateway reaches it."""
+    known = {"service": service, **({"host": host} if host else {})}
+    values = {name: unknown.example for name, unknown in unknown_to(gateway).items()}
+    values |= {**known, **snippets.addresses("guard", guard)}
+    values |= snippets.addresses("upstream", upstream or values["upstream"])
+    if "guard_tls" in values:
+        values["guard_ca"] = _AUTHORITIES
+    left = _left(gateway, host=host, upstream=upstream)
+    return [
+        File(name, path, _for_reader(snippets.fill(_text(gateway.name, name), values), left))
+        for name, path in gateway.files.items()
+    ]
+
+
+def examples(gateway: Gateway, *, upstream: str = "", host: str = "") -> list[str]:
+    """What stands in the files for what the reader has to fill in, as pages mark it."""
+    left = _left(gateway, host=host, upstream=upstream)
+    found = [unknown.example for unknown in left]
+    # Some name the address of the upstream alone.
+    return [*found, *(example.partition("://")[2] for example in found if "://" in example)]
+
+
+def unknown_to(gateway: Gateway) -> dict[str, Unknown]:
+    """What may be left to fill in, by the name of the placeholder."""
+    return {**_UNKNOWN, **_UNKNOWN_TO.get(gateway.name, {})}
+
+
+def _left(gateway: Gateway, *, host: str, upstream: str) -> list[Unknown]:
+    """What nobody has filled in and the gateway needs, in the order of the table."""
+    known = {name for name, value in {"host": host, "upstream": upstream}.items() if value}
+    used = "".join(_text(gateway.name, name) for name in gateway.files)
+    return [
+        unknown
+        for name, unknown in unknown_to(gateway).items()
+        if name not in known and re.search(rf"^[^#\n]*{{{{{name}(_[a-z]+)?}}}}", used, re.MULTILINE)
+    ]
+
+
+def _for_reader(text: str, left: list[Unknown]) -> str:
+    if not left:
+        return _BY_HAND.sub("", text)
+    width = max(len(unknown.example) for unknown in left)
+    lines = [f"#   {unknown.example:{width}}  {unknown.meaning}" for unknown in left]
+    return _BY_HAND.sub(lambda _: "\n".join(["Replace these before you use it:", *lines]), text)
+
+
+@cache
+def _text(gateway: str, name: str) -> str:
+    return Path(FOLDER, gateway, name).read_text()
