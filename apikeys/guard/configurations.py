@@ -71,7 +71,7 @@ _UNKNOWN = {
 _UNKNOWN_TO = {
     "haproxy": {"certificate": Unknown("/etc/haproxy/api.pem", "the certificate of your API and its private key")},
 }
-#: Where Debian keeps the authorities that are trusted. It fills in how a guard behind HTTPS is verified.
+#: Where Debian keeps the authorities that are trusted. It fills in how a guard or a service behind HTTPS is verified.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 #: What the files tell who fills them in by hand.
@@ -84,8 +84,7 @@ def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", hos
     values = {name: unknown.example for name, unknown in unknown_to(gateway).items()}
     values |= {**known, **snippets.addresses("guard", guard)}
     values |= snippets.addresses("upstream", upstream or values["upstream"])
-    if "guard_tls" in values:
-        values["guard_ca"] = _AUTHORITIES
+    values |= {f"{name}_ca": _AUTHORITIES for name in ("guard", "upstream") if f"{name}_tls" in values}
     left = _left(gateway, host=host, upstream=upstream)
     return [
         File(name, path, _for_reader(snippets.fill(_text(gateway.name, name), values), left))

@@ -13,13 +13,14 @@ _OPTIONAL = re.compile(r"^(\s*)#\? ?(.*)$")
 
 
 def addresses(name: str, url: str) -> dict[str, str]:
-    """The values that a URL gives: `name` itself, and its address, host and port. Those of TLS, for https alone."""
+    """The values that a URL gives: `name` itself, its scheme, address, host and port. Those of TLS, for https alone."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = str(parts.port or (443 if parts.scheme == "https" else 80))
     values = {
         name: f"{parts.scheme}://{parts.netloc}",
+        f"{name}_scheme": parts.scheme,
         f"{name}_address": f"{host}:{port}",
         f"{name}_host": parts.hostname,
         f"{name}_port": port,

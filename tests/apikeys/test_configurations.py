@@ -77,3 +77,13 @@ def test_the_path_of_an_upstream_is_left_out(gateway: configurations.Gateway) ->
     """With one, a gateway would give the service another path than the guard judged."""
     text = "".join(filled(gateway, upstream="http://10.0.0.8:3000/v1/").values())
     assert "/v1" not in text
+
+
+def test_where_the_guard_or_the_service_is_behind_https_it_is_verified(gateway: configurations.Gateway) -> None:
+    """`GUARD_URL` is the public address unless somebody sets it."""
+    text = "".join(filled(gateway, guard="https://keys.example.com", upstream="https://reports.internal").values())
+
+    assert "https://keys.example.com" in text or "keys.example.com:443" in text
+    assert "reports.internal" in text
+    # Caddy and Traefik verify by themselves.
+    assert ("verify" in text or "trusted_ca" in text) or gateway.name in ("caddy", "traefik")

@@ -33,7 +33,7 @@ class Relay(Listener):
 
     def serve(self, connection: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self.guard_port)) as guard:
-            threading.Thread(target=_pass_on, args=(guard, connection), daemon=True).start()
+            threading.Thread(target=pass_on, args=(guard, connection), daemon=True).start()
             waiting = b""
             while part := connection.recv(65536):
                 waiting = self._note(waiting + part)
@@ -52,7 +52,7 @@ class Relay(Listener):
         return waiting
 
 
-def _pass_on(guard: socket.socket, connection: socket.socket) -> None:
+def pass_on(guard: socket.socket, connection: socket.socket) -> None:
     with suppress(OSError):
         while part := guard.recv(65536):
             connection.sendall(part)
