@@ -78,7 +78,9 @@ class Command(BaseCommand):
         threading.Thread(target=sample.serve_forever, daemon=True).start()
         service, secret = _make_service(f"http://127.0.0.1:{sample.server_port}")
         connection.close()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # A shell starts what runs in the background with SIGINT ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         started: list[subprocess.Popen[bytes]] = []
         try:
             with tempfile.TemporaryDirectory(prefix="guard-") as folder:
