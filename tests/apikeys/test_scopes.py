@@ -122,7 +122,8 @@ class Service(NamedTuple):
     after: list[str]
 
     def read(self, target: str) -> str:
-        path = reduce(lambda text, step: BEFORE[step](text), self.before, target.split("?")[0])
+        steps = sorted(self.before, key=lambda step: step in STRUCTURAL)  # bytes become text before anything else
+        path = reduce(lambda text, step: BEFORE[step](text), steps, target.split("?")[0])
         return read(DECODING[self.decoding](path), self.after)
 
     def read_pattern(self, pattern: str) -> str:
