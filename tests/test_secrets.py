@@ -103,6 +103,7 @@ OTHERWISE = {
     *(f"{form}.{name}" for form in ("ServiceForm", "EditServiceForm") for name in ("gateways", "reading_methods")),
     *(f"{form}.reading_paths" for form in ("ServiceForm", "EditServiceForm")),
     "SignupForm.username",
+    "HostForm.host",  # is shown in a configuration
 }
 
 

@@ -220,6 +220,8 @@ def test_a_client_that_offers_http_2_keeps_its_body(client: Client) -> None:
 
 def test_requests_that_come_at_once_are_answered_in_turn(client: Client) -> None:
     assert client.send(GET + b"\r\n" + GET.replace(b"/a", b"/b") + b"\r\n" + GET.replace(b"/a", b"/c"))
+    assert [environ["PATH_INFO"] for environ in client.asked] == ["/a"]  # then it is another connection's turn
+    assert client.work()
     assert [environ["PATH_INFO"] for environ in client.asked] == ["/a", "/b"]
     answer = client.read()
     assert answer.index(b"/a") < answer.index(b"/b")
