@@ -1,0 +1,22 @@
+"""API keys, how much they were used, and the services that stand behind them."""
+
+from .keys import APIKey, APIKeyQuerySet, Retirement, State
+from .notices import Notice
+from .services import Service, ServiceQuerySet
+from .usage import AccountUsage, KeyOrigin, KeyUsage, KeyUsageQuerySet, Usage, UsageQuerySet
+
+__all__ = [
+    "APIKey",
+    "APIKeyQuerySet",
+    "AccountUsage",
+    "KeyOrigin",
+    "KeyUsage",
+    "KeyUsageQuerySet",
+    "Notice",
+    "Retirement",
+    "Service",
+    "ServiceQuerySet",
+    "State",
+    "Usage",
+    "UsageQuerySet",
+]

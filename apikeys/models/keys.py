@@ -1,0 +1,214 @@
+"""API keys."""
+
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import ClassVar, Self
+
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact
+from django.utils import timezone
+
+from accounts import fields, ids
+from accounts.models import Account, AccountOwnedQuerySet
+from accounts.policy import KeyPermission
+from accounts.targets import Target
+
+from .. import terms
+
+EXPIRES_SOON = timedelta(days=7)
+UNUSED_AFTER = timedelta(days=90)
+
+#: A rotated key that nothing uses for so long, or for a quarter of its overlap, can go: programs have the successor.
+QUIET_AFTER = timedelta(days=1)
+
+
+class State(models.TextChoices):
+    ACTIVE = "active", "Active"
+    DISABLED = "disabled", "Disabled"
+    EXPIRED = "expired", "Expired"
+    REVOKED = "revoked", "Revoked"
+
+
+class Retirement(models.TextChoices):
+    """Whether a rotated key can go before it ends by itself."""
+
+    IN_USE = "in_use"
+    TOO_EARLY = "too_early"  # nothing has used it since the rotation, which was a moment ago
+    SAFE = "safe"
+
+
+class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
+    def in_state(self, *states: State, at: datetime | None = None) -> Self:
+        """Keys in any of the states, by the same precedence as `APIKey.state`: revoked, expired, disabled, active."""
+        now = at or timezone.now()
+        revoked = models.Q(revoked_at__isnull=False)
+        expired = models.Q(expires_at__isnull=False, expires_at__lte=now) & ~revoked
+        disabled = models.Q(disabled_at__isnull=False)
+        wanted = {
+            State.REVOKED: revoked,
+            State.EXPIRED: expired,
+            State.DISABLED: disabled & ~revoked & ~expired,
+            State.ACTIVE: ~disabled & ~revoked & ~expired,
+        }
+        return self.filter(reduce(or_, (wanted[state] for state in states)))
+
+    def expiring(self) -> Self:
+        """Active keys that expire within a week."""
+        return self.in_state(State.ACTIVE).filter(expires_at__lte=timezone.now() + EXPIRES_SOON)
+
+    def needing_attention(self) -> Self:
+        """Active keys that were exposed, expire within a week, are long unused, or are still used though rotated.
+
+        A rotated key that is quiet needs nobody: it ends by itself. The worst comes first.
+        """
+        now = timezone.now()
+        exposed = models.Q(exposed_at__isnull=False)
+        expiring = models.Q(expires_at__lte=now + EXPIRES_SOON)
+        unused = models.Q(last_used_at__lte=now - UNUSED_AFTER) | models.Q(
+            last_used_at__isnull=True, created_at__lte=now - UNUSED_AFTER
+        )
+        rotated = models.Q(rotated_at__isnull=False)
+        still_used = models.Q(last_used_at__gt=now - QUIET_AFTER, last_used_at__gte=models.F("rotated_at"))
+        return (
+            self.in_state(State.ACTIVE)
+            .filter(exposed | (rotated & still_used) | (~rotated & (expiring | unused)))
+            .order_by(models.F("exposed_at").desc(nulls_last=True), models.F("expires_at").asc(nulls_last=True), "pk")
+        )
+
+    def opening(self, service_id: str) -> Self:
+        """Keys whose access is everything or lists the service."""
+        listed = models.Q(access__contains=f'"service":"{service_id}"')
+        return self.filter(models.Q(access__isnull=True) | listed)
+
+    def search(self, text: str) -> Self:
+        """Keys whose name contains the text or whose last characters it is."""
+        return self.filter(models.Q(name__icontains=text) | models.Q(mask__iendswith=text))
+
+
+class APIKey(models.Model):
+    """A credential of the account, not of the person who made it: it survives that person's leaving.
+
+    The secret itself is nowhere: `digest` recognises it, `mask` shows it to people.
+    """
+
+    id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="api_keys")
+    name = fields.LineField(max_length=100)
+    description = fields.TextField(blank=True, max_length=1000)
+    permission = models.CharField(
+        max_length=10, choices=[(permission.value, permission.label) for permission in KeyPermission]
+    )
+    administrator = models.BooleanField("administrator access", default=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False, validators=[MinLengthValidator(64)])
+    mask = models.CharField(max_length=20, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_networks = models.JSONField(
+        default=list, blank=True, validators=[terms.network_list], help_text="CIDRs; empty means everywhere."
+    )
+    rate_limit = models.CharField(
+        max_length=20, null=True, blank=True, validators=[terms.rate_limit], help_text="Such as 100/minute."
+    )
+    access = models.TextField(
+        null=True,
+        blank=True,
+        validators=[terms.stored_access],
+        help_text='What it opens, such as [{"service": "svc_…", "paths": ["/reports/*"]}, {"service": "api"}]; '
+        "empty means everything.",
+    )
+    accepts_query = models.BooleanField("in the query string", default=True)
+    accepts_body = models.BooleanField("in the body", default=True)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotated_from = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="successors"
+    )
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    exposed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = fields.LineField(max_length=254, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, blank=True, editable=False)
+    last_used_agent = fields.LineField(max_length=fields.AGENT_LENGTH, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["APIKey"]] = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["account", "-created_at", "-id"], name="api_key_newest"),
+            models.Index(fields=["-created_at", "-id"], name="api_key_latest"),
+            models.Index(fields=["mask"], name="api_key_by_mask"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Exact(Length("digest"), 64), name="api_key_whole_digest"),
+            models.CheckConstraint(
+                condition=models.Q(permission__in=[permission.value for permission in KeyPermission]),
+                name="api_key_known_permission",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.mask})"
+
+    @property
+    def target(self) -> Target:
+        return Target("api_key", self.id, self.name)
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def expires_soon(self) -> bool:
+        """Whether it expires within a week."""
+        return self.expires_at is not None and timezone.now() < self.expires_at <= timezone.now() + EXPIRES_SOON
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it could be used and hasn't been for 90 days."""
+        return self.state == State.ACTIVE and (self.last_used_at or self.created_at) <= timezone.now() - UNUSED_AFTER
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has used it for a day."""
+        return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
+
+    @property
+    def used_since_rotation(self) -> bool:
+        """Of a rotated key."""
+        return self.rotated_at is not None and self.last_used_at is not None and self.last_used_at >= self.rotated_at
+
+    @property
+    def quiet_from(self) -> datetime:
+        """When a rotated key that nothing uses any more has been quiet for long enough to go."""
+        assert self.rotated_at is not None
+        overlap = self.expires_at - self.rotated_at if self.expires_at else QUIET_AFTER
+        return max(self.rotated_at, self.last_used_at or self.rotated_at) + min(QUIET_AFTER, overlap / 4)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was rotated and is safe to retire, and nothing else is the matter with it."""
+        return self.rotated_at is not None and self.exposed_at is None and self.retirement == Retirement.SAFE
+
+    @property
+    def retirement(self) -> Retirement:
+        """Of a rotated key."""
+        if self.quiet_from <= timezone.now():
+            return Retirement.SAFE
+        return Retirement.IN_USE if self.used_since_rotation else Retirement.TOO_EARLY
+
+    @property
+    def state(self) -> State:
+        if self.revoked_at is not None:
+            return State.REVOKED
+        if self.is_expired:
+            return State.EXPIRED
+        return State.ACTIVE if self.disabled_at is None else State.DISABLED
+
+    @property
+    def disabled(self) -> bool:
+        return self.disabled_at is not None
