@@ -5,6 +5,7 @@ program. What only the log may know stays in the exception's cause.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 
 class DomainError(Exception):
@@ -25,6 +26,11 @@ class DomainError(Exception):
 
 class Invalid(DomainError):
     """The request itself is wrong (400)."""
+
+    @classmethod
+    def of_fields(cls, errors: Mapping[str, Sequence[str]]) -> Self:
+        """Names the fields that are wrong, each with its sentences."""
+        return cls(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
 
 
 class InvalidState(DomainError):

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 #: They only look; `prune_closed` deletes an account with its log.
 CHANGE_NOTHING = {
     "changed",
+    "given",
+    "invalid_fields",
     "lock_actor",
     "own",
     "find_invitation",

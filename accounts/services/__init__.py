@@ -15,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import changed, lock_actor, own
+from .changes import changed, given, invalid_fields, lock_actor, own
 from .members import (
     INVITATION_LASTS,
     Link,
@@ -61,7 +61,9 @@ __all__ = [
     "delete_deployment",
     "delete_project",
     "find_invitation",
+    "given",
     "has_address",
+    "invalid_fields",
     "invite",
     "is_known",
     "join",

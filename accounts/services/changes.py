@@ -1,7 +1,9 @@
 """What every change needs: the actor and the row as they are now, locked, and what was changed of the row."""
 
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from .. import policy
@@ -42,3 +44,19 @@ def changed(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
             setattr(instance, field, value)
             changes[field] = (before, value)
     return changes
+
+
+def given(instance: Model, settings: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """The settings that a new row was given, beside its name, as changes: those that differ from the defaults."""
+    default = type(instance)()
+    values = {name: getattr(instance, name) for name in settings if name != "name"}
+    return {name: (None, value) for name, value in values.items() if value != getattr(default, name)}
+
+
+def invalid_fields(instance: Model, fields: Collection[str]) -> dict[str, list[str]]:
+    """The sentences about those of the fields that break the model's rules, by field."""
+    try:
+        instance.clean_fields(exclude={field.name for field in instance._meta.fields}.difference(fields))
+    except ValidationError as error:
+        return error.message_dict
+    return {}

@@ -23,8 +23,7 @@ def create_project(*, actor: Actor, name: str, kept_id: str | None = None) -> Pr
     except IntegrityError as error:
         if kept_id is None:
             raise
-        taken = {"id": ["Another project of this account has this id."]}
-        raise Invalid("These fields are invalid: id.", errors=taken) from error
+        raise Invalid.of_fields({"id": ["Another project of this account has this id."]}) from error
     audit.record(actor=actor, event=Event.PROJECT_CREATED, target=project.target)
     return project
 

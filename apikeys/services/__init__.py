@@ -1,26 +1,10 @@
 """Every change to a key and to a service behind the keys: the pages, the API, the commands and admin all come here."""
 
-from .keys import (
-    SETTINGS,
-    ImportedKey,
-    Issued,
-    Options,
-    Overlap,
-    Settings,
-    change,
-    disable,
-    enable,
-    expire,
-    expose,
-    import_keys,
-    issue,
-    report,
-    require_known_services,
-    revoke,
-    revoke_all,
-    rotate,
-    widens,
-)
+from .imports import ImportedKey, import_keys
+from .keys import SETTINGS, Issued, Options, Settings, change, disable, enable, issue, widens
+from .revocation import expire, expose, report, revoke, revoke_all
+from .rotation import Overlap, rotate
+from .rules import require_known_services
 from .services import (
     SERVICE_SETTINGS,
     ServiceSettings,

@@ -11,7 +11,7 @@ from accounts import audit
 from accounts.audit import Event
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.policy import Actor, Permission
-from accounts.services import changed, lock_actor
+from accounts.services import changed, given, invalid_fields, lock_actor
 
 from .. import networks, scopes, terms
 from ..models import Service
@@ -52,7 +52,9 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
     require_may_change(actor, service)
     _require_valid(service, {"name", *settings})
     service.save(force_insert=True)
-    audit.record(actor=actor, event=Event.SERVICE_CREATED, target=service.target, changes=_given(service))
+    audit.record(
+        actor=actor, event=Event.SERVICE_CREATED, target=service.target, changes=given(service, SERVICE_SETTINGS)
+    )
     return service
 
 
@@ -122,27 +124,14 @@ def _plain(settings: ServiceSettings) -> dict[str, Any]:
         except ValidationError as error:
             errors[name] = error.messages
     if errors:
-        raise _invalid(errors)
+        raise Invalid.of_fields(errors)
     return plain
 
 
 def _require_valid(service: Service, fields: Collection[str]) -> None:
     """Hold these fields to the model's rules. Raises `Invalid`, by field."""
-    try:
-        service.clean_fields(exclude={field.name for field in Service._meta.fields}.difference(fields))
-    except ValidationError as error:
-        raise _invalid(error.message_dict) from None
-
-
-def _invalid(errors: dict[str, list[str]]) -> Invalid:
-    return Invalid(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
-
-
-def _given(service: Service) -> audit.Changes:
-    """The settings that a new service was given, beside its name: those that differ from the defaults."""
-    default = Service()
-    settings = {name: getattr(service, name) for name in SERVICE_SETTINGS if name != "name"}
-    return {name: (None, value) for name, value in settings.items() if value != getattr(default, name)}
+    if errors := invalid_fields(service, fields):
+        raise Invalid.of_fields(errors)
 
 
 def _is_wider(service: Service, *, than: Service) -> bool:

@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from rest_framework import exceptions
 from rest_framework.request import Request
 
-from accounts.errors import DomainError, NotFound, TooManyRequests, Unavailable
+from accounts.errors import DomainError, Invalid, NotFound, TooManyRequests, Unavailable
 from apikeys import gate, tokens
 from apikeys.gate import CHALLENGE, Refused
 
@@ -47,9 +47,7 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
         case DomainError():
             return _domain_failure(request, error)
         case exceptions.ValidationError():
-            errors = _field_errors(error.detail)
-            named = ", ".join(errors)
-            return refuse(request, 400, f"These fields are invalid: {named}.", errors=errors)
+            return _domain_failure(request, Invalid.of_fields(_field_errors(error.detail)))
         case exceptions.APIException():
             return refuse(request, error.status_code, str(error.detail))
         case Http404():

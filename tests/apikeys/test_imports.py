@@ -212,7 +212,7 @@ def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
     actor, rows = policy.system(cast.account.ref), imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
     services.import_keys(actor=actor, rows=rows[1:])
     with (
-        mock.patch("apikeys.services.keys._import_problems", return_value=[]),
+        mock.patch("apikeys.services.imports._import_problems", return_value=[]),
         pytest.raises(Invalid, match="same moment"),
     ):
         services.import_keys(actor=actor, rows=rows)

@@ -1,0 +1,88 @@
+"""How API keys end: revoked, exposed, reported as leaked, or by time."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import audit, policy
+from accounts.audit import Event
+from accounts.context import RequestContext
+from accounts.models import Account
+from accounts.policy import Actor
+
+from .. import notices, tokens
+from ..models import APIKey, Notice, State
+from .rules import lock_key, lock_keys
+
+#: A key that is seen over plain HTTP again within this time is no news.
+EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
+
+
+@transaction.atomic
+def revoke(*, actor: Actor, api_key: APIKey) -> APIKey:
+    """End the key for good, from the next request on. Revoking it again changes nothing."""
+    return revoke_locked(*lock_key(actor, api_key))
+
+
+@transaction.atomic
+def revoke_all(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
+    """End several keys together, or none."""
+    actor, locked = lock_keys(actor, api_keys)
+    return [revoke_locked(actor, api_key) for api_key in locked]
+
+
+def revoke_locked(actor: Actor, api_key: APIKey) -> APIKey:
+    if api_key.revoked_at is None:
+        api_key.revoked_at = timezone.now()
+        api_key.save(update_fields=["revoked_at"])
+        audit.record(actor=actor, event=Event.API_KEY_REVOKED, target=api_key.target)
+    return api_key
+
+
+@transaction.atomic
+def expose(*, api_key: APIKey, address: str) -> None:
+    """Note that a good key was seen in the clear, and revoke it if the account wants that.
+
+    A disabled one is good too: it can be enabled again.
+    """
+    account = Account.objects.get(pk=api_key.account_id)
+    actor = policy.system(account.ref, "Plain HTTP", context=RequestContext(address))
+    actor, api_key = lock_key(actor, api_key)
+    now = timezone.now()
+    if api_key.state not in (State.ACTIVE, State.DISABLED):
+        return
+    if api_key.exposed_at is None or api_key.exposed_at <= now - EXPOSURE_IS_NEWS_AFTER:
+        api_key.exposed_at = now
+        api_key.save(update_fields=["exposed_at"])
+        audit.record(actor=actor, event=Event.API_KEY_EXPOSED, target=api_key.target)
+        notices.add(api_key, Notice.Kind.EXPOSED, about=now.isoformat())
+    if account.revoke_exposed_keys:
+        revoke_locked(actor, api_key)
+
+
+def report(*, secrets: Iterable[str], context: RequestContext) -> None:
+    """End every key whose secret somebody holds out to us, whoever it is: a leaked key is nobody's."""
+    digests = {tokens.digest(secret) for secret in secrets}
+    for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
+        actor = policy.system(api_key.account.ref, "Leak report", context=context)
+        with transaction.atomic():
+            actor, locked = lock_key(actor, api_key)
+            if locked.revoked_at is None:
+                audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target)
+                revoke_locked(actor, locked)
+                notices.add(locked, Notice.Kind.REPORTED)
+
+
+def expire(*, api_key: APIKey) -> bool:
+    """Note once that a key has ended by time. The key is refused from that moment on, noted or not.
+
+    False if this was noted before.
+    """
+    with transaction.atomic():
+        is_new = notices.add(api_key, Notice.Kind.EXPIRED, about=str(api_key.expires_at))
+        if is_new:
+            actor = policy.system(api_key.account.ref)
+            audit.record(actor=actor, event=Event.API_KEY_EXPIRED, target=api_key.target)
+    return is_new

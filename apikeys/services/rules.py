@@ -1,0 +1,88 @@
+"""What every service of keys checks: locks, valid fields, known services, and never more power than one's own."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from django.core.exceptions import ValidationError
+
+from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
+from accounts.models import Account
+from accounts.policy import AccountRef, Actor, ActorKind, Permission
+from accounts.services import invalid_fields, lock_actor
+
+from .. import actors, scopes, terms
+from ..models import APIKey, Service
+from ..power import Power
+
+
+def lock_key(actor: Actor, api_key: APIKey) -> tuple[Actor, APIKey]:
+    actor, locked = lock_keys(actor, [api_key])
+    return actor, locked[0]
+
+
+def lock_keys(actor: Actor, api_keys: Iterable[APIKey]) -> tuple[Actor, list[APIKey]]:
+    """The actor and the keys as they are now. The acting key is locked with them, in one order for all services.
+
+    Raises `NotFound` for a key that is gone or another account's, and as `lock_actor` does.
+    """
+    wanted = [api_key.pk for api_key in api_keys]
+    locked = actors.lock(actor.account, [*wanted, actor.id] if actor.kind == ActorKind.KEY else wanted)
+    actor = lock_actor(actor, Permission.API_KEY_CHANGE)
+    found = [locked[pk] for pk in wanted if pk in locked]
+    if len(found) != len(wanted):
+        raise NotFound("This API key no longer exists.")
+    return actor, found
+
+
+def require_not_revoked(api_key: APIKey, done: str) -> None:
+    if api_key.revoked_at is not None:
+        raise InvalidState(f"A revoked key can't be {done}.")
+
+
+def require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> None:
+    """Hold these fields to the model's rules, and a new expiry to the account's. Raises `Invalid`, by field."""
+    errors = invalid_fields(api_key, fields)
+    if "expires_at" in fields:
+        try:
+            terms.expiry(api_key.expires_at, latest=latest_expiry(actor))
+        except ValidationError as error:
+            errors["expires_at"] = error.messages
+    if errors:
+        raise Invalid.of_fields(errors)
+
+
+def require_known_services(account: AccountRef, access: str | None, *, kept: str | None = None) -> None:
+    """Raise `Invalid` for a service that the account doesn't see, but for an entry of the access that the key has.
+
+    The entry of a service that was deleted opens nothing, so it may stay.
+    """
+    before = scopes.load(kept) or ()
+    added = scopes.store(tuple(entry for entry in scopes.load(access) or () if entry not in before))
+    if unknown := unknown_service(added, known_services(account, [added])):
+        raise Invalid.of_fields({"access": [unknown]})
+
+
+def known_services(account: AccountRef, accesses: Iterable[str | None]) -> set[str]:
+    """Those of the listed services that the account sees, and the API."""
+    listed = {entry.service for access in accesses for entry in scopes.load(access) or ()} - {scopes.API}
+    return {scopes.API} | Service.objects.visible_to(account).ids_among(listed)
+
+
+def unknown_service(access: str | None, known: Collection[str]) -> str | None:
+    """The sentence that names the first listed service that isn't known."""
+    unknown = (entry.service for entry in scopes.load(access) or () if entry.service not in known)
+    return next((f"There is no service {service} here." for service in unknown), None)
+
+
+def latest_expiry(actor: Actor) -> datetime | None:
+    """When a key of the account that is made now has to end at the latest."""
+    return terms.latest_expiry(Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id))
+
+
+def require_own_power(actor: Actor, wanted: Power) -> None:
+    """A key never makes or widens a key beyond its own power, nor gets hold of one."""
+    if actor.kind != ActorKind.KEY:
+        return
+    own = Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
+    if excess := own.exceeded_by(wanted):
+        raise NotPermitted(f"A key can't make a key {excess}.")
