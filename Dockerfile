@@ -1,0 +1,26 @@
+# An image of the server. docs/operations.md, "In containers", tells what it needs and that CI does not build it.
+FROM python:3.13-slim
+
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+WORKDIR /app
+RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin atatus-dash
+
+# Packages in a layer of their own: it is rebuilt only when the lock changes. Every one has a wheel, so no compiler is needed.
+COPY requirements.txt ./
+RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.txt
+
+COPY manage.py pyproject.toml LICENSE ./
+COPY atatus_dash atatus_dash
+COPY apikeys apikeys
+COPY accounts accounts
+COPY templates templates
+COPY static static
+COPY deploy/gateways deploy/gateways
+RUN SECRET_KEY=unused .venv/bin/python manage.py collectstatic --no-input --verbosity 0
+
+USER atatus-dash
+ENV BIND=0.0.0.0 PORT=8000
+EXPOSE 8000
+HEALTHCHECK CMD [".venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT [".venv/bin/python", "manage.py"]
+CMD ["serve"]
