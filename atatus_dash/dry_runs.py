@@ -1,12 +1,17 @@
 """*Test a request*: what would happen to a request now, rule by rule, for people."""
 
-from collections.abc import Sequence
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from http.client import responses
 from typing import NamedTuple
+from urllib.parse import quote
 
-from apikeys import gate, limits, lookup, scopes
-from apikeys.gate import Explanation, Place, Rule
+from accounts.policy import KeyPermission
+from apikeys import gate, limits, lookup, networks, scopes
+from apikeys.gate import Explanation, Place, Rule, Verdict
+from apikeys.lookup import KeyRecord
 
 from . import guard, maintenance
 from .api import dispatch
@@ -35,13 +40,36 @@ PASSED = {
     "Place": "It is sent in a header, which every key may be.",
     "Network": "The address is one that the key may be used from.",
     "Access": "The key opens this.",
-    "Rate limit": "Not reached.",
+    "Rate limit": "The key has requests left.",
     "Method": "The path takes it.",
     "Permission": "The key has the permission that this needs.",
 }
 
 #: What only the API has: any path and method may be a service's.
 _OF_API = ("Path", "Method")
+#: Settings of the key that would let a refused request pass.
+_SETTINGS = {
+    Rule.EXPIRED: "expiry",
+    Rule.NETWORK: "networks",
+    Rule.ACCESS: "access",
+    Rule.LIMIT: "rate limit",
+    Rule.PERMISSION: "permission",
+}
+#: How many requests that would pass are named.
+MOST_PASSING = 3
+#: What stands in a path as it is (RFC 3986, section 3.3).
+_IN_PATHS = "/:@!$&'()*+,=~"
+#: What a client is told beside the body.
+_TOLD = ("WWW-Authenticate", "Retry-After")
+
+
+class Described(NamedTuple):
+    """A request that somebody describes. The target is as it would be sent; the address may be empty."""
+
+    service: str
+    method: str
+    path: str
+    address: str
 
 
 class Result(StrEnum):
@@ -63,31 +91,112 @@ class DryRun(NamedTuple):
     rows: Sequence[Row]
     #: Requests that are left in this window; None where that is unknown.
     remaining: int | None
+    #: The answer of a refused request; empty where the service, or the API, would write it.
+    answer: str
+    #: What a service would receive in headers.
+    identity: Mapping[str, str]
+    #: Which setting of the key refuses the request; empty if none does.
+    setting: str
+    #: Other requests that would pass.
+    passing: Sequence[Described]
+    #: The same dry run as a call of the API.
+    call: str
 
 
-def dry_run(*, key_id: str, service_id: str, method: str, target: str, address: str | None) -> DryRun | None:
+def dry_run(*, key_id: str, described: Described, api: str) -> DryRun | None:
     """What would happen to a request with this key in a header, over HTTPS. Counts nothing.
 
-    None if there is no such service.
+    `api` is the address of `/v2`. None if there is no such service.
     """
     key = lookup.by_id(key_id)
+    explanation = _explain(key, described)
+    if explanation is None:
+        return None
+    verdict = explanation.verdict
+    is_api = described.service == scopes.API
+    return DryRun(
+        verdict.allowed,
+        _status(verdict),
+        verdict.message,
+        _rows(explanation, is_api=is_api),
+        verdict.rate_limit.remaining if verdict.rate_limit else None,
+        "" if verdict.allowed else _answer(verdict),
+        {} if is_api or key is None or not verdict.allowed else _identity(key),
+        _SETTINGS.get(verdict.rule, "") if verdict.rule else "",
+        [] if key is None else _passing(key, described),
+        _call(described, api),
+    )
+
+
+def _explain(key: KeyRecord | None, described: Described) -> Explanation | None:
+    service_id, method, path, address = described
     if service_id == scopes.API:
-        question = dispatch.question_about(method, target, address)
+        question = dispatch.question_about(method, path, address or None)
     else:
         service, _ = lookup.at_service(service_id, "")
         if service is None:
             return None
         if key is not None and not service.opens_to(key):
             key = None
-        question = guard.question_about(service, method, target, address)._replace(maintenance=maintenance.at_guard())
-    explanation = gate.explain(key, question._replace(place=Place.HEADER), limits.limiter)
-    verdict = explanation.verdict
-    return DryRun(
-        verdict.allowed,
-        f"{verdict.status} {responses[verdict.status]}",
-        verdict.message,
-        _rows(explanation, is_api=service_id == scopes.API),
-        verdict.rate_limit.remaining if verdict.rate_limit else None,
+        question = guard.question_about(service, method, path, address or None)
+        question = question._replace(maintenance=maintenance.at_guard())
+    return gate.explain(key, question._replace(place=Place.HEADER), limits.limiter)
+
+
+def _status(verdict: Verdict) -> str:
+    return f"{verdict.status} {responses[verdict.status]}"
+
+
+def _answer(verdict: Verdict) -> str:
+    headers = {"Content-Type": "application/json", **{name: verdict.headers.get(name) for name in _TOLD}}
+    lines = [f"{name}: {value}" for name, value in headers.items() if value]
+    return "\n".join([f"HTTP/1.1 {_status(verdict)}", *lines, "", json.dumps({"Message": verdict.message})])
+
+
+def _identity(key: KeyRecord) -> dict[str, str]:
+    return {
+        "X-Account": key.account_slug,
+        "X-Api-Key-Id": key.id,
+        "X-Api-Key-Name": quote(key.name, safe=""),
+        "X-Api-Key-Permission": key.permission,
+    }
+
+
+def _passing(key: KeyRecord, described: Described) -> list[Described]:
+    """The nearest requests that pass: with another method, from another address, at another path or service."""
+    passing = []
+    for one in dict.fromkeys(_neighbours(key, described)):
+        if one != described and (explanation := _explain(key, one)) and explanation.verdict.allowed:
+            passing.append(one)
+            if len(passing) == MOST_PASSING:
+                break
+    return passing
+
+
+def _neighbours(key: KeyRecord, described: Described) -> Iterator[Described]:
+    method = "POST" if key.permission == KeyPermission.WRITE else "GET"
+    address = described.address
+    if key.networks and not networks.is_within(address, key.networks):
+        network = networks.parse_network(key.networks[0])
+        address = str(network[min(1, network.num_addresses - 1)])
+    yield described._replace(address=address)
+    yield described._replace(address=address, method=method)
+    entries = scopes.load(key.access)
+    opened = sorted(entries or (), key=lambda entry: entry.service != described.service)
+    for service, paths in opened:
+        for path in paths or (("/v2/projects",) if service == scopes.API else ("/",)):
+            yield Described(service, method, quote(path.removesuffix("/*") or "/", safe=_IN_PATHS), address)
+    if described.service == scopes.API or entries == ():
+        yield Described(scopes.API, method, "/v2/projects", address)
+        yield Described(scopes.API, "GET", "/v2", address)
+
+
+def _call(described: Described, api: str) -> str:
+    asked = {"key": "atk_…", "method": described.method, "path": described.path, "address": described.address or None}
+    body = json.dumps({**asked, "dry_run": True}, ensure_ascii=False)
+    return (
+        f'curl {api}/verify/{described.service} -H "X-API-KEY: $ADMIN_KEY" \\\n'
+        f'  -H "Content-Type: application/json" \\\n  -d {shlex.quote(body)}'
     )
 
 

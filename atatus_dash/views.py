@@ -22,7 +22,7 @@ from apikeys.forms import DescribedRequestForm
 from apikeys.models import AccountUsage, APIKey, Service, State
 
 from . import reach
-from .dry_runs import dry_run
+from .dry_runs import Described, dry_run
 
 LATEST = 5
 MOST_ATTENTION = 8
@@ -101,16 +101,14 @@ def test_request(request: AccountRequest, id: str) -> HttpResponse:
     form = DescribedRequestForm(request.GET if "path" in request.GET else None, services=services)
     result = None
     if form.is_bound and form.is_valid():
-        asked = form.cleaned_data
-        result = dry_run(
-            key_id=api_key.id,
-            service_id=asked["service"],
-            method=asked["method"],
-            target=asked["path"],
-            address=asked["address"] or None,
-        )
+        result = dry_run(key_id=api_key.id, described=Described(**form.cleaned_data), api=links.on_page("/v2", request))
     template = "apikeys/_test_request.html" if request.htmx else "apikeys/test_request.html"
-    context = {"api_key": api_key, "test_form": form, "dry_run": result}
+    context = {
+        "api_key": api_key,
+        "test_form": form,
+        "dry_run": result,
+        "passing": [(one, form.name_of(one.service)) for one in result.passing] if result else [],
+    }
     return render(request, template, context, status=status_of(form))
 
 

@@ -15,6 +15,7 @@ TRIMMED = ROOT / "static/css/bootstrap.css"
 _OF_CONTROLS = {"form-control", "form-select"}
 #: In a template: an attribute, or what is handed to a component that puts it into one.
 _ATTRIBUTE = re.compile(r"\b(?:class|style)=\"([^\"]*)\"")
+_TAG = re.compile(r"\{%.*?%\}")
 _CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
 _NOT = re.compile(r":not\([^)]*\)")
 
@@ -29,9 +30,8 @@ def trimmed() -> str:
 
 def _used_classes() -> set[str]:
     texts = [path.read_text() for path in sorted((ROOT / "templates").rglob("*.html"))]
-    return _OF_CONTROLS | {
-        name for text in texts for value in _ATTRIBUTE.findall(text) for name in re.findall(r"[\w-]+", value)
-    }
+    values = [_TAG.sub(" ", value) for text in texts for value in _ATTRIBUTE.findall(text)]
+    return _OF_CONTROLS | {name for value in values for name in re.findall(r"[\w-]+", value)}
 
 
 def _kept(css: str, used: set[str]) -> Iterator[str]:

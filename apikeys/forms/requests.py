@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 
 from accounts import validators
+from accounts.forms import field_of
 
 from .. import scopes
 from ..guard.contracts import MAX_TARGET_LENGTH
@@ -32,6 +33,14 @@ class DescribedRequestForm(forms.Form):
 
     def __init__(self, *args: Any, services: Iterable[Service], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        field = self.fields["service"]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = [*((service.id, service.name) for service in services), (scopes.API, "The API under /v2")]
+        self._names = {**{service.id: service.name for service in services}, scopes.API: "This API (/v2)"}
+        field_of(self, "service", forms.ChoiceField).choices = list(self._names.items())
+
+    @property
+    def service_name(self) -> str:
+        """What the service of a valid request is called."""
+        return self.name_of(self.cleaned_data["service"])
+
+    def name_of(self, service: str) -> str:
+        """What people call a service; empty for one that is not there."""
+        return self._names.get(service, "")

@@ -69,10 +69,11 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     origins = api_key.origins.all()
     rotated_at = api_key.rotated_at
     events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
+    opens = _opens(request, api_key)
     context = {
         "api_key": api_key,
-        "opens": _opens(request, api_key),
-        "test_form": DescribedRequestForm(services=Service.objects.visible_to(request.account)),
+        "opens": opens,
+        "test_form": _test_form(request, opens),
         "successor": api_key.successors.first() if rotated_at else None,
         "chart": charts.chart(days),
         "by_service": _by_service(request, usage),
@@ -95,6 +96,14 @@ def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Servic
     ids = [entry.service for entry in entries if entry.service != scopes.API]
     services = Service.objects.visible_to(request.account).in_bulk(ids) if ids else {}
     return [(entry, services.get(entry.service)) for entry in entries]
+
+
+def _test_form(request: AccountRequest, opens: Sequence[tuple[Entry, Service | None]]) -> DescribedRequestForm:
+    """It starts with what the key opens first."""
+    initial = {}
+    if entry := next((entry for entry, service in opens if service), None):
+        initial = {"service": entry.service, "path": (entry.paths or ("/",))[0].removesuffix("/*") or "/"}
+    return DescribedRequestForm(initial=initial, services=Service.objects.visible_to(request.account))
 
 
 def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[str, Service | None, charts.Use]]:

@@ -77,7 +77,7 @@ def test_the_form_lists_services_by_name_and_none_of_other_accounts(cast: Cast, 
     labels = re.findall(r"<label[^>]*>([^<]+)</label>", html)
 
     assert [label for label in labels if "API" in label and "Paths" not in label] == [
-        *("API Key Name", "Exports API", "Search API", "Weather API (shared)", "The API under /v2")
+        *("API Key Name", "Exports API", "Search API", "Weather API (shared)", "This API (/v2)")
     ]
     assert "Everything in Acme" in labels
     assert "Selected services" in labels
@@ -234,7 +234,7 @@ def test_a_new_keys_access_comes_back_after_the_password(cast: Cast, signed_in: 
 
 def test_a_keys_page_tells_what_it_opens(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
     text = read(owner, page(cast, "key", key.id))
-    assert "What this key opens The API under /v2 All of it Reports API /b/*/a Weather API All of it" in text
+    assert "What this key opens This API (/v2) All of it Reports API /b/*/a Weather API All of it" in text
     services.delete_service(actor=operator(cast), service=service)
     assert f"Deleted service {service.id} Opens nothing" in read(owner, page(cast, "key", key.id))
 
@@ -242,7 +242,7 @@ def test_a_keys_page_tells_what_it_opens(cast: Cast, owner: Browser, key: APIKey
 def test_a_keys_page_tells_of_everything_and_of_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     assert "What this key opens Everything in Acme:" in read(owner, page(cast, "key", api_key.id))
     APIKey.objects.update(access="[]")
-    assert "What this key opens No service, and not the API under /v2." in read(owner, page(cast, "key", api_key.id))
+    assert "What this key opens No service, and not this API (/v2)." in read(owner, page(cast, "key", api_key.id))
 
 
 def test_a_keys_page_asks_once_for_all_services(

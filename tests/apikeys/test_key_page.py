@@ -55,7 +55,7 @@ def test_a_keys_numbers_are_of_all_services_and_told_by_service_too(
 
     assert "Succeeded 339 Client errors 10 Over the limit 1 Server errors 3" in text
     assert "350 in 30 days" in text
-    assert "Reports API 250 0.4% This API, /v2 100 10.0% svc_gone deleted 3 100.0%" in text
+    assert "Reports API 250 0.4% This API (/v2) 100 10.0% svc_gone deleted 3 100.0%" in text
     assert f'href="{page(cast, "service", service.id)}"' in html
 
 

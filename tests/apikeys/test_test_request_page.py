@@ -2,9 +2,12 @@
 
 import json
 import random
+import re
+import shlex
 from datetime import timedelta
+from html import unescape
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from django.test import Client
@@ -43,7 +46,7 @@ def test_the_keys_page_has_the_form_and_the_result_has_a_page_of_its_own(
     text = read(owner, page(cast, "key", key.api_key.id))
     assert "Test a request" in text
     assert "Reports API" in text
-    assert "The API under /v2" in text
+    assert "This API (/v2)" in text
     assert "Allowed: 200 OK" in read(owner, address(cast, key, service=service.id))
 
 
@@ -56,9 +59,100 @@ def test_a_refusal_says_which_rule_decided_and_what_the_others_say(
     assert "Refused: 403 Forbidden" in text
     assert "Access This API key has no access to this path. Decided here" in text
     assert "Network The address is one that the key may be used from." in text
-    assert "Rate limit Not reached. Not reached" in text
+    assert "Rate limit The key has requests left. Not reached" in text
     assert "Permission This API key does not have the Write permission. Not reached" in text
     assert "Method " not in text.partition("Rules, in their order")[2]
+
+
+def answer_in(text: str) -> str:
+    return text.partition("What the client would get ")[2].partition(" What would pass")[0].partition(" From a")[0]
+
+
+def test_a_refusal_shows_the_answer_that_the_client_would_get(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    text = read(owner, address(cast, key, method="POST", service=service.id))
+    assert answer_in(text) == (
+        "HTTP/1.1 403 Forbidden Content-Type: application/json "
+        'WWW-Authenticate: Bearer realm="atatus", error="insufficient_scope" '
+        '{"Message": "This API key does not have the Write permission."}'
+    )
+    assert "Change its permission" in text
+    for _ in range(100):
+        ask(service, "GET", "/", key.secret)
+    text = read(owner, address(cast, key, service=service.id))
+    assert "HTTP/1.1 429 Too Many Requests Content-Type: application/json Retry-After: 60" in answer_in(text)
+    APIKey.objects.update(revoked_at=timezone.now())
+    text = read(owner, address(cast, key, service=service.id))
+    assert '{"Message": "API key has been revoked!"}' in answer_in(text)
+    assert "Change its" not in text
+    assert "What would pass" not in text
+
+
+def test_a_request_that_passes_shows_what_the_service_would_get(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    text = read(owner, address(cast, key, service=service.id))
+    real = ask(service, "GET", "/reports", key.secret)
+    told = text.partition("What the service would get ")[2].partition(" What")[0].partition(" From")[0].split()
+    assert dict(zip(told[::2], told[1::2], strict=True)) == {
+        f"{name}:": real.headers[name.lower()]
+        for name in ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission")
+    }
+    assert "What the client would get" not in text
+    assert "What the service would get" not in read(owner, address(cast, key, path="/v2/projects"))
+
+
+@pytest.mark.parametrize(
+    ("access", "described", "passing"),
+    [
+        (None, {"method": "DELETE", "path": "/a"}, ["GET /a"]),
+        ([{"paths": ["/x y/*", "/b"]}], {"path": "/a"}, ["GET /x%20y", "GET /b"]),
+        ([{"paths": ["/b"]}], {"service": "api", "path": "/v2/projects"}, ["GET /b at Reports API", "GET /v2"]),
+        ([], {"path": "/a"}, ["GET /v2 at This API (/v2)"]),
+        (None, {"path": "/a"}, []),
+    ],
+)
+def test_what_would_pass_leads_to_requests_that_do(
+    access: list[dict[str, Any]] | None,
+    described: dict[str, str],
+    passing: list[str],
+    cast: Cast,
+    owner: Browser,
+    key: Issued,
+    service: Service,
+) -> None:
+    entries = None if access is None else json.dumps([{"service": service.id, **entry} for entry in access])
+    APIKey.objects.update(access=entries)
+    html = owner.get(address(cast, key, **{"service": service.id, **described})).content.decode()
+    told = re.findall(r"<li><a id=\"would-\d\" href=\"([^\"]+)\".*?</li>", html)
+    assert [words(found[0]).strip() for found in re.finditer(r"<li><a id=\"would.*?</li>", html)] == passing
+    for link in told:
+        assert "Allowed: 200 OK" in read(owner, link.replace("&amp;", "&"))
+
+
+def test_a_key_bound_to_networks_would_pass_from_inside_them(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    APIKey.objects.update(allowed_networks=["10.1.0.0/24"])
+    text = read(owner, address(cast, key, service=service.id, address="203.0.113.7"))
+    assert "What would pass GET /reports from 10.1.0.1" in text
+    assert "Change its networks" in text
+
+
+def test_the_call_from_a_program_gets_the_same_verdict(
+    cast: Cast, owner: Browser, key: Issued, service: Service
+) -> None:
+    administrator = factories.make_key(cast.account, administrator=True)
+    for asked in ({"service": service.id, "path": "/it's"}, {"service": "api", "path": "/v2/members"}):
+        html = owner.get(address(cast, key, **asked)).content.decode()
+        call = unescape(re.findall(r'id="dry-run">([^<]+)', html)[0])
+        _, url, *options = shlex.split(call.replace("\\\n", " "))
+        body = json.loads(options[-1]) | {"key": key.secret}
+        response = Client().post(
+            urlsplit(url).path, body, "application/json", secure=True, HTTP_X_API_KEY=administrator.secret
+        )
+        assert f": {response.json()['status']} " in words(html)
 
 
 def test_htmx_gets_the_result_alone_and_a_bad_form_is_422(cast: Cast, owner: Browser, key: Issued) -> None:
