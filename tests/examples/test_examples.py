@@ -1,0 +1,295 @@
+"""The services of docs/examples run for real, each asking a guard that runs: what docs/guard.md shows is what works."""
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ..gateways.listener import Listener
+from ..gateways.relay import pass_on
+from ..servers import ROOT, Answer, free_port, install, serving, wait_for
+from ..test_guard_served import make_service
+
+pytestmark = pytest.mark.xdist_group("examples")
+
+EXAMPLES = ROOT / "docs" / "examples"
+HERE = Path(__file__).parent
+
+AWAY = {"Message": "The API key can't be checked at the moment. Please try again later."}
+
+#: How each service runs, with the address of the one proxy that it trusts.
+COMMANDS = {
+    "django": [
+        *(sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4"),
+        *("--access-logfile", "-", "tests.examples.django_service:application"),
+    ],
+    "fastapi": [
+        *(sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--forwarded-allow-ips", "{proxy}", "tests.examples.fastapi_service:app"),
+    ],
+    "express": ["node", str(HERE / "express_service.mjs")],
+}
+
+
+class Relay(Listener):
+    """Stands between the services and the guard: makes it go away or hang, and keeps what was asked."""
+
+    def __init__(self, guard_port: int) -> None:
+        self.guard_port = guard_port
+        self.hangs = False
+        self.asked = b""
+        super().__init__()
+
+    def serve(self, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self.guard_port)) as guard:
+            threading.Thread(target=pass_on, args=(guard, connection), daemon=True).start()
+            while part := connection.recv(65536):
+                self.asked += part
+                if not self.hangs:
+                    guard.sendall(part)
+
+
+@dataclass
+class Guard:
+    relay: Relay
+    service: str
+    keys: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.relay.port}/v2/verify/{self.service}"
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
+    installation = install(tmp_path_factory.mktemp("guard"), FAILED_AUTH_LIMIT="1000000/minute")
+    service = make_service(installation)
+    keys = {
+        "read": installation.key("Read", "read"),
+        "reports": installation.key("Reports", "read", "--access", f"{service}:/reports/*"),
+        "network": installation.key("Network", "read", "--allow", "203.0.113.0/24"),
+        "local": installation.key("Local", "read", "--allow", "127.0.0.1"),
+        **{name: installation.key(name, "read", "--rate-limit", "1/day") for name in COMMANDS},
+    }
+    with serving(installation) as server:
+        relay = Relay(server.port)
+        yield Guard(relay, service, keys)
+        relay.go_away()
+
+
+@dataclass
+class Service:
+    """A service that runs, and the guard that it asks."""
+
+    name: str
+    port: int
+    log: Path
+    guard: Guard
+
+    def get(self, path: str, key: str | None = None, *, method: str = "GET", **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent["X-API-KEY"] = self.guard.keys[key]
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, headers=sent)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def asked(self) -> dict[str, str]:
+        """The last authorization request."""
+        *_, body = self.guard.relay.asked.split(b"\r\n\r\n")
+        asked: dict[str, str] = json.loads(body)
+        return asked
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Express, from npm."""
+    directory = tmp_path_factory.mktemp("packages")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, directory)
+    found = shutil.which("npm") and shutil.which("node")
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=30000"]
+    installed = found and subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if not installed or installed.returncode:
+        reason = installed.stderr if installed else "Node is not installed"
+        if "REQUIRE_NODE" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return directory
+
+
+@contextmanager
+def running(name: str, guard: Guard, directory: Path, *, packages: Path | None, proxy: str) -> Iterator[Service]:
+    port = free_port()
+    log = directory / f"{name}-{port}.log"
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        "GUARD": guard.url,
+        "PROXIES": proxy,
+        "PORT": str(port),
+        "PACKAGES": str(packages),
+        "EXAMPLE": str(EXAMPLES / "express_guard.mjs"),
+        "PYTHONPATH": str(EXAMPLES),
+    }
+    with log.open("wb") as output:
+        command = [part.format(port=port, proxy=proxy) for part in COMMANDS[name]]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    service = Service(name, port, log, guard)
+
+    def is_up() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return service.get("/").status in (401, 503)
+        except OSError:
+            return False
+
+    try:
+        wait_for(is_up, name, 60)
+        yield service
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module", params=list(COMMANDS))
+def services(
+    request: pytest.FixtureRequest, guard: Guard, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Service]]:
+    """The same service behind a proxy on this machine, with its proxy elsewhere, and unknown to the guard."""
+    name = request.param
+    packages = request.getfixturevalue("packages") if name == "express" else None
+    directory = tmp_path_factory.mktemp(name)
+    with ExitStack() as stack:
+        yield {
+            place: stack.enter_context(running(name, asked, directory, packages=packages, proxy=proxy))
+            for place, asked, proxy in (
+                ("behind", guard, "127.0.0.1"),
+                ("alone", guard, "192.0.2.1"),
+                ("unknown", replace(guard, service="svc_0000000000000000"), "192.0.2.1"),
+            )
+        }
+
+
+@pytest.fixture
+def service(services: dict[str, Service]) -> Service:
+    return services["alone"]
+
+
+def test_a_good_key_passes_and_the_service_knows_whose_it_is(service: Service) -> None:
+    answer = service.get("/reports/today", "read")
+    assert answer.status == 200
+    assert answer.json["account"] == "acme"
+    assert answer.json["api_key"].startswith("key_")
+    assert answer.headers["ratelimit-policy"] == '"default";q=600;w=60'
+    assert answer.headers["ratelimit"].startswith('"default";r=')
+    key = service.guard.keys["read"]
+    for header in (key, f"Bearer {key}", f"token {key}"):
+        assert service.get("/", Authorization=header).status == 200
+
+
+def test_without_a_good_key_it_is_401_in_json_with_a_challenge(service: Service) -> None:
+    answer = service.get("/reports")
+    assert (answer.status, answer.json) == (401, {"Message": "API key is required!"})
+    assert answer.headers["www-authenticate"] == 'Bearer realm="atatus"'
+    answer = service.get("/reports", X_API_KEY="atk_nonsense")
+    assert (answer.status, answer.json) == (401, {"Message": "API key is invalid!"})
+    assert answer.headers["www-authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
+
+
+def test_a_path_or_a_method_that_the_key_does_not_open_is_403(service: Service) -> None:
+    assert service.get("/reports/today", "reports").status == 200
+    answer = service.get("/admin", "reports")
+    assert (answer.status, answer.json["Message"]) == (403, "This API key has no access to this path.")
+    answer = service.get("/reports", "read", method="POST")
+    assert (answer.status, answer.json["Message"]) == (403, "This API key does not have the Write permission.")
+
+
+@pytest.mark.parametrize("target", ["/reports/..%2fadmin", "/reports/%2e%2e/admin", "/reports//admin", "//reports"])
+def test_the_guard_judges_the_path_as_it_was_sent(service: Service, target: str) -> None:
+    answer = service.get(target, "reports")
+    assert (answer.status, answer.json["Message"]) == (403, "This path is ambiguous.")
+    assert service.asked()["path"] == target
+
+
+def test_the_guard_gets_no_query(service: Service) -> None:
+    assert service.get("/reports/a%20b?token=secret", "reports").status == 200
+    assert service.asked()["path"] == "/reports/a%20b"
+
+
+def test_past_the_limit_it_is_429_with_retry_after(service: Service) -> None:
+    assert service.get("/", service.name).status == 200
+    answer = service.get("/", service.name)
+    assert (answer.status, answer.json["Message"]) == (429, "Too many requests. Please slow down.")
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["ratelimit"].startswith('"default";r=0;')
+
+
+def test_while_the_guard_is_away_it_is_503_and_as_soon_as_it_is_back_all_is_well(service: Service) -> None:
+    service.guard.relay.go_away()
+    try:
+        answer = service.get("/", "read")
+    finally:
+        service.guard.relay.come_back()
+    assert (answer.status, answer.json, answer.headers["retry-after"]) == (503, AWAY, "5")
+    assert service.get("/", "read").status == 200
+
+
+def test_a_guard_that_hangs_costs_two_seconds(service: Service) -> None:
+    service.guard.relay.hangs = True
+    started = time.monotonic()
+    try:
+        answer = service.get("/", "read")
+    finally:
+        service.guard.relay.hangs = False
+        service.guard.relay.cut()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert 1.5 < time.monotonic() - started < 5
+
+
+def test_a_service_that_may_not_ask_lets_nobody_in(services: dict[str, Service]) -> None:
+    """The guard's 401 is about the service then, and nothing of it reaches the client."""
+    answer = services["unknown"].get("/", "read")
+    assert (answer.status, answer.json, answer.headers["retry-after"]) == (503, AWAY, "5")
+    assert "www-authenticate" not in answer.headers
+
+
+def test_connections_to_the_guard_are_kept(service: Service) -> None:
+    service.get("/", "read")
+    accepted = service.guard.relay.accepted
+    assert [service.get("/", "read").status for _ in range(5)] == [200] * 5
+    assert service.guard.relay.accepted == accepted
+
+
+def test_behind_a_proxy_the_client_is_the_last_address_that_is_no_proxy(services: dict[str, Service]) -> None:
+    behind = services["behind"]
+    assert behind.get("/", "network", X_Forwarded_For="203.0.113.7").status == 200
+    assert behind.get("/", "network", X_Forwarded_For="198.51.100.1, 203.0.113.7").status == 200
+    assert behind.get("/", "network", X_Forwarded_For="203.0.113.7, 198.51.100.1").status == 403
+
+
+def test_what_anybody_else_says_of_its_address_is_not_believed(service: Service) -> None:
+    assert service.get("/", "network", X_Forwarded_For="203.0.113.7").status == 403
+    assert service.get("/", "local", X_Forwarded_For="203.0.113.7").status == 200
+
+
+def test_the_key_is_not_logged(service: Service) -> None:
+    service.get("/seen-in-the-log", "read")
+    service.guard.relay.go_away()
+    try:
+        service.get("/seen-in-the-log", "read")
+    finally:
+        service.guard.relay.come_back()
+    wait_for(lambda: service.log.read_text().count("/seen-in-the-log") >= 2, "the log")
+    assert "atk_" not in service.log.read_text()
