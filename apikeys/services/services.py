@@ -135,10 +135,15 @@ def _require_valid(service: Service, fields: Collection[str]) -> None:
 
 
 def _is_wider(service: Service, *, than: Service) -> bool:
-    """Whether a service lets anything through that another refuses."""
+    """Whether a service lets anything through that another refuses.
+
+    What reads needs no Write, and what no longer reads is open to keys that have Write alone. Without reading paths,
+    ambiguous paths pass too.
+    """
     return (
-        not set(service.reading_methods) <= set(than.reading_methods)
+        set(service.reading_methods) != set(than.reading_methods)
         or not scopes.covers_patterns(than.reading_paths, service.reading_paths)
+        or not scopes.covers_patterns(service.reading_paths, than.reading_paths)
         or not all(than.gateways and networks.covers(than.gateways, [gateway]) for gateway in service.gateways)
         or any(getattr(service, name) and not getattr(than, name) for name in ("preflight", "query_keys", "shared"))
     )
