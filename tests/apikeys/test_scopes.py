@@ -97,7 +97,7 @@ FOLDING = {
     "NFD": lambda path: unicodedata.normalize("NFD", path),
     "NFKC": lambda path: unicodedata.normalize("NFKC", path),
     "NFKD": lambda path: unicodedata.normalize("NFKD", path),
-    "by the best fit of a Windows code page": lambda path: path.translate(str.maketrans("⁄∕／∖＼．％", "///\\\\.%")),
+    "by the best fit of a Windows code page": lambda path: path.translate(str.maketrans("⁄∕／∖＼¥₩．％", r"///\\\\.%")),
     "a + as a space": lambda path: path.replace("+", " "),
     "segments stripped": each_segment(str.strip),
     "segments without dots and spaces at their end": each_segment(lambda segment: segment.rstrip(" .")),
@@ -170,7 +170,7 @@ patterns = st.builds(
 )
 TRICKS = listed(r""". .. ... / // %2e %2E %2e%2e .%2e %2f %2F %5c %5C \ ; %3b ;x=1 ..; %00 %0a %09 %20 .%20 %20.. %23 #
     ? %3f % %2 %zz %u002e %u2215 %252e %252e%252e %252f %25 %25252e %c0%ae %c0%af %e0%80%af %f0%80%80%af %ed%a0%80 %ff
-    %7f %c2%85 %c2%a0
+    %7f %c2%85 %c2%a0 %c2%a5 %e2%82%a9
     %e2%80%a5 %ef%bc%8f %ef%bc%8e %e2%88%95 %e2%81%84 %cd%be %e2%84%85 e%cc%81 %cc%81 %c3%a9 é ／ + %2b * %2a
     %61 %72 %41 admin reports http: //evil.example @ : & = ~ | ^ [ ] %E2%80%8D %e2%84%a6 %ef%ac%81 %d8%9b""")
 tricks = st.sampled_from(TRICKS)
@@ -270,6 +270,7 @@ WRITINGS_OF_ADMIN = listed(r"""
     /reports/.%09./admin /reports/..%0d/admin /reports/..%20/admin /reports/%20../admin /reports/..%c2%a0/admin
     /reports/%e2%80%a5/admin /reports/%ef%bc%8e%ef%bc%8e/admin /reports/..%ef%bc%8fadmin /reports/..%e2%88%95admin
     /reports/..%e2%81%84admin /reports/..%ef%bc%bcadmin /reports/%e2%80%a4%e2%80%a4/admin /reports#/../../admin
+    /reports/..%c2%a5admin /reports/..%e2%82%a9admin
     /reports/..%2f%2fadmin /reports/%2e%2e%5cadmin /reports/..%25%32%66admin /reports/%25%32%65%25%32%65/admin
     /reports/..／admin /reports/．．/admin
 """)
