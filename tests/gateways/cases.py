@@ -150,6 +150,7 @@ IDENTITIES = (
     forged("… twice", ("X-Account", "forged"), ("X-Account", "forged2"), ("X-Api-Key-Id", "forged")),
     forged("… empty", ("X-Account", ""), ("X-Api-Key-Name", "")),
     forged("… with underscores", ("X_Account", "forged"), ("X_Api-Key_Id", "forged"), ("x_api_key_name", "forged")),
+    forged("… with other characters for its hyphens", *((f"X{sign}Account", "forged") for sign in "!#$%&'*+.^`|~")),
     forged("… deleted by Connection", ("Connection", "X-Account, X-Api-Key-Id"), ("X-Account", "forged")),
     forged("… deleted by Connection, with close", ("Connection", "close, x-account, X-Api-Key-Name, X-Request-ID")),
 )
