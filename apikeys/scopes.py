@@ -29,12 +29,10 @@ _SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
 # What may be read at all: visible ASCII, each % before two hexadecimal digits, no encoded slash.
 _TARGET = re.compile(r"/[!-$&-~]*(?:%(?!2[Ff])[0-9A-Fa-f]{2}[!-$&-~]*)*", re.ASCII)
 
-# What makes a decoded path ambiguous. U+2044, U+2215 and U+2216 become slashes in Windows' code pages, the signs of yen
-# and won a backslash in the Japanese and the Korean one. A segment of dots and spaces is one of dots on Windows, and for
-# whoever strips its spaces.
-_AMBIGUOUS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xa5%\\;?#\u2044\u20a9\u2215\u2216\ud800-\udfff]|//|/[\s.]+(?:/|\Z)"
-)
+# What makes a decoded path ambiguous. U+2044, U+2215 and U+2216 become slashes in Windows' code pages, the signs of
+# yen and won a backslash in the Japanese and the Korean one. A segment of dots and spaces is one of dots on Windows,
+# and for whoever strips its spaces.
+_AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f-\x9f\xa5%\\;?#\u2044\u20a9\u2215\u2216\ud800-\udfff]|//|/[\s.]+(?:/|\Z)")
 
 
 class Entry(NamedTuple):
