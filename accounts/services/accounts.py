@@ -15,7 +15,7 @@ from ..deletion import Checkpoint, go_on, in_batches
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
-from .changes import changed, lock_actor
+from .changes import changed, lock_account, lock_actor
 
 #: How long the Owner can take a closed account back, before its data goes.
 GRACE_PERIOD = timedelta(days=30)
@@ -94,7 +94,7 @@ def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Acco
     actor = lock_actor(actor, Permission.ACCOUNT_CHANGE)
     if actor.kind == ActorKind.KEY and "requires_two_factor" in settings:
         raise NotPermitted("A key can't change whether two-factor is required.")
-    account = locked(actor)
+    account = lock_account(actor)
     if changes := changed(account, **settings):
         account.save(update_fields=changes)
         audit.record(actor=actor, event=Event.ACCOUNT_CHANGED, target=account.target, changes=changes)
@@ -114,7 +114,7 @@ def resume_account(*, actor: Actor) -> Account:
 
 
 def _set_suspended(actor: Actor, event: Event) -> Account:
-    account = locked(actor)
+    account = lock_account(actor)
     suspend = event == Event.ACCOUNT_SUSPENDED
     if suspend == (account.suspended_at is not None):
         raise InvalidState(f"{account.name} is {'already' if suspend else 'not'} suspended.")
@@ -132,7 +132,7 @@ def close_account(*, actor: Actor, name: str) -> Account:
     take the account back for `GRACE_PERIOD`; then `prune_closed` deletes all of it.
     """
     actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
-    account = locked(actor)
+    account = lock_account(actor)
     if account.closed_at is not None:
         raise InvalidState(f"{account.name} is closed already.")
     if name.strip() != account.name:
@@ -148,7 +148,7 @@ def close_account(*, actor: Actor, name: str) -> Account:
 def reopen_account(*, actor: Actor) -> Account:
     """Take a closed account back, with all that was in it."""
     actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
-    account = locked(actor)
+    account = lock_account(actor)
     if account.closed_at is None:
         raise InvalidState(f"{account.name} is not closed.")
     account.closed_at = None
@@ -173,16 +173,3 @@ def _prune(gone: QuerySet[Account], pk: int, checkpoint: Checkpoint) -> bool:
         events.forget()
     account.delete()
     return True
-
-
-def locked(actor: Actor) -> Account:
-    """The actor's account, locked: what is decided about its people and its state is decided in turn.
-
-    Raises `NotPermitted` for a member who lost their role while they waited for their turn.
-    """
-    account = Account.objects.select_for_update().get(pk=actor.account.id)
-    if isinstance(actor.role, Role):
-        members = Membership.objects.for_account(account)
-        if not members.filter(user_id=actor.id, role=actor.role.value).exists():
-            raise NotPermitted("Your role in this account has changed.")
-    return account

@@ -7,8 +7,9 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from .. import policy
-from ..errors import NotFound
-from ..policy import Actor, Permission
+from ..errors import NotFound, NotPermitted
+from ..models import Account, Membership
+from ..policy import Actor, Permission, Role
 
 M = TypeVar("M", bound=Model)
 
@@ -16,15 +17,32 @@ M = TypeVar("M", bound=Model)
 def lock_actor(actor: Actor, permission: Permission) -> Actor:
     """The actor as it is now and stays until the transaction ends: each service begins with this.
 
-    A key may have been revoked, disabled or restricted since its request passed the gates: while the rest of the
-    body arrived, or while the request waited for a lock. Raises `NotPermitted` without the permission, and for
-    a key whatever a new request with it would be refused with. The key's row is locked before any other, so
-    that two services never wait for each other.
+    A key may have been revoked, disabled or restricted since its request passed the gates, and a person may have lost
+    their role: while the rest of the body arrived, or while the request waited for a lock. Raises `NotPermitted`
+    without the permission and for a person whose role has changed, and for a key whatever a new request with it would
+    be refused with. Rows are locked in one order, so that two services never wait for each other: keys, the account,
+    then anything else.
     """
     if actor.renew is not None:
         actor = actor.renew(actor)
+    elif isinstance(actor.role, Role):
+        lock_account(actor)
     policy.require(actor, permission)
     return actor
+
+
+def lock_account(actor: Actor) -> Account:
+    """The actor's account, locked: what its people change, and what is changed of it, happens in turn.
+
+    Rows that refer to it, such as usage and audit events, are written meanwhile. Raises `NotPermitted` for a member
+    whose role has changed since their request came.
+    """
+    account = Account.objects.select_for_update(no_key=True).get(pk=actor.account.id)
+    if isinstance(actor.role, Role):
+        members = Membership.objects.for_account(account)
+        if not members.filter(user_id=actor.id, role=actor.role.value).exists():
+            raise NotPermitted("Your role in this account has changed.")
+    return account
 
 
 def own(actor: Actor, rows: Any, row: M, name: str) -> M:

@@ -19,8 +19,7 @@ from ..context import RequestContext
 from ..errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted, TooManyRequests
 from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
-from .accounts import locked
-from .changes import lock_actor
+from .changes import lock_account, lock_actor
 
 INVITATION_LASTS = timedelta(days=7)
 
@@ -59,7 +58,7 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
     with transaction.atomic():
         actor = lock_actor(actor, Permission.MEMBER_CHANGE)
         _require_power_to_give(actor, role)
-        account = locked(actor)
+        account = lock_account(actor)
         if Membership.objects.for_account(account).filter(user__email=email).exists():
             raise AlreadyExists(f"{email} is a member already.", errors={"email": ["This person is a member already."]})
         if Invitation.objects.for_account(account).pending().filter(email=email).exists():
@@ -81,7 +80,7 @@ def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> In
     """
     with transaction.atomic():
         actor = lock_actor(actor, Permission.MEMBER_CHANGE)
-        account = locked(actor)
+        account = lock_account(actor)
         invitation = _open(actor, invitation)
         _require_power_to_give(actor, Role(invitation.role))
         _require_no_flood(account, invitation.email)
@@ -96,7 +95,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
     """Invite to another role."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
-    locked(actor)
+    lock_account(actor)
     invitation = _open(actor, invitation)
     if invitation.role != role:
         changes = {"role": (invitation.role, role.value)}
@@ -110,7 +109,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
     """Let its link open nothing any more. Raises `InvalidState` once it was accepted or withdrawn."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
-    locked(actor)
+    lock_account(actor)
     invitation = _open(actor, invitation)
     invitation.withdrawn_at = timezone.now()
     invitation.save(update_fields=["withdrawn_at"])
@@ -250,7 +249,7 @@ def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
     """Make a person a member without asking them: the operator's way. Raises `AlreadyExists` for a member."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
-    account = locked(actor)
+    account = lock_account(actor)
     if Membership.objects.for_account(account).filter(user=user).exists():
         raise AlreadyExists(f"{user.email} is a member already.")
     membership = Membership.objects.create(account=account, user=user, role=role.value)
@@ -263,7 +262,7 @@ def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
 def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
     """Give a member another role, from their next request on. Ownership is handed over, never given."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
-    account = locked(actor)
+    account = lock_account(actor)
     membership = _member(actor, membership)
     _require_not_ownership(role)
     require_not_owner(membership.role)
@@ -281,14 +280,14 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
 def remove_member(*, actor: Actor, membership: Membership) -> None:
     """Take a member out of the account, from their next request on. What they made stays; so do their keys."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
-    locked(actor)
+    lock_account(actor)
     _part(actor, _member(actor, membership), Event.MEMBER_REMOVED)
 
 
 @transaction.atomic
 def leave(*, actor: Actor) -> None:
     """Leave the account oneself. Raises `NotPermitted` for the Owner, who has to hand it over first."""
-    locked(actor)
+    lock_account(actor)
     membership = Membership.objects.for_account(actor.account).get(user_id=actor.id)
     _part(actor, membership, Event.MEMBER_LEFT)
 
@@ -339,7 +338,7 @@ def _require_power_to_give(actor: Actor, role: Role) -> None:
 def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
     """Offer the account to a member. Nothing changes until they accept; a new offer replaces the old one."""
     actor = lock_actor(actor, Permission.ACCOUNT_TRANSFER)
-    account = locked(actor)
+    account = lock_account(actor)
     membership = _member(actor, membership)
     if membership.role == Role.OWNER:
         raise InvalidState(f"{membership.user.email} is the Owner.")
@@ -353,7 +352,7 @@ def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
 @transaction.atomic
 def withdraw_ownership(*, actor: Actor) -> Account:
     """Take the offer back, or decline it: its maker and whom it was made to may."""
-    account = locked(actor)
+    account = lock_account(actor)
     offered_to = account.offered_to
     if offered_to is None:
         raise InvalidState("No offer stands.")
@@ -368,7 +367,7 @@ def withdraw_ownership(*, actor: Actor) -> Account:
 @transaction.atomic
 def accept_ownership(*, actor: Actor) -> Account:
     """Become the Owner by an offer. The Owner before becomes an Admin."""
-    account = locked(actor)
+    account = lock_account(actor)
     heir = account.offered_to
     if heir is None or str(heir.user_id) != actor.id:
         raise NotPermitted("This account is not offered to you.")

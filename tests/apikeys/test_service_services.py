@@ -10,14 +10,16 @@ from accounts.services import prune_closed
 from apikeys import services
 from apikeys.models import Service
 from tests import factories
+from tests.accounts.people import actor_of
 from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db
 
 
 def actor(cast: Cast, role: Role | KeyRole) -> Actor:
-    kind = ActorKind.PERSON if isinstance(role, Role) else ActorKind.KEY
-    return Actor(kind, "1", "Somebody", cast.account.ref, GRANTS[role], role)
+    if isinstance(role, Role):
+        return actor_of({Role.OWNER: cast.owner, Role.ADMIN: cast.admin, Role.USER: cast.user}[role], cast.account)
+    return Actor(ActorKind.KEY, "1", "Some key", cast.account.ref, GRANTS[role], role)
 
 
 @pytest.mark.parametrize("role", [*Role, *KeyRole])
