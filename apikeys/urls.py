@@ -7,6 +7,7 @@ app_name = "apikeys"
 key_pages: list[URLPattern] = [
     path("", keys.keys, name="keys"),
     path("new/", keys.new_key, name="new_key"),
+    path("summary/", keys.key_summary, name="key_summary"),
     path("import/", keys.import_keys, name="import_keys"),
     path("revoke/", keys.revoke_keys, name="revoke_keys"),
     path("<id:id>/", keys.key, name="key"),

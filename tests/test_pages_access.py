@@ -53,6 +53,7 @@ PAGES_OF_AN_ACCOUNT = {
     "accounts:audit_log_json": ADMINISTER,
     "apikeys:keys": ADMINISTER,
     "apikeys:new_key": ADMINISTER,
+    "apikeys:key_summary": POST_ALONE,
     "apikeys:import_keys": OWN,
     "apikeys:revoke_keys": ADMINISTER,
     "apikeys:key": ADMINISTER,

@@ -1,8 +1,9 @@
 """What people type about keys and services."""
 
-from .keys import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from .keys import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, KeySettingsForm, RotateForm
 from .requests import DescribedRequestForm
 from .services import EditServiceForm, HostForm, ServiceForm
+from .summary import summary_of
 
 __all__ = [
     "APIKeyForm",
@@ -12,6 +13,8 @@ __all__ = [
     "HostForm",
     "ImportForm",
     "KeyFilter",
+    "KeySettingsForm",
     "RotateForm",
     "ServiceForm",
+    "summary_of",
 ]

@@ -20,7 +20,16 @@ from accounts.models import AuditEvent
 from accounts.policy import Permission
 
 from .. import charts, scopes, services, tokens
-from ..forms import APIKeyForm, DescribedRequestForm, EditKeyForm, ImportForm, KeyFilter, RotateForm
+from ..forms import (
+    APIKeyForm,
+    DescribedRequestForm,
+    EditKeyForm,
+    ImportForm,
+    KeyFilter,
+    KeySettingsForm,
+    RotateForm,
+    summary_of,
+)
 from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..services import Issued, Overlap
@@ -127,8 +136,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        form = APIKeyForm.reopened(typed(request), {}, account=request.account)
-        return render(request, "apikeys/new_key.html", {"form": form})
+        return _new_form(request, APIKeyForm.reopened(typed(request), {}, account=request.account))
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
@@ -137,7 +145,19 @@ def new_key(request: AccountRequest) -> HttpResponse:
             return _made_already(request, form.terms["id"])
         except Invalid as error:
             refuse(form, error)
-    return render(request, "apikeys/new_key.html", {"form": form}, status=422)
+    return _new_form(request, form, status=422)
+
+
+def _new_form(request: AccountRequest, form: APIKeyForm, *, status: int = 200) -> HttpResponse:
+    return render(request, "apikeys/new_key.html", {"form": form, "summary": summary_of(form)}, status=status)
+
+
+@account_page(Permission.API_KEY_CHANGE)
+@require_POST
+def key_summary(request: AccountRequest) -> HttpResponse:
+    """What the key can do that a form describes so far. htmx asks while the form is filled in."""
+    summary = summary_of(KeySettingsForm(request.POST, account=request.account))
+    return render(request, "apikeys/_summary.html", {"summary": summary})
 
 
 @vary_on_headers("HX-Request")
@@ -220,7 +240,8 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
 
 
 def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "apikeys/edit_key.html", {"api_key": api_key, "form": form}, status=status)
+    context = {"api_key": api_key, "form": form, "summary": summary_of(form)}
+    return render(request, "apikeys/edit_key.html", context, status=status)
 
 
 @vary_on_headers("HX-Request")
