@@ -100,6 +100,13 @@ def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(service, key, 
     assert ("www-authenticate" in answer.headers) == (status == 401 or is_good)
 
 
+@pytest.mark.parametrize("interface", ["eth0", "\ud800", "\0", "\n"], ids=ascii)
+def test_an_address_is_noted_without_its_interface_which_no_database_takes(service, key, interface):
+    assert check(service, {"key": key.secret, "address": f"fe80::1%{interface}"}).status == 200
+    counts.flush()
+    assert APIKey.objects.get(pk=key.api_key.pk).last_used_from == "fe80::1"
+
+
 def test_without_an_address_a_key_bound_to_networks_is_refused(cast, service):
     secret = factories.make_key(cast.account, allowed_networks=["203.0.113.0/24"]).secret
     assert check(service, {"key": secret, "address": CLIENT}).status == 200

@@ -105,6 +105,8 @@ def read_check(body: object) -> Check:
     errors = {str(name): ["This field is unknown here."] for name in [*body.keys() - set(_FIELDS)][:20]}
     key, method, target, address = (body.get(name) for name in _FIELDS[:4])
     dry_run = body.get("dry_run", False)
+    if isinstance(address, str):
+        address = _without_interface(address)
     if key is not None and not isinstance(key, str):
         errors["key"] = ["Write the key as text, or null."]
     if not isinstance(method, str) or not _is_method(method):
@@ -192,7 +194,7 @@ def _client(headers: Headers, trusted: Sequence[Network]) -> str:
     name = "X-Forwarded-For"
     client = ""
     for hop in reversed(_required(headers, name, "the address of the client").split(",")):
-        client = hop.strip().partition("%")[0]  # a link-local address names its interface behind a %
+        client = _without_interface(hop.strip())
         try:
             address = networks.parse_address(client)
         except ValueError:
@@ -202,6 +204,11 @@ def _client(headers: Headers, trusted: Sequence[Network]) -> str:
         if not any(address in network for network in trusted):
             break
     return client
+
+
+def _without_interface(address: str) -> str:
+    """A link-local address names its interface behind a %, which no database takes."""
+    return address.partition("%")[0]
 
 
 def _is_address(text: str) -> bool:
