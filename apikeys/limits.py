@@ -4,11 +4,14 @@ The window is fixed and starts at the first request. In memory it is a dictionar
 one Lua script, which counts, starts the window and tells the time left in one trip.
 """
 
+import hashlib
 import math
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import redis
 from django.conf import settings
@@ -165,7 +168,10 @@ class RedisLimiter:
         self._client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1
         )
-        self._script = self._client.register_script(self.SCRIPT)
+        self._digest = hashlib.sha1(self.SCRIPT.encode(), usedforsecurity=False).hexdigest()
+        #: Open connections that no thread uses. Not redis-py's pool, which takes as long over one as over the script.
+        self._idle: deque[redis.Connection] = deque()
+        os.register_at_fork(after_in_child=self._idle.clear)
 
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
         return self._ask(bucket, rate, counts=True)
@@ -184,15 +190,37 @@ class RedisLimiter:
 
     def _ask(self, bucket: str, rate: Rate, *, counts: bool) -> Outcome | None:
         key = f"{self.PREFIX}{bucket}:{rate.window}"
-        arguments = [rate.limit, rate.window * 1000, int(counts)]
         try:
-            answer = ask_redis(lambda: self._script(keys=[key], args=arguments))
+            answer = ask_redis(lambda: self._run(key, rate.limit, rate.window * 1000, int(counts)))
         except redis.RedisError as error:
             raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
         if answer is NO_ANSWER:
             return None
-        allowed, count, left = cast(list[int], answer)
+        allowed, count, left = answer
         return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
+
+    def _run(self, *arguments: str | int) -> Any:
+        """What the script returns. Where Redis was restarted since, the connection is opened again, once.
+
+        A request may be counted twice then, if Redis was stopped just before it answered.
+        """
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            pool = self._client.connection_pool
+            connection = pool.connection_class(**pool.connection_kwargs)
+        try:
+            return _answer(connection, "EVALSHA", self._digest, 1, *arguments)
+        except (redis.ConnectionError, redis.exceptions.NoScriptError):
+            return _answer(connection, "EVAL", self.SCRIPT, 1, *arguments)
+        finally:
+            self._idle.append(connection)
+
+
+def _answer(connection: redis.Connection, *command: str | int) -> Any:
+    """What Redis answers. If that fails, redis-py closes the connection: a late answer is not taken for the next."""
+    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]  # redis-py lacks it
+    return connection.read_response()
 
 
 #: What `ask_redis` returns in place of an answer.

@@ -19,10 +19,10 @@ class FetchesRow(BaseDatabaseWrapper):
     def fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
         """The first row, or None. Values and exceptions are those of a cursor.
 
-        A statement that somebody watches, such as a test that counts queries, goes through one. `mask_writes`, which
-        every connection has, has no part in reading.
+        A statement in a transaction, which psycopg begins with a cursor, and one that somebody watches, such as a test
+        that counts queries, go through one. `mask_writes`, which every connection has, has no part in reading.
         """
-        if self.queries_logged or self.execute_wrappers not in _UNWATCHED:
+        if self.in_atomic_block or self.queries_logged or self.execute_wrappers not in _UNWATCHED:
             with self.cursor() as cursor:
                 cursor.execute(sql, parameters)
                 row: Row = cursor.fetchone()

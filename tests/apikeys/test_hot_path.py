@@ -98,6 +98,7 @@ def by_cursor(sql, parameters):
         return cursor.fetchone()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_row_is_the_same_with_a_cursor_and_without(cast):
     issued = factories.make_key(
         cast.account,
@@ -116,7 +117,75 @@ def test_a_row_is_the_same_with_a_cursor_and_without(cast):
     assert len(captured) == 1  # who counts queries sees it
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_a_database_refuses_is_djangos_exception(cast):
-    with pytest.raises((ProgrammingError, OperationalError)), transaction.atomic():
+    with pytest.raises((ProgrammingError, OperationalError)):
         connection.fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
     assert lookup.by_digest(tokens.digest("another")) is None  # the connection goes on
+
+
+# Plans of PostgreSQL ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def statement(cast):
+    """The statement that finds a key, on a connection of its own, with the digest of a key and the key's id."""
+    issued = factories.make_key(cast.account)
+    connection.close()
+    yield lookup._statement("postgresql", "digest"), tokens.digest(issued.secret), issued.api_key.id
+    connection.close()
+
+
+def named_plans():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements")
+        return [name for (name,) in cursor.fetchall()]
+
+
+on_postgresql = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.services,
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL"),
+]
+
+
+class TestPlans:
+    pytestmark = on_postgresql
+
+    def test_a_statement_is_planned_once_for_each_connection(self, statement):
+        sql, digest, key = statement
+        for _ in range(3):
+            assert connection.fetch_row(sql, (digest,))[0] == key
+            assert connection.fetch_row(sql, ("another",)) is None
+        assert len(named_plans()) == 1
+
+    def test_a_statement_in_a_transaction_is_part_of_it_and_not_planned(self, statement):
+        sql, digest, key = statement
+        with transaction.atomic():
+            assert connection.fetch_row(sql, (digest,))[0] == key
+            assert connection.connection.info.transaction_status.name == "INTRANS"
+            assert named_plans() == []
+
+    def test_a_pooler_that_hands_over_another_connection_is_no_error(self, statement):
+        sql, digest, key = statement
+        connection.fetch_row(sql, (digest,))
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE ALL")
+        for _ in range(3):
+            assert connection.fetch_row(sql, (digest,))[0] == key
+
+    def test_a_pooler_that_hands_over_a_connection_with_the_plan_is_no_error(self, statement):
+        sql, digest, key = statement
+        connection.fetch_row(sql, (digest,))
+        connection.connection._readers.clear()
+        for _ in range(3):
+            assert connection.fetch_row(sql, (digest,))[0] == key
+
+    def test_a_migration_that_changes_a_column_is_no_error(self, statement):
+        sql = "SELECT a FROM planned WHERE b = %s"
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE planned AS SELECT '7'::text AS a, 'x'::text AS b")
+            assert connection.fetch_row(sql, ("x",)) == ("7",)
+            cursor.execute("ALTER TABLE planned ALTER a TYPE integer USING a::integer")
+        for _ in range(3):
+            assert connection.fetch_row(sql, ("x",)) == (7,)

@@ -2,6 +2,8 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -9,6 +11,7 @@ from accounts.errors import Unavailable
 from apikeys import limits
 from apikeys.limits import DryRun, MemoryLimiter, Outcome, RedisLimiter
 from apikeys.rates import Rate
+from tests.cables import Cable
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -130,6 +133,36 @@ def test_the_memory_limiter_forgets_windows_that_have_ended(monkeypatch):
         now[0] += 1
         limiter.hit(f"key{number}", Rate(1, 60))
     assert len(limiter._windows) < 2048
+
+
+@pytest.mark.services
+@pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
+def test_a_limit_goes_on_when_redis_was_restarted():
+    limiter = RedisLimiter(REDIS_URL)
+    limiter.clear()
+    assert limiter.hit("key", Rate(3, 60)).remaining == 2
+    (connection,) = limiter._idle
+    connection.send_command("CLIENT", "ID")
+    limiter._client.client_kill_filter(_id=connection.read_response())
+    limiter._client.script_flush()
+    assert limiter.hit("key", Rate(3, 60)).remaining == 1
+    assert limiter.hit("key", Rate(3, 60)).remaining == 0
+
+
+@pytest.mark.services
+@pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
+def test_an_answer_of_redis_that_comes_too_late_is_not_taken_for_the_next(settings):
+    settings.LIMITS_WITHOUT_REDIS = "refuse"
+    url = urlsplit(REDIS_URL)
+    with closing(Cable((url.hostname, url.port or 6379))) as cable:
+        limiter = RedisLimiter(url._replace(netloc=f"127.0.0.1:{cable.port}").geturl())
+        limiter.clear()
+        limiter.hit("key", Rate(5, 60))
+        cable.flows.clear()
+        with pytest.raises(Unavailable):
+            limiter.hit("key", Rate(5, 60))
+        cable.flows.set()
+        assert limiter.hit("other", Rate(9, 60)).remaining == 8
 
 
 def test_without_redis_requests_are_refused_at_once(settings):

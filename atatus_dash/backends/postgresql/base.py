@@ -5,14 +5,16 @@ and TCP finds a peer dead only if its kernel is. So the client keeps an eye on t
 steps of a tenth of a second, and between them `outages` says whether to go on.
 """
 
+import hashlib
 import select
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
+import psycopg.abc
 from django.conf import settings
 from django.db.backends.postgresql import base
 from psycopg.adapt import Transformer
@@ -64,14 +66,50 @@ class Connection(psycopg.Connection[Any]):
                 outages.DATABASE.fall_silent()
                 raise
 
-    def fetch_row(self, sql: bytes, parameters: Sequence[bytes]) -> Row:
-        """The first row of a statement whose parameters are `$1` and so on, and are text.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._poll = select.poll()
+        self._keeps_plans = True
+        #: What reads the rows of statements that PostgreSQL has planned for this connection, by their names.
+        self._readers: dict[bytes, psycopg.abc.Transformer] = {}
 
+    def fetch_row(self, sql: bytes, parameters: Sequence[bytes]) -> Row:
+        """The first row of a fixed statement whose parameters are `$1` and so on, and are text.
+
+        PostgreSQL plans it once for each connection: planning takes four times as long as the answer. A pooler may hand
+        over another connection each time, and a migration may change the columns of a plan: this connection keeps no
+        plans from then on. It would not do in a transaction, which that error ends.
         It talks to libpq itself: psycopg's cursors take eight times as long over it.
         """
+        if self._keeps_plans:
+            try:
+                return self._fetch_planned(_name(sql), sql, parameters)
+            except _PLAN_IS_GONE:
+                self._keeps_plans = False
+        result = self._result(lambda: self.pgconn.send_query_params(sql, parameters))
+        return _row(self._reader(result), result)
+
+    def _fetch_planned(self, name: bytes, sql: bytes, parameters: Sequence[bytes]) -> Row:
+        reader = self._readers.get(name)
+        if reader is None:
+            self._result(lambda: self.pgconn.send_prepare(name, sql))
+        result = self._result(lambda: self.pgconn.send_query_prepared(name, parameters))
+        if reader is None:
+            reader = self._readers[name] = self._reader(result)
+        else:
+            reader.set_pgresult(result, set_loaders=False)
+        return _row(reader, result)
+
+    def _reader(self, result: PGresult) -> psycopg.abc.Transformer:
+        reader = Transformer(self)
+        reader.set_pgresult(result)
+        return reader
+
+    def _result(self, send: Callable[[], None]) -> PGresult:
+        """What PostgreSQL answers. Raises what it refuses."""
         with _turn:
             try:
-                self.pgconn.send_query_params(sql, parameters)
+                send()
                 result = self._next_result()
                 while self._next_result() is not None:
                     pass
@@ -79,22 +117,16 @@ class Connection(psycopg.Connection[Any]):
                 self.close()
                 raise
         assert result is not None
-        if result.status != ExecStatus.TUPLES_OK:
+        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             raise psycopg.errors.error_from_result(result, self.info.encoding)
-        if not result.ntuples:
-            return None
-        transformer = Transformer(self)
-        transformer.set_pgresult(result)
-        row: Row = transformer.load_row(0, tuple)
-        return row
+        return result
 
     def _next_result(self) -> PGresult | None:
         """What libpq hands over next; None is the end. Raises `_NoAnswer`."""
         pgconn, started = self.pgconn, time.monotonic()
         while (is_unsent := pgconn.flush()) or pgconn.is_busy():
-            waiting = select.poll()
-            waiting.register(pgconn.socket, select.POLLIN | select.POLLOUT if is_unsent else select.POLLIN)
-            if waiting.poll(100):
+            self._poll.register(pgconn.socket, select.POLLIN | select.POLLOUT if is_unsent else select.POLLIN)
+            if self._poll.poll(100):
                 pgconn.consume_input()
             else:
                 _require_hope(time.monotonic() - started)
@@ -107,6 +139,25 @@ class Connection(psycopg.Connection[Any]):
             except _NoAnswer:
                 self.close()
                 raise
+
+
+#: What PostgreSQL says where a plan is on another connection, is there already, or no longer tells its columns right.
+_PLAN_IS_GONE = (
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.FeatureNotSupported,
+)
+
+
+@lru_cache(maxsize=16)
+def _name(sql: bytes) -> bytes:
+    """Names a plan by all of its statement: behind a pooler, other releases may have planned on the same connection."""
+    return b"atatus_" + hashlib.sha256(sql).hexdigest()[:32].encode()
+
+
+def _row(reader: psycopg.abc.Transformer, result: PGresult) -> Row:
+    row: Row = reader.load_row(0, tuple) if result.ntuples else None
+    return row
 
 
 def _not_for_ever(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
