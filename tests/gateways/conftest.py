@@ -38,6 +38,8 @@ class Guard:
     service: str
     #: Another service, which lets preflights pass.
     browsers: str
+    #: … and one where every method counts as reading below /reports.
+    reading: str
     keys: dict[str, str]
     certificate: Path
     private_key: Path

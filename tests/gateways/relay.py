@@ -46,7 +46,8 @@ class Relay(Listener):
         while b"\r\n\r\n" in waiting:
             head, _, waiting = waiting.partition(b"\r\n\r\n")
             line, *headers = head.decode("latin-1").split("\r\n")
-            method, target, _ = line.split(" ")
+            method, _, rest = line.partition(" ")
+            target = rest.rpartition(" ")[0]
             pairs = [(name, value.strip()) for name, _, value in (text.partition(":") for text in headers)]
             self.asked.append(Received(method, target, pairs))
         return waiting

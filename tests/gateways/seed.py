@@ -20,6 +20,7 @@ def main() -> None:
     plenty = "1000000/minute"
     service = factories.make_service(account, gateways=["127.0.0.1/32"])
     browsers = factories.make_service(account, "Browsers", gateways=["127.0.0.1/32"], preflight=True)
+    reading = factories.make_service(account, "Reading", gateways=["127.0.0.1/32"], reading_paths=["/reports/*"])
     now = timezone.now()
 
     def make(permission: KeyPermission, **fields: object) -> str:
@@ -41,7 +42,7 @@ def main() -> None:
         **{f"limited-{name}": make(write, rate_limit="2/day") for name in GATEWAYS},
         **{f"twice-{name}": make(write, rate_limit="1/day") for name in GATEWAYS},
     }
-    print(json.dumps({"service": service.id, "browsers": browsers.id, "keys": keys}))  # noqa: T201
+    print(json.dumps({"service": service.id, "browsers": browsers.id, "reading": reading.id, "keys": keys}))  # noqa: T201
 
 
 GATEWAYS = ("nginx", "caddy", "traefik", "envoy", "haproxy")

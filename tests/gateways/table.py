@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ..servers import ROOT
 from .cases import CASES, But, Case
+from .paths import PATHS
 from .programs import PROGRAMS
 from .trials import TRIALS, Trial
 
@@ -17,7 +18,7 @@ Notes = dict[tuple[str, str], int]
 def groups() -> dict[str, list[Case | Trial]]:
     """Everything that is tried, in the order of the page."""
     names = [*CASES, *(name for name in TRIALS if name not in CASES)]
-    return {name: [*CASES.get(name, ()), *TRIALS.get(name, ())] for name in names}
+    return {name: [*CASES.get(name, ()), *TRIALS.get(name, ())] for name in names} | {"Paths": [*PATHS]}
 
 
 def table() -> str:

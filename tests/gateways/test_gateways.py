@@ -12,10 +12,10 @@ from .trials import Trial
 
 pytestmark = pytest.mark.xdist_group("gateways")
 
-TRIED = [case for tried in table.groups().values() for case in tried]
+TRIED = {f"{group}: {case.title}": case for group, tried in table.groups().items() for case in tried}
 
 
-@pytest.mark.parametrize("case", TRIED, ids=lambda case: case.title)
+@pytest.mark.parametrize("case", TRIED.values(), ids=TRIED)
 def test_the_table(gateway: Gateway, gateways: Running, case: Case | Trial) -> None:
     if isinstance(case, Trial):
         case.run(gateway, gateways)
@@ -69,7 +69,7 @@ def test_the_page_has_the_table_as_it_is() -> None:
 
 
 def test_each_exception_is_at_a_gateway_that_there_is_and_tells_why() -> None:
-    for case in TRIED:
+    for case in TRIED.values():
         for name, but in case.but.items():
             assert name in PROGRAMS
             assert but.reason.endswith(".")
