@@ -9,6 +9,9 @@ from django.utils import timezone
 
 from accounts import fields
 
+#: A run of a job that takes longer hangs, most likely.
+LONGEST_RUN = timedelta(hours=1)
+
 
 class Maintenance(models.Model):
     """Whether we are offline on purpose. One row; `manage.py maintenance on|off` writes it."""
@@ -89,6 +92,11 @@ class ScheduledJob(models.Model):
     def is_late(self, by: timedelta) -> bool:
         """Whether it has been due for longer, and nobody runs it."""
         return self.next_run_at <= self._now - by and not self.is_running
+
+    @property
+    def is_hanging(self) -> bool:
+        """Whether a run goes on for so long that it hangs, most likely. Its process renews the lease all the same."""
+        return self.is_running and self.running_since is not None and self.running_since <= self._now - LONGEST_RUN
 
     @property
     def _now(self) -> datetime:

@@ -23,8 +23,8 @@ class JobStatus(NamedTuple):
 
     @property
     def is_late(self) -> bool:
-        """Whether it has not run for twice its interval."""
-        return self.row is not None and self.row.is_late(by=self.job.interval)
+        """Whether it has not run for twice its interval, or a run hangs."""
+        return self.row is not None and (self.row.is_late(by=self.job.interval) or self.row.is_hanging)
 
     @property
     def problem(self) -> str:
@@ -33,7 +33,12 @@ class JobStatus(NamedTuple):
             return ""
         if self.row.failures:
             return f"fails: {self.row.last_error}"
-        return f"has been due since {times.exactly(self.row.next_run_at)}." if self.is_late else ""
+        if not self.is_late:
+            return ""
+        if self.row.running_since and self.row.is_hanging:
+            since = times.exactly(self.row.running_since)
+            return f"has been running on {self.row.node} since {since}: restart that server."
+        return f"has been due since {times.exactly(self.row.next_run_at)}."
 
     @property
     def every(self) -> str:

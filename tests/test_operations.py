@@ -118,6 +118,18 @@ def test_a_job_that_has_not_run_for_twice_its_interval_is_late(desk: Browser) ->
     assert not status().is_late
 
 
+def test_a_run_that_goes_on_for_hours_is_late_though_it_renews_its_lease(desk: Browser) -> None:
+    now = timezone.now()
+    update(holder="node-1:812:abc", next_run_at=now + timedelta(hours=2), leased_until=now + timedelta(seconds=20))
+    update(running_since=now - timedelta(minutes=59))
+    assert status().problem == ""
+    update(running_since=now - timedelta(minutes=61))
+    assert status().is_late
+    assert status().problem.startswith("has been running on node-1:812 since ")
+    assert not status().row.is_due
+    assert "Late" in text(desk)
+
+
 def test_run_now_makes_the_job_due_and_is_recorded(desk: Browser, operator: User) -> None:
     update(next_run_at=timezone.now() + timedelta(hours=1))
     answer = desk.post(RUN, follow=True)
