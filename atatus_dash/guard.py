@@ -269,7 +269,7 @@ def _read_check(environ: Mapping[str, Any]) -> Check:
     if length > LARGEST_CHECK:
         raise TooLarge(f"The body is larger than {LARGEST_CHECK // 1024} KiB.")
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType("Send the question as JSON, with Content-Type: application/json.")
+        raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
     try:
         body = parse_json(environ["wsgi.input"].read(length))
     except OSError:

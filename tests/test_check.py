@@ -218,6 +218,12 @@ def test_a_body_that_can_not_be_read_is_refused_to_who_may_ask(service, body, en
     assert answer.message
 
 
+def test_fields_that_are_wrong_are_named_as_everywhere(service):
+    answer = check(service, b'{"method": "G T", "path": "/a", "unknown": 1}')
+    assert answer.message == "These fields are invalid: unknown, method."
+    assert [*answer.json["Errors"]] == ["unknown", "method"]
+
+
 def test_other_methods_are_405(service):
     answer = check(service, {}, method="GET")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")

@@ -104,3 +104,21 @@ def test_two_nodes_and_two_ways_share_one_exact_limit_and_a_revoked_key_is_refus
         assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(40))) == {200: 40}
         assert installation.manage("revoke_api_key", other).returncode == 0
         assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(20))) == {401: 20}
+
+
+def test_a_served_guard_refuses_a_target_that_came_twice(tmp_path: Path) -> None:
+    installation = install(tmp_path)
+    service = make_service(installation)
+    key = installation.key("Bound", "read", "--access", f"{service}:/reports/*")
+    head = (
+        f"GET /v2/verify/{service}/auth-request HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"X-API-Key: {key}\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Original-Method: GET\r\n"
+    )
+    twice = [("/reports/a", "/admin"), ("/reports/a", "/reports/b"), ("", "/reports/a"), ("/reports/a", "")]
+    with serving(installation) as server:
+        for first, second in twice:
+            with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as client:
+                client.sendall(f"{head}X-Original-URI: {first}\r\nX-Original-URI: {second}\r\n\r\n".encode())
+                answer = client.makefile("rb").read()
+            assert answer.startswith(b"HTTP/1.1 403 ")
+            assert b"X-Original-URI is not one undecoded target." in answer

@@ -120,7 +120,7 @@ def read_check(body: object) -> Check:
     if not isinstance(dry_run, bool):
         errors["dry_run"] = ["Write true or false."]
     if errors:
-        raise Invalid("The question could not be read.", errors=errors)
+        raise Invalid.of_fields(errors)
     assert isinstance(method, str)
     assert isinstance(target, str)
     return Check(key, method, target, address, dry_run)
@@ -152,7 +152,8 @@ def _cgi(name: str) -> str:
 
 
 def _required(headers: Headers, name: str, meaning: str) -> str:
-    if value := headers.get(_cgi(name), "").strip():
+    value = headers.get(_cgi(name), "")
+    if value.strip():
         return value
     raise Misconfigured(f"The authorization request has no {name}. The gateway has to set it to {meaning}.")
 

@@ -112,7 +112,7 @@ class Request:
         if key:
             text = value.decode("latin-1").rstrip(" \t")
             if key in self.environ:
-                text = f"{self.environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+                text = f"{self.environ[key]}{'; ' if key == 'HTTP_COOKIE' else ', '}{text}"
             self.environ[key] = text
 
     def end_head(self, method: str, version: str) -> None:

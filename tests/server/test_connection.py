@@ -114,7 +114,7 @@ def test_a_header_with_an_underscore_is_dropped(client: Client) -> None:
 def test_a_header_that_comes_twice_is_joined(client: Client) -> None:
     client.send(GET + b"X-A: 1 \r\nX-a:2\r\nX-Empty:\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n")
     (environ,) = client.asked
-    assert (environ["HTTP_X_A"], environ["HTTP_X_EMPTY"], environ["HTTP_COOKIE"]) == ("1,2", "", "a=1; b=2")
+    assert (environ["HTTP_X_A"], environ["HTTP_X_EMPTY"], environ["HTTP_COOKIE"]) == ("1, 2", "", "a=1; b=2")
 
 
 def test_names_of_headers_do_not_fill_the_memory(client: Client) -> None:
