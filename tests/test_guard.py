@@ -409,6 +409,13 @@ def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(service, k
     assert KeyUsage.objects.count() == 0
 
 
+def test_a_household_of_unlisted_addresses_is_told_of_in_the_log_once(service, caplog):
+    for number in range(5):
+        ask(service, peer=f"2001:db8::{number}")
+        ask("svc_unknown", peer=f"2001:db8::{number}")
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
+
+
 def test_a_misconfigured_gateway_is_told_what_is_wrong(service, caplog):
     headers = {"HTTP_X_ORIGINAL_METHOD": "GET", "HTTP_X_ORIGINAL_URI": "/a", "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("GET", f"/v2/verify/{service.id}/auth-request", headers)

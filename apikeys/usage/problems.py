@@ -10,6 +10,7 @@ import time
 
 from django.db import connection, transaction
 
+from .. import networks
 from ..models import Service
 from .buffer import SKEW, database_time
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which the log is told again of a problem that goes on.
 REMIND_AFTER = 60
-#: How many gateways are remembered as told of. Whoever asks can't choose their address.
+#: How many gateways are remembered as told of. Whoever asks can't choose their address but within their /64.
 MOST_TOLD = 1000
 _UNLISTED = "A request came from {}, which is not among this service's gateways: add it."
 _UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
@@ -49,12 +50,13 @@ def note(service_id: str, gateway: str, sentence: str) -> None:
 def tell(gateway: str, about: str, sentence: str) -> None:
     """Tell the log what is wrong, unless it was told a moment ago."""
     now = time.time()
+    subject = networks.origin(gateway), about
     with _lock:
-        is_news = _told.get((gateway, about), 0.0) < now - REMIND_AFTER
+        is_news = _told.get(subject, 0.0) < now - REMIND_AFTER
         if is_news:
             if len(_told) >= MOST_TOLD:
                 _told.clear()
-            _told[gateway, about] = now
+            _told[subject] = now
     if is_news:
         logger.warning("An authorization request from %s for %s was refused: %s", gateway, about, sentence)
 
