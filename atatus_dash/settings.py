@@ -114,6 +114,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.usersessions",
+    "template_partials",  # {% partialdef %}, until Django 6 brings it
     "django_htmx",
     "rest_framework",
     "atatus_dash.apps.OperatorAdminConfig",  # django.contrib.admin with our site

@@ -86,7 +86,7 @@ def guide(request: AccountRequest) -> HttpResponse:
     if step == request.GET.get("step"):
         return HttpResponse(status=204)
     if step:
-        return render(request, "_guide.html", {"guide": step, "api": links.on_page("/v2", request)})
+        return render(request, "overview.html#guide", {"guide": step, "api": links.on_page("/v2", request)})
     if request.actor.may(Permission.API_KEY_CHANGE):
         messages.success(request, "The first call has arrived.")
     return HttpResponseClientRefresh()

@@ -127,7 +127,7 @@ def audit_log(request: AccountRequest) -> HttpResponse:
         page = keyset.page(events, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
     except ValueError:  # an address of old, or one that was changed by hand
         page = keyset.page(events, size=PAGE_SIZE)
-    template = "accounts/_events.html" if request.htmx else "accounts/audit_log.html"
+    template = "accounts/audit_log.html#events" if request.htmx else "accounts/audit_log.html"
     return render(request, template, {"page": page, "filters": filters})
 
 

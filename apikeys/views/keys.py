@@ -65,7 +65,7 @@ def keys(request: AccountRequest) -> HttpResponse:
         "scanner_pattern": tokens.SCANNER_PATTERN,
         "api": links.on_page("/v2", request),
     }
-    return render(request, "apikeys/_keys.html" if request.htmx else "apikeys/keys.html", context)
+    return render(request, "apikeys/keys.html#list" if request.htmx else "apikeys/keys.html", context)
 
 
 @account_page(Permission.API_KEY_READ)
