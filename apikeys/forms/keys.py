@@ -147,6 +147,9 @@ class APIKeyForm(KeySettingsForm):
     """A new key. It carries the key's id from the start, so that sending it twice makes one key."""
 
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
+    #: The service whose page led here, and the host name that was filled in there: for the first calls with the key.
+    for_service = forms.CharField(required=False, validators=validators.LINE, widget=forms.HiddenInput)
+    host = forms.CharField(required=False, validators=validators.LINE, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -156,7 +159,8 @@ class APIKeyForm(KeySettingsForm):
     @property
     def terms(self) -> dict[str, Any]:
         """What `services.issue` is told."""
-        terms = {name: value for name, value in self.cleaned_data.items() if name != "expiry"}
+        others = ("expiry", "for_service", "host")
+        terms = {name: value for name, value in self.cleaned_data.items() if name not in others}
         return {**terms, "permission": KeyPermission(terms["permission"])}
 
     def clean_id(self) -> str:

@@ -87,6 +87,12 @@ class HostForm(forms.Form):
         error_messages={"invalid": "Write a host name, such as api.example.com."},
     )
 
+    @classmethod
+    def host_in(cls, text: str) -> str:
+        """The host name that the text is; empty if it is none."""
+        form = cls({"host": text})
+        return str(form.cleaned_data["host"]) if form.is_valid() else ""
+
 
 class EditServiceForm(ChangeForm, ServiceForm):
     """Settings of a service that is there."""

@@ -1,6 +1,8 @@
 """Settings » Account Settings » API Keys."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib import messages
@@ -17,19 +19,21 @@ from accounts.audit import Event
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
 from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent
-from accounts.policy import Permission
+from accounts.policy import KeyPermission, Permission
 
 from .. import charts, scopes, services, tokens
 from ..forms import (
     APIKeyForm,
     DescribedRequestForm,
     EditKeyForm,
+    HostForm,
     ImportForm,
     KeyFilter,
     KeySettingsForm,
     RotateForm,
     summary_of,
 )
+from ..guard import configurations
 from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..services import Issued, Overlap
@@ -140,7 +144,8 @@ def new_key(request: AccountRequest) -> HttpResponse:
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
-            return _reveal(request, services.issue(actor=request.actor, **form.terms))
+            issued = services.issue(actor=request.actor, **form.terms)
+            return _reveal(request, issued, first_calls=_first_calls(request, form, issued.api_key))
         except AlreadyExists:
             return _made_already(request, form.terms["id"])
         except Invalid as error:
@@ -149,7 +154,35 @@ def new_key(request: AccountRequest) -> HttpResponse:
 
 
 def _new_form(request: AccountRequest, form: APIKeyForm, *, status: int = 200) -> HttpResponse:
-    return render(request, "apikeys/new_key.html", {"form": form, "summary": summary_of(form)}, status=status)
+    context = {"form": form, "summary": summary_of(form), "for_service": _service_of(request, form)}
+    return render(request, "apikeys/new_key.html", context, status=status)
+
+
+def _service_of(request: AccountRequest, form: APIKeyForm) -> Service | None:
+    """The service whose page led to the form."""
+    id = form["for_service"].value()
+    return Service.objects.visible_to(request.account).filter(pk=id).first() if id else None
+
+
+class FirstCalls(NamedTuple):
+    """Calls of a service that show whether its gateway lets a new key through. `host` is empty if nobody told it."""
+
+    service: Service
+    host: str
+    url: str
+    method: str
+
+
+def _first_calls(request: AccountRequest, form: APIKeyForm, api_key: APIKey) -> FirstCalls | None:
+    """Of the service whose page led to the form, if the key opens it."""
+    service = _service_of(request, form)
+    entry = service and scopes.entry_of(api_key.access, service.pk)
+    if service is None or (entry is None and api_key.access is not None):
+        return None
+    host = HostForm.host_in(form.cleaned_data["host"])
+    path = entry.paths[0].removesuffix("/*") if entry and entry.paths else ""
+    url = f"https://{host or configurations.HOST.example}{quote(path or '/')}"
+    return FirstCalls(service, host, url, "POST" if api_key.permission == KeyPermission.WRITE else "GET")
 
 
 @account_page(Permission.API_KEY_CHANGE)
@@ -198,8 +231,19 @@ def import_keys(request: AccountRequest) -> HttpResponse:
     return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 
 
-def _reveal(request: AccountRequest, issued: Issued, *, predecessor: APIKey | None = None) -> HttpResponse:
-    context = {"issued": issued, "predecessor": predecessor, "api": links.on_page("/v2", request)}
+def _reveal(
+    request: AccountRequest,
+    issued: Issued,
+    *,
+    predecessor: APIKey | None = None,
+    first_calls: FirstCalls | None = None,
+) -> HttpResponse:
+    context = {
+        "issued": issued,
+        "predecessor": predecessor,
+        "first_calls": first_calls,
+        "api": links.on_page("/v2", request),
+    }
     response = render(request, "apikeys/reveal.html", context)
     response.headers["Cache-Control"] = "private, no-store"
     return response

@@ -1,7 +1,9 @@
 """Services: the APIs that stand behind an account's keys."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, QueryDict
@@ -52,14 +54,32 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
     context = {
         "service": service,
         "asked_at": links.for_gateways(f"/v2/verify/{service.id}/", request),
+        "check_at": links.for_gateways(f"/v2/verify/{service.id}", request),
         "keys": keys[:NEWEST_KEYS],
         "has_more_keys": len(keys) > NEWEST_KEYS,
         "events": events[:LATEST_EVENTS],
         **_use(request, service),
     }
+    context["for_it"] = {"access": "chosen", "service": service.id, "for_service": service.id}
     if service.account_id == request.account.id:
         context |= {**_configuration(request, service), **_connection(service)}
+        context["received"] = _received(request, service, [api_key for api_key, _ in keys])
+        if context["host"]:
+            context["for_it"]["host"] = context["host"]
+    context["for_it"] = urlencode(context["for_it"])
     return render(request, "apikeys/service.html", context)
+
+
+def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey]) -> dict[str, str]:
+    """The headers of a request that passed, by the example of a key that opens the service."""
+    api_key = keys[0] if keys else None
+    return {
+        "X-Account": "the account's slug" if service.shared else request.account.slug,
+        "X-Api-Key-Id": api_key.id if api_key else "key_…",
+        "X-Api-Key-Name": quote(api_key.name, safe="") if api_key else "Nightly%20report",
+        "X-Api-Key-Permission": api_key.permission if api_key else "read",
+        "X-Request-ID": "0f6b2c…",
+    }
 
 
 def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
@@ -102,8 +122,7 @@ def configuration(request: AccountRequest, id: str, gateway: str, file: str = ""
     service = _own(request, id)
     if gateway not in GATEWAYS:
         raise Http404
-    form = HostForm(request.GET)
-    host = form.cleaned_data["host"] if form.is_valid() else ""
+    host = HostForm.host_in(request.GET.get("host", ""))
     files = {found.name: found for found in _files(request, service, GATEWAYS[gateway], host)}
     found = files.get(file) if file else next(iter(files.values()))
     if found is None:

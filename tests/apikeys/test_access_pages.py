@@ -2,10 +2,13 @@
 
 import json
 import re
+from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts import policy
 from accounts.models import AuditEvent
@@ -279,15 +282,17 @@ def opening(cast: Cast, service: Service) -> list[str]:
 def test_a_services_page_tells_which_keys_open_it(
     cast: Cast, owner: Browser, service: Service, opening: list[str]
 ) -> None:
+    APIKey.objects.filter(name="Everything").update(last_used_at=timezone.now() - timedelta(hours=3))
     text = read(owner, page(cast, "service", service.id))
     masks = {key.name: key.mask for key in APIKey.objects.all()}
     assert (
         "Keys that open it "
         + " ".join(
             [
-                f"Some {masks['Some']} Read & Write /a/b/*",
-                f"Whole {masks['Whole']} Read & Write All of it",
-                f"Everything {masks['Everything']} Read & Write Opens everything",
+                "3",
+                f"Some {masks['Some']} 2 paths Never used",
+                f"Whole {masks['Whole']} All of it Never used",
+                f"Everything {masks['Everything']} Opens everything 3 hours ago",
             ]
         )
         in text
@@ -398,3 +403,71 @@ def test_the_audit_log_tells_an_access_in_words(cast: Cast, owner: Browser, key:
     services.change(actor=policy.system(cast.account.ref), api_key=key, access=None)
     text = words(owner.get(reverse("accounts:audit_log", args=["acme"])).content.decode())
     assert "api → everything" in text
+
+
+# A key from a service's page ----------------------------------------------------------------------
+
+
+def new_key_link(owner: Browser, address: str) -> str:
+    html = owner.get(address).content.decode()
+    [link] = re.findall(r'<a class="btn[^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?New API key for it', html)
+    return unescape(str(link))
+
+
+def test_a_key_created_from_a_services_page_shows_the_calls_of_that_service(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    at = page(cast, "service", service.id)
+    link = new_key_link(owner, f"{at}?host=reports.acme.test")
+    sent = filled(owner.get(link), "id", name="Fresh", permission="read")
+    response = owner.post(page(cast, "new_key"), sent)
+    html, secret = response.content.decode(), secret_in(response)
+
+    assert scopes.load(APIKey.objects.get().access) == (scopes.Entry(service.id),)
+    assert "401 without a key curl -i https://reports.acme.test/" in words(html)
+    assert f'curl -i https://reports.acme.test/ \\ -H "X-API-KEY: {secret}"' in words(html)
+    assert f'action="{at}"' in html
+    assert 'name="host" value="reports.acme.test"' in html
+    assert f'href="{at}"' in owner.get(link).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "call"),
+    [
+        ({"host": ""}, "https://api.example.com/"),
+        ({"host": "no host"}, "https://api.example.com/"),
+        ({"permission": "write", "host": "a.test"}, "-X POST https://a.test/"),
+        ({"paths": "/x y/*\n/b", "host": "a.test"}, "https://a.test/x%20y"),
+    ],
+)
+def test_the_calls_fit_what_the_key_may_do(
+    changed: dict[str, str], call: str, cast: Cast, owner: Browser, service: Service
+) -> None:
+    sent = form(**{"permission": "read", "for_service": service.id, **chosen(service.id), **changed})
+    sent[f"paths-{service.id}"] = sent.pop("paths", "")
+    html = owner.post(page(cast, "new_key"), sent).content.decode()
+    assert f"curl -i {call} " in words(html)
+    assert ("Replace what is marked" in words(html)) == ("example" in call)
+
+
+def test_a_key_that_does_not_open_the_service_shows_the_calls_of_the_api(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    elsewhere = factories.make_service(cast.elsewhere, "Secret API")
+    for sent in (
+        {"for_service": service.id, **chosen("api")},
+        {"for_service": elsewhere.id},
+        {"for_service": "svc_nothing"},
+        {},
+    ):
+        html = owner.post(page(cast, "new_key"), form(**sent)).content.decode()
+        assert "First call" in html
+        assert "Secret API" not in html
+        assert f'action="{page(cast)}"' in html
+
+
+def test_a_user_sees_no_button_on_a_services_page(cast: Cast, browser: Browser, service: Service) -> None:
+    html = browser.as_(cast.user).get(page(cast, "service", service.id)).content.decode()
+    for button in ("Edit", "Delete", "New API key", "create one for it", "enter the upstream", "Add the address"):
+        assert button not in words(html), button
+    assert "What your service receives" in html
