@@ -34,6 +34,14 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.in_state(State(state)) if state in State.values else queryset
 
 
+class OfAccountSearch(ExactSearch):
+    """Searches what accounts own by the account too: its slug."""
+
+    def found_by(self, text: str) -> Q:
+        account = Account.objects.filter(slug=text).first()
+        return Q(account=account) if account else Q()
+
+
 class SettingsForm(ChangeModelForm):
     """What may be changed of a key; `services.change` has the last word."""
 
@@ -61,7 +69,7 @@ class SettingsForm(ChangeModelForm):
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(ExactSearch, ServiceAdmin):
+class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
     """A key is made and rotated where its secret can be shown: by the account's people, or `create_api_key`.
 
     Here its settings are changed and it is ended.
@@ -94,10 +102,6 @@ class APIKeyAdmin(ExactSearch, ServiceAdmin):
         ),
         ("Last use", {"fields": ["last_used_at", "last_used_from", "last_used_agent"]}),
     ]
-
-    def found_by(self, text: str) -> Q:
-        account = Account.objects.filter(slug=text).first()
-        return Q(account=account) if account else Q()
 
     def get_readonly_fields(self, request: HttpRequest, obj: APIKey | None = None) -> list[str]:
         shown = flatten_fieldsets(self.get_fieldsets(request, obj))
@@ -172,7 +176,7 @@ class ServiceForm(ChangeModelForm):
 
 
 @admin.register(Service)
-class ServicesAdmin(ExactSearch, ServiceAdmin):
+class ServicesAdmin(OfAccountSearch, ServiceAdmin):
     """Services, and the one place where a shared one is created and changed."""
 
     form = ServiceForm
@@ -190,10 +194,6 @@ class ServicesAdmin(ExactSearch, ServiceAdmin):
         ("What passes", {"fields": ["reading_methods", "reading_paths", "preflight", "query_keys"]}),
         ("Life", {"fields": ["id", "created_at", "created_by", "last_question_at"]}),
     ]
-
-    def found_by(self, text: str) -> Q:
-        account = Account.objects.filter(slug=text).first()
-        return Q(account=account) if account else Q()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> list[str]:
         shown = ["id", "created_at", "created_by", "last_question_at"]

@@ -172,11 +172,6 @@ def store(access: Access) -> str | None:
     return None if access is None else json.dumps(as_json(access), separators=(",", ":"))
 
 
-def store_patterns(patterns: Sequence[str]) -> str:
-    """The JSON text of reading paths, as it is kept; `[]` where there are none."""
-    return json.dumps(patterns, separators=(",", ":"))
-
-
 def load(stored: str | None) -> Access:
     """The access of a stored text, which is trusted to have been parsed once."""
     return None if stored is None else _load(stored)
@@ -185,11 +180,6 @@ def load(stored: str | None) -> Access:
 def entry_of(stored: str | None, service: str) -> Entry | None:
     """What a stored access lists of a service; None for everything, and for nothing of it."""
     return next((entry for entry in load(stored) or () if entry.service == service), None)
-
-
-def load_patterns(stored: str) -> tuple[str, ...]:
-    """The reading paths of a stored text, which is trusted to have been parsed once."""
-    return tuple(json.loads(stored))
 
 
 def as_json(access: Access) -> list[dict[str, object]] | None:
@@ -220,11 +210,6 @@ def covers(wider: Access, narrower: Access) -> bool:
         return wider is None
     opened = dict(wider)
     return all(service in opened and _covers_paths(opened[service], paths) for service, paths in narrower)
-
-
-def is_wider(access: Access, *, than: Access) -> bool:
-    """Whether an access opens something that another doesn't."""
-    return not covers(than, access)
 
 
 def covers_patterns(wider: Iterable[str], narrower: Iterable[str]) -> bool:
@@ -259,7 +244,7 @@ def _services(stored: str) -> dict[str, _Paths | None]:
 
 @lru_cache(maxsize=1024)
 def _reading_paths(stored: str) -> _Paths:
-    return _Paths.of(load_patterns(stored))
+    return _Paths.of(json.loads(stored))
 
 
 def _load(stored: str) -> tuple[Entry, ...]:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from apikeys.guard import contracts
 from apikeys.guard.contracts import Contract
 from atatus_dash import guard
 
@@ -13,6 +12,16 @@ CLIENT = "203.0.113.7"
 PROXY = "10.0.0.2"
 
 Pairs = list[tuple[str, str]]
+
+
+def cgi(pairs: Pairs) -> dict[str, str]:
+    """Headers as `manage.py serve` hands them over: none with an underscore, and those that came twice joined."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        if "_" not in name:
+            variable = "HTTP_" + name.upper().replace("-", "_")
+            headers[variable] = f"{headers[variable]}, {value}" if variable in headers else value
+    return headers
 
 
 # Gateways as our configurations make them: what a question holds of a request.
@@ -198,7 +207,7 @@ def ask(
     sent = [*([("X-API-Key", key)] if key else []), *(headers or [])]
     pairs, own_method, own_target = gateway(method, target, sent, scheme, client)
     path = f"/v2/verify/{getattr(service, 'id', service)}/{GATEWAYS[gateway]}{own_target}"
-    return send(own_method, path, contracts.from_pairs(pairs), peer=peer, **environ)
+    return send(own_method, path, cgi(pairs), peer=peer, **environ)
 
 
 def send(

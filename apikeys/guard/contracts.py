@@ -5,7 +5,7 @@ nothing. Whoever calls this has made sure that the request came from a gateway.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -129,21 +129,6 @@ def read_check(body: object) -> Check:
 def is_preflight(facts: Facts, headers: Headers) -> bool:
     """Whether a browser asks if it may send a request (Fetch, §4.8). It never carries a key."""
     return facts.method == "OPTIONS" and "HTTP_ORIGIN" in headers and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in headers
-
-
-def from_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers of a server that hands them over as they came, each a name and a value.
-
-    Names with an underscore are dropped: in CGI's form they would be those with a hyphen, which gateways set. Headers
-    that came twice are joined as RFC 9110, §5.2 says. By the space, `read` knows them: a server that joins by a comma
-    alone, or keeps the last, hides that a gateway adds where it should replace.
-    """
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        if "_" not in name:
-            name = _cgi(name)
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 @lru_cache(maxsize=256)

@@ -8,11 +8,9 @@ import re
 import threading
 import time
 
-from django.db import connection, transaction
-
 from .. import networks
 from ..models import Service
-from .buffer import SKEW, database_time
+from .latest import Latest
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +22,9 @@ _UNLISTED = "A request came from {}, which is not among this service's gateways:
 _UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
 _LENGTH = Service._meta.get_field("problem").max_length
 
-_lock = threading.Lock()
-_latest: dict[str, tuple[float, str]] = {}  # Unix time and the sentence, by the service's id
-_told: dict[tuple[str, str], float] = {}
+_latest = Latest("problem_at", "problem")
+_lock = threading.Lock()  # of _told
+_told: dict[tuple[str, str], float] = {}  # Unix time, by gateway and service
 
 
 def unlisted(gateway: str) -> str:
@@ -42,8 +40,7 @@ def unlisted_in(sentence: str) -> str:
 
 def note(service_id: str, gateway: str, sentence: str) -> None:
     """Note what is wrong with a gateway, or that it is none of the service's."""
-    with _lock:
-        _latest[service_id] = time.time(), sentence
+    _latest.note(service_id, sentence[:_LENGTH])
     tell(gateway, service_id, sentence)
 
 
@@ -62,36 +59,12 @@ def tell(gateway: str, about: str, sentence: str) -> None:
 
 
 def flush() -> None:
-    """Write what was noted. If that fails, which raises, it waits for the next flush.
-
-    Rows are written in the order of their ids, so that two nodes can't lock each other out.
-    """
-    global _latest
-    with _lock:
-        batch, _latest = _latest, {}
-    if not batch:
-        return
-    now = time.time()
-    table = connection.ops.quote_name(Service._meta.db_table)
-    rows = []
-    for service, (at, sentence) in sorted(batch.items()):
-        moment = database_time(min(at, now))
-        rows.append((moment, sentence[:_LENGTH], service, moment, database_time(now + SKEW)))
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.executemany(
-                f"UPDATE {table} SET problem_at = %s, problem = %s "  # noqa: S608  only a name of our own
-                "WHERE id = %s AND (problem_at IS NULL OR problem_at < %s OR problem_at > %s)",
-                rows,
-            )
-    except BaseException:
-        with _lock:
-            _latest = {**batch, **_latest}
-        raise
+    """Write what was noted, as `Latest.flush` does."""
+    _latest.flush()
 
 
 def discard() -> None:
     """Forget what is not written, and what the log was told."""
+    _latest.discard()
     with _lock:
-        _latest.clear()
         _told.clear()

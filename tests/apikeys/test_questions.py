@@ -11,6 +11,7 @@ from django.utils import timezone
 from apikeys import usage
 from apikeys.models import Service
 from apikeys.usage import questions
+from apikeys.usage.latest import Latest
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -43,9 +44,9 @@ def test_many_questions_cost_one_update_of_each_service(cast, service, django_as
     for seconds in range(100):
         asked_at(service, seconds)
         asked_at(other, seconds)
-    with mock.patch.object(questions, "_parameters", side_effect=questions._parameters) as parameters:
+    with mock.patch.object(Latest, "_rows", side_effect=Latest._rows) as rows:
         questions.flush()
-    assert parameters.call_count == 2
+    assert [len(call.args[0]) for call in rows.call_args_list] == [2]
     assert (last_question(service), last_question(other)) == (99, 99)
     with django_assert_num_queries(0):
         questions.flush()
@@ -68,7 +69,7 @@ def test_a_flush_that_fails_is_made_up_for_and_takes_no_newer_question_back(cast
         asked_at(service, 2)
         raise OperationalError
 
-    with mock.patch.object(questions, "_parameters", side_effect=ask_meanwhile), pytest.raises(OperationalError):
+    with mock.patch.object(Latest, "_rows", side_effect=ask_meanwhile), pytest.raises(OperationalError):
         questions.flush()
     questions.flush()
     assert (last_question(service), last_question(other)) == (2, 1)

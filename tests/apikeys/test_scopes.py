@@ -430,7 +430,6 @@ def test_a_key_opens_what_its_access_says(value):
 def test_an_access_covers_another_if_it_opens_all_that_the_other_opens(wider, narrower):
     expected = all(opens(wider, *question) for question in EVERYTHING if opens(narrower, *question))
     assert scopes.covers(scopes.parse(wider), scopes.parse(narrower)) == expected
-    assert scopes.is_wider(scopes.parse(narrower), than=scopes.parse(wider)) != expected
 
 
 @given(accesses, accesses, accesses)
@@ -470,10 +469,9 @@ def test_an_access_survives_being_stored_answered_and_written_as_options(value):
 
 
 @given(st.lists(patterns, max_size=5))
-def test_reading_paths_survive_being_stored(value):
+def test_patterns_are_parsed_once_and_for_all(value):
     parsed = scopes.parse_patterns(value)
     assert scopes.parse_patterns(list(parsed)) == parsed
-    assert scopes.load_patterns(scopes.store_patterns(parsed)) == parsed
 
 
 def test_an_access_keeps_its_order_and_each_path_once():
@@ -533,7 +531,7 @@ def test_an_ambiguous_path_is_refused_to_every_key_of_a_service_with_reading_pat
 def test_what_counts_as_reading_does_so_however_a_service_reads_it(asked, service):
     patterns, target = asked
     known = scopes.parse_patterns(patterns)
-    if scopes.is_reading(scopes.store_patterns(known), target):
+    if scopes.is_reading(json.dumps(known), target):
         assert service.is_within(target, patterns)
 
 
