@@ -125,6 +125,10 @@ class Request:
         environ["REQUEST_URI"] = target = self.target.decode("latin-1")
         path, _, environ["QUERY_STRING"] = target.partition("#")[0].partition("?")
         if not path.startswith("/"):
+            if "HTTP_X_FORWARDED_URI" in environ:
+                # Gateways written in Go take what their client sent, such as `a:http://guard/healthz`, for the address
+                # to ask at, and any 200 for a yes.
+                raise RefusedError(HTTPStatus.FORBIDDEN, "This gateway may not ask about this service.")
             path = _path(path)
         environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
         if version not in ("1.1", "1.0"):

@@ -54,6 +54,20 @@ def test_nobody_asks_who_is_not_listed(front: WayIn, service: str, bound: str) -
         assert front.ask(path, plain_http=True).status in (301, 403), path
 
 
+def test_no_gateway_asks_where_its_client_wants(front: WayIn, service: str, bound: str) -> None:
+    """Gateways written in Go send the target `a:https://localhost/healthz` on in place of the guard's address."""
+    directory = front.directory / "misled"
+    (directory / "gateways").mkdir(parents=True)
+    (directory / "gateways" / "lan.conf").write_text("allow 127.0.0.1;\n")
+    with in_front_of(directory, front.server.port) as nginx:
+        for path in ("/healthz", "/auth/login/", f"/v2/verify/{service}/ext-authz/a"):
+            line = f"GET https://localhost{path} HTTP/1.1\r\nHost: api.customer.example\r\nX-API-KEY: {bound}\r\n"
+            line += f"X-Forwarded-For: {CLIENT}\r\nX-Forwarded-Proto: https\r\n"
+            assert nginx.raw(f"{line}\r\n".encode()).status == 200, path
+            answer = nginx.raw(f"{line}X-Forwarded-Uri: {path}\r\n\r\n".encode())
+            assert (answer.status, answer.json) == REFUSED, path
+
+
 def test_a_listed_gateway_is_passed_on_unchanged(front: WayIn, service: str, bound: str) -> None:
     directory = front.directory / "listed"
     (directory / "gateways").mkdir(parents=True)

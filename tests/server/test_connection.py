@@ -97,6 +97,17 @@ def test_the_target_is_there_byte_for_byte(client: Client, target: str, path: st
     assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == (path, query)
 
 
+def test_no_gateway_asks_where_its_client_wants(client: Client) -> None:
+    """Gateways written in Go send the target `a:http://guard/healthz` on in place of the guard's address."""
+    headers = b"Host: localhost\r\nX-Forwarded-Uri: http://guard/healthz\r\n\r\n"
+    client.send(b"GET /v2/verify/svc_a/forward-auth HTTP/1.1\r\n" + headers)
+    assert len(client.asked) == 1
+    client.read()
+    client.send(b"GET http://guard/healthz HTTP/1.1\r\n" + headers)
+    assert _is_refused(client.read(), 403, "This gateway may not ask about this service.")
+    assert len(client.asked) == 1
+
+
 def test_a_server_that_calls_the_target_otherwise_is_understood() -> None:
     assert raw_target({"RAW_URI": "/a%2fb", "PATH_INFO": "/a/b"}) == "/a%2fb"
     assert raw_target({"PATH_INFO": "/a/b"}) is None
