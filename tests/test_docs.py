@@ -13,7 +13,8 @@ from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 README, API, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/api.md", "docs/guide.md"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DECISIONS = ROOT / "docs" / "decisions"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
 
@@ -52,7 +53,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path):
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text())
     targets = [((page.parent / path).resolve() if path else page, anchor) for path, anchor in links]
@@ -60,10 +61,19 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path):
     assert [(path.name, anchor) for path, anchor in targets if anchor and anchor not in _anchors(path)] == []
 
 
-def test_every_subject_of_the_decisions_is_listed_at_their_top():
-    text = (ROOT / "docs" / "decisions.md").read_text()
-    listed = re.findall(r"\[([^]]+)\]\(#", text.partition("\n## ")[0])
-    assert listed == re.findall(r"^## (.+)$", text, re.MULTILINE)
+def test_every_file_of_decisions_is_listed():
+    listed = re.findall(r"\]\((\S+\.md)\)", (DECISIONS / "README.md").read_text())
+    assert sorted([*listed, "README.md"]) == sorted(path.name for path in DECISIONS.iterdir())
+
+
+@pytest.mark.parametrize("page", sorted(DECISIONS.glob("[!R]*.md")), ids=lambda page: page.name)
+def test_every_decision_has_its_date_and_the_alternative_that_lost(page: Path):
+    records = page.read_text().split("\n## ")[1:]
+    assert records
+    for record in records:
+        title, _, text = record.partition("\n")
+        assert re.match(r"\n20\d\d-\d\d-\d\d\b", text), title
+        assert text.count("\n**Rejected:** ") == 1, title
 
 
 def test_every_picture_that_is_drawn_is_shown_and_there():
