@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from django.db.models import Sum
 from django.utils import timezone
 
-from .models import APIKey, KeyUsage, UsageQuerySet
+from .models import APIKey, KeyUsage, KeyUsageQuerySet, UsageQuerySet
 from .usage.counts import COUNTS
 
 MONTH = 30
@@ -174,7 +174,7 @@ def _parts(use: Use, scale: float) -> list[Part]:
 
 
 class Spark(NamedTuple):
-    """30 days of one key, each key to its own scale, as SVG paths: a stroke up from the foot for every day.
+    """30 days of one key or service, each to its own scale, as SVG paths: a stroke up from the foot for every day.
 
     Two paths instead of an element a stroke, because a list has many.
     """
@@ -184,17 +184,25 @@ class Spark(NamedTuple):
     requests: int
     failed: int
 
+    @property
+    def failed_percent(self) -> float:
+        return 100 * self.failed / self.requests if self.requests else 0.0
+
 
 def sparks(keys: Sequence[APIKey]) -> dict[str, Spark]:
     """A sparkline for every key, by its id. One query for all of them."""
+    return sparks_by(KeyUsage.objects.all(), "api_key_id", [key.pk for key in keys])
+
+
+def sparks_by(usage: KeyUsageQuerySet, column: str, values: Sequence[str]) -> dict[str, Spark]:
+    """A sparkline for each of the values of a column. One query for all of them."""
     today = timezone.now().date()
     first = today - timedelta(days=MONTH - 1)
     days: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
-    rows = KeyUsage.objects.filter(api_key__in=[key.pk for key in keys], day__range=(first, today))
-    for key, day, requests, succeeded in rows.values_list("api_key_id", "day", "requests", "succeeded"):
-        at_others, failed_at_others = days[key].get((day - first).days, (0, 0))  # services of the same day
-        days[key][(day - first).days] = (at_others + requests, failed_at_others + requests - succeeded)
-    return {key.pk: _spark(days[key.pk]) for key in keys}
+    rows = usage.between(first, today).filter(**{f"{column}__in": values}).order_by().values_list(column, "day")
+    for value, day, requests, succeeded in rows.annotate(Sum("requests"), Sum("succeeded")):
+        days[value][(day - first).days] = requests, requests - succeeded
+    return {value: _spark(days[value]) for value in values}
 
 
 def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:

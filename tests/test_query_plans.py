@@ -137,7 +137,8 @@ def test_the_audit_log_is_read_in_the_order_of_an_index(browser: Browser, cast: 
 def test_the_list_of_services_reads_no_whole_table(browser: Browser, cast: Cast) -> None:
     for statement, plan in plans(browser.as_(cast.owner), reverse("apikeys:services", args=[cast.account.slug])):
         assert not _reads_whole_tables(plan), plan
-        assert "COUNT(" not in statement
+        # The keys that open each service are counted, in one pass over those of the account.
+        assert "COUNT(" not in statement or 'FROM "apikeys_apikey"' in statement
 
 
 def test_the_keys_that_open_a_service_are_read_in_the_order_of_an_index(cast: Cast) -> None:

@@ -1,5 +1,6 @@
 """API keys."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -82,6 +83,17 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         """Keys whose access is everything or lists the service."""
         listed = models.Q(access__contains=f'"service":"{service_id}"')
         return self.filter(models.Q(access__isnull=True) | listed)
+
+    def count_opening(self, service_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """How many of the keys open each service, and how many of these only some paths of it. One query."""
+        counts = {}
+        for id in service_ids:
+            is_listed = models.Q(access__contains=f'"service":"{id}"')
+            by_path = models.Q(access__contains=f'"service":"{id}","paths"')
+            counts[f"{id}_all"] = models.Count("pk", filter=models.Q(access__isnull=True) | is_listed)
+            counts[f"{id}_by_path"] = models.Count("pk", filter=by_path)
+        found = self.aggregate(**counts) if counts else {}
+        return {id: (found[f"{id}_all"], found[f"{id}_by_path"]) for id in service_ids}
 
     def search(self, text: str) -> Self:
         """Keys whose name contains the text or whose last characters it is."""

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import escape
@@ -37,12 +38,20 @@ MOST_USERS = 25
 
 @account_page(Permission.SERVICE_READ)
 def services(request: AccountRequest) -> HttpResponse:
-    rows = Service.objects.visible_to(request.account)
+    visible = Service.objects.visible_to(request.account)
     try:
-        page = keyset.page(rows, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
+        page = keyset.page(visible, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
     except ValueError:  # an address that was changed by hand
-        page = keyset.page(rows, size=PAGE_SIZE)
-    return render(request, "apikeys/services.html", {"page": page})
+        page = keyset.page(visible, size=PAGE_SIZE)
+    ids = [service.pk for service in page]
+    own = [service.pk for service in page if service.account_id == request.account.id]
+    usage = KeyUsage.objects.filter(Q(service__in=own) | Q(api_key__account=request.account))
+    sparks = charts.sparks_by(usage, "service", ids) if ids else {}
+    keys = {}
+    if request.actor.may(Permission.API_KEY_READ):
+        keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).count_opening(ids)
+    rows = [(service, sparks[service.pk], keys.get(service.pk), _connection(service)["unlisted"]) for service in page]
+    return render(request, "apikeys/services.html", {"page": page, "rows": rows})
 
 
 @account_page(Permission.SERVICE_READ)

@@ -1,6 +1,7 @@
 """The pages of services: list, new, one service, edit, delete."""
 
 import html
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from accounts import policy
 from accounts.models import AuditEvent
 from apikeys.models import Service
 from apikeys.services import change_service
+from apikeys.usage import problems
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
@@ -63,7 +65,7 @@ def shared(cast: Cast) -> Service:
 def test_an_account_without_services_is_told_what_they_are_for(cast: Cast, owner: Browser) -> None:
     text = read(owner, page(cast, "services"))
 
-    assert "No services yet: put an API of your own behind Acme's keys." in text
+    assert "Put your own API behind Acme's keys" in text
     assert text.count("New service") == 1
 
 
@@ -74,9 +76,9 @@ def test_the_list_tells_each_service_and_of_another_accounts_its_name_alone(cast
     text = read(owner, page(cast, "services"))
 
     assert f"Reports API {service.id}" in text
-    assert "10.0.0.5/3210.0.0.6/32and 1 more http://a:1 2 minutes ago" in text
+    assert "10.0.0.5/3210.0.0.6/32and 1 more No requests None 2 minutes ago 0 keys" in text
     assert "Weather API Shared" in text
-    assert "Provided by the operator of this server" in text
+    assert "The operator's No requests None Unknown 0 keys" in text
     assert "10.9.0.1" not in text
 
 
@@ -105,9 +107,43 @@ def test_a_longer_list_asks_the_database_no_more_often(
     owner.get(page(cast, "services"))
     for _ in range(20):
         factories.make_service(cast.account)
-    # The session, the person, the membership with its account, the services, and the memberships of the switcher.
-    with django_assert_num_queries(5):
+    # The session, the person, the membership with its account, the services, their use, the keys that open them, and
+    # the memberships of the switcher.
+    with django_assert_num_queries(7):
         owner.get(page(cast, "services"))
+
+
+def test_the_list_tells_requests_refusals_and_keys(
+    cast: Cast, owner: Browser, browser: Browser, service: Service, shared: Service
+) -> None:
+    listed = [{"service": service.id, "paths": ["/a"]}, {"service": shared.id}]
+    limited = factories.make_key(cast.account, access=json.dumps(listed, separators=(",", ":"))).api_key
+    everything = factories.make_key(cast.account).api_key
+    factories.make_key(cast.account, revoked_at=timezone.now())
+    theirs = factories.make_key(cast.elsewhere).api_key
+    use(limited, service=service.id, succeeded=900, client_errors=95, throttled=5)
+    use(everything, days_ago=3, service=service.id, succeeded=500)
+    use(everything, service=shared.id, succeeded=1)
+    use(theirs, service=shared.id, succeeded=1000)
+    text = read(owner, page(cast, "services"))
+
+    assert "1,500 requests, 100 failed 6.7%100 of 1,500 Never" in text
+    assert "2 keys1 by path" in text
+    assert "1 request 0.0%0 of 1 Unknown 2 keys" in text
+    provider = read(Browser().as_(cast.stranger), reverse("apikeys:services", args=[cast.elsewhere.slug]))
+    assert "1,001 requests 0.0%0 of 1,001 Never" in provider
+    assert "Keys that open it" not in read(browser.as_(cast.user), page(cast, "services"))
+
+
+def test_the_list_tells_what_needs_a_hand(cast: Cast, owner: Browser, service: Service) -> None:
+    assert "NeverConnect it" in read(owner, page(cast, "services"))
+    Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
+    assert "Neverfrom 10.0.0.9, not listed" in read(owner, page(cast, "services"))
+    Service.objects.update(last_question_at=timezone.now() - timedelta(hours=1))
+    for name in ("services", "service"):
+        assert "Reports API Check it" in read(owner, page(cast, name, *([service.id] if name == "service" else [])))
+    Service.objects.update(last_question_at=timezone.now())
+    assert "not listed" not in read(owner, page(cast, "services"))
 
 
 def test_every_member_is_led_to_the_services_and_a_user_is_offered_no_change(
@@ -380,7 +416,7 @@ def test_its_page_tells_requests_by_day_and_by_key(cast: Cast, owner: Browser, s
     assert "Succeeded 1,199 Client errors 2 Over the limit 1 Server errors 300" in text
     assert f"Nightly {nightly.mask} 1,500 20.1% Quiet {quiet.mask} 2 100.0%" in text
     assert f'href="{page(cast, "key", nightly.id)}"' in html
-    assert "Idle" not in text.partition("the busiest first")[2].partition("Connect")[0]
+    assert "Idle" not in text.partition("the busiest first")[2].partition("Settings")[0]
 
 
 def test_a_service_without_requests_has_no_chart(cast: Cast, owner: Browser, service: Service) -> None:
@@ -428,7 +464,7 @@ def test_only_the_busiest_keys_are_listed(cast: Cast, owner: Browser, service: S
     monkeypatch.setattr("apikeys.views.services.MOST_USERS", 2)
     for number in range(3):
         use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=number + 1)
-    text = read(owner, page(cast, "service", service.id)).partition("the busiest first")[2].partition("Connect")[0]
+    text = read(owner, page(cast, "service", service.id)).partition("the busiest first")[2].partition("Settings")[0]
 
     assert ("Key 2" in text, "Key 1" in text, "Key 0" in text) == (True, True, False)
     assert "Only the 2 with the most requests are listed." in text
