@@ -7,6 +7,8 @@ import pytest
 
 from accounts.audit import Event
 from apikeys import tokens
+from apikeys.guard.configurations import GATEWAYS
+from apikeys.guard.contracts import NAMED_BY, Contract
 from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, renewed
 
 from .api.test_matrix import ROUTES
@@ -124,3 +126,21 @@ def test_the_page_on_architecture_and_its_drawings_name_modules_that_are_there()
     parts = [ROOT, *(ROOT / app for app in ("atatus_dash", "apikeys", "accounts"))]
     missing = [name for name in drawn | named if not any((part / name).exists() for part in parts)]
     assert not missing
+
+
+GUARD, GUARD_REFERENCE = ((ROOT / "docs" / page).read_text() for page in ("guard.md", "guard-reference.md"))
+
+
+@pytest.mark.parametrize("contract", Contract)
+def test_the_page_on_the_guard_tells_how_each_kind_of_gateway_asks(contract):
+    (row,) = re.findall(rf"^\| `/v2/verify/{{service}}/{contract}[`/].*$", GUARD_REFERENCE, re.MULTILINE)
+    assert all(f"`{name}`" in row for name in NAMED_BY.get(contract, ()))
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS.values(), ids=lambda gateway: gateway.name)
+def test_the_page_on_the_guard_tells_where_each_gateways_files_go_and_what_reads_them(gateway):
+    (row,) = re.findall(rf"^\| {gateway.title} \d.*$", GUARD, re.MULTILINE)
+    folders = {str(Path(path).parent) for path in gateway.files.values()}
+    assert all(Path(path).name in row for path in gateway.files.values())
+    assert all(folder in row for folder in folders)
+    assert gateway.reload in row

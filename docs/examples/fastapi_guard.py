@@ -1,4 +1,4 @@
-"""FastAPI: every route needs an API key.
+"""FastAPI: every HTTP route needs an API key, but those of mounted applications, such as StaticFiles.
 
     app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)  # /docs would be open to everybody
     app.add_exception_handler(Refused, refuse)

@@ -60,6 +60,10 @@ class Relay(Listener):
                     guard.sendall(part)
 
 
+def test_every_example_is_run() -> None:
+    assert {path.stem.removesuffix("_guard") for path in EXAMPLES.glob("*.*")} == set(COMMANDS)
+
+
 @dataclass
 class Guard:
     relay: Relay
