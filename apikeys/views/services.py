@@ -34,6 +34,8 @@ LATEST_EVENTS = 10
 NEWEST_KEYS = 10
 #: Keys or accounts whose requests to a service are told, those with the most.
 MOST_USERS = 25
+#: In a session: the service, gateway and host of the configuration that was shown last.
+LAST_CONFIGURATION = "configuration"
 
 
 @account_page(Permission.SERVICE_READ)
@@ -92,10 +94,18 @@ def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey])
 
 
 def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
-    """The configuration of the gateway that the address names, the first one's unless it names one."""
-    gateway = GATEWAYS.get(request.GET.get("gateway", "")) or next(iter(GATEWAYS.values()))
-    form = HostForm(request.GET)
+    """The configuration of the gateway that the address names, or else the one that this service's page showed last.
+
+    So that whoever edits the service meanwhile, or creates a key for it, finds the page as it was.
+    """
+    last = request.session.get(LAST_CONFIGURATION, {})
+    chosen = {**(last if last.get("service") == service.id else {}), **request.GET.dict()}
+    gateway = GATEWAYS.get(chosen.get("gateway", "")) or next(iter(GATEWAYS.values()))
+    form = HostForm(chosen)
     host = form.cleaned_data["host"] if form.is_valid() else ""
+    shown = {"service": service.id, "gateway": gateway.name, "host": host}
+    if request.GET and shown != last:
+        request.session[LAST_CONFIGURATION] = shown
     examples = configurations.examples(gateway, upstream=service.upstream, host=host)
     return {
         "gateways": GATEWAYS.values(),

@@ -115,9 +115,11 @@ def test_it_turns_green_and_asks_no_more_when_one_arrives(cast: Cast, owner: Bro
     assert "Connected The last authorization request arrived" in words(html)
     assert "hx-get" not in html
     assert 'id="service-state" hx-swap-oob="innerHTML"' in html
+    assert 'hx-swap-oob="innerHTML:#last-question"' in html
     loaded = owner.get(page(cast, "service", service.id)).content.decode()
     assert "Connected The last authorization request arrived" in words(loaded)
     assert "hx-swap-oob" not in loaded
+    assert 'id="last-question"' in loaded
 
 
 def test_it_says_which_address_asked_and_offers_to_add_it(cast: Cast, owner: Browser, service: Service) -> None:
@@ -175,3 +177,16 @@ def test_who_may_not_change_the_service_is_told_who_may(cast: Cast, browser: Bro
 
     assert "An Owner or Admin can do that." in words(html)
     assert "?gateway=10.0.0.9" not in html
+
+
+def test_the_page_shows_the_gateway_and_host_again_that_were_chosen_before(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    url = page(cast, "service", service.id)
+    owner.get(f"{url}?gateway=caddy&host=api.acme.test")
+    assert shown(owner, url) == shown(owner, f"{url}?gateway=caddy&host=api.acme.test")
+    assert [*shown(owner, f"{url}?host=other.acme.test")] == ["Caddyfile"]
+    assert "https://other.acme.test {" in shown(owner, url)["Caddyfile"]
+    assert "https://api.example.com {" in shown(owner, f"{url}?host=")["Caddyfile"]
+    other = factories.make_service(cast.account, "Other")
+    assert [*shown(owner, page(cast, "service", other.id))] == ["nginx.conf"]
