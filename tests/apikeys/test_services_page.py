@@ -480,3 +480,16 @@ def test_its_page_asks_the_same_queries_however_many_keys_use_it(
     # events; the switcher.
     with django_assert_num_queries(10):
         owner.get(page(cast, "service", service.id))
+
+
+def test_its_page_asks_the_same_queries_however_many_accounts_use_it(
+    cast: Cast, owner: Browser, django_assert_num_queries: Any
+) -> None:
+    service = factories.make_service(cast.account, shared=True)
+    for number in range(5):
+        account = factories.make_account(f"Account {number}")
+        use(factories.make_key(account).api_key, service=service.id, succeeded=1)
+    owner.get(page(cast, "service", service.id))
+    # As above, with accounts in place of keys.
+    with django_assert_num_queries(10):
+        owner.get(page(cast, "service", service.id))
