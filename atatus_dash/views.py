@@ -19,13 +19,15 @@ from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
 from apikeys import charts
 from apikeys.forms import DescribedRequestForm
-from apikeys.models import AccountUsage, APIKey, Service, State
+from apikeys.models import AccountUsage, APIKey, KeyUsage, Service, State
 
 from . import reach
 from .dry_runs import Described, dry_run
 
 LATEST = 5
 MOST_ATTENTION = 8
+#: The newest services, and the days of their use that the Overview looks at.
+MOST_SERVICES, SERVICE_DAYS = 100, 7
 
 #: The spans of the chart, with its bars: days, or the weeks of a year.
 SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
@@ -69,6 +71,7 @@ def overview(request: AccountRequest) -> HttpResponse:
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account).exclude(event__in=SIGN_INS)[:LATEST],
         "attention": _attention(request),
+        **_services(request),
         "most_attention": MOST_ATTENTION,
         "guide": _guide(request),
         "api": links.on_page("/v2", request),
@@ -118,6 +121,20 @@ def _attention(request: AccountRequest) -> list[APIKey]:
         return []
     urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MOST_ATTENTION]
     return [api_key for api_key in urgent if not api_key.is_settled][:MOST_ATTENTION]
+
+
+def _services(request: AccountRequest) -> dict[str, Any]:
+    """The services with the most requests, and those whose gateway was refused lately."""
+    services = {service.id: service for service in Service.objects.visible_to(request.account)[:MOST_SERVICES]}
+    usage = KeyUsage.objects.for_account(request.account).filter(service__in=services)
+    uses = charts.by_value(usage, "service", SERVICE_DAYS, most=LATEST) if services else {}
+    refused = [one for one in services.values() if one.has_recent_problem and not one.is_connected]
+    may_change = request.actor.may(Permission.SERVICE_CHANGE)
+    return {
+        "top_services": [(services[id], use) for id, use in uses.items()],
+        "service_days": SERVICE_DAYS,
+        "refused_services": [one for one in refused if may_change and one.account_id == request.account.id],
+    }
 
 
 def _guide(request: AccountRequest) -> str:

@@ -16,8 +16,9 @@ from accounts.middleware import SEEN
 from accounts.models import Account, Membership, User
 from accounts.policy import Role
 from apikeys import gate, services
-from apikeys.models import APIKey
+from apikeys.models import APIKey, Service
 from apikeys.services import Overlap
+from apikeys.usage import problems
 from atatus_dash import maintenance
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -128,9 +129,9 @@ def test_the_overview_costs_the_same_however_much_there_is(
         factories.make_key(cast.account, f"key {number}")
         factories.make_deployment(factories.make_project(cast.account, f"p{number}"))
 
-    # Session, person, membership; was a key used, is one active; use; four counts; deployments, attention, events;
-    # the switcher.
-    with django_assert_num_queries(14):
+    # Session, person, membership; was a key used, is one active; use; four counts; services; deployments, attention,
+    # events; the switcher.
+    with django_assert_num_queries(15):
         browser.get(overview(cast))
 
 
@@ -220,6 +221,40 @@ def test_a_page_that_asks_by_itself_does_not_count_as_seen(cast: Cast, browser: 
     assert SEEN not in browser.session
     browser.get(overview(cast))
     assert SEEN in browser.session
+
+
+def test_the_busiest_services_of_a_week_lead_on(cast: Cast, browser: Browser) -> None:
+    api_key = factories.make_key(cast.account).api_key
+    theirs = factories.make_key(cast.elsewhere).api_key
+    quiet, busy = (factories.make_service(cast.account, name) for name in ("Quiet API", "Busy API"))
+    shared = factories.make_service(cast.elsewhere, "Weather API", shared=True)
+    today = timezone.now().date()
+    for key, service, days_ago, requests in (
+        (api_key, quiet, 0, 5),
+        (api_key, busy, 6, 50),
+        (api_key, quiet, 7, 500),
+        (api_key, shared, 0, 7),
+        (theirs, shared, 0, 7000),
+    ):
+        factories.make_usage(key, today - timedelta(days=days_ago), service.id, requests=requests, succeeded=requests)
+    response = browser.as_(cast.user).get(overview(cast))
+    told = [(service.name, use.requests) for service, use in response.context["top_services"]]
+    assert told == [("Busy API", 50), ("Weather API", 7), ("Quiet API", 5)]
+    assert reverse("apikeys:service", args=["acme", busy.id]) in response.content.decode()
+
+
+def test_a_service_whose_gateway_was_refused_needs_attention(cast: Cast, browser: Browser) -> None:
+    service = factories.make_service(cast.account)
+    elsewhere = factories.make_service(cast.elsewhere, "Weather API", shared=True)
+    assert "Needs attention" not in browser.as_(cast.owner).get(overview(cast)).content.decode()
+    Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
+    html = browser.get(overview(cast)).content.decode()
+    assert "A request came from 10.0.0.9, which is not among this service" in html
+    assert f"{reverse('apikeys:service', args=['acme', service.id])}#connection" in html
+    assert f"{elsewhere.id}/#connection" not in html
+    assert "Needs attention" not in browser.as_(cast.user).get(overview(cast)).content.decode()
+    Service.objects.update(last_question_at=timezone.now() + timedelta(seconds=1))
+    assert "Needs attention" not in browser.as_(cast.owner).get(overview(cast)).content.decode()
 
 
 def test_keys_that_need_attention_are_for_those_who_may_see_keys(cast: Cast, browser: Browser) -> None:
