@@ -19,7 +19,8 @@ class ServiceForm(forms.Form):
     )
     upstream = Service._meta.get_field("upstream").formfield(
         widget=forms.TextInput({"autocomplete": "off", "data-example": "http://10.0.0.8:3000", "spellcheck": "false"}),
-        help_text="Where the service listens. It fills in your gateway's configuration; this server never contacts it.",
+        help_text="Where the service listens. It fills in your gateway's configuration, without a path: the service "
+        "gets the path that was asked for. This server never contacts it.",
     )
     gateways = forms.CharField(
         required=False,
