@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from accounts import audit
+from accounts import audit, policy
 from accounts.audit import Event
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.policy import Actor, Permission
@@ -31,6 +31,8 @@ class ServiceSettings(TypedDict, total=False):
 
 
 SERVICE_SETTINGS = tuple(ServiceSettings.__annotations__)
+
+_READING = ("reading_methods", "reading_paths")
 
 #: The settings that are lists, and what brings each into its plain form.
 _LISTS = {
@@ -63,13 +65,16 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
     """Change settings of a service, from the next authorization request on.
 
     Letting more through is recorded as `service.widened`, for it widens every key that opens the service. Raises
-    `NotFound` for a service that is gone, and as `create_service` does.
+    `NotFound` for a service that is gone, and as `create_service` does. A key with Write alone can't change what reads:
+    what no longer does would be open to itself.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)
     before = copy(service)
     changes = changed(service, **_plain(settings))
     require_may_change(actor, service)
+    if not changes.keys().isdisjoint(_READING):
+        policy.require(actor, Permission.SERVICE_READ)
     _require_valid(service, changes)
     if changes:
         service.problem = ""  # which the change may have mended

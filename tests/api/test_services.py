@@ -54,6 +54,21 @@ def test_a_service_is_created_read_changed_and_deleted(administrator: Program) -
     assert {(event.actor_label, event.target_id) for event in events} == {("Root", item["id"])}
 
 
+@pytest.mark.parametrize("changes", [{"reading_methods": []}, {"reading_paths": []}], ids=str)
+def test_a_key_with_write_alone_does_not_give_itself_what_reads(cast: Cast, changes: dict[str, object]) -> None:
+    service = factories.make_service(cast.account, reading_paths=["/search"])
+    key = factories.make_key(cast.account, permission=KeyPermission.WRITE, administrator=True).secret
+    writer = Program(key)
+
+    refused = writer.send("patch", f"/v2/services/{service.id}", changes)
+    assert (refused.status_code, refused.json()["Message"]) == (
+        403,
+        "This API key does not have the Read permission.",
+    )
+    assert writer.send("patch", f"/v2/services/{service.id}", {"name": "Search API"}).status_code == 200
+    assert Service.objects.get().reading_paths == ["/search"]
+
+
 def test_a_form_says_the_same_as_json(administrator: Program) -> None:
     sent = {
         "name": "Reports API",
