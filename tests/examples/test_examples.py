@@ -19,7 +19,6 @@ import pytest
 from ..gateways.listener import Listener
 from ..gateways.relay import pass_on
 from ..servers import ROOT, Answer, free_port, install, serving, wait_for
-from ..test_guard_served import make_service
 
 pytestmark = pytest.mark.xdist_group("examples")
 
@@ -78,17 +77,19 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     installation = install(tmp_path_factory.mktemp("guard"), FAILED_AUTH_LIMIT="1000000/minute")
-    service = make_service(installation)
-    keys = {
-        "read": installation.key("Read", "read"),
-        "reports": installation.key("Reports", "read", "--access", f"{service}:/reports/*"),
-        "network": installation.key("Network", "read", "--allow", "203.0.113.0/24"),
-        "local": installation.key("Local", "read", "--allow", "127.0.0.1"),
-        **{name: installation.key(name, "read", "--rate-limit", "1/day") for name in COMMANDS},
-    }
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.examples.seed", *COMMANDS],
+        cwd=ROOT,
+        env=installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    seeded = json.loads(made.stdout)
     with serving(installation) as server:
         relay = Relay(server.port)
-        yield Guard(relay, service, keys)
+        yield Guard(relay, **seeded)
         relay.go_away()
 
 
