@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from accounts import links, policy
 from accounts.errors import Invalid
-from accounts.models import Account
 from accounts.policy import KeyPermission
 from apikeys import services, terms
+from apikeys.management.accounts import account_named
 
 #: The options, by the fields that they fill.
 OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit", "access": "--access"}
@@ -36,7 +36,6 @@ class Command(BaseCommand):
             metavar="CIDR",
             help="A network that the key may be used from; give it once for each. Default: everywhere.",
         )
-
         parser.add_argument(
             "--access",
             action="append",
@@ -47,9 +46,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        account = Account.objects.filter(slug=options["account"]).first()
-        if account is None:
-            raise CommandError(f"There is no account “{options['account']}”.")
+        account = account_named(options["account"])
         try:
             access = terms.access_of_options(options["access"])
         except ValidationError as error:

@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from accounts import links, policy
 from accounts.errors import Invalid
-from accounts.models import Account
 from apikeys import services
+from apikeys.management.accounts import account_named
 
 
 class Command(BaseCommand):
@@ -21,9 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--shared", action="store_true", help="Let the keys of every account open it.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        account = Account.objects.filter(slug=options["account"]).first()
-        if account is None:
-            raise CommandError(f"There is no account “{options['account']}”.")
+        account = account_named(options["account"])
         try:
             service = services.create_service(
                 actor=policy.system(account.ref, "Command line"),

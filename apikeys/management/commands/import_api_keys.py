@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts import policy
 from accounts.errors import Invalid
-from accounts.models import Account
 from apikeys import imports, services
+from apikeys.management.accounts import account_named
 
 
 class Command(BaseCommand):
@@ -23,9 +23,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        account = Account.objects.filter(slug=options["account"]).first()
-        if account is None:
-            raise CommandError(f"There is no account “{options['account']}”.")
+        account = account_named(options["account"])
         try:
             text = sys.stdin.read() if options["file"] == "-" else Path(options["file"]).read_text(encoding="utf-8")
             rows = imports.read(text)

@@ -1,0 +1,13 @@
+"""The account that a command is about."""
+
+from django.core.management.base import CommandError
+
+from accounts.models import Account
+
+
+def account_named(slug: str) -> Account:
+    """Raises `CommandError` if there is none."""
+    account = Account.objects.filter(slug=slug).first()
+    if account is None:
+        raise CommandError(f"There is no account “{slug}”.")
+    return account
