@@ -1,6 +1,7 @@
 """The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs, and how long one took.
 
-A gateway's authorization request is measured against a plain view of Django, `GET /v2` against one of DRF.
+A gateway's authorization request is measured against a plain view of Django, `GET /v2` against one of DRF. Then the
+same authorization requests by nginx, for requests that pass through it, where nginx is installed.
 
 make bench
 BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
@@ -15,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import load
+from . import load, nginx
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REQUESTS = int(os.environ.get("BENCH_REQUESTS", "4000"))
@@ -97,6 +99,8 @@ class Contestant:
     path: str
     #: Lines of the head of each request, which take turns.
     headers: list[str]
+    #: Those that a client sends to a gateway.
+    clients_headers: list[str]
     yardstick: "Contestant | None" = None
     microseconds: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -167,12 +171,13 @@ def ours(name: str, port: int, database: str, *, redis: str = "", total: int = K
     service = next(line for line in lines if line.startswith("svc_"))
     server = Server(name, [sys.executable, "manage.py", "serve"], environment, port)
     return [
-        Contestant(f"GET /v2, {name}", server, "/v2", headers),
+        Contestant(f"GET /v2, {name}", server, "/v2", headers, headers),
         Contestant(
             f"gateway, {name}",
             server,
             f"/v2/verify/{service}/auth-request",
             [f"{GATEWAY}\r\n{header}" for header in headers],
+            headers,
         ),
     ]
 
@@ -193,7 +198,7 @@ def yardstick(name: str, port: int, view: str, headers: list[str], database: str
         *(f"--bind=127.0.0.1:{port}", "tests.bench.yardstick:application"),
     ]
     server = Server(name, command, {"BENCH_VIEW": view, "BENCH_DATABASE": database}, port)
-    return Contestant(name, server, "/v2", headers)
+    return Contestant(name, server, "/v2", headers, headers)
 
 
 def main() -> None:
@@ -230,6 +235,8 @@ def main() -> None:
             for _ in range(ROUNDS):
                 for contestant in contestants:
                     contestant.run()
+            asked = [each for each in measured if each.yardstick is plain]
+            through_nginx = list(_through_nginx(port + 10, Path(folder), [plain, *asked]))
         finally:
             for server in servers:
                 server.stop()
@@ -237,6 +244,30 @@ def main() -> None:
     for contestant in contestants:
         print(contestant.report())
     print(f"{'ours / djangorestframework-api-key':36} {api.median / other.median:5.2f}")
+    for line in through_nginx:
+        print(line)
+
+
+def _through_nginx(port: int, folder: Path, asked: list[Contestant]) -> Iterator[str]:
+    """Times of requests through nginx, which asks nobody, or each of those, about them."""
+    if nginx.NGINX.path is None:
+        yield "Requests through nginx are not measured: nginx is not installed."
+        return
+    ways = [nginx.Way("no authorization request", port, None, ["X-Nothing: 1"])]
+    for number, contestant in enumerate(asked, 1):
+        address = contestant.path, contestant.server.port
+        ways.append(nginx.Way(contestant.name, port + 2 * number, address, contestant.clients_headers))
+    with ExitStack() as running:
+        for way in ways:
+            running.enter_context(way.running(folder / str(way.port)))
+        for _ in range(ROUNDS):
+            for connections in nginx.CONNECTIONS:
+                for way in ways:
+                    try:
+                        way.run(connections, REQUESTS // 2)
+                    except (load.RefusedError, OSError) as error:
+                        raise SystemExit(f"{way.name} through nginx failed: {error}") from None
+        yield from nginx.report(ways)
 
 
 if __name__ == "__main__":

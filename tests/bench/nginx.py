@@ -1,0 +1,106 @@
+"""What a request through nginx takes longer when nginx asks somebody about it first.
+
+nginx runs `deploy/gateways/nginx/nginx.conf` over plain HTTP; the service behind it is nginx itself, which answers at
+once. So what differs between the lines is the authorization request alone.
+"""
+
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from apikeys.guard import snippets
+
+from ..gateways.programs import CONFIGURATIONS, PROGRAMS
+from . import load
+
+NGINX = PROGRAMS["nginx"]
+CONNECTIONS = (1, 4, 16)
+
+#: The service, and room for as many requests on one connection as a run sends.
+SERVICE = """
+keepalive_requests 1000000;
+server {{
+    listen 127.0.0.1:{port};
+    location / {{ return 200 "ok"; }}
+}}
+"""
+
+
+@dataclass
+class Way:
+    """A way through nginx to the service. `asks` is the path, and the port, where nginx asks; None if it doesn't."""
+
+    name: str
+    port: int
+    asks: tuple[str, int] | None
+    #: Lines of the head of each request, which take turns.
+    headers: Sequence[str]
+    seconds: dict[int, list[float]] = field(default_factory=lambda: {number: [] for number in CONNECTIONS})
+
+    @contextmanager
+    def running(self, folder: Path) -> Iterator[None]:
+        """nginx on `port`, with its service on the next one."""
+        folder.mkdir()
+        path, guard = self.asks or ("/", 1)
+        text = snippets.fill(
+            (CONFIGURATIONS / "nginx" / "nginx.conf").read_text(),
+            {
+                "host": "localhost",
+                "certificate": "",
+                "certificate_key": "",
+                "service": "svc",
+                **snippets.addresses("guard", f"http://127.0.0.1:{guard}"),
+                **snippets.addresses("upstream", f"http://127.0.0.1:{self.port + 1}"),
+            },
+        )
+        lines = [line for line in text.split("\n") if not line.strip().startswith(("ssl_", "listen [::]"))]
+        replaced = {"listen 443 ssl http2;": f"listen 127.0.0.1:{self.port};", "/v2/verify/svc/auth-request": path}
+        if self.asks is None:
+            replaced["auth_request /_guard;"] = ""
+        text = "\n".join(lines)
+        for shipped, own in replaced.items():
+            assert shipped in text, shipped
+            text = text.replace(shipped, own)
+        (folder / "nginx.conf").write_text(SERVICE.format(port=self.port + 1) + text)
+        for name, frame in NGINX.frame(folder).items():
+            (folder / name).write_text(frame)
+        arguments = [argument.format(directory=folder) for argument in NGINX.arguments]
+        process = subprocess.Popen([str(NGINX.path), *arguments])
+        try:
+            time.sleep(0.5)
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+    def run(self, connections: int, count: int) -> None:
+        """Raises `load.RefusedError` and `OSError`."""
+        requests = [
+            f"GET /reports/daily HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode() for header in self.headers
+        ]
+        self.seconds[connections] += load.send(self.port, requests, count, connections)
+
+    def percentile(self, connections: int, percent: int) -> float:
+        """In milliseconds."""
+        return statistics.quantiles(self.seconds[connections], n=100)[percent - 1] * 1e3
+
+
+def report(ways: Sequence[Way]) -> Iterator[str]:
+    """Lines of a table. The first way asks nobody, the second one is what the others are measured against."""
+    yield f"{'through nginx, ms':36} " + "  ".join(f"{number:>2} open: p50, p99" for number in CONNECTIONS)
+    for way in ways:
+        times = (f"{way.percentile(number, 50):15.2f} {way.percentile(number, 99):8.2f}" for number in CONNECTIONS)
+        yield f"{way.name:36} " + "  ".join(times)
+    nobody, yardstick, *others = ways
+    for way in others:
+        ratios = (
+            (way.percentile(number, 50) - nobody.percentile(number, 50))
+            / (yardstick.percentile(number, 50) - nobody.percentile(number, 50))
+            for number in CONNECTIONS
+        )
+        name = f"{way.name}: added p50 / {yardstick.name}"
+        yield f"{name:60} " + "  ".join(f"{ratio:6.2f} ×" for ratio in ratios)
