@@ -55,6 +55,9 @@ def test_a_gateway_asks_a_guard_and_serves_a_service_behind_https(
         stack.callback(service.go_away)
         values = {
             **snippets.addresses("upstream", f"https://localhost:{service.port}"),
+            # HAProxy takes the first address of a name, and here that may be ::1.
+            "guard_address": f"127.0.0.1:{asked.port}",
+            "upstream_address": f"127.0.0.1:{service.port}",
             "guard_ca": str(certificate),
             "upstream_ca": str(certificate),
         }

@@ -7,12 +7,15 @@ import base64
 import hashlib
 import http.client
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from apikeys.guard import snippets
 
 from .cases import AUTHENTICATE, ELSEWHERE, SECONDS, But
 from .client import CLIENT, Reply
@@ -275,6 +278,28 @@ def service_away(gateway: Gateway, gateways: Running) -> None:
     assert reply.status in (502, 503, 504)
     assert b"API key" not in reply.body
     assert b'"Message"' not in reply.body
+
+
+@trial(
+    AWAY,
+    "A service's name may have an address that nobody listens on",
+    haproxy=But(
+        "HAProxy takes the first address of a name, when it starts: give it the address.",
+        "https://docs.haproxy.org/2.6/configuration.html#5.2-init-addr",
+    ),
+)
+def name_of_two_addresses(gateway: Gateway, gateways: Running) -> None:
+    """`localhost` is ::1 too: by RFC 6761 for Envoy, and where the machine says so for the others."""
+    upstream = snippets.addresses("upstream", f"http://localhost:{gateway.upstream.port}")
+    gateway = gateways.get(gateway.name, **upstream)
+    first = socket.getaddrinfo("localhost", gateway.upstream.port, type=socket.SOCK_STREAM)[0][0]
+    expected = 503 if gateway.name == "haproxy" and first == socket.AF_INET6 else 200
+    for _ in range(4):
+        assert gateway.ask("GET", "/reports/a", key="read").status == expected
+        assert gateway.ask("POST", "/reports/a", body=b"x" * 1_000_000, key="write").status == expected
+        with gateway.connected() as connection:
+            _handshake(gateway, connection, "read")
+            assert connection.reply().status == (101 if expected == 200 else expected)
 
 
 @trial(AWAY, "The service's own 401, 403, 429 and 500 reach the client as they are")
