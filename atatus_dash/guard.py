@@ -218,8 +218,11 @@ def _answer_check(environ: dict[str, Any], service_id: str) -> Answer:
         return _answer_check_of_api(environ, check, error)
     asker_secret, secret = _asker_secret(environ), (check and check.key) or ""
     service, key = lookup.at_service(service_id, _digest(asker_secret or secret))
-    is_gateway = service is not None and service.has_gateway(environ["REMOTE_ADDR"])
+    peer = environ["REMOTE_ADDR"]
+    is_gateway = service is not None and service.has_gateway(peer)
     if not is_gateway and (refusal := _refuse_asker(environ, asker_secret, key, service and service.account_id)):
+        if service is not None and not asker_secret:
+            problems.note(service.id, peer, problems.unlisted(peer))
         return refusal
     if error is not None:
         raise error
@@ -229,7 +232,7 @@ def _answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     assert service is not None
     usage.note_question(service.id)
     question = question_about(service, check.method, check.target, check.address)._replace(
-        place=Place.HEADER if secret else None, asker=environ["REMOTE_ADDR"]
+        place=Place.HEADER if secret else None, asker=peer
     )
     if check.dry_run:
         return _explained(key, question)

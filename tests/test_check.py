@@ -14,7 +14,7 @@ from accounts.policy import KeyPermission
 from apikeys import exposure, tokens
 from apikeys.gate import Rule
 from apikeys.models import APIKey, KeyUsage
-from apikeys.usage import counts, questions
+from apikeys.usage import counts, problems, questions
 from atatus_dash import maintenance
 from tests import factories
 from tests.asking import CLIENT, send
@@ -192,6 +192,18 @@ def test_bad_administrator_keys_count_against_their_address(service, settings):
     settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=2)
     answers = [check(service, {}, peer=CLIENT, asker=tokens.generate(), https=True).status for _ in range(3)]
     assert answers == [401, 401, 429]
+
+
+def test_an_address_that_is_not_listed_is_told_on_the_services_page(service, root):
+    check(service, peer="10.0.0.99", asker=root.secret)
+    problems.flush()
+    service.refresh_from_db()
+    assert not service.problem
+
+    check(service, peer="10.0.0.99")
+    problems.flush()
+    service.refresh_from_db()
+    assert service.problem == problems.unlisted("10.0.0.99")
 
 
 # Bodies -----------------------------------------------------------------------------------------
