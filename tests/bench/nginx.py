@@ -91,7 +91,8 @@ class Way:
 
 def report(ways: Sequence[Way]) -> Iterator[str]:
     """Lines of a table. The first way asks nobody, the second one is what the others are measured against."""
-    yield f"{'through nginx, ms':36} " + "  ".join(f"{number:>2} open: p50, p99" for number in CONNECTIONS)
+    titles = (f"{f'{number} open: p50':>15} {'p99':>8}" for number in CONNECTIONS)
+    yield f"{'through nginx, ms, by connections':36} " + "  ".join(titles)
     for way in ways:
         times = (f"{way.percentile(number, 50):15.2f} {way.percentile(number, 99):8.2f}" for number in CONNECTIONS)
         yield f"{way.name:36} " + "  ".join(times)
@@ -102,5 +103,5 @@ def report(ways: Sequence[Way]) -> Iterator[str]:
             / (yardstick.percentile(number, 50) - nobody.percentile(number, 50))
             for number in CONNECTIONS
         )
-        name = f"{way.name}: added p50 / {yardstick.name}"
-        yield f"{name:60} " + "  ".join(f"{ratio:6.2f} ×" for ratio in ratios)
+        yield f"{way.name}: what it adds to p50, as part of what {yardstick.name} adds"
+        yield f"{'':36} " + "  ".join(f"{ratio:13.2f} × {'':8}" for ratio in ratios)
