@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from accounts.policy import KeyPermission
 from apikeys import exposure, lookup, tokens
+from apikeys.gate import Maintenance
 from apikeys.lookup import ServiceRecord
 from apikeys.models import APIKey, KeyUsage, Service
 from apikeys.usage import counts, problems, questions
@@ -266,7 +267,7 @@ def test_a_client_that_asks_for_problem_details_gets_them(service):
 
 
 def test_the_sentence_in_the_header_is_ascii_and_fits_between_quotes(db, service, monkeypatch):
-    monkeypatch.setattr(maintenance, "_at_guard", guard.gate.Maintenance('Back at “noon”, say "we".\\', 60))
+    monkeypatch.setattr(maintenance, "_at_guard", Maintenance('Back at “noon”, say "we".\\', 60))
     answer = ask(service)
     assert json.loads(f'"{answer.headers["x-guard-message"]}"') == answer.message == 'Back at “noon”, say "we".\\'
 
@@ -320,7 +321,7 @@ def test_a_preflight_passes_without_a_key_where_the_service_lets_it(service, key
     assert ask(service, "OPTIONS").status == 401
     assert ask(service, "GET", headers=headers).status == 401
     assert ask(service, "OPTIONS", headers=headers, scheme="http").status == 403
-    monkeypatch.setattr(maintenance, "_at_guard", guard.gate.Maintenance("Back at noon.", 60))
+    monkeypatch.setattr(maintenance, "_at_guard", Maintenance("Back at noon.", 60))
     assert ask(service, "OPTIONS", headers=headers).status == 503
 
 

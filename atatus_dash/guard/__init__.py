@@ -1,0 +1,73 @@
+"""Answers gateways, and services that have none, whether a request may pass (`/v2/verify/…`).
+
+Plain functions from WSGI's environ to an answer, before Django's requests, middleware and signals: every request to
+every service behind a gateway waits for this. What it decides is `apikeys.gate`'s to say, what it writes nobody waits
+for, and its one query is `lookup.at_service`. `gateways` and `checks` are who asks, `answers` what they get.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from apikeys.guard.contracts import Contract
+
+from .. import arrival
+from .answers import Answer, failure
+from .checks import answer_check
+from .gateways import answer_gateway, question_about
+
+__all__ = ["PREFIX", "Answer", "answer", "question_about"]
+
+PREFIX = "/v2/verify/"
+
+
+class Address(NamedTuple):
+    """Where was asked: about which service, and how. Only ext-authz has the original target here."""
+
+    service: str
+    contract: Contract | None  # None is a check
+    target: str
+
+
+def answer(environ: dict[str, Any]) -> Answer | None:
+    """The answer to an authorization request; None where this is none. No client sees more than its sentence."""
+    address = _address(environ)
+    if address is None:
+        return None
+    name = arrival.give_name(environ)
+    try:
+        if address.contract is None:
+            found = answer_check(environ, address.service)
+        else:
+            found = answer_gateway(environ, address.service, address.contract, address.target)
+    except Exception as error:
+        found = failure(environ, error)
+    found.headers.append(("X-Request-ID", name))
+    return found
+
+
+def _address(environ: Mapping[str, Any]) -> Address | None:
+    """What the raw target says: decoded, `%2f` would be a slash of the original path."""
+    target = _raw_target(environ)
+    if not target.startswith(PREFIX):
+        return None
+    service, _, rest = target.partition("?")[0][len(PREFIX) :].partition("/")
+    if not rest:
+        return Address(service, None, "") if service else None
+    if rest.startswith(Contract.EXT_AUTHZ):  # and the original target, which may be `*`
+        return Address(service, Contract.EXT_AUTHZ, target[len(PREFIX) + len(service) + 1 + len(Contract.EXT_AUTHZ) :])
+    contract = _CONTRACTS.get(rest.removesuffix("/"))
+    return None if contract is None else Address(service, contract, "")
+
+
+_CONTRACTS = {contract.value: contract for contract in Contract}
+
+
+def _raw_target(environ: Mapping[str, Any]) -> str:
+    """The target byte for byte, where the server tells; otherwise rebuilt from what it has decoded."""
+    target = environ.get("REQUEST_URI")
+    if target is None:
+        target = quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@-._~")
+        if query := environ.get("QUERY_STRING"):
+            target = f"{target}?{query}"
+    return str(target)

@@ -1,0 +1,112 @@
+"""What gateways and services are told: statuses, headers and bodies."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from django.core.exceptions import SuspiciousOperation
+
+from accounts.errors import DomainError, NotPermitted, Unavailable
+from apikeys.gate import Verdict
+from apikeys.lookup import KeyRecord
+
+from .. import reach
+from ..api.errors import SERVER_ERROR, content_of, in_bounds
+from ..api.renderers import JSONRenderer
+
+logger = logging.getLogger(__name__)
+
+#: What stands for no key: a gateway has something to overwrite a client's header with.
+_NOBODY = "-"
+
+
+class MethodNotAllowed(DomainError):
+    """A check is a POST (405)."""
+
+    status = 405
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+
+_HEADERS = (("Cache-Control", "private, no-store"), ("X-Content-Type-Options", "nosniff"))
+
+
+def passed(key: KeyRecord | None, verdict: Verdict) -> Answer:
+    """Yes. All of the headers are always there, so that a gateway overwrites those that a client forged."""
+    return Answer(
+        200,
+        [
+            ("X-Account", (key and key.account_slug) or _NOBODY),
+            ("X-Api-Key-Id", key.id if key else _NOBODY),
+            ("X-Api-Key-Name", _encoded(key.name) if key else _NOBODY),
+            ("X-Api-Key-Permission", key.permission if key else _NOBODY),
+            *verdict.headers.items(),
+            *_HEADERS,
+            ("Content-Length", "0"),
+        ],
+    )
+
+
+@lru_cache(maxsize=4096)
+def _encoded(name: str) -> str:
+    return quote(name, safe="")
+
+
+def refusal(
+    environ: Mapping[str, Any], verdict: Verdict, errors: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Answer:
+    """No. The sentence stands in a header, too, because nginx replaces bodies: escaped as in JSON, in ASCII."""
+    accept = environ.get("HTTP_ACCEPT", "")
+    media_type, body = content_of(verdict.status, verdict.message, errors, accept=accept)
+    return Answer(
+        verdict.status,
+        [
+            ("Content-Type", media_type),
+            ("X-Guard-Message", json.dumps(in_bounds(verdict.message))[1:-1]),
+            *verdict.headers.items(),
+            *_HEADERS,
+            ("Vary", "Accept"),
+            ("Content-Length", str(len(body))),
+        ],
+        body,
+    )
+
+
+def in_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+    body = JSONRenderer().render(content)
+    return Answer(
+        status,
+        [
+            ("Content-Type", "application/json"),
+            *headers.items(),
+            *_HEADERS,
+            ("Content-Length", str(len(body))),
+        ],
+        body,
+    )
+
+
+def failure(environ: Mapping[str, Any], error: Exception) -> Answer:
+    """Any exception as an answer. Gateways know no 500: what nobody foresaw is logged, and is a 503."""
+    if isinstance(error, SuspiciousOperation):
+        error = NotPermitted("The request is malformed.")
+    elif reach.is_out_of_reach(error):
+        error = reach.unavailable(error)
+    elif not isinstance(error, DomainError):
+        logger.error("%s %s failed", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), exc_info=error)
+        error = Unavailable(SERVER_ERROR)
+    headers = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, MethodNotAllowed):
+        headers["Allow"] = "POST"
+    verdict = Verdict(None, error.status, error.message, headers, None)
+    return refusal(environ, verdict, error.errors or {})

@@ -1,0 +1,163 @@
+"""A service without a gateway asks for itself, or an administrator key asks, about a key that stands in the body."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from accounts import bodies
+from accounts.errors import DomainError, Invalid, TooLarge, UnsupportedMediaType
+from apikeys import credentials, exposure, gate, limits, lookup, scopes, usage
+from apikeys.gate import CHALLENGE, Place, Question, Rule, Verdict
+from apikeys.guard import contracts
+from apikeys.guard.contracts import Check
+from apikeys.lookup import KeyRecord
+from apikeys.usage import problems
+
+from .. import arrival
+from ..api import dispatch
+from ..api.parsers import RefusedJSONError, parse_json
+from ..api.resources.whoami import described
+from .answers import Answer, MethodNotAllowed, in_json, refusal
+from .gateways import digest_of, question_about
+
+NOT_ASKER = "Ask from one of the service's gateways, or over HTTPS with an administrator key of its account."
+
+#: Bytes of the body of a check: a key, a method, a path and an address.
+LARGEST_CHECK = 64 * 1024
+
+
+def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
+    """A service asks for itself, or an administrator key, about a key that stands in the body."""
+    try:
+        arrival.settle_origin(environ)
+    except ValueError:
+        raise Invalid(arrival.MALFORMED) from None
+    try:
+        check, error = _read_check(environ), None
+    except DomainError as failure:
+        check, error = None, failure  # for who may ask
+    if service_id == scopes.API:
+        return _answer_check_of_api(environ, check, error)
+    asker_secret, secret = _asker_secret(environ), (check and check.key) or ""
+    service, key = lookup.at_service(service_id, digest_of(asker_secret or secret))
+    peer = environ["REMOTE_ADDR"]
+    is_gateway = service is not None and service.has_gateway(peer)
+    if not is_gateway and (refusal := _refuse_asker(environ, asker_secret, key, service and service.account_id)):
+        if service is not None and not asker_secret:
+            problems.note(service.id, peer, problems.unlisted(peer))
+        return refusal
+    if error is not None:
+        raise error
+    assert check is not None
+    if asker_secret:
+        service, key = lookup.at_service(service_id, digest_of(secret))
+    assert service is not None
+    usage.note_question(service.id)
+    question = question_about(service, check.method, check.target, check.address)._replace(
+        place=Place.HEADER if secret else None, asker=peer
+    )
+    if check.dry_run:
+        return _explained(key, question)
+    verdict = gate.decide(key, question, limits.limiter)
+    if key is not None and verdict.accepts_key:
+        origin = {"REMOTE_ADDR": check.address or ""}
+        usage.note(origin, key_id=key.id, place=Place.HEADER, status=verdict.status, service=service.id)
+    return in_json(verdict.status, _verdict_in_json(key, verdict), verdict.headers)
+
+
+def _answer_check_of_api(environ: dict[str, Any], check: Check | None, error: DomainError | None) -> Answer:
+    """What `/v2` itself would answer to a key of the asker's account."""
+    asker_secret = _asker_secret(environ)
+    asker = gate.identify(asker_secret)
+    if refusal := _refuse_asker(environ, asker_secret, asker, asker and asker.account_id):
+        return refusal
+    if error is not None:
+        raise error
+    assert check is not None
+    assert asker is not None
+    if not check.dry_run:
+        raise Invalid("This only tells what would happen.", errors={"dry_run": ["Write true."]})
+    key = gate.identify(check.key or "")
+    if key is not None and key.account_id != asker.account_id:
+        key = None
+    question = dispatch.question_about(check.method, check.target, check.address)
+    place = Place.HEADER if check.key else None
+    return _explained(key, question._replace(place=place, asker=environ["REMOTE_ADDR"]))
+
+
+def _read_check(environ: Mapping[str, Any]) -> Check:
+    """The body of a check. Raises `DomainError`s of the statuses 400, 405, 411, 413 and 415."""
+    if environ["REQUEST_METHOD"] != "POST":
+        raise MethodNotAllowed(gate.METHOD_UNKNOWN)
+    bodies.require_whole(environ)
+    length = bodies.length(environ)
+    if length > LARGEST_CHECK:
+        raise TooLarge(f"The body is larger than {LARGEST_CHECK // 1024} KiB.")
+    if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
+    try:
+        body = parse_json(environ["wsgi.input"].read(length))
+    except OSError:
+        raise Invalid("The request is malformed.") from None
+    except RefusedJSONError as error:
+        raise Invalid(str(error) or "The body is not valid JSON.") from None
+    return contracts.read_check(body)
+
+
+def _asker_secret(environ: Mapping[str, Any]) -> str:
+    """The one key in the asker's headers; empty if there is none, or several."""
+    found = credentials.in_headers(environ)
+    return found[0] if len(found) == 1 else ""
+
+
+def _refuse_asker(
+    environ: Mapping[str, Any], secret: str, key: KeyRecord | None, account_id: int | None
+) -> Answer | None:
+    """None for an administrator key of the account over HTTPS; everybody else is told the same."""
+    headers: Mapping[str, str] = {"WWW-Authenticate": CHALLENGE}
+    if environ["wsgi.url_scheme"] != "https" and not settings.ALLOW_HTTP:
+        exposure.note(environ)
+    elif secret:
+        question = Question(
+            secure=True,
+            maintenance=None,
+            found=True,
+            address=environ["REMOTE_ADDR"],
+            place=Place.HEADER,
+            service=None,
+            needs=None,
+        )
+        verdict = gate.decide_without_limit(key, question, limits.limiter)
+        if verdict.allowed and key is not None and key.administrator and key.account_id == account_id:
+            return None
+        if verdict.status in (429, 503):
+            return refusal(environ, verdict)
+        headers = verdict.headers or headers
+    return refusal(environ, Verdict(Rule.KEY, 401, NOT_ASKER, headers, None))
+
+
+def _explained(key: KeyRecord | None, question: Question) -> Answer:
+    """A dry run. Only a key that opens nothing is counted, against the asker."""
+    verdict, judgements = gate.explain(key, question, limits.limiter, counts_failures=True)
+    return in_json(
+        200,
+        {
+            "allowed": verdict.allowed,
+            "status": verdict.status,
+            "message": verdict.message,
+            "rules": [judgement._asdict() for judgement in judgements],
+        },
+    )
+
+
+def _verdict_in_json(key: KeyRecord | None, verdict: Verdict) -> dict[str, Any]:
+    """Tells of a key only if it is good here."""
+    content: dict[str, Any] = {"allowed": verdict.allowed}
+    if not verdict.allowed:
+        content["Message"] = verdict.message
+    known = described(key, verdict) if key is not None and verdict.accepts_key else _UNKNOWN
+    return {**content, **known}
+
+
+_UNKNOWN = {"account": None, "api_key": None, "rate_limit": None}

@@ -1,0 +1,107 @@
+"""A gateway asks before it lets a request through to a service."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from accounts.errors import NotPermitted
+from accounts.policy import KeyPermission
+from apikeys import credentials, exposure, gate, limits, lookup, scopes, tokens, usage
+from apikeys.credentials import FIELD
+from apikeys.gate import Place, Question
+from apikeys.guard import contracts
+from apikeys.guard.contracts import Contract, Misconfigured
+from apikeys.lookup import ServiceRecord
+from apikeys.usage import problems
+
+from .. import arrival, maintenance
+from ..api.authentication import AMBIGUOUS
+from .answers import Answer, passed, refusal
+
+UNKNOWN_GATEWAY = "This gateway may not ask about this service."
+NOT_IN_BODY = "Send the key in a header. The guard does not see request bodies."
+
+#: Media types of bodies in which `/v2` takes a key.
+_BODIES_WITH_KEY = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contract, target: str) -> Answer:
+    try:
+        facts = contracts.read(
+            contract, environ, settings.TRUSTED_PROXIES, method=environ["REQUEST_METHOD"], target=target
+        )
+    except Misconfigured as error:
+        service, _ = lookup.at_service(service_id, "")
+        service = _require_gateway(environ, service)
+        usage.note_question(service.id)
+        problems.note(service.id, arrival.peer(environ), error.message)
+        raise
+    in_headers = credentials.in_headers(facts.carried)
+    in_query = credentials.in_query_string(facts.carried)
+    sent = in_headers or in_query
+    is_secure = settings.ALLOW_HTTP or facts.secure
+    # What came in the clear is not looked up.
+    service, key = lookup.at_service(service_id, digest_of(sent[0]) if sent and is_secure else "")
+    service = _require_gateway(environ, service)
+    usage.note_question(service.id)
+    question = question_about(service, facts.method, facts.target, facts.address)._replace(
+        secure=is_secure, maintenance=maintenance.at_guard()
+    )
+    verdict = gate.before_key(question)
+    if not verdict.allowed:
+        if not is_secure:
+            exposure.note({**facts.carried, "REMOTE_ADDR": facts.address})
+        return refusal(environ, verdict)
+    if service.preflight and contracts.is_preflight(facts, environ):
+        return passed(None, verdict)
+    found = [*in_headers, *in_query] if service.query_keys else in_headers
+    if len(found) > 1 or credentials.undivided(facts.carried):
+        raise NotPermitted(AMBIGUOUS)
+    if not found:
+        verdict = gate.decide(None, question, limits.limiter)
+        return refusal(environ, verdict, {FIELD: [NOT_IN_BODY]} if _may_have_body_with_key(environ) else {})
+    place = Place.HEADER if in_headers else Place.QUERY
+    verdict = gate.decide(key, question._replace(place=place), limits.limiter)
+    if key is not None and verdict.accepts_key:
+        origin = {"REMOTE_ADDR": facts.address, "HTTP_USER_AGENT": arrival.agent(environ)}
+        usage.note(origin, key_id=key.id, place=place, status=verdict.status, service=service.id)
+    return passed(key, verdict) if verdict.allowed else refusal(environ, verdict)
+
+
+def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) -> ServiceRecord:
+    """Raises `NotPermitted`, with the same words for a service that doesn't exist."""
+    peer = arrival.peer(environ)
+    if service is None:
+        problems.tell(peer, "no service", "there is no such service.")
+    elif service.has_gateway(peer) or arrival.is_trusted(peer):
+        return service
+    else:
+        problems.note(service.id, peer, problems.unlisted(peer))
+    raise NotPermitted(UNKNOWN_GATEWAY)
+
+
+def _may_have_body_with_key(environ: Mapping[str, Any]) -> bool:
+    """Whether the original request has a body of a kind that `/v2` would look into: its headers came along."""
+    return str(environ.get("CONTENT_TYPE", "")).lower().startswith(_BODIES_WITH_KEY)
+
+
+def question_about(service: ServiceRecord, method: str, target: str, address: str | None) -> Question:
+    """What a request to a service asks, over HTTPS and by a key in a header."""
+    is_reading = service.is_reading(method) or scopes.is_reading(service.reading_paths, target)
+    return Question(
+        secure=True,
+        maintenance=None,
+        found=True,
+        address=address,
+        place=None,
+        service=service.id,
+        needs=KeyPermission.READ if is_reading else KeyPermission.WRITE,
+        target=target,
+        reading_paths=service.reading_paths,
+    )
+
+
+def digest_of(secret: str) -> str:
+    """What to look for; empty for what can't be a key."""
+    return tokens.digest(secret) if tokens.may_be_a_key(secret) else ""
