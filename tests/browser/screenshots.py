@@ -16,10 +16,25 @@ USE = """
 import random
 from datetime import timedelta
 from django.utils import timezone
-from apikeys.models import APIKey
+from accounts import policy
+from accounts.models import Account
+from apikeys.models import APIKey, Service
+from apikeys.services import create_service
+from apikeys.usage import problems
 from tests import factories
 random.seed(7)
 now = timezone.now()
+SHARES = {"Reports API": 1.4, "Search API": 0.9, "Exports API": 0.2}
+actor = policy.system(Account.objects.get().ref, "Demonstration")
+services = {service.name: service for service in Service.objects.all()}
+for name, gateway in {"Search API": "10.0.1.0/28", "Exports API": "10.0.0.6", "Billing hooks": "10.0.0.7"}.items():
+    services[name] = create_service(actor=actor, name=name, gateways=[gateway])
+Service.objects.exclude(name="Billing hooks").update(last_question_at=now - timedelta(minutes=2))
+Service.objects.filter(name="Exports API").update(
+    last_question_at=now - timedelta(hours=1),
+    problem=problems.unlisted("10.0.0.9"),
+    problem_at=now - timedelta(minutes=19),
+)
 for number, key in enumerate(APIKey.objects.order_by("name")):
     for days in range(30):
         asked, failed = random.randint(40, 90) * (3 - number % 3), random.choice([0, 0, 0, 2])
@@ -30,6 +45,14 @@ for number, key in enumerate(APIKey.objects.order_by("name")):
     key.last_used_at, key.last_used_from = now - timedelta(minutes=4 + 50 * number), f"203.0.113.{7 + number}"
     key.expires_at = now + timedelta(days=5) if number == 1 else None
     key.save()
+    for service, share in SHARES.items():
+        for days in range(30):
+            asked = int(share * random.randint(40, 90))
+            refused = asked // 4 if share < 0.5 else random.choice([0, 0, 1])
+            factories.make_usage(
+                key, (now - timedelta(days=days)).date(), services[service].id, requests=asked,
+                succeeded=asked - refused, client_errors=refused, in_header=asked,
+            )
     for place in range(3 - number):
         key.origins.create(
             origin=f"203.0.113.{7 + number + 10 * place}", requests=random.randint(90, 900),
@@ -40,6 +63,7 @@ for number, key in enumerate(APIKey.objects.order_by("name")):
 PAGES = {
     "overview": "",
     "projects": "projects/",
+    "services": "services/",
     "api-keys": "settings/api-keys/",
     "members": "settings/members/",
     "audit-log": "settings/audit-log/",
@@ -69,6 +93,7 @@ def main() -> None:
                 for name, path in pages.items():
                     page.goto(account + path)
                     page.screenshot(path=TO / f"{name}.png")
+            _draw_service(context.new_page(), account)
             _draw_life_of_a_key(context.new_page(), account)
 
 
@@ -78,6 +103,40 @@ def _sign_in(page: Page, account: str, password: str) -> None:
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(account)
+
+
+def _draw_service(page: Page, account: str) -> None:
+    """How a service is connected, a key that opens a part of it, and requests that this key may and may not make."""
+    page.set_viewport_size({"width": 1280, "height": 1180})
+    page.goto(f"{account}services/")
+    page.get_by_role("link", name="Billing hooks").click()
+    page.get_by_role("link", name="Caddy", exact=True).click()
+    page.get_by_role("region", name="Caddyfile").wait_for()
+    page.get_by_label("Host name of your API").fill("hooks.example.com")
+    page.get_by_role("button", name="Fill in").click()
+    page.get_by_text("curl -i https://hooks.example.com/", exact=True).wait_for()
+    page.screenshot(path=TO / "service.png")
+
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{account}settings/api-keys/")
+    page.get_by_role("button", name="New API Key", exact=True).click()
+    page.get_by_label("API Key Name", exact=True).fill("Partner feed")
+    page.get_by_label("Read", exact=True).check()
+    page.get_by_label("Selected services", exact=True).check()
+    page.get_by_label("Reports API", exact=True).check()
+    page.get_by_label("Paths of Reports API").fill("/reports/*\n/exports/daily")
+    page.get_by_label("Search API", exact=True).check()
+    page.get_by_text("read Search API, all of it").wait_for()
+    page.get_by_label("Reports API", exact=True).focus()
+    page.screenshot(path=TO / "key-access.png")
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+    page.get_by_role("link", name="Partner feed").click()
+    page.get_by_label("Path", exact=True).fill("/exports/archive")
+    page.get_by_role("button", name="Test request").click()
+    page.get_by_text("Decided here").wait_for()
+    page.locator("section", has=page.locator("#test-request")).screenshot(path=TO / "test-request.png")
 
 
 def _draw_life_of_a_key(page: Page, account: str) -> None:

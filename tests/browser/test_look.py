@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
@@ -130,8 +131,21 @@ def pages_of(account: Account) -> Iterator[str]:
         if not service.shared:
             for path in ("edit/", "delete/", "?gateway=haproxy&host=api.acme.test", "?gateway=traefik&host=no+name"):
                 yield f"{start}services/{service.id}/{path}"
+            yield f"{start}settings/api-keys/new/?access=chosen&service={service.id}&for_service={service.id}"
     for api_key in account.api_keys.all():
         yield f"{start}settings/api-keys/{api_key.id}/"
+        if api_key.name in ("Limited", "Revoked"):
+            for asked in described_requests(account):
+                yield f"{start}settings/api-keys/{api_key.id}/test/?{urlencode(asked)}"
+
+
+def described_requests(account: Account) -> Iterator[dict[str, str]]:
+    """One that passes, and one that a rule refuses, at a service and at the API."""
+    service = account.services.get(name__startswith="a-service").id
+    yield {"method": "GET", "path": "/exports", "service": service, "address": "203.0.113.7"}
+    yield {"method": "POST", "path": "/a-path-with-a-rather-long-name" * 5, "service": service, "address": ""}
+    yield {"method": "GET", "path": "/v2/projects", "service": "api", "address": "2001:db8::1"}
+    yield {"method": "GET", "path": "/v2/members", "service": "api", "address": ""}
 
 
 def violations(page: Page) -> list[str]:
@@ -260,6 +274,7 @@ def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit,
         (f"{start}/services/{furnished.services.get(name='Waiting').id}/edit/", "Service name", "Save"),
         (f"{start}/settings/", "Account name", "Save"),
         (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/edit/", "API Key Name", "Save"),
+        (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/", "Path", "Test request"),
         (f"{start}/settings/api-keys/import/", "Or paste it here", "Import"),
         ("/auth/password/change/", "New Password", "Change password"),
     ]:

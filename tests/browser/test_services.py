@@ -105,3 +105,90 @@ def test_a_gateways_configuration_is_picked_filled_in_and_downloaded(
         page.get_by_role("link", name="Download Caddyfile").click()
     assert download.value.suggested_filename == "Caddyfile"
     assert download.value.path().read_text() == page.get_by_role("region", name="Caddyfile").text_content()
+
+
+def test_a_key_for_a_service_is_created_from_its_page_and_leads_back(visit: Visit, cast: Cast) -> None:
+    service = factories.make_service(cast.account)
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/services/{service.id}/?host=api.acme.test")
+    page.get_by_role("link", name="New API key for it").click()
+    page.get_by_label("API Key Name").fill("Fresh")
+    page.get_by_label("Read", exact=True).check()
+    page.get_by_role("button", name="Create", exact=True).click()
+    page.get_by_role("button", name="Copy the call with this key").click()
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("curl -i https://api.acme.test/ ")
+    assert page.locator("#secret").inner_text() in copied
+
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reports API")
+    expect(page.get_by_label("Host name of your API")).to_have_value("api.acme.test")
+    expect(page.get_by_role("link", name="Fresh")).to_be_visible()
+
+
+def test_a_panel_follows_what_is_typed_into_the_form_of_a_key(visit: Visit, cast: Cast) -> None:
+    factories.make_service(cast.account)
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/")
+    page.get_by_role("button", name="New API Key", exact=True).click()
+    panel = page.get_by_role("region", name="What this key can do")
+    expect(panel).to_contain_text("Select a permission")
+    page.get_by_label("Read", exact=True).check()
+    expect(panel).to_contain_text("read every service")
+    page.get_by_label("Selected services", exact=True).check()
+    page.get_by_label("Reports API", exact=True).check()
+    page.get_by_label("Paths of Reports API").press_sequentially("/reports/*")
+    expect(panel).to_contain_text("read /reports/* at Reports API")
+    expect(page.get_by_label("Paths of Reports API")).to_be_focused()
+    page.get_by_label("Reports API", exact=True).uncheck()
+    expect(panel).to_contain_text("reach Reports API, or a service created later")
+
+
+def test_without_javascript_no_panel_stands_beside_the_form(visit: Visit, cast: Cast) -> None:
+    visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
+    visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/new/")
+    expect(visitor.page.get_by_label("API Key Name")).to_be_visible()
+    expect(visitor.page.get_by_text("This key can")).to_be_hidden()
+
+
+@WITH_AND_WITHOUT
+def test_a_request_is_tested_and_a_link_leads_to_one_that_passes(javascript: bool, visit: Visit, cast: Cast) -> None:
+    service = factories.make_service(cast.account)
+    access = f'[{{"service":"{service.id}","paths":["/reports/*"]}}]'
+    key = factories.make_key(cast.account, access=access).api_key
+    visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/{key.id}/")
+    expect(page.get_by_label("Path", exact=True)).to_have_value("/reports")
+    page.get_by_label("Path", exact=True).fill("/exports")
+    page.get_by_role("button", name="Test request").click()
+    expect(page.get_by_text("Refused: 403 Forbidden")).to_be_visible()
+    expect(page.locator(".rules .no")).to_contain_text("Decided here")
+    page.get_by_role("link", name="GET /reports").click()
+
+    expect(page.get_by_text("Allowed: 200 OK")).to_be_visible()
+    expect(page.get_by_label("Path", exact=True)).to_have_value("/reports")
+
+
+def test_a_request_is_tested_by_keyboard_alone(visit: Visit, cast: Cast) -> None:
+    key = factories.make_key(cast.account).api_key
+    visitor = visit().sign_in("owner@example.com")
+    page = visitor.page
+    visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/{key.id}/")
+    page.get_by_label("Path", exact=True).focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("/v2/members")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Refused: 403 Forbidden")).to_be_visible()
+    expect(page.get_by_label("Path", exact=True)).to_be_focused()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "would-1":
+            break
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_text("Allowed: 200 OK")).to_be_visible()
