@@ -140,6 +140,17 @@ def websocket_refused(gateway: Gateway, gateways: Running) -> None:
     assert gateway.received() is None
 
 
+@trial(BODIES, "Nothing but a WebSocket is opened: after an upgrade to h2c the guard would see no request any more")
+def other_upgrades(gateway: Gateway, gateways: Running) -> None:
+    for upgrade in ("h2c", "h2c-16", "TLS/1.0", "websocket, h2c", "h2c, websocket"):
+        for connection in ("Upgrade", "Upgrade, HTTP2-Settings"):
+            headers = (("Connection", connection), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"))
+            reply = gateway.ask("GET", "/reports/a", headers, key="read")
+            received = gateway.received()
+            assert reply.status in (200, 400, 403), (upgrade, reply)
+            assert received is None or received.values("Upgrade") in ([], ["websocket"]), (upgrade, received)
+
+
 def _handshake(gateway: Gateway, connection: Any, key: str) -> None:
     connection.send(
         (
