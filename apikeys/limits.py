@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
     @property
     def policy_header(self) -> str:
-        """`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10, §3)."""
+        """`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11, §3)."""
         return f'"default";q={self.rate.limit};w={self.rate.window}'
 
     @property
