@@ -50,7 +50,7 @@ core.register_action("atatus_guard", { "http-req" }, function(txn, service)
     headers["x-original-uri"] = { txn.sf:pathq() }
 
     local url = "http://guard/v2/verify/" .. service .. "/auth-request"
-    -- Longer than the configuration lets a question take, because this client would try again.
+    -- Longer than the configuration lets an authorization request take, because this client would try again.
     local answer = core.httpclient():get({ url = url, dst = "abns@atatus-guard", headers = headers, timeout = 15000 })
     -- Only the guard has this header, a proxy between does not.
     if refusals[answer.status] and answer.headers["x-guard-message"] then
