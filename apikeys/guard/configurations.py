@@ -117,8 +117,6 @@ def _left(gateway: Gateway, *, host: str, upstream: str) -> list[Unknown]:
 
 
 def _for_reader(text: str, left: list[Unknown]) -> str:
-    if not left:
-        return _BY_HAND.sub("", text)
     width = max(len(unknown.example) for unknown in left)
     lines = [f"#   {unknown.example:{width}}  {unknown.meaning}" for unknown in left]
     return _BY_HAND.sub(lambda _: "\n".join(["Replace these before you use it:", *lines]), text)

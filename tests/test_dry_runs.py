@@ -1,0 +1,28 @@
+"""*Test a request* where what it is about went away, or was another account's all along."""
+
+import pytest
+
+from atatus_dash.dry_runs import Described, DryRun, Result, dry_run
+
+from . import factories
+from .conftest import Cast
+
+pytestmark = pytest.mark.django_db
+
+
+def _tested(cast: Cast, service: str) -> DryRun | None:
+    key = factories.make_key(cast.account).api_key
+    return dry_run(key_id=key.id, described=Described(service, "GET", "/reports", ""), api="https://testserver/v2")
+
+
+def test_a_service_that_was_deleted_meanwhile_has_no_result(cast: Cast) -> None:
+    assert _tested(cast, "svc_0000000000000000") is None
+
+
+def test_at_another_accounts_service_the_key_is_unknown(cast: Cast) -> None:
+    found = _tested(cast, factories.make_service(cast.elsewhere).id)
+    assert found
+    assert (found.status, found.message) == ("401 Unauthorized", "API key is invalid!")
+    assert [row.label for row in found.rows if row.result is Result.DECIDED] == ["Key"]
+    assert not found.identity
+    assert not found.passing
