@@ -14,7 +14,7 @@ AWAY = "The API key can't be checked at the moment. Please try again later."
 PASSED_ON = ("WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy")
 
 # Keeps connections open, but no longer than a guard that restarts does.
-client = httpx.Client(timeout=2, limits=httpx.Limits(keepalive_expiry=1))
+client = httpx.Client(timeout=4, limits=httpx.Limits(keepalive_expiry=1))
 
 
 class Guard:

@@ -19,7 +19,7 @@ export async function guard(request, response, next) {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(question),
-      signal: AbortSignal.timeout(2000),
+      signal: AbortSignal.timeout(4000),
     });
     found = await answer.json();
   } catch {
