@@ -2,12 +2,13 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from apikeys.guard import snippets
 
-from ..nginx.front import SELF_SIGNED
+from ..nginx.front import SELF_SIGNED, in_front_of
 from ..servers import ROOT, Installation, Server, free_port, install, serving, wait_for
 from .client import CLIENT, Reply, connected, request
 from .programs import CONFIGURATIONS, PROGRAMS, Program
@@ -89,6 +90,24 @@ class Gateway:
             reply: Reply = connection.reply(method)
         return reply
 
+    @contextmanager
+    def guard_away(self) -> Iterator[None]:
+        self.relay.go_away()
+        try:
+            yield
+        finally:
+            self.relay.come_back()
+
+    @contextmanager
+    def asking(self, guard_port: int) -> Iterator[None]:
+        """Another guard is asked meanwhile."""
+        port = self.relay.guard_port
+        self.relay.ask_at(guard_port)
+        try:
+            yield
+        finally:
+            self.relay.ask_at(port)
+
     def forget(self) -> None:
         self.relay.asked.clear()
         self.upstream.received.clear()
@@ -134,6 +153,48 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
         upstream.go_away()
 
 
+@pytest.fixture(scope="session")
+def guard_in_maintenance(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a guard with the same services and keys that is in maintenance."""
+    installation = Installation(tmp_path_factory.mktemp("maintenance"), guard.installation.environment)
+    with (
+        closing(sqlite3.connect(guard.installation.database)) as source,
+        closing(sqlite3.connect(installation.database)) as copy,
+    ):
+        source.backup(copy)
+    switched = installation.manage(
+        "maintenance", "on", "--guard", "--message", "Back at “noon”.", "--retry-after", "77"
+    )
+    assert switched.returncode == 0, switched.stderr
+    with serving(installation) as server:
+        yield server.port
+
+
+@dataclass
+class ThroughNginx:
+    """A guard that gateways reach through deploy/nginx.conf, which alone it trusts. The relay stands behind nginx."""
+
+    guard: Guard
+    values: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def through_nginx(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThroughNginx]:
+    directory = tmp_path_factory.mktemp("through-nginx")
+    (directory / "gateways").mkdir()
+    (directory / "gateways" / "listed.conf").write_text("allow 127.0.0.1;\n")
+    with serving(guard.installation, TRUSTED_PROXIES="127.0.0.1/32") as server:
+        relay = Relay(server.port)
+        with in_front_of(directory, relay.port) as nginx:
+            values = {
+                "guard_url": f"https://localhost:{nginx.https_port}",
+                "guard_address": f"127.0.0.1:{nginx.https_port}",
+                "guard_ca": str(nginx.certificate),
+            }
+            yield ThroughNginx(replace(guard, server=server, relay=relay), values)
+        relay.go_away()
+
+
 @contextmanager
 def running(
     program: Program, guard: Guard, *, guard_url: str | None = None, service: str | None = None, **values: str
@@ -172,7 +233,13 @@ def running(
             process = subprocess.Popen(
                 [program.path, *arguments],
                 cwd=directory,
-                env={**os.environ, "HOME": str(directory), "XDG_DATA_HOME": str(directory)},
+                env={
+                    **os.environ,
+                    "HOME": str(directory),
+                    "XDG_DATA_HOME": str(directory),
+                    # Caddy and Traefik trust what the machine trusts.
+                    **({"SSL_CERT_FILE": values["guard_ca"]} if "guard_ca" in values else {}),
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -208,9 +275,21 @@ class Running:
 
     def get(self, name: str, **values: str) -> Gateway:
         require(name)
+        return self._get(name, self._request.getfixturevalue("guard"), values)
+
+    def through_nginx(self, name: str) -> Gateway:
+        require("nginx")
+        require(name)
+        found: ThroughNginx = self._request.getfixturevalue("through_nginx")
+        return self._get(name, found.guard, found.values)
+
+    def guard_in_maintenance(self) -> int:
+        port: int = self._request.getfixturevalue("guard_in_maintenance")
+        return port
+
+    def _get(self, name: str, guard: Guard, values: Mapping[str, str]) -> Gateway:
         wanted = (name, *sorted(values.items()))
         if wanted not in self._started:
-            guard = self._request.getfixturevalue("guard")
             self._started[wanted] = self._stack.enter_context(running(PROGRAMS[name], guard, **values))
         return self._started[wanted]
 

@@ -19,6 +19,10 @@ class Relay(Listener):
         self.hangs = False
         super().__init__()
 
+    def ask_at(self, guard_port: int) -> None:
+        self.guard_port = guard_port
+        self.cut()
+
     def judged_target(self) -> str | None:
         """The target that the last authorization request was about; None if there was none."""
         if not self.asked:

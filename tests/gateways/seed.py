@@ -1,5 +1,6 @@
 """Fills a guard's database with a service and keys of every kind, and prints their ids and secrets as JSON."""
 
+import io
 import json
 
 import django
@@ -9,6 +10,7 @@ def main() -> None:
     django.setup()
     from datetime import timedelta
 
+    from django.core.management import call_command
     from django.utils import timezone
 
     from accounts.models import Account
@@ -16,6 +18,7 @@ def main() -> None:
     from apikeys import scopes
     from tests import factories
 
+    call_command("maintenance", "on", stdout=io.StringIO())  # and every row of the table holds in it
     account = Account.objects.get(slug="acme")
     plenty = "1000000/minute"
     service = factories.make_service(account, gateways=["127.0.0.1/32"])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..servers import ROOT
 from .cases import CASES, But, Case
-from .paths import PATHS
+from .paths import PATHS, Family
 from .programs import PROGRAMS
 from .trials import TRIALS, Trial
 
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- table: written by tests/gateways -->\n", "<!-- end of table -
 Notes = dict[tuple[str, str], int]
 
 
-def groups() -> dict[str, list[Case | Trial]]:
+def groups() -> dict[str, list[Case | Trial | Family]]:
     """Everything that is tried, in the order of the page."""
     names = [*CASES, *(name for name in TRIALS if name not in CASES)]
     return {name: [*CASES.get(name, ()), *TRIALS.get(name, ())] for name in names} | {"Paths": [*PATHS]}

@@ -40,14 +40,11 @@ class Terminator(Listener):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_gateway_asks_a_guard_and_serves_a_service_behind_https(
-    name: str, guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gateway_asks_a_guard_and_serves_a_service_behind_https(name: str, guard: Guard, tmp_path: Path) -> None:
     require(name)
     certificate, private_key = tmp_path / "localhost.pem", tmp_path / "localhost.key"
     command = [*SELF_SIGNED.split(), "-keyout", str(private_key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # Caddy and Traefik trust what the machine trusts
     with ExitStack() as stack:
         asked = Terminator(guard.relay.port, certificate, private_key)
         stack.callback(asked.go_away)

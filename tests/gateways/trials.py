@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,15 +227,6 @@ AWAY = "Trouble"
 
 
 @contextmanager
-def _guard_away(gateway: Gateway) -> Iterator[None]:
-    gateway.relay.go_away()
-    try:
-        yield
-    finally:
-        gateway.relay.come_back()
-
-
-@contextmanager
 def _guard_hanging(gateway: Gateway) -> Iterator[None]:
     gateway.relay.hangs = True
     try:
@@ -249,6 +240,7 @@ NOT_IN_JSON = But("The body is Traefik's own: it can't be told one.", "https://g
 
 
 def _is_503(gateway: Gateway, reply: Reply) -> None:
+    """What the gateway itself says."""
     assert reply.status == 503
     assert SECONDS.fullmatch(reply.header("Retry-After") or ""), reply.headers
     if gateway.name == "traefik":
@@ -263,7 +255,7 @@ def _is_503(gateway: Gateway, reply: Reply) -> None:
     traefik=NOT_IN_JSON,
 )
 def guard_away(gateway: Gateway, gateways: Running) -> None:
-    with _guard_away(gateway):
+    with gateway.guard_away():
         _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
         assert gateway.received() is None
     assert gateway.ask("GET", "/reports/a", key="read").status == 200
@@ -276,6 +268,34 @@ def guard_hangs(gateway: Gateway, gateways: Running) -> None:
         _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
         assert time.monotonic() - started < 6
         assert gateway.received() is None
+    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+
+
+@trial(AWAY, "`maintenance on` leaves requests alone")
+def maintenance(gateway: Gateway, gateways: Running) -> None:
+    port = gateway.guard.server.port
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(BALANCER, 0))) as proxy:
+        proxy.request("GET", "/v2", headers={"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"})
+        assert proxy.getresponse().status == 503, "the guard isn't in maintenance"
+    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+
+
+@trial(
+    AWAY,
+    "`maintenance on --guard` makes it 503 with Retry-After",
+    envoy=But(
+        "Sentence and seconds are Envoy's own: of a 503 of the guard it gets the status alone.",
+        "https://github.com/envoyproxy/envoy/issues/34005",
+    ),
+)
+def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
+    with gateway.asking(gateways.guard_in_maintenance()):
+        reply = gateway.ask("GET", "/reports/a", key="read")
+        assert gateway.received() is None
+    assert reply.status == 503
+    assert reply.header("Retry-After") == ("5" if gateway.name == "envoy" else "77")
+    sentence = "We are out of reach. Please try again later." if gateway.name == "envoy" else "Back at “noon”."
+    assert reply.json == {"Message": sentence}
     assert gateway.ask("GET", "/reports/a", key="read").status == 200
 
 
