@@ -23,7 +23,7 @@ from accounts.errors import DomainError
 from accounts.factors import has_second_factor, is_proved, where_to_prove
 from accounts.models import User
 
-from . import operations
+from . import VERSION, operations
 
 #: Where a session keeps the page of admin that was asked for before there was a second factor.
 WANTED = "admin_wanted"
@@ -77,7 +77,8 @@ class OperatorSite(AdminSite):
     def operations(self, request: HttpRequest) -> HttpResponse:
         if not request.user.has_perm("atatus_dash.view_scheduledjob"):
             raise PermissionDenied
-        context = {**self.each_context(request), "title": "Operations", "statuses": operations.scheduled_jobs()}
+        jobs = operations.scheduled_jobs()
+        context = {**self.each_context(request), "title": "Operations", "statuses": jobs, "version": VERSION}
         return render(request, "admin/operations.html", context)
 
     def run_job(self, request: HttpRequest, name: str) -> HttpResponse:

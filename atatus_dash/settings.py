@@ -90,9 +90,14 @@ CACHES = {
         {
             "BACKEND": "atatus_dash.cache.RedisCache",
             "LOCATION": REDIS_URL,
-            "KEY_PREFIX": "atatus",
+            "KEY_PREFIX": "atatus-json",  # 0.1 wrote other values under "atatus"
             # Without retries and long waits: a page that meets no Redis fails at once.
-            "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)},
+            "OPTIONS": {
+                "serializer": "atatus_dash.cache.JSONSerializer",
+                "socket_timeout": 1,
+                "socket_connect_timeout": 1,
+                "retry": Retry(NoBackoff(), 0),
+            },
         }
         if REDIS_URL
         else {

@@ -9,6 +9,7 @@ from accounts.audit import Event
 from apikeys import tokens
 from apikeys.guard.configurations import GATEWAYS
 from apikeys.guard.contracts import NAMED_BY, Contract
+from atatus_dash import VERSION
 from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, renewed
 
 from .api.test_matrix import ROUTES
@@ -78,6 +79,10 @@ def test_every_decision_has_its_date_and_the_alternative_that_lost(page: Path):
         assert text.count("\n**Rejected:** ") == 1, title
 
 
+def test_the_newest_version_of_the_changelog_is_the_one_that_runs():
+    assert re.search(r"^## (\S+),", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == VERSION
+
+
 def test_every_picture_that_is_drawn_is_shown_and_there():
     shown = set(re.findall(r"\((?:docs/)?screenshots/([^)]+)\)", README + GUIDE))
 
@@ -111,6 +116,14 @@ def test_the_api_page_tells_every_event(event):
 
 def test_event_names_are_a_subject_and_a_past_tense_verb():
     assert all(re.fullmatch(r"[a-z_]+\.([a-z]+_)*[a-z]*(ed|en|ft|nt|wn|reset)(_in|_out)?", event) for event in Event)
+
+
+def test_the_page_for_contributors_names_files_that_are_there():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = ("accounts/", "apikeys/", "atatus_dash/", "deploy/", "docs/", "tests/")
+    paths = [path.rstrip(".") for path in re.findall(r"[`\s]([\w./-]+)[`\s]", page) if path.startswith(rooms)]
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / "templates" / path).exists()] == []
 
 
 def test_the_page_on_architecture_and_its_drawings_name_modules_that_are_there():

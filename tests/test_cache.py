@@ -1,0 +1,32 @@
+"""What Django's cache keeps in Redis."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from atatus_dash.cache import JSONSerializer
+
+from .servers import ROOT
+
+
+@pytest.mark.parametrize("value", [[1.5, 2.5], True, 7, "1", None, {"a": [1]}], ids=repr)
+def test_a_value_comes_back_as_it_was(value):
+    kept = JSONSerializer().dumps(value)
+    assert JSONSerializer().loads(str(kept).encode()) == value
+
+
+def test_a_pickle_that_somebody_put_into_redis_is_not_read():
+    with pytest.raises(ValueError):  # noqa: PT011  # JSON's own, or that of bytes that are no text
+        JSONSerializer().loads(pickle.dumps(["a list"]))
+
+
+def test_the_cache_on_redis_reads_json_alone():
+    program = "from atatus_dash.settings import CACHES; print(CACHES['default']['OPTIONS']['serializer'])"
+    environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "SECRET_KEY": "a" * 50}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, check=True
+    )
+    assert printed.stdout.decode().strip() == f"{JSONSerializer.__module__}.{JSONSerializer.__name__}"
