@@ -301,8 +301,6 @@ def require(name: str) -> None:
         if "REQUIRE_GATEWAYS" in os.environ:
             pytest.fail(f"{program.binary} is not installed")
         pytest.skip(f"{program.binary} is not installed")
-    if not (CONFIGURATIONS / name).is_dir():
-        pytest.skip(f"there is no configuration of {name} yet")
 
 
 @pytest.fixture(scope="session")
