@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from atatus_dash.server import connection as module
+from atatus_dash.server import request
 from atatus_dash.server.connection import Connection, GoneError
 
 GET = b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -160,7 +161,7 @@ def test_a_head_of_too_many_headers_keeps_none_past_them(connect: Connect) -> No
     client.send(b"GET / HTTP/1.1\r\n" + b"".join(b"%x:\r\n" % number for number in range(8000)))
     incoming = client.connection._incoming
     assert incoming is not None
-    assert len(incoming.environ) <= module.MOST_HEADERS
+    assert len(incoming.environ) <= request.MOST_HEADERS
     client.send(b"\r\n")
     assert client.received().startswith(b"HTTP/1.1 431")
 

@@ -100,7 +100,7 @@ def test_the_api_page_tells_the_scanners_pattern():
 
 
 def test_the_api_page_tells_what_the_server_and_nginx_answer_by_themselves():
-    server = (ROOT / "atatus_dash" / "server" / "connection.py").read_text()
+    server = "".join(path.read_text() for path in (ROOT / "atatus_dash" / "server").glob("*.py"))
     nginx = (ROOT / "deploy" / "nginx.conf").read_text()
     said = re.findall(r'RefusedError\(HTTPStatus\.\w+, "([^"]+)"\)', server)
     said += re.findall(r'"Message":"([^"]+)"', nginx.replace("\\'", "'"))

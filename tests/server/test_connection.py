@@ -10,6 +10,7 @@ import pytest
 from apikeys.raw_target import raw_target
 from atatus_dash import form_limits
 from atatus_dash.server import connection as server
+from atatus_dash.server import request
 from atatus_dash.server.connection import Connection, GoneError, Phase
 
 
@@ -132,7 +133,7 @@ def test_names_of_headers_do_not_fill_the_memory(client: Client) -> None:
     for number in range(10):
         client.send(GET + b"".join(b"X-%d-%d: a\r\n" % (number, each) for each in range(100)) + b"\r\n")
     assert len(client.asked) == 10
-    assert len(server._KEYS) <= 500
+    assert len(request._KEYS) <= 500
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(client: Client) -> None:
 
 
 def test_a_body_that_is_too_large_is_asked_about_without_it_and_the_client_can_read_the_answer(client: Client) -> None:
-    length = server.BODY_BYTES + 1
+    length = request.BODY_BYTES + 1
     assert client.send(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length)
     assert (client.bodies, client.asked[0]["CONTENT_LENGTH"]) == ([b""], str(length))
     assert b"\r\nConnection: close\r\n" in client.read()
@@ -215,7 +216,7 @@ def test_a_body_that_is_too_large_is_asked_about_without_it_and_the_client_can_r
 
 
 def test_as_much_of_a_body_is_taken_in_as_the_application_reads() -> None:
-    assert server.BODY_BYTES == form_limits.LARGEST_FORM
+    assert request.BODY_BYTES == form_limits.LARGEST_FORM
 
 
 def test_a_client_that_offers_http_2_keeps_its_body(client: Client) -> None:
