@@ -21,6 +21,6 @@ RUN SECRET_KEY=unused .venv/bin/python manage.py collectstatic --no-input --verb
 USER atatus-dash
 ENV BIND=0.0.0.0 PORT=8000
 EXPOSE 8000
-HEALTHCHECK CMD [".venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --start-period=30s CMD [".venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT [".venv/bin/python", "manage.py"]
 CMD ["serve"]
