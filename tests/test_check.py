@@ -283,6 +283,7 @@ def about_api(body, asker, **arguments):
         ("GET", "/v2/nothing", 404, "The item could not be found."),
         ("GET", "/auth/login/", 404, "The item could not be found."),
         ("GET", "/v2/projects/", 200, ""),
+        ("get", "/v2/projects", 200, ""),
     ],
 )
 def test_a_dry_run_about_the_api_agrees_with_the_api(key, root, method, path, status, message):

@@ -68,7 +68,7 @@ def question_about(method: str, target: str, address: str | None) -> Question:
     if view is None:
         return question
     asked: NeedsPermission = cast(Any, view).cls()  # DRF's `as_view` notes the class
-    return question.of_key(None, asked.service, asked.needs(method))
+    return question.of_key(None, asked.service, asked.needs(method.upper()))  # as Django reads it
 
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
