@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import Q
 from django.http import Http404, HttpResponse, QueryDict
@@ -165,7 +166,12 @@ def connection(request: AccountRequest, id: str) -> HttpResponse:
 
 def _connection(service: Service) -> dict[str, Any]:
     problem = service.problem if service.has_recent_problem and not service.is_connected else ""
-    return {"problem": problem, "unlisted": problems.unlisted_in(problem)}
+    return {
+        "problem": problem,
+        "unlisted": problems.unlisted_in(problem),
+        # Only a proxy speaks HTTPS, and it refuses gateways that it doesn't list before anything here hears of them.
+        "asked_through_proxy": settings.GUARD_URL.startswith("https:"),
+    }
 
 
 def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:

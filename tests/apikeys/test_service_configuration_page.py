@@ -107,6 +107,15 @@ def test_the_page_waits_for_the_first_authorization_request(cast: Cast, owner: B
     assert owner.get(page(cast, "connection", service.id), {"seen": ""}).status_code == 204
 
 
+def test_while_it_waits_it_names_the_proxy_that_may_refuse_the_gateway(
+    cast: Cast, owner: Browser, service: Service, settings: Any
+) -> None:
+    url = page(cast, "service", service.id)
+    assert "the proxy in front of this server" not in words(owner.get(url).content.decode())
+    settings.GUARD_URL = "https://keys.example.com"
+    assert "the proxy in front of this server refuses your gateway" in words(owner.get(url).content.decode())
+
+
 def test_it_turns_green_and_asks_no_more_when_one_arrives(cast: Cast, owner: Browser, service: Service) -> None:
     questions.note(service.id)
     questions.flush()
