@@ -20,6 +20,7 @@ urlpatterns = [
     path("auth/", include("allauth.urls")),
     path("", include("accounts.urls")),
     path("accounts/<slug:slug>/", views.overview, name="overview"),
+    path("accounts/<slug:slug>/find/", views.find, name="find"),
     path("accounts/<slug:slug>/guide/", views.guide, name="guide"),
     path("accounts/<slug:slug>/settings/api-keys/<id:id>/test/", views.test_request, name="test_request"),
     path("accounts/<slug:slug>/", include("apikeys.urls")),

@@ -17,11 +17,11 @@ from accounts.audit import SIGN_INS
 from accounts.forms import status_of
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission
-from apikeys import charts
+from apikeys import charts, tokens
 from apikeys.forms import DescribedRequestForm
 from apikeys.models import AccountUsage, APIKey, KeyUsage, Service, State
 
-from . import reach
+from . import finding, reach
 from .dry_runs import Described, dry_run
 
 LATEST = 5
@@ -93,6 +93,15 @@ def guide(request: AccountRequest) -> HttpResponse:
     if request.actor.may(Permission.API_KEY_CHANGE):
         messages.success(request, "The first call has arrived.")
     return HttpResponseClientRefresh()
+
+
+@vary_on_headers("HX-Request", "HX-Target")
+@account_page(Permission.ACCOUNT_READ)
+def find(request: AccountRequest) -> HttpResponse:
+    """The search for things of the account. What is typed comes by POST: a whole key must be in no address."""
+    typed = request.POST.get("q", "")
+    context = {"found": finding.find(request, typed), "typed": "" if tokens.is_in(typed) else typed}
+    return render(request, "_found.html" if request.htmx.target == "found" else "find.html", context)
 
 
 @vary_on_headers("HX-Request")

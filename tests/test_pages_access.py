@@ -58,6 +58,7 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:revoke_keys": ADMINISTER,
     "apikeys:key": ADMINISTER,
     "test_request": ADMINISTER,
+    "find": LOOK,
     "apikeys:edit_key": ADMINISTER,
     "apikeys:rotate_key": ADMINISTER,
     "apikeys:disable_key": ADMINISTER,

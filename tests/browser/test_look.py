@@ -58,6 +58,7 @@ OF_AN_ACCOUNT = [
     "settings/api-keys/?service=svc_gone",
     "settings/api-keys/import/",
     "settings/api-keys/revoke/",
+    "find/",
     "settings/audit-log/",
     "settings/audit-log/?event=api_key.created",
     "settings/audit-log/?event=nonsense",
@@ -259,7 +260,7 @@ def test_every_dialog_that_a_page_opens(theme: str, size: dict[str, int], visit:
             page.keyboard.press("Escape")
             expect(page.get_by_role("dialog")).to_be_hidden()
 
-    assert names >= {"Rotate", "Disable", "Revoke", "Invite", "Remove", "Keyboard", "New", "Delete"}
+    assert names >= {"Rotate", "Disable", "Revoke", "Invite", "Remove", "Keyboard", "Find", "New", "Delete"}
 
 
 def test_forms_that_were_refused(theme: str, size: dict[str, int], visit: Visit, furnished: Account) -> None:

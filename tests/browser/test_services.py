@@ -192,3 +192,27 @@ def test_a_request_is_tested_by_keyboard_alone(visit: Visit, cast: Cast) -> None
     page.keyboard.press("Enter")
 
     expect(page.get_by_text("Allowed: 200 OK")).to_be_visible()
+
+
+def test_ctrl_k_finds_a_service_by_keyboard_alone(visit: Visit, cast: Cast) -> None:
+    factories.make_service(cast.account)
+    page = visit().sign_in("owner@example.com").page
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog").get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("reports")
+    expect(page.locator("#found")).to_contain_text("Reports API")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reports API")
+
+
+def test_without_javascript_find_is_a_page(visit: Visit, cast: Cast) -> None:
+    factories.make_service(cast.account)
+    page = visit(java_script_enabled=False).sign_in("owner@example.com").page
+    page.get_by_role("link", name="Find", exact=True).click()
+    page.get_by_role("searchbox").fill("reports")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("link", name="Reports API").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reports API")
