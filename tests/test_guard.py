@@ -410,6 +410,12 @@ def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(service, k
     assert KeyUsage.objects.count() == 0
 
 
+def test_a_query_may_have_more_fields_than_our_own(service, key):
+    target = f"/a?{'&' * 1001}%20"
+    assert ask(service, "GET", target, key.secret).status == 200
+    assert ask(service, "GET", target).message == "API key is required!"
+
+
 def test_a_household_of_unlisted_addresses_is_told_of_in_the_log_once(service, caplog):
     for number in range(5):
         ask(service, peer=f"2001:db8::{number}")
