@@ -133,6 +133,28 @@ def test_what_no_form_sends_is_refused_at_the_field(
     assert not APIKey.objects.exists()
 
 
+def test_what_is_wrong_with_the_whole_is_read_before_the_paths_of_a_service(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    sent = {"service": ["svc_1", service.id], "paths-svc_1": "reports", f"paths-{service.id}": "reports"}
+    html = owner.post(page(cast, "new_key"), form(access="chosen", **sent)).content.decode()
+
+    assert html.count(" autofocus") == 1
+    assert re.search(r'id="id_access_all"[^>]* autofocus', html)
+    assert f'id="id_paths-{service.id}_error"' in html
+
+
+def test_a_list_of_all_services_does_not_say_that_there_are_more(
+    cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_of_access, "MOST_SERVICES", 2)
+    for number in range(2):
+        factories.make_service(cast.account, f"Service {number}")
+    assert "services are listed" not in read(owner, page(cast, "new_key"))
+    factories.make_service(cast.account)
+    assert "The first 2 services are listed" in read(owner, page(cast, "new_key"))
+
+
 def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
     cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
@@ -143,7 +165,12 @@ def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
     # The session, the person, the membership with its account, the services, and the memberships of the switcher.
     with django_assert_num_queries(5):
         new = read(owner, page(cast, "new_key"))
-    edit = read(owner, page(cast, "edit_key", key.id))
+    # As above, the key, and the services that it has beyond those.
+    with django_assert_num_queries(7):
+        edit = read(owner, page(cast, "edit_key", key.id))
+    APIKey.objects.update(access=stored({"service": made[0].id}, {"service": "api"}))
+    with django_assert_num_queries(6):
+        owner.get(page(cast, "edit_key", key.id))
 
     assert "Service 2" in new
     assert "Service 3" not in new

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from apikeys import scopes, services, tokens
+from apikeys import services, tokens
 from apikeys.models import APIKey
 from apikeys.services import Overlap
 from tests import factories
@@ -225,20 +225,4 @@ def test_a_keys_page_costs_the_same_however_much_it_was_used(
     # Session, person, membership; the key, its use by day and by service, its events, its origins; the services that a
     # request can be tested at; the switcher.
     with django_assert_num_queries(10):
-        owner.get(page(cast, "key", api_key.id))
-
-
-def test_a_keys_page_costs_the_same_however_many_services_it_opens(
-    cast: Cast, owner: Browser, django_assert_num_queries: Any
-) -> None:
-    opened = [factories.make_service(cast.account, f"Service {number}").id for number in range(12)]
-    api_key = factories.make_key(
-        cast.account, access=scopes.store(tuple(scopes.Entry(service, ("/reports/*",)) for service in opened))
-    ).api_key
-    for service in opened:
-        use(api_key, service=service, succeeded=1)
-    owner.get(page(cast, "key", api_key.id))
-
-    # As above, and the services that it opens, and those that it was used at.
-    with django_assert_num_queries(12):
         owner.get(page(cast, "key", api_key.id))

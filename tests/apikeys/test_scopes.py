@@ -666,3 +666,21 @@ def test_commands_write_an_access_as_one_option_a_service(texts, access):
 def test_what_is_no_access_on_a_command_line_is_refused_with_a_sentence(texts, sentence):
     with pytest.raises(ValueError, match=sentence):
         scopes.parse_options(texts)
+
+
+def test_the_entry_of_a_service_is_none_in_everything_and_where_it_is_not_listed():
+    stored = scopes.store(scopes.parse([{"service": OTHER}, {"service": SERVICE, "paths": ["/a"]}]))
+    assert scopes.entry_of(stored, SERVICE) == scopes.Entry(SERVICE, ("/a",))
+    assert scopes.entry_of(stored, "api") is None
+    assert scopes.entry_of(None, SERVICE) is None
+    assert scopes.entry_of("[]", SERVICE) is None
+
+
+def test_an_access_is_stored_in_ten_thousand_characters_and_no_more():
+    value = [{"service": f"svc_{number:016}", "paths": ["/" + "a" * 180]} for number in range(43)]
+    room = scopes.MAX_LENGTH - len(scopes.store(scopes.parse(value)))
+    value[-1]["paths"].append("/" + "b" * (room - len(',"/"')))
+    assert len(scopes.store(scopes.parse(value))) == scopes.MAX_LENGTH
+    value[-1]["paths"][-1] += "b"
+    with pytest.raises(ValueError, match="longer than 10,000 characters"):
+        scopes.parse(value)
