@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,52 @@ class Connection:
     def ask(self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Reply:
         self.send(request(method, target, headers, body))
         return self.reply(method)
+
+
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _GOAWAY = 0, 1, 3, 4, 7
+_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+
+
+def ask_over_http_2(
+    port: int, certificate: Path, method: str, target: str, headers: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Send a request without a body, its path as it is, and wait until the gateway has answered or refused it."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.set_alpn_protocols(["h2"])
+    pairs = [(":method", method), (":scheme", "https"), (":authority", "api.example.com"), (":path", target), *headers]
+    block = b"".join(b"\0" + _literal(name.lower()) + _literal(value) for name, value in pairs)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(CLIENT, 0)) as plain,
+        context.wrap_socket(plain, server_hostname="api.example.com") as wrapped,
+        suppress(ConnectionError),  # a way to refuse
+    ):
+        wrapped.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0))
+        wrapped.sendall(_frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, block))
+        stream = wrapped.makefile("rb")
+        while head := stream.read(9):
+            kind, flags = head[3], head[4]
+            stream.read(int.from_bytes(head[:3]))
+            if kind in (_RST_STREAM, _GOAWAY) or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
+                return
+            if kind == _SETTINGS and not flags & _ACK:
+                wrapped.sendall(_frame(_SETTINGS, _ACK, 0))
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """RFC 9113, §4.1."""
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+def _literal(text: str) -> bytes:
+    """Text as it is, without Huffman's code (RFC 7541, §5.2)."""
+    data = text.encode("latin-1")
+    if len(data) < 127:
+        return bytes((len(data),)) + data
+    length, rest = b"\x7f", len(data) - 127
+    while rest >= 128:
+        length += bytes((rest % 128 + 128,))
+        rest //= 128
+    return length + bytes((rest,)) + data
 
 
 @contextmanager

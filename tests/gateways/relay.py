@@ -25,9 +25,12 @@ class Relay(Listener):
 
     def judged_target(self) -> str | None:
         """The target that the last authorization request was about; None if there was none."""
-        if not self.asked:
-            return None
-        asked = self.asked[-1]
+        return self.judged_targets()[-1] if self.asked else None
+
+    def judged_targets(self) -> list[str]:
+        return [self._judged(asked) for asked in self.asked]
+
+    def _judged(self, asked: Received) -> str:
         found = re.fullmatch(r"/v2/verify/[^/]+/(auth-request|forward-auth|ext-authz)(.*)", asked.target)
         assert found, asked.target
         if found[1] in TARGET_IN:

@@ -1,11 +1,13 @@
 """Every case of the table at every gateway, each run for real with its file from deploy/gateways/."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from . import table
 from .cases import CASES, SECONDS, Case, Expected
+from .client import ask_over_http_2
 from .conftest import Gateway, Running
 from .paths import FAMILIES, Family, Is, kind_of
 from .programs import PROGRAMS
@@ -59,6 +61,27 @@ def _is(expected: Expected, values: list[str]) -> bool:
     if len(values) != 1:
         return False
     return values[0] == expected if isinstance(expected, str) else expected.fullmatch(values[0]) is not None
+
+
+# Over HTTP/2 ------------------------------------------------------------------------------------
+
+
+def test_over_http_2_too_the_path_that_is_judged_is_the_one_that_the_service_gets(gateway: Gateway) -> None:
+    targets = [target for family in FAMILIES for target in family.targets]
+    for key in ("reports", "write"):
+        headers = (("X-API-KEY", gateway.key(key)),)
+
+        def ask(target: str, headers: tuple[tuple[str, str], ...] = headers) -> None:
+            ask_over_http_2(gateway.port, gateway.guard.certificate, "GET", target, headers)
+
+        gateway.forget()
+        with ThreadPoolExecutor(16) as pool:  # Envoy takes a second to close a connection that it refuses
+            list(pool.map(ask, targets))
+        received = {request.target for request in gateway.upstream.received}
+        assert received >= set(FAMILIES[0].targets)
+        assert received <= set(gateway.relay.judged_targets())
+        if key == "reports":
+            assert {target for target in received if kind_of(target) is not Is.OPEN} == set()
 
 
 # Through deploy/nginx.conf -----------------------------------------------------------------------
