@@ -37,7 +37,7 @@ class Guard:
     relay: Relay
     upstream: Upstream
     service: str
-    #: Another service, which lets preflights pass.
+    #: Another service, which lets preflights pass and takes keys in the query string.
     browsers: str
     #: … and one where every method counts as reading below /reports.
     reading: str

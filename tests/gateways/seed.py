@@ -22,7 +22,7 @@ def main() -> None:
     account = Account.objects.get(slug="acme")
     plenty = "1000000/minute"
     service = factories.make_service(account, gateways=["127.0.0.1/32"])
-    browsers = factories.make_service(account, "Browsers", gateways=["127.0.0.1/32"], preflight=True)
+    browsers = factories.make_service(account, "Browsers", gateways=["127.0.0.1/32"], preflight=True, query_keys=True)
     reading = factories.make_service(account, "Reading", gateways=["127.0.0.1/32"], reading_paths=["/reports/*"])
     now = timezone.now()
 

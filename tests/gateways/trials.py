@@ -201,6 +201,20 @@ def preflight(gateway: Gateway, gateways: Running) -> None:
     }
 
 
+# Keys in the query string -----------------------------------------------------------------------
+
+
+@trial("Rights", "A key in the query string opens a service that takes it there, and no other")
+def key_in_query(gateway: Gateway, gateways: Running) -> None:
+    target = f"/reports/a?b=1&api_key={gateway.key('read')}"
+    assert gateways.get(gateway.name, service=gateway.guard.browsers).ask("GET", target).status == 200
+    received = gateway.received()
+    assert received is not None
+    assert (received.target, received.values("X-Account")) == (target, ["acme"])
+    assert gateway.ask("POST", target).status == 401
+    assert gateway.received() is None
+
+
 # Two hops ---------------------------------------------------------------------------------------
 
 HOPS = "Addresses"
