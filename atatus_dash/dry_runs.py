@@ -15,6 +15,7 @@ from apikeys.lookup import KeyRecord
 
 from . import guard, maintenance
 from .api import dispatch
+from .guard.answers import identity
 
 #: The rules as people read them: several that are about one thing stand together.
 GROUPS = {
@@ -121,7 +122,7 @@ def dry_run(*, key_id: str, described: Described, api: str) -> DryRun | None:
         _rows(explanation, is_api=is_api),
         verdict.rate_limit.remaining if verdict.rate_limit else None,
         "" if verdict.allowed else _answer(verdict),
-        {} if is_api or key is None or not verdict.allowed else _identity(key),
+        {} if is_api or key is None or not verdict.allowed else dict(identity(key)),
         _SETTINGS.get(verdict.rule, "") if verdict.rule else "",
         [] if key is None else _passing(key, described),
         _call(described, api),
@@ -151,15 +152,6 @@ def _answer(verdict: Verdict) -> str:
     headers = {"Content-Type": "application/json", **{name: verdict.headers.get(name) for name in _TOLD}}
     lines = [f"{name}: {value}" for name, value in headers.items() if value]
     return "\n".join([f"HTTP/1.1 {_status(verdict)}", *lines, "", json.dumps({"Message": verdict.message})])
-
-
-def _identity(key: KeyRecord) -> dict[str, str]:
-    return {
-        "X-Account": key.account_slug,
-        "X-Api-Key-Id": key.id,
-        "X-Api-Key-Name": quote(key.name, safe=""),
-        "X-Api-Key-Permission": key.permission,
-    }
 
 
 def _passing(key: KeyRecord, described: Described) -> list[Described]:

@@ -40,19 +40,18 @@ _HEADERS = (("Cache-Control", "private, no-store"), ("X-Content-Type-Options", "
 
 
 def passed(key: KeyRecord | None, verdict: Verdict) -> Answer:
-    """Yes. All of the headers are always there, so that a gateway overwrites those that a client forged."""
-    return Answer(
-        200,
-        [
-            ("X-Account", (key and key.account_slug) or _NOBODY),
-            ("X-Api-Key-Id", key.id if key else _NOBODY),
-            ("X-Api-Key-Name", _encoded(key.name) if key else _NOBODY),
-            ("X-Api-Key-Permission", key.permission if key else _NOBODY),
-            *verdict.headers.items(),
-            *_HEADERS,
-            ("Content-Length", "0"),
-        ],
-    )
+    """Yes."""
+    return Answer(200, [*identity(key), *verdict.headers.items(), *_HEADERS, ("Content-Length", "0")])
+
+
+def identity(key: KeyRecord | None) -> list[tuple[str, str]]:
+    """What tells a service whose key it is. Always all of it, so that a gateway overwrites what a client forged."""
+    return [
+        ("X-Account", (key and key.account_slug) or _NOBODY),
+        ("X-Api-Key-Id", key.id if key else _NOBODY),
+        ("X-Api-Key-Name", _encoded(key.name) if key else _NOBODY),
+        ("X-Api-Key-Permission", key.permission if key else _NOBODY),
+    ]
 
 
 @lru_cache(maxsize=4096)
