@@ -160,6 +160,12 @@ def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway):
                     contracts.read(GATEWAYS[gateway], cgi(sent), [])
 
 
+def test_a_method_has_32_characters_at_most():
+    assert asked(nginx, method="A" * 32).method == "A" * 32
+    with pytest.raises(Misconfigured, match="X-Original-Method is not one method"):
+        asked(nginx, method="A" * 33)
+
+
 def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method():
     headers = {"HTTP_ORIGIN": "https://x", "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}
     options = asked(nginx, method="OPTIONS")
