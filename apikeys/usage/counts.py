@@ -1,6 +1,7 @@
 """How many requests of each key there were at each service on each day, and its last use. Flushed every second."""
 
 import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -99,9 +100,9 @@ def _write(taken: dict[Slot, _Tally]) -> None:
     of_keys = [_row(taken[slot], *slot) for slot in slots]
     of_accounts = [_row(by_account[slot], *slot) for slot in sorted(by_account)]
     with connection.cursor() as cursor:
-        cursor.executemany(_upsert(KeyUsage, "api_key_id", "day", "service"), of_keys)
+        _add(cursor, KeyUsage, ("api_key_id", "day", "service"), of_keys)
         cursor.executemany(_update(), [_last_used(key, by_key[key], now) for key in by_key])
-        cursor.executemany(_upsert(AccountUsage, "account_id", "day"), of_accounts)
+        _add(cursor, AccountUsage, ("account_id", "day"), of_accounts)
 
 
 _buffer = Buffer(_Tally, _write)
@@ -111,16 +112,24 @@ def _row(tally: _Tally, of: str | int, day: int, *service: str) -> tuple[Any, ..
     return (of, _EPOCH + timedelta(days=day), *service, *tally.counts)
 
 
-def _upsert(model: type[KeyUsage | AccountUsage], *of: str) -> str:
-    """Add counts to the row that the columns `of` name."""
+def _add(
+    cursor: Any, model: type[KeyUsage | AccountUsage], of: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Add counts to the rows that the columns `of` name, in the order given.
+
+    PostgreSQL takes all rows as arrays: a statement for each took it seven times as long, and requests were late.
+    """
+    names = (*of, *COUNTS)
     table = connection.ops.quote_name(model._meta.db_table)
-    columns = ", ".join((*of, *COUNTS))
-    values = ", ".join(["%s"] * (len(of) + len(COUNTS)))
     sums = ", ".join(f"{column} = {table}.{column} + excluded.{column}" for column in COUNTS)
-    return (
-        f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608  only names of our own
-        f"ON CONFLICT ({', '.join(of)}) DO UPDATE SET {sums}"
-    )
+    into = f"INSERT INTO {table} ({', '.join(names)})"
+    on_conflict = f"ON CONFLICT ({', '.join(of)}) DO UPDATE SET {sums}"
+    if connection.vendor == "postgresql":
+        arrays = ", ".join(f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in names)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        cursor.execute(f"{into} SELECT * FROM unnest({arrays}) {on_conflict}", columns)  # noqa: S608  only names of our own
+    else:
+        cursor.executemany(f"{into} VALUES ({', '.join(['%s'] * len(names))}) {on_conflict}", rows)
 
 
 def _update() -> str:
