@@ -147,8 +147,8 @@ def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: B
     use(factories.make_key(cast.elsewhere).api_key, 1, succeeded=7777)
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", browser.as_(cast.user).get(overview(cast)).content.decode()))
 
-    assert "Requests, 30 days 1,500 +50 % on the 30 days before" in page
-    assert "Failed 6.7 % 50 client errors, 50 over a limit, 0 server errors" in page
+    assert "Requests, 30 days 1,500 +50% on the 30 days before" in page
+    assert "Failed 6.7% 50 client errors, 50 over a limit, 0 server errors" in page
     assert "7777" not in page.replace(",", "")
 
 
