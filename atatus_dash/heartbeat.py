@@ -16,7 +16,7 @@ from accounts import outbox
 from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, problems, questions, sources
 
-from . import maintenance, reach
+from . import availability, maintenance
 from .scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def _probe() -> None:
     """Ask services that somebody has doubts about. Its own thread, because the others may wait for them."""
     outages.in_background()
     while True:
-        outages.DATABASE.look(reach.probe_database)
+        outages.DATABASE.look(availability.probe_database)
         if isinstance(limits.limiter, limits.RedisLimiter):
             outages.REDIS.look(limits.limiter.probe)
         time.sleep(PROBE_INTERVAL)
@@ -141,8 +141,8 @@ class Beats:
         try:
             task()
         except (Error, outbox.ServerAway) as error:
-            if reach.is_out_of_reach(error):
-                reach.unavailable(error)
+            if availability.is_outage(error):
+                availability.unavailable(error)
             elif task not in self._failing:
                 logger.warning("%s.%s fails and is tried again: %s", task.__module__, task.__name__, error)
                 self._failing.add(task)

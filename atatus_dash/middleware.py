@@ -21,7 +21,7 @@ from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooMan
 from apikeys import limits, networks, usage
 from apikeys.credentials import Credential
 
-from . import arrival, form_limits, guard, maintenance, probes, reach
+from . import availability, form_limits, guard, maintenance, probes, request_meta
 from .api import sunset
 from .api.dispatch import dispatch
 from .api.errors import refuse
@@ -55,16 +55,16 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        name = arrival.give_name(request.META)
+        name = request_meta.assign_request_id(request.META)
         response = self.get_response(request)
         response.headers["X-Request-ID"] = name
         return response
 
 
 class TrustedProxiesMiddleware:
-    """Settles the client's address, scheme and port, once for everybody who asks (`arrival.settle_origin`).
+    """Takes the client's address, scheme and port from a trusted proxy (`request_meta.apply_forwarded_headers`).
 
-    A client whose address the proxy names badly is refused.
+    A malformed address is refused.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -72,7 +72,7 @@ class TrustedProxiesMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            arrival.settle_origin(request.META)
+            request_meta.apply_forwarded_headers(request.META)
         except ValueError:
             peer = request.META["REMOTE_ADDR"]
             logger.warning("The proxy at %s sent a malformed X-Forwarded-For: the request was refused.", peer)
@@ -81,8 +81,10 @@ class TrustedProxiesMiddleware:
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
         if is_api(request.path_info):
-            return refuse(request, HTTPStatus.BAD_REQUEST, arrival.MALFORMED)
-        return HttpResponse(render_to_string("400.html", {"message": arrival.MALFORMED}), status=HTTPStatus.BAD_REQUEST)
+            return refuse(request, HTTPStatus.BAD_REQUEST, request_meta.MALFORMED)
+        return HttpResponse(
+            render_to_string("400.html", {"message": request_meta.MALFORMED}), status=HTTPStatus.BAD_REQUEST
+        )
 
 
 class UserAgentMiddleware:
@@ -93,7 +95,7 @@ class UserAgentMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if "HTTP_USER_AGENT" in request.META:
-            request.META["HTTP_USER_AGENT"] = arrival.agent(request.META)
+            request.META["HTTP_USER_AGENT"] = request_meta.user_agent(request.META)
         return self.get_response(request)
 
 
@@ -209,9 +211,9 @@ class PersonMiddleware:
         try:
             request.user.is_authenticated  # noqa: B018  loads the session and the person, whom the request keeps
         except Exception as error:
-            if not reach.is_out_of_reach(error):
+            if not availability.is_outage(error):
                 raise
-            return reach.page(reach.unavailable(error))
+            return availability.page(availability.unavailable(error))
         return self.get_response(request)
 
 
@@ -260,8 +262,8 @@ class ErrorPagesMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if reach.is_out_of_reach(exception):
-            return reach.page(reach.unavailable(exception))
+        if availability.is_outage(exception):
+            return availability.page(availability.unavailable(exception))
         if not isinstance(exception, DomainError):
             return None
         return _error_page(request, exception)
@@ -269,7 +271,7 @@ class ErrorPagesMiddleware:
 
 def _error_page(request: HttpRequest, error: DomainError) -> HttpResponse:
     if isinstance(error, Unavailable):
-        return reach.page(error)
+        return availability.page(error)
     template = "403.html" if isinstance(error, NotPermitted) else "400.html"
     response = render(request, template, {"message": error.message}, status=error.status)
     if isinstance(error, TooManyRequests):

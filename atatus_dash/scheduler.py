@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from accounts import outbox, redaction, validators
 from apikeys import outages
 
-from . import jobs, reach
+from . import availability, jobs
 from .jobs import Job
 from .models import ScheduledJob
 
@@ -120,8 +120,8 @@ class Run:
         """Write an outage to the log once, for all processes together, and an error of ours once until it changes."""
         failures, said = self._before.failures, _said(error)
         is_known = isinstance(error, outbox.ServerAway)
-        if reach.is_out_of_reach(error):
-            reach.unavailable(error)
+        if availability.is_outage(error):
+            availability.unavailable(error)
         elif not failures or (not is_known and said != self._before.last_error):
             logger.warning(
                 "The job %s fails and is tried again: %s", self.job.name, error, exc_info=None if is_known else error

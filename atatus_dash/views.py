@@ -21,7 +21,7 @@ from apikeys import charts, tokens
 from apikeys.forms import DescribedRequestForm
 from apikeys.models import AccountUsage, APIKey, KeyUsage, Service, State
 
-from . import finding, reach
+from . import availability, search
 from .dry_runs import Described, dry_run
 
 LATEST = 5
@@ -37,8 +37,8 @@ DEFAULT_SPAN = "30"
 def server_error(request: HttpRequest) -> HttpResponse:
     """What nobody else caught, wherever it arose: a 503 if a service that we need is out of reach, else a 500."""
     error = sys.exception()
-    if reach.is_out_of_reach(error):
-        return reach.page(reach.unavailable(error))
+    if availability.is_outage(error):
+        return availability.page(availability.unavailable(error))
     # Without Django's look into the form for a CSRF token, which this page doesn't use.
     response: HttpResponse = unwrap(defaults.server_error)(request)
     return response
@@ -100,7 +100,7 @@ def guide(request: AccountRequest) -> HttpResponse:
 def find(request: AccountRequest) -> HttpResponse:
     """The search for things of the account. What is typed comes by POST: a whole key must be in no address."""
     typed = request.POST.get("q", "")
-    context = {"found": finding.find(request, typed), "typed": "" if tokens.is_in(typed) else typed}
+    context = {"found": search.search(request, typed), "typed": "" if tokens.is_in(typed) else typed}
     return render(request, "_found.html" if request.htmx.target == "found" else "find.html", context)
 
 

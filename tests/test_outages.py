@@ -23,7 +23,7 @@ from accounts.errors import Unavailable
 from apikeys import limits, outages
 from apikeys.limits import RedisLimiter
 from apikeys.outages import Service, Turns
-from atatus_dash import heartbeat, reach
+from atatus_dash import availability, heartbeat
 
 from . import factories
 from .cables import Cable
@@ -129,9 +129,9 @@ def test_a_standby_and_an_idle_transaction_that_was_ended_are_out_of_reach(sqlst
 
     error = InternalError("cannot execute INSERT in a read-only transaction")
     error.__cause__ = psycopg.errors.lookup(sqlstate)("cannot execute INSERT in a read-only transaction")
-    assert reach.is_out_of_reach(error)
+    assert availability.is_outage(error)
     error.__cause__ = psycopg.errors.lookup("25P02")("current transaction is aborted")
-    assert not reach.is_out_of_reach(error)
+    assert not availability.is_outage(error)
 
 
 # A service, and what the log is told of it -------------------------------------------------------

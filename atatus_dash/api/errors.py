@@ -19,7 +19,7 @@ from accounts.errors import DomainError, Invalid, NotFound, TooManyRequests, Una
 from apikeys import gate, tokens
 from apikeys.gate import CHALLENGE, Refused
 
-from .. import reach
+from .. import availability
 from .paths import is_old
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
             return refuse(request, 400, "This host is not served here.")
         case SuspiciousOperation() | UnreadablePostError():
             return refuse(request, 400, "The request is malformed.")
-    if reach.is_out_of_reach(error):
-        return _domain_failure(request, reach.unavailable(error))
+    if availability.is_outage(error):
+        return _domain_failure(request, availability.unavailable(error))
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return refuse(request, 500, SERVER_ERROR)
 

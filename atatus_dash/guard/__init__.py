@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from apikeys.guard.contracts import Contract
 
-from .. import arrival
+from .. import request_meta
 from .answers import Answer, failure
 from .checks import answer_check
 from .gateways import answer_gateway, question_about
@@ -34,7 +34,7 @@ def answer(environ: dict[str, Any]) -> Answer | None:
     address = _address(environ)
     if address is None:
         return None
-    name = arrival.give_name(environ)
+    name = request_meta.assign_request_id(environ)
     try:
         if address.contract is None:
             found = answer_check(environ, address.service)

@@ -14,7 +14,7 @@ from accounts.errors import DomainError, NotPermitted, Unavailable
 from apikeys.gate import Verdict
 from apikeys.lookup import KeyRecord
 
-from .. import reach
+from .. import availability
 from ..api.errors import SERVER_ERROR, content_of, in_bounds
 from ..api.renderers import JSONRenderer
 
@@ -97,8 +97,8 @@ def failure(environ: Mapping[str, Any], error: Exception) -> Answer:
     """Any exception as an answer. Gateways know no 500: what nobody foresaw is logged, and is a 503."""
     if isinstance(error, SuspiciousOperation):
         error = NotPermitted("The request is malformed.")
-    elif reach.is_out_of_reach(error):
-        error = reach.unavailable(error)
+    elif availability.is_outage(error):
+        error = availability.unavailable(error)
     elif not isinstance(error, DomainError):
         logger.error("%s %s failed", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), exc_info=error)
         error = Unavailable(SERVER_ERROR)

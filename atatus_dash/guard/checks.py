@@ -14,7 +14,7 @@ from apikeys.guard.contracts import Check
 from apikeys.lookup import KeyRecord
 from apikeys.usage import problems
 
-from .. import arrival
+from .. import request_meta
 from ..api import dispatch
 from ..api.parsers import RefusedJSONError, parse_json
 from ..api.resources.whoami import described
@@ -30,9 +30,9 @@ LARGEST_CHECK = 64 * 1024
 def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     """A service asks for itself, or an administrator key, about a key that stands in the body."""
     try:
-        arrival.settle_origin(environ)
+        request_meta.apply_forwarded_headers(environ)
     except ValueError:
-        raise Invalid(arrival.MALFORMED) from None
+        raise Invalid(request_meta.MALFORMED) from None
     try:
         check, error = _read_check(environ), None
     except DomainError as failure:

@@ -15,7 +15,7 @@ from apikeys.guard.contracts import Contract, Misconfigured
 from apikeys.lookup import ServiceRecord
 from apikeys.usage import problems
 
-from .. import arrival, maintenance
+from .. import maintenance, request_meta
 from ..api.authentication import AMBIGUOUS
 from .answers import Answer, passed, refusal
 
@@ -35,7 +35,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
         service, _ = lookup.at_service(service_id, "")
         service = _require_gateway(environ, service)
         usage.note_question(service.id)
-        problems.note(service.id, arrival.peer(environ), error.message)
+        problems.note(service.id, request_meta.peer(environ), error.message)
         raise
     in_headers = credentials.in_headers(facts.carried)
     in_query = credentials.in_query_string(facts.carried)
@@ -64,17 +64,17 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     place = Place.HEADER if in_headers else Place.QUERY
     verdict = gate.decide(key, question._replace(place=place), limits.limiter)
     if key is not None and verdict.accepts_key:
-        origin = {"REMOTE_ADDR": facts.address, "HTTP_USER_AGENT": arrival.agent(environ)}
+        origin = {"REMOTE_ADDR": facts.address, "HTTP_USER_AGENT": request_meta.user_agent(environ)}
         usage.note(origin, key_id=key.id, place=place, status=verdict.status, service=service.id)
     return passed(key, verdict) if verdict.allowed else refusal(environ, verdict)
 
 
 def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) -> ServiceRecord:
     """Raises `NotPermitted`, with the same words for a service that doesn't exist."""
-    peer = arrival.peer(environ)
+    peer = request_meta.peer(environ)
     if service is None:
         problems.tell(peer, "no service", "there is no such service.")
-    elif service.has_gateway(peer) or arrival.is_trusted(peer):
+    elif service.has_gateway(peer) or request_meta.is_trusted_proxy(peer):
         return service
     else:
         problems.note(service.id, peer, problems.unlisted(peer))

@@ -18,7 +18,7 @@ from accounts.policy import KeyPermission, system
 from apikeys import services as key_services
 from apikeys import tokens
 from apikeys.rates import Rate
-from atatus_dash import maintenance, reach
+from atatus_dash import availability, maintenance
 from tests import factories
 from tests.conftest import Program
 
@@ -460,10 +460,10 @@ def sqlite_error(statement, *, lock=False):
 
 
 def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault():
-    assert reach.is_out_of_reach(sqlite_error("CREATE TABLE t (a)", lock=True))
-    assert not reach.is_out_of_reach(sqlite_error("SELECT * FROM gone"))
-    assert reach.is_out_of_reach(OperationalError("server closed the connection"))
-    assert not reach.is_out_of_reach(ProgrammingError("relation does not exist"))
+    assert availability.is_outage(sqlite_error("CREATE TABLE t (a)", lock=True))
+    assert not availability.is_outage(sqlite_error("SELECT * FROM gone"))
+    assert availability.is_outage(OperationalError("server closed the connection"))
+    assert not availability.is_outage(ProgrammingError("relation does not exist"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from apikeys import tokens
 from apikeys.models import APIKey, Service
 
 #: How many of each kind are listed, and how much of what was typed is looked for.
-MOST, LONGEST = 5, 100
+MAX_RESULTS, MAX_LENGTH = 5, 100
 
 _PAGES = {
     "Overview": ("overview", Permission.ACCOUNT_READ),
@@ -26,7 +26,7 @@ _PAGES = {
 }
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     kind: str
     name: str
     #: What tells it from others of the same name.
@@ -34,38 +34,42 @@ class Found(NamedTuple):
     url: str
 
 
-def find(request: AccountRequest, typed: str) -> list[Found]:
+def search(request: AccountRequest, typed: str) -> list[SearchResult]:
     """What the person may see and the text names: part of a name, an id, a mask, or a whole key."""
     text = typed.replace("\0", "").strip()
     if tokens.may_be_a_key(text) and (keys := list(_keys(request, Q(digest=tokens.digest(text))))):
         return keys
-    text = text[:LONGEST]
+    text = text[:MAX_LENGTH]
     return [*_pages(request, text), *(_things(request, text) if text else ())]
 
 
-def _pages(request: AccountRequest, text: str) -> Iterator[Found]:
+def _pages(request: AccountRequest, text: str) -> Iterator[SearchResult]:
     for name, (route, permission) in _PAGES.items():
         if request.actor.may(permission) and text.lower() in name.lower():
-            yield Found("Page", name, "", reverse(route, args=[request.account.slug]))
+            yield SearchResult("Page", name, "", reverse(route, args=[request.account.slug]))
 
 
-def _things(request: AccountRequest, text: str) -> Iterator[Found]:
+def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
     account = request.account
     named = Q(name__icontains=text)
     yield from _keys(request, named | Q(mask__icontains=text) | Q(pk=text))
-    for service in Service.objects.visible_to(account).filter(named | Q(pk=text))[:MOST]:
-        yield Found("Service", service.name, service.id, reverse("apikeys:service", args=[account.slug, service.id]))
-    for project in Project.objects.for_account(account).filter(named)[:MOST]:
-        yield Found("Project", project.name, "", reverse("accounts:project", args=[account.slug, project.public_id]))
+    for service in Service.objects.visible_to(account).filter(named | Q(pk=text))[:MAX_RESULTS]:
+        yield SearchResult(
+            "Service", service.name, service.id, reverse("apikeys:service", args=[account.slug, service.id])
+        )
+    for project in Project.objects.for_account(account).filter(named)[:MAX_RESULTS]:
+        yield SearchResult(
+            "Project", project.name, "", reverse("accounts:project", args=[account.slug, project.public_id])
+        )
     if request.actor.may(Permission.MEMBER_READ):
         who = Q(user__email__icontains=text) | Q(user__name__icontains=text)
-        for member in Membership.objects.for_account(account).filter(who).select_related("user")[:MOST]:
+        for member in Membership.objects.for_account(account).filter(who).select_related("user")[:MAX_RESULTS]:
             url = reverse("accounts:members", args=[account.slug])
-            yield Found("Member", member.user.get_short_name(), member.user.email, url)
+            yield SearchResult("Member", member.user.get_short_name(), member.user.email, url)
 
 
-def _keys(request: AccountRequest, wanted: Q) -> Iterator[Found]:
+def _keys(request: AccountRequest, wanted: Q) -> Iterator[SearchResult]:
     if request.actor.may(Permission.API_KEY_READ):
-        for api_key in APIKey.objects.for_account(request.account).filter(wanted)[:MOST]:
+        for api_key in APIKey.objects.for_account(request.account).filter(wanted)[:MAX_RESULTS]:
             url = reverse("apikeys:key", args=[request.account.slug, api_key.id])
-            yield Found("API key", api_key.name, api_key.mask, url)
+            yield SearchResult("API key", api_key.name, api_key.mask, url)

@@ -15,7 +15,7 @@ from apikeys import outages
 _ELSEWHERE = ("25006", "25P03")
 
 
-def is_out_of_reach(error: BaseException | None) -> bool:
+def is_outage(error: BaseException | None) -> bool:
     """Whether a service can't answer now (gone, locked, full, shutting down).
 
     SQLite calls a missing table operational too: its error code tells it from a lock.

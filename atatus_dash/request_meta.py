@@ -24,7 +24,7 @@ MALFORMED = "The proxy in front of this server sent a malformed X-Forwarded-For.
 Meta = dict[str, Any]
 
 
-def give_name(meta: Meta) -> str:
+def assign_request_id(meta: Meta) -> str:
     """Name the request, for the logs and in `X-Request-ID`; a valid name that the client sent is kept."""
     sent = meta.get("HTTP_X_REQUEST_ID", "")
     is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
@@ -42,7 +42,7 @@ def peer(meta: Mapping[str, Any]) -> str:
     return str(meta.get("REMOTE_ADDR", "")).partition("%")[0]
 
 
-def settle_origin(meta: Meta) -> None:
+def apply_forwarded_headers(meta: Meta) -> None:
     """Put the client's address, scheme and port in place of those of a trusted proxy.
 
     `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
@@ -51,7 +51,7 @@ def settle_origin(meta: Meta) -> None:
     Raises `ValueError` for a client whose address the proxy names badly: the proxy's own must not count as its.
     """
     proxy = meta["REMOTE_ADDR"] = peer(meta)
-    if not is_trusted(proxy):
+    if not is_trusted_proxy(proxy):
         return
     meta["REMOTE_ADDR"] = _client_address(meta.get("HTTP_X_FORWARDED_FOR", proxy))
     schemes = meta.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
@@ -60,7 +60,7 @@ def settle_origin(meta: Meta) -> None:
     meta["SERVER_PORT"] = "443" if is_https else "80"  # not the port between the proxy and here
 
 
-def is_trusted(address: str) -> bool:
+def is_trusted_proxy(address: str) -> bool:
     """Whether the address is a proxy's that the operator named."""
     if not settings.TRUSTED_PROXIES:
         return False
@@ -79,12 +79,12 @@ def _client_address(forwarded_for: str) -> str:
     for hop in reversed(forwarded_for.split(",")):
         client = hop.strip().partition("%")[0]
         ip_address(client)
-        if not is_trusted(client):
+        if not is_trusted_proxy(client):
             break
     return client
 
 
-def agent(meta: Mapping[str, Any]) -> str:
+def user_agent(meta: Mapping[str, Any]) -> str:
     """How the client calls itself, keys masked, before anybody counts, cuts, stores or mails it."""
     sent = meta.get("HTTP_USER_AGENT", "")
     return validators.in_one_line(tokens.redact(sent)) if sent else ""
