@@ -17,7 +17,7 @@ from accounts.errors import Invalid
 from accounts.forms import ChangeModelForm
 from accounts.models import Account
 
-from . import services, terms
+from . import services, validators
 from .models import APIKey, KeyOrigin, KeyUsage, Service, State
 from .services import SERVICE_SETTINGS, SETTINGS, ServiceSettings, Settings
 
@@ -50,11 +50,11 @@ class SettingsForm(ChangeModelForm):
         fields = SETTINGS
 
     def clean_allowed_networks(self) -> list[str]:
-        return terms.network_list(self.cleaned_data["allowed_networks"] or [])
+        return validators.network_list(self.cleaned_data["allowed_networks"] or [])
 
     def clean_access(self) -> str | None:
         text: str = self.cleaned_data["access"] or ""
-        access = terms.access_of_text(text) if text.strip() else None
+        access = validators.access_of_text(text) if text.strip() else None
         try:
             services.require_known_services(self.instance.account.ref, access, kept=self.instance.access)
         except Invalid as error:
@@ -64,7 +64,7 @@ class SettingsForm(ChangeModelForm):
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if "expires_at" in self.changed_data:
-            terms.expiry(expires_at, latest=terms.latest_expiry(self.instance.account.max_key_lifetime_days))
+            validators.expiry(expires_at, latest=validators.latest_expiry(self.instance.account.max_key_lifetime_days))
         return expires_at
 
 
@@ -166,13 +166,13 @@ class ServiceForm(ChangeModelForm):
         fields = ("account", *SERVICE_SETTINGS)
 
     def clean_reading_methods(self) -> list[str]:
-        return terms.method_list(self.cleaned_data["reading_methods"] or [])
+        return validators.method_list(self.cleaned_data["reading_methods"] or [])
 
     def clean_reading_paths(self) -> list[str]:
-        return terms.path_list(self.cleaned_data["reading_paths"] or [])
+        return validators.path_list(self.cleaned_data["reading_paths"] or [])
 
     def clean_gateways(self) -> list[str]:
-        return terms.gateway_list(self.cleaned_data["gateways"] or [])
+        return validators.gateway_list(self.cleaned_data["gateways"] or [])
 
 
 @admin.register(Service)

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from accounts.errors import Invalid
 from accounts.policy import KeyPermission
 
-from . import terms, tokens
+from . import tokens, validators
 from .models import APIKey
 from .services import ImportedKey
 
@@ -78,7 +78,7 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
     if len(values["mask"]) > 20:
         sentences.append("The mask has at most 20 characters: it is shown to people and must not hold the key.")
     try:
-        terms.expiry(_expiry(values["expiry"]), latest=None)
+        validators.expiry(_expiry(values["expiry"]), latest=None)
     except ValidationError as error:
         sentences += [f"Expiry: {sentence}" for sentence in error.messages]
     except (ValueError, OverflowError):
@@ -99,7 +99,7 @@ def _expiry(text: str) -> datetime | None:
 
 def _access(text: str) -> str | None:
     # No path holds a semicolon.
-    return terms.access_of_options([entry.strip() for entry in text.split(";")] if text else [])
+    return validators.access_of_options([entry.strip() for entry in text.split(";")] if text else [])
 
 
 def _key(line: int, values: dict[str, str]) -> ImportedKey:

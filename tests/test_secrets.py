@@ -52,7 +52,7 @@ COLUMNS = {
     "accounts.Project.kept_id": "24 hexadecimal characters",
     "accounts.User.password": "a hash",
     "accounts.User.time_zone": "one of a list",
-    "apikeys.APIKey.access": "`terms.access` refuses a key before it says anything of it",
+    "apikeys.APIKey.access": "`validators.access` refuses a key before it says anything of it",
     "apikeys.APIKey.allowed_networks": "each is a network, in its plain form",
     "apikeys.APIKey.rate_limit": "a number and a unit",
     "apikeys.KeyOrigin.origin": "an address",
@@ -60,7 +60,7 @@ COLUMNS = {
     "apikeys.Notice.about": "a time",
     **dict.fromkeys(
         [f"apikeys.Service.{name}" for name in ("reading_methods", "reading_paths", "gateways")],
-        "`terms` reads each and refuses a key before it says anything of it",
+        "`validators` reads each and refuses a key before it says anything of it",
     ),
 }
 #: Columns whose name says that the program fills them.
@@ -96,7 +96,7 @@ NOT_STORED = {
     *("password", "password1", "password2", "oldpassword", "new_password1", "new_password2"),
     *("allowed_networks", "rate_limit", "id", "text", "credentials", "unsafe_hex", "usable_password"),
 }
-#: Compared with what is there and not kept; checked by `AccountAdapter.clean_email`, or by `terms`; one we don't have.
+#: Compared and not stored; or checked by `AccountAdapter.clean_email` or by `validators`; or a field we don't have.
 OTHERWISE = {
     *("OfferForm.name", "CloseForm.name"),
     *("SignupForm.email", "ResetPasswordForm.email"),

@@ -9,7 +9,7 @@ from django.utils.functional import cached_property
 
 from accounts.models import Account
 
-from .. import scopes, terms
+from .. import scopes, validators
 from ..models import Service
 
 EVERYTHING, CHOSEN = "everything", "chosen"
@@ -155,12 +155,12 @@ class AccessField(forms.Field):
         errors = []
         for service, paths in (_by_service(access) or {}).items():
             try:
-                terms.path_list(paths or [])
+                validators.path_list(paths or [])
             except forms.ValidationError as error:
                 errors.append(forms.ValidationError(error.messages[0], code=service))
         if errors:
             raise forms.ValidationError(errors)
-        return terms.access(access)
+        return validators.access(access)
 
     def has_changed(self, initial: str | None, data: str | None) -> bool:
         if data is None:
@@ -170,7 +170,7 @@ class AccessField(forms.Field):
 
 
 def _read(text: str | None) -> Any:
-    """The access in the form of the API. A text that can't be read stays one, which `terms` refuses."""
+    """The access in the form of the API. A text that can't be read stays one, which `validators` refuses."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):

@@ -8,13 +8,14 @@ from django.db.models import F, OrderBy
 from django.http import QueryDict
 from django.utils import timezone
 
-from accounts import ids, times, validators
+from accounts import ids, times
 from accounts.errors import DomainError, Invalid
 from accounts.forms import ChangeForm, field_of
 from accounts.models import Account
 from accounts.policy import KeyPermission
+from accounts.validators import LINE, unix_lines
 
-from .. import imports, scopes, terms
+from .. import imports, scopes, validators
 from ..models import APIKey, APIKeyQuerySet, Service, State
 from ..services import ImportedKey, Overlap
 from .access import AccessField
@@ -57,7 +58,7 @@ class KeySettingsForm(forms.Form):
         label="Own rate limit",
         required=False,
         empty_value=None,
-        validators=[terms.rate_limit],
+        validators=[validators.rate_limit],
         widget=forms.TextInput({"data-example": "100/minute", "autocomplete": "off"}),
         help_text="Requests per second, minute, hour or day. Left empty, the server's limit holds.",
     )
@@ -122,10 +123,10 @@ class KeySettingsForm(forms.Form):
         )
 
     def clean_description(self) -> str:
-        return validators.unix_lines(self.cleaned_data["description"])
+        return unix_lines(self.cleaned_data["description"])
 
     def clean_allowed_networks(self) -> list[str]:
-        return terms.network_list(self.cleaned_data["allowed_networks"].split())
+        return validators.network_list(self.cleaned_data["allowed_networks"].split())
 
     def clean(self) -> None:
         expiry = self.cleaned_data.get("expiry")
@@ -136,7 +137,7 @@ class KeySettingsForm(forms.Form):
             self.add_error("expires_at", "Say when the key expires.")
             return
         try:
-            terms.expiry(expires_at, latest=terms.latest_expiry(self.longest))
+            validators.expiry(expires_at, latest=validators.latest_expiry(self.longest))
         except forms.ValidationError as error:
             self.add_error("expires_at" if expiry == AT else "expiry", error)
         else:
@@ -148,8 +149,8 @@ class APIKeyForm(KeySettingsForm):
 
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
     #: The service whose page led here, and the host name that was filled in there: for the first calls with the key.
-    for_service = forms.CharField(required=False, validators=validators.LINE, widget=forms.HiddenInput)
-    host = forms.CharField(required=False, validators=validators.LINE, widget=forms.HiddenInput)
+    for_service = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
+    host = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -157,11 +158,11 @@ class APIKeyForm(KeySettingsForm):
         self.fields["expiry"].initial = str(self.longest) if self.longest else NEVER
 
     @property
-    def terms(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What `services.issue` is told."""
         others = ("expiry", "for_service", "host")
-        terms = {name: value for name, value in self.cleaned_data.items() if name not in others}
-        return {**terms, "permission": KeyPermission(terms["permission"])}
+        settings = {name: value for name, value in self.cleaned_data.items() if name not in others}
+        return {**settings, "permission": KeyPermission(settings["permission"])}
 
     def clean_id(self) -> str:
         return self.cleaned_data["id"] or ids.new_key_id()
@@ -324,9 +325,7 @@ class KeyFilter(forms.Form):
     q = forms.CharField(required=False, max_length=APIKey._meta.get_field("name").max_length)
     state = forms.ChoiceField(required=False, choices=list(STATES.items()))
     #: The id of one that the keys open.
-    service = forms.CharField(
-        required=False, max_length=Service._meta.get_field("id").max_length, validators=validators.LINE
-    )
+    service = forms.CharField(required=False, max_length=Service._meta.get_field("id").max_length, validators=LINE)
     sort = forms.ChoiceField(required=False, choices=[(sign + name, name) for name in ORDERS for sign in ("", "-")])
 
     def apply(self, keys: APIKeyQuerySet) -> APIKeyQuerySet:

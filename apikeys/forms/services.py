@@ -6,7 +6,7 @@ from django import forms
 
 from accounts.forms import ChangeForm
 
-from .. import terms
+from .. import validators
 from ..models import Service
 
 
@@ -30,7 +30,7 @@ class ServiceForm(forms.Form):
     )
     reading_methods = forms.CharField(
         required=False,
-        initial=", ".join(terms.READING_METHODS),
+        initial=", ".join(validators.READING_METHODS),
         widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
         help_text="Methods that the Read permission covers. Every other method needs Write.",
     )
@@ -62,18 +62,18 @@ class ServiceForm(forms.Form):
         )
 
     def clean_gateways(self) -> list[str]:
-        return terms.gateway_list(self.cleaned_data["gateways"].split())
+        return validators.gateway_list(self.cleaned_data["gateways"].split())
 
     def clean_upstream(self) -> str:
-        terms.upstream(self.cleaned_data["upstream"])
+        validators.upstream(self.cleaned_data["upstream"])
         return str(self.cleaned_data["upstream"])
 
     def clean_reading_methods(self) -> list[str]:
-        return terms.method_list(self.cleaned_data["reading_methods"].replace(",", " ").split())
+        return validators.method_list(self.cleaned_data["reading_methods"].replace(",", " ").split())
 
     def clean_reading_paths(self) -> list[str]:
         lines = self.cleaned_data["reading_paths"].splitlines()
-        return terms.path_list([line.strip() for line in lines if line.strip()])
+        return validators.path_list([line.strip() for line in lines if line.strip()])
 
 
 class HostForm(forms.Form):

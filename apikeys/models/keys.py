@@ -17,7 +17,7 @@ from accounts.models import Account, AccountOwnedQuerySet
 from accounts.policy import KeyPermission
 from accounts.targets import Target
 
-from .. import terms
+from .. import validators
 
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
@@ -118,15 +118,15 @@ class APIKey(models.Model):
     mask = models.CharField(max_length=20, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     allowed_networks = models.JSONField(
-        default=list, blank=True, validators=[terms.network_list], help_text="CIDRs; empty means everywhere."
+        default=list, blank=True, validators=[validators.network_list], help_text="CIDRs; empty means everywhere."
     )
     rate_limit = models.CharField(
-        max_length=20, null=True, blank=True, validators=[terms.rate_limit], help_text="Such as 100/minute."
+        max_length=20, null=True, blank=True, validators=[validators.rate_limit], help_text="Such as 100/minute."
     )
     access = models.TextField(
         null=True,
         blank=True,
-        validators=[terms.stored_access],
+        validators=[validators.stored_access],
         help_text='What it opens, such as [{"service": "svc_…", "paths": ["/reports/*"]}, {"service": "api"}]; '
         "empty means everything.",
     )

@@ -11,7 +11,7 @@ from accounts import fields, ids
 from accounts.models import Account, AccountOwnedQuerySet, HasAccountId
 from accounts.targets import Target
 
-from .. import terms
+from .. import validators
 
 #: For how long a service's page tells of a problem of its gateway.
 PROBLEM_SHOWN = timedelta(days=1)
@@ -39,15 +39,15 @@ class Service(models.Model):
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="services")
     name = fields.LineField(max_length=100)
     reading_methods = models.JSONField(
-        default=terms.default_reading_methods,
+        default=validators.default_reading_methods,
         blank=True,
-        validators=[terms.method_list],
+        validators=[validators.method_list],
         help_text="Methods that the Read permission covers. Every other one needs Write.",
     )
     reading_paths = models.JSONField(
         default=list,
         blank=True,
-        validators=[terms.path_list],
+        validators=[validators.path_list],
         help_text="Paths where every method counts as reading, such as /graphql or /search/*.",
     )
     preflight = models.BooleanField(
@@ -57,12 +57,15 @@ class Service(models.Model):
         "keys in the query string", default=False, help_text="They then stand in the service's own logs."
     )
     gateways = models.JSONField(
-        default=list, blank=True, validators=[terms.gateway_list], help_text="CIDRs that may ask; empty means none."
+        default=list,
+        blank=True,
+        validators=[validators.gateway_list],
+        help_text="CIDRs that may ask; empty means none.",
     )
     upstream = fields.LineField(
         max_length=200,
         blank=True,
-        validators=[terms.upstream],
+        validators=[validators.upstream],
         help_text="Where the service listens. Fills in configurations and is never contacted.",
     )
     shared = models.BooleanField(default=False, help_text="The keys of every account open it.")

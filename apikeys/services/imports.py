@@ -14,7 +14,7 @@ from accounts.errors import Invalid
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import lock_actor
 
-from .. import terms, tokens
+from .. import tokens, validators
 from ..models import APIKey
 from .keys import given_settings
 from .rules import known_services, latest_expiry, unknown_service
@@ -103,7 +103,7 @@ def _import_problems(
     if unknown := unknown_service(row.access, services):
         return [unknown]
     try:
-        terms.expiry(row.expires_at, latest=latest)
+        validators.expiry(row.expires_at, latest=latest)
     except ValidationError as error:
         return error.messages
     return []

@@ -63,7 +63,7 @@ def issue(
     """Make a key in the actor's account.
 
     `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
-    for what `terms` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
+    for what `validators` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
     `NotPermitted` where the actor may not, or where a key would make a key beyond its own power.
     """
     api_key = APIKey(

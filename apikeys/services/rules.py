@@ -10,7 +10,7 @@ from accounts.models import Account
 from accounts.policy import AccountRef, Actor, ActorKind, Permission
 from accounts.services import invalid_fields, lock_actor
 
-from .. import actors, scopes, terms
+from .. import actors, scopes, validators
 from ..models import APIKey, Service
 from ..power import Power
 
@@ -44,7 +44,7 @@ def require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> Non
     errors = invalid_fields(api_key, fields)
     if "expires_at" in fields:
         try:
-            terms.expiry(api_key.expires_at, latest=latest_expiry(actor))
+            validators.expiry(api_key.expires_at, latest=latest_expiry(actor))
         except ValidationError as error:
             errors["expires_at"] = error.messages
     if errors:
@@ -75,8 +75,10 @@ def unknown_service(access: str | None, known: Collection[str]) -> str | None:
 
 
 def latest_expiry(actor: Actor) -> datetime | None:
-    """When a key of the account that is made now has to end at the latest."""
-    return terms.latest_expiry(Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id))
+    """The latest expiry of a key that is created in the account now; None is any."""
+    return validators.latest_expiry(
+        Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id)
+    )
 
 
 def require_own_power(actor: Actor, wanted: Power) -> None:

@@ -13,7 +13,7 @@ from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.policy import Actor, Permission
 from accounts.services import changed, given, invalid_fields, lock_actor
 
-from .. import networks, scopes, terms
+from .. import networks, scopes, validators
 from ..models import Service
 
 
@@ -36,9 +36,9 @@ _READING = ("reading_methods", "reading_paths")
 
 #: The settings that are lists, and what brings each into its plain form.
 _LISTS = {
-    "reading_methods": terms.method_list,
-    "reading_paths": terms.path_list,
-    "gateways": terms.gateway_list,
+    "reading_methods": validators.method_list,
+    "reading_paths": validators.path_list,
+    "gateways": validators.gateway_list,
 }
 
 
@@ -46,7 +46,7 @@ _LISTS = {
 def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Service:
     """Create a service in the actor's account.
 
-    Raises `Invalid` for what `terms` refuses, by field, and `NotPermitted` where the actor may not: only the
+    Raises `Invalid` for what `validators` refuses, by field, and `NotPermitted` where the actor may not: only the
     operator shares a service with every account.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)

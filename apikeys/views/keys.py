@@ -144,10 +144,10 @@ def new_key(request: AccountRequest) -> HttpResponse:
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
-            issued = services.issue(actor=request.actor, **form.terms)
+            issued = services.issue(actor=request.actor, **form.settings)
             return _reveal(request, issued, first_calls=_first_calls(request, form, issued.api_key))
         except AlreadyExists:
-            return _made_already(request, form.terms["id"])
+            return _made_already(request, form.settings["id"])
         except Invalid as error:
             refuse(form, error)
     return _new_form(request, form, status=422)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import links, policy
 from accounts.errors import Invalid
 from accounts.policy import KeyPermission
-from apikeys import services, terms
+from apikeys import services, validators
 from apikeys.management.accounts import account_named
 
 #: The options, by the fields that they fill.
@@ -48,7 +48,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         account = account_named(options["account"])
         try:
-            access = terms.access_of_options(options["access"])
+            access = validators.access_of_options(options["access"])
         except ValidationError as error:
             raise CommandError(f"--access: {' '.join(error.messages)}") from None
         try:
@@ -58,7 +58,7 @@ class Command(BaseCommand):
                 permission=KeyPermission(options["permission"]),
                 administrator=options["administrator"],
                 expires_at=_expiry(options["expires"]),
-                allowed_networks=terms.network_list(options["allow"]),
+                allowed_networks=validators.network_list(options["allow"]),
                 rate_limit=options["rate_limit"],
                 access=access,
             )
@@ -73,8 +73,8 @@ class Command(BaseCommand):
 def _expiry(days: int | None) -> datetime | None:
     if days is None:
         return None
-    if not 1 <= days <= terms.MAXIMUM_DAYS:
-        raise CommandError(f"--expires is a number of days from 1 to {terms.MAXIMUM_DAYS}.")
+    if not 1 <= days <= validators.MAXIMUM_DAYS:
+        raise CommandError(f"--expires is a number of days from 1 to {validators.MAXIMUM_DAYS}.")
     return timezone.now() + timedelta(days=days)
 
 

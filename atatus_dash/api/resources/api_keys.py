@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.policy import KeyPermission, Permission
-from apikeys import networks, scopes, services, terms
+from apikeys import networks, scopes, services, validators
 from apikeys.models import APIKey
 from apikeys.services import Overlap
 
@@ -21,14 +21,14 @@ class NetworksField(ShortListField):
     child = serializers.CharField(max_length=50)
 
     def run_child_validation(self, data: Any) -> list[str]:
-        return terms.network_list(super().run_child_validation(data))
+        return validators.network_list(super().run_child_validation(data))
 
 
 class AccessField(JSONField):
     """What a key opens: null, which is everything, or a list of services. Kept and read as text."""
 
     def to_internal_value(self, data: Any) -> str | None:
-        return terms.access(data)
+        return validators.access(data)
 
     def to_representation(self, value: str) -> Any:
         return scopes.as_json(scopes.load(value))

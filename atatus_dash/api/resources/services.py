@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.policy import Permission
-from apikeys import networks, scopes, services, terms
+from apikeys import networks, scopes, services, validators
 from apikeys.models import Service
 
 from ..base import APIView, item_or_404
@@ -21,7 +21,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
     """A service as the account in the context sees it: of another's only what is open, and null for the rest."""
 
     reading_methods = ShortListField(
-        child=serializers.CharField(max_length=50), max_length=terms.MOST_METHODS, required=False
+        child=serializers.CharField(max_length=50), max_length=validators.MOST_METHODS, required=False
     )
     reading_paths = ShortListField(child=serializers.CharField(), max_length=scopes.MAX_PATHS, required=False)
     gateways = ShortListField(child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False)
@@ -37,13 +37,13 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
         ]
 
     def validate_reading_methods(self, value: list[str]) -> list[str]:
-        return terms.method_list(value)
+        return validators.method_list(value)
 
     def validate_reading_paths(self, value: list[str]) -> list[str]:
-        return terms.path_list(value)
+        return validators.path_list(value)
 
     def validate_gateways(self, value: list[str]) -> list[str]:
-        return terms.gateway_list(value)
+        return validators.gateway_list(value)
 
     def to_representation(self, instance: Service) -> dict[str, Any]:
         shown = super().to_representation(instance)

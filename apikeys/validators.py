@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from accounts import times, validators
+from accounts import times
+from accounts.validators import no_secret, one_line
 
 from . import networks, rates, scopes
 
@@ -65,7 +66,7 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
 def access(value: Any) -> str | None:
     """An access from the form of the API, null or a list, as it is stored."""
     try:
-        validators.no_secret(str(value))  # before a sentence repeats it
+        no_secret(str(value))  # before a sentence repeats it
         parsed = scopes.parse(value)
     except RecursionError:
         raise ValidationError("This is nested too deep.") from None
@@ -73,7 +74,7 @@ def access(value: Any) -> str | None:
         raise ValidationError(str(error)) from None
     for entry in parsed or ():
         for path in entry.paths or ():
-            validators.one_line(path)
+            one_line(path)
     return scopes.store(parsed)
 
 
@@ -88,7 +89,7 @@ def access_of_text(text: str) -> str | None:
 
 def access_of_options(texts: Sequence[str]) -> str | None:
     """An access from the form of the commands, as it is stored."""
-    validators.no_secret(" ".join(texts))
+    no_secret(" ".join(texts))
     try:
         parsed = scopes.parse_options(texts)
     except ValueError as error:
@@ -140,7 +141,7 @@ def path_list(texts: Any) -> list[str]:
     except ValueError as error:
         raise ValidationError(str(error)) from None
     for path in paths:
-        validators.one_line(path)
+        one_line(path)
     return paths
 
 
@@ -162,4 +163,4 @@ def upstream(text: str) -> None:
 
 def _require_no_secret(texts: Any) -> None:
     """Refuse a list that holds a key before a sentence repeats it."""
-    validators.no_secret(" ".join(map(str, texts)) if isinstance(texts, list) else "")
+    no_secret(" ".join(map(str, texts)) if isinstance(texts, list) else "")
