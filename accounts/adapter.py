@@ -17,7 +17,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from . import access, devices, encryption, factors, fields, links, mail, outbox, sign_in, validators
+from . import decorators, devices, encryption, factors, fields, links, mail, outbox, sign_in, validators
 from .models import User
 
 
@@ -52,7 +52,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Ask for the password again when the newest proof is old; allauth wouldn't count the sign-in as one."""
-        return super().is_reauthentication_required(app=app, **kwargs) and not access.is_fresh(self.request)
+        return super().is_reauthentication_required(app=app, **kwargs) and not decorators.is_fresh(self.request)
 
     def render_mail(
         self,

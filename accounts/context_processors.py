@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from . import cookies, times
-from .access import LAST_ACCOUNT
+from .decorators import LAST_ACCOUNT
 from .forms import Shortcuts, Theme
 from .models import Membership
 from .policy import GRANTS, Permission, Role

@@ -14,8 +14,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from . import services, times
-from .access import maker_for
 from .audit import EVENT_CHOICES
+from .decorators import maker_for
 from .errors import DomainError
 from .models import (
     Account,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from django.db.models import Q
 from django.urls import reverse
 
-from accounts.access import AccountRequest
+from accounts.decorators import AccountRequest
 from accounts.models import Membership, Project
 from accounts.policy import Permission
 from apikeys import tokens

@@ -12,8 +12,8 @@ from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HttpResponseClientRefresh
 
 from accounts import links
-from accounts.access import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.audit import SIGN_INS
+from accounts.decorators import LAST_ACCOUNT, AccountRequest, SignedInRequest, account_page, signed_in
 from accounts.forms import status_of
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project
 from accounts.policy import Permission

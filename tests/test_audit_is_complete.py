@@ -24,11 +24,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 #: They only look; `prune_closed` deletes an account with its log.
 CHANGE_NOTHING = {
-    "changed",
+    "apply_changes",
     "given",
     "invalid_fields",
     "lock_actor",
-    "own",
+    "lock_for_update",
     "find_invitation",
     "has_address",
     "is_known",

@@ -7,7 +7,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts import policy, services
-from accounts.access import account_page
+from accounts.decorators import account_page
 from accounts.models import AuditEvent, Membership, User
 from tests import factories
 from tests.conftest import Browser, Cast

@@ -291,7 +291,7 @@ def test_a_crash_shows_a_page_of_ours_and_no_detail(
     def crash(*args: Any) -> None:
         raise RuntimeError("the password is swordfish")
 
-    monkeypatch.setattr("accounts.access.actor_for", crash)
+    monkeypatch.setattr("accounts.decorators.actor_for", crash)
     browser.raise_request_exception = False
     response = browser.as_(cast.owner).get(overview(cast))
 

@@ -8,7 +8,7 @@ from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
 from .. import services
-from ..access import maker_for, user_of
+from ..decorators import maker_for, user_of
 from ..models import Account, Membership, User
 from ..policy import Role
 from ..services import AccountSettings

@@ -10,8 +10,8 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from ..access import user_of
 from ..context import RequestContext
+from ..decorators import user_of
 from ..errors import DomainError
 from ..forms import ChangeModelForm
 from ..models import Account

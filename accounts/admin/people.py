@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from .. import services, sign_in
-from ..access import maker_for, user_of
+from ..decorators import maker_for, user_of
 from ..forms import ChangeModelForm
 from ..models import Invitation, Membership, User
 from ..policy import Role

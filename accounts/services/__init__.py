@@ -15,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import changed, given, invalid_fields, lock_actor, own
+from .changes import apply_changes, given, invalid_fields, lock_actor, lock_for_update
 from .members import (
     INVITATION_LASTS,
     Link,
@@ -49,11 +49,11 @@ __all__ = [
     "accept_invitation",
     "accept_ownership",
     "add_member",
+    "apply_changes",
     "change_account",
     "change_invitation",
     "change_project",
     "change_role",
-    "changed",
     "close_account",
     "create_account",
     "create_deployment",
@@ -69,8 +69,8 @@ __all__ = [
     "join",
     "leave",
     "lock_actor",
+    "lock_for_update",
     "offer_ownership",
-    "own",
     "prune_closed",
     "remove_member",
     "reopen_account",

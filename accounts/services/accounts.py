@@ -15,7 +15,7 @@ from ..deletion import Checkpoint, go_on, in_batches
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
-from .changes import changed, lock_account, lock_actor
+from .changes import apply_changes, lock_account, lock_actor
 
 #: How long the Owner can take a closed account back, before its data goes.
 GRACE_PERIOD = timedelta(days=30)
@@ -95,7 +95,7 @@ def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Acco
     if actor.kind == ActorKind.KEY and "requires_two_factor" in settings:
         raise NotPermitted("A key can't change whether two-factor is required.")
     account = lock_account(actor)
-    if changes := changed(account, **settings):
+    if changes := apply_changes(account, **settings):
         account.save(update_fields=changes)
         audit.record(actor=actor, event=Event.ACCOUNT_CHANGED, target=account.target, changes=changes)
     return account

@@ -45,7 +45,7 @@ def lock_account(actor: Actor) -> Account:
     return account
 
 
-def own(actor: Actor, rows: Any, row: M, name: str) -> M:
+def lock_for_update(actor: Actor, rows: Any, row: M, name: str) -> M:
     """The row as it is now, locked. Raises `NotFound` if it is gone or another account's."""
     found: M | None = rows.for_account(actor.account).select_for_update(of=("self",)).filter(pk=row.pk).first()
     if found is None:
@@ -53,7 +53,7 @@ def own(actor: Actor, rows: Any, row: M, name: str) -> M:
     return found
 
 
-def changed(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
+def apply_changes(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
     """Set the fields on the instance and tell which really changed, as before and after."""
     changes = {}
     for field, value in fields.items():

@@ -368,16 +368,16 @@ def withdraw_ownership(*, actor: Actor) -> Account:
 def accept_ownership(*, actor: Actor) -> Account:
     """Become the Owner by an offer. The Owner before becomes an Admin."""
     account = lock_account(actor)
-    heir = account.offered_to
-    if heir is None or str(heir.user_id) != actor.id:
+    new_owner = account.offered_to
+    if new_owner is None or str(new_owner.user_id) != actor.id:
         raise NotPermitted("This account is not offered to you.")
     owner = Membership.objects.for_account(account).get(role=Role.OWNER.value)
-    owner.role, heir.role = Role.ADMIN.value, Role.OWNER.value
+    owner.role, new_owner.role = Role.ADMIN.value, Role.OWNER.value
     owner.save(update_fields=["role"])
-    heir.save(update_fields=["role"])
+    new_owner.save(update_fields=["role"])
     account.offered_to = None
     account.save(update_fields=["offered_to"])
-    changes = {"owner": (owner.user.email, heir.user.email)}
-    audit.record(actor=actor, event=Event.OWNERSHIP_TAKEN, target=heir.target, changes=changes)
-    mail.tell([owner.user.email, heir.user.email], "ownership_taken", account=account, owner=heir.user)
+    changes = {"owner": (owner.user.email, new_owner.user.email)}
+    audit.record(actor=actor, event=Event.OWNERSHIP_TAKEN, target=new_owner.target, changes=changes)
+    mail.tell([owner.user.email, new_owner.user.email], "ownership_taken", account=account, owner=new_owner.user)
     return account

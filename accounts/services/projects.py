@@ -7,7 +7,7 @@ from ..audit import Event
 from ..errors import Invalid
 from ..models import Deployment, Project
 from ..policy import Actor, Permission
-from .changes import changed, lock_actor, own
+from .changes import apply_changes, lock_actor, lock_for_update
 
 
 @transaction.atomic
@@ -31,8 +31,8 @@ def create_project(*, actor: Actor, name: str, kept_id: str | None = None) -> Pr
 @transaction.atomic
 def change_project(*, actor: Actor, project: Project, name: str) -> Project:
     actor = lock_actor(actor, Permission.PROJECT_CHANGE)
-    project = _own_project(actor, project)
-    if changes := changed(project, name=name):
+    project = _lock_project(actor, project)
+    if changes := apply_changes(project, name=name):
         project.save(update_fields=changes)
         audit.record(actor=actor, event=Event.PROJECT_CHANGED, target=project.target, changes=changes)
     return project
@@ -42,7 +42,7 @@ def change_project(*, actor: Actor, project: Project, name: str) -> Project:
 def delete_project(*, actor: Actor, project: Project) -> None:
     """Delete a project with all its deployments."""
     actor = lock_actor(actor, Permission.PROJECT_CHANGE)
-    project = _own_project(actor, project)
+    project = _lock_project(actor, project)
     audit.record(actor=actor, event=Event.PROJECT_DELETED, target=project.target)
     project.delete()
 
@@ -60,7 +60,7 @@ def create_deployment(
     """Record that a revision of a project went to a release stage."""
     actor = lock_actor(actor, Permission.DEPLOYMENT_CHANGE)
     deployment = Deployment.objects.create(
-        project=_own_project(actor, project),
+        project=_lock_project(actor, project),
         revision=revision,
         release_stage=release_stage,
         changes=changes,
@@ -74,10 +74,10 @@ def create_deployment(
 @transaction.atomic
 def delete_deployment(*, actor: Actor, deployment: Deployment) -> None:
     actor = lock_actor(actor, Permission.DEPLOYMENT_CHANGE)
-    deployment = own(actor, Deployment.objects, deployment, "This deployment")
+    deployment = lock_for_update(actor, Deployment.objects, deployment, "This deployment")
     audit.record(actor=actor, event=Event.DEPLOYMENT_DELETED, target=deployment.target)
     deployment.delete()
 
 
-def _own_project(actor: Actor, project: Project) -> Project:
-    return own(actor, Project.objects, project, "This project")
+def _lock_project(actor: Actor, project: Project) -> Project:
+    return lock_for_update(actor, Project.objects, project, "This project")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
 from .. import exports, keyset, links, policy, services
-from ..access import AccountRequest, account_page, recently_authenticated, sent_before
+from ..decorators import AccountRequest, account_page, recently_authenticated, sent_before
 from ..forms import AccountForm, AuditFilter, ChangeProjectForm, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
 from ..policy import Permission

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
-from ..access import AccountRequest, account_page, lead_to, recently_authenticated, typed
+from ..decorators import AccountRequest, account_page, lead_to, recently_authenticated, typed
 from ..errors import DomainError, TooManyRequests
 from ..forms import ChangeRoleForm, InviteForm, refuse, status_of
 from ..models import Invitation, Membership

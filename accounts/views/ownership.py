@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import services
-from ..access import AccountRequest, account_page, lead_to, recently_authenticated, set_up_two_factor, typed
+from ..decorators import AccountRequest, account_page, lead_to, recently_authenticated, set_up_two_factor, typed
 from ..errors import DomainError
 from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
 from ..models import Membership

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import cookies, services
-from ..access import SignedInRequest, maker_for, signed_in
+from ..decorators import SignedInRequest, maker_for, signed_in
 from ..errors import NotPermitted, TooManyRequests
 from ..forms import PASSWORD_RULES, LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
 from ..models import Membership

@@ -12,7 +12,7 @@ from accounts import audit, ids
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, InvalidState
 from accounts.policy import Actor, KeyPermission, Permission
-from accounts.services import changed, given, lock_actor
+from accounts.services import apply_changes, given, lock_actor
 
 from .. import notices, scopes, tokens
 from ..models import APIKey, Notice, State
@@ -118,7 +118,7 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     actor, api_key = lock_key(actor, api_key)
     require_not_revoked(api_key, "changed")
     before = copy(api_key)
-    changes = changed(api_key, **settings)
+    changes = apply_changes(api_key, **settings)
     require_valid(actor, api_key, changes)
     if "access" in changes:
         require_known_services(actor.account, api_key.access, kept=before.access)
@@ -139,7 +139,7 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
 def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
     """Whether these settings would give the key more than it has. Enabling it gives back what it had."""
     wanted = copy(api_key)
-    changed(wanted, **settings)
+    apply_changes(wanted, **settings)
     return is_wider(wanted, than=api_key)
 
 

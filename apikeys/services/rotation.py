@@ -10,7 +10,7 @@ from accounts import audit, ids
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, InvalidState
 from accounts.policy import Actor
-from accounts.services import changed
+from accounts.services import apply_changes
 
 from ..models import APIKey, State
 from ..power import Power
@@ -64,7 +64,7 @@ def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = 
     changes = {"successor": (None, successor.id)}
     old.rotated_at = timezone.now()
     if overlap != Overlap.NONE:
-        changes |= changed(old, expires_at=_earliest(old.expires_at, old.rotated_at + overlap.length))
+        changes |= apply_changes(old, expires_at=_earliest(old.expires_at, old.rotated_at + overlap.length))
     old.save(update_fields=["rotated_at", "expires_at"])
     audit.record(actor=actor, event=Event.API_KEY_ROTATED, target=old.target, changes=changes)
     if overlap == Overlap.NONE:

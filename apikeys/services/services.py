@@ -11,7 +11,7 @@ from accounts import audit, policy
 from accounts.audit import Event
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.policy import Actor, Permission
-from accounts.services import changed, given, invalid_fields, lock_actor
+from accounts.services import apply_changes, given, invalid_fields, lock_actor
 
 from .. import networks, scopes, validators
 from ..models import Service
@@ -71,7 +71,7 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)
     before = copy(service)
-    changes = changed(service, **_plain(settings))
+    changes = apply_changes(service, **_plain(settings))
     require_may_change(actor, service)
     if not changes.keys().isdisjoint(_READING):
         policy.require(actor, Permission.SERVICE_READ)
@@ -87,7 +87,7 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
 def widens_service(service: Service, **settings: Unpack[ServiceSettings]) -> bool:
     """Whether these settings would let through what the service refuses now."""
     wanted = copy(service)
-    changed(wanted, **_plain(settings))
+    apply_changes(wanted, **_plain(settings))
     return _is_wider(wanted, than=service)
 
 

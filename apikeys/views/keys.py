@@ -14,8 +14,8 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from accounts import links
-from accounts.access import AccountRequest, account_page, recently_authenticated, sent_before, typed
 from accounts.audit import Event
+from accounts.decorators import AccountRequest, account_page, recently_authenticated, sent_before, typed
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
 from accounts.forms import refuse, status_of
 from accounts.models import AuditEvent

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.vary import vary_on_headers
 
 from accounts import keyset, links
-from accounts.access import AccountRequest, account_page, lead_to, recently_authenticated, sent_before
+from accounts.decorators import AccountRequest, account_page, lead_to, recently_authenticated, sent_before
 from accounts.errors import DomainError, Invalid
 from accounts.forms import refuse, status_of
 from accounts.models import Account, AuditEvent

@@ -10,8 +10,8 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts import services
-from accounts.access import actor_for
 from accounts.context import NO_REQUEST
+from accounts.decorators import actor_for
 from accounts.errors import AlreadyExists, DomainError
 from accounts.models import Invitation, Membership, User
 from accounts.policy import Role

@@ -5,9 +5,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
 from accounts import audit, policy, services
-from accounts.access import actor_for
 from accounts.audit import Event
 from accounts.context import REQUEST_ID
+from accounts.decorators import actor_for
 from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account, AuditEvent, Membership, User
 from accounts.policy import Role

@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.access import is_fresh
+from accounts.decorators import is_fresh
 from accounts.models import User
 from tests import factories
 from tests.conftest import Browser, Cast
