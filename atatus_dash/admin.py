@@ -17,7 +17,7 @@ from .models import Maintenance, ScheduledJob
 class MaintenanceForm(forms.ModelForm):
     retry_after = forms.IntegerField(
         min_value=1,
-        max_value=Maintenance.LONGEST_RETRY_AFTER,
+        max_value=Maintenance.MAX_RETRY_AFTER,
         initial=Maintenance.RETRY_AFTER,
         help_text="Seconds after which to come back.",
     )

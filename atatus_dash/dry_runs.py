@@ -57,7 +57,7 @@ _SETTINGS = {
     Rule.PERMISSION: "permission",
 }
 #: How many requests that would pass are named.
-MOST_PASSING = 3
+MAX_PASSING = 3
 #: What stands in a path as it is (RFC 3986, section 3.3).
 _IN_PATHS = "/:@!$&'()*+,=~"
 #: What a client is told beside the body.
@@ -160,7 +160,7 @@ def _passing(key: KeyRecord, described: Described) -> list[Described]:
     for one in dict.fromkeys(_neighbours(key, described)):
         if one != described and (explanation := _explain(key, one)) and explanation.verdict.allowed:
             passing.append(one)
-            if len(passing) == MOST_PASSING:
+            if len(passing) == MAX_PASSING:
                 break
     return passing
 

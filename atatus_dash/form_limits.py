@@ -16,17 +16,17 @@ from django.utils.datastructures import MultiValueDict
 from accounts.errors import Invalid
 
 #: Bytes of a page's form, which may hold a file; the API takes `DATA_UPLOAD_MAX_MEMORY_SIZE`.
-LARGEST_FORM = 2 * 1024 * 1024
+MAX_FORM_BYTES = 2 * 1024 * 1024
 
 #: Percent-encoded bytes in one form: 64 KiB of text fit in which every byte is encoded.
-MOST_ESCAPES = 70_000
+MAX_ESCAPES = 70_000
 #: Parts of one multipart body, and lines and parameters in the headers of one part.
-MOST_PARTS, MOST_HEADERS = 200, 12
+MAX_PARTS, MAX_HEADERS = 200, 12
 
 
 def require_few_escapes(body: bytes) -> None:
     """Refuse an urlencoded form that takes long to decode. Raises `Invalid`."""
-    if body.count(b"%") > MOST_ESCAPES:
+    if body.count(b"%") > MAX_ESCAPES:
         raise Invalid("The form holds too many percent-encoded characters. Send it as multipart/form-data.")
 
 
@@ -46,8 +46,8 @@ class BoundedUploadHandler(FileUploadHandler):
         boundary: Any,  # bytes, whatever its stubs say
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
-        body = input_data.read(LARGEST_FORM + 1)
-        if len(body) > LARGEST_FORM:
+        body = input_data.read(MAX_FORM_BYTES + 1)
+        if len(body) > MAX_FORM_BYTES:
             raise RequestDataTooBig("The body is larger than 2 MiB.")
         _require_few_parts(body, b"--" + boundary)
         handlers = list(self.request.upload_handlers)[1:]
@@ -55,9 +55,9 @@ class BoundedUploadHandler(FileUploadHandler):
 
 
 def _require_few_parts(body: bytes, delimiter: bytes) -> None:
-    if body.count(delimiter) > MOST_PARTS + 1:
-        raise TooManyFieldsSent(f"There are more than {MOST_PARTS} parts.")
+    if body.count(delimiter) > MAX_PARTS + 1:
+        raise TooManyFieldsSent(f"There are more than {MAX_PARTS} parts.")
     for part in body.split(delimiter):
         headers, end, _ = part[:1024].partition(b"\r\n\r\n")
-        if end and headers.count(b"\r\n") + headers.count(b";") > MOST_HEADERS:
+        if end and headers.count(b"\r\n") + headers.count(b";") > MAX_HEADERS:
             raise TooManyFieldsSent("A part has too many headers.")

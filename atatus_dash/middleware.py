@@ -243,7 +243,7 @@ class BodyMiddleware:
         return self.get_response(request)
 
     def _require_bounded(self, request: HttpRequest) -> None:
-        if bodies.length(request.META) > form_limits.LARGEST_FORM:
+        if bodies.length(request.META) > form_limits.MAX_FORM_BYTES:
             raise TooLarge("The form is larger than 2 MiB.")
         person = request.user
         who = f"person {person.pk}" if person.is_authenticated else networks.origin(request.META["REMOTE_ADDR"])

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts import fields
 
 #: A run of a job that takes longer hangs, most likely.
-LONGEST_RUN = timedelta(hours=1)
+MAX_RUN = timedelta(hours=1)
 
 
 class Maintenance(models.Model):
@@ -19,7 +19,7 @@ class Maintenance(models.Model):
     MESSAGE = "We are offline due to maintenance work. Please try again later."
     RETRY_AFTER = 300  # seconds
     #: A day, in seconds. No client waits for longer.
-    LONGEST_RETRY_AFTER = 24 * 60 * 60
+    MAX_RETRY_AFTER = 24 * 60 * 60
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     on = models.BooleanField(default=False)
@@ -96,7 +96,7 @@ class ScheduledJob(models.Model):
     @property
     def is_hanging(self) -> bool:
         """Whether a run goes on for so long that it hangs, most likely. Its process renews the lease all the same."""
-        return self.is_running and self.running_since is not None and self.running_since <= self._now - LONGEST_RUN
+        return self.is_running and self.running_since is not None and self.running_since <= self._now - MAX_RUN
 
     @property
     def _now(self) -> datetime:

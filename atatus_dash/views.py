@@ -25,9 +25,9 @@ from . import availability, search
 from .dry_runs import Described, dry_run
 
 LATEST = 5
-MOST_ATTENTION = 8
+MAX_ATTENTION = 8
 #: The newest services, and the days of their use that the Overview looks at.
-MOST_SERVICES, SERVICE_DAYS = 100, 7
+MAX_SERVICES, SERVICE_DAYS = 100, 7
 
 #: The spans of the chart, with its bars: days, or the weeks of a year.
 SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
@@ -72,7 +72,7 @@ def overview(request: AccountRequest) -> HttpResponse:
         "latest_events": AuditEvent.objects.for_account(account).exclude(event__in=SIGN_INS)[:LATEST],
         "attention": _attention(request),
         **_services(request),
-        "most_attention": MOST_ATTENTION,
+        "most_attention": MAX_ATTENTION,
         "guide": _guide(request),
         "api": links.on_page("/v2", request),
     }
@@ -128,13 +128,13 @@ def _attention(request: AccountRequest) -> list[APIKey]:
     """The keys that need it most, for who may see keys."""
     if not request.actor.may(Permission.API_KEY_READ):
         return []
-    urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MOST_ATTENTION]
-    return [api_key for api_key in urgent if not api_key.is_settled][:MOST_ATTENTION]
+    urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MAX_ATTENTION]
+    return [api_key for api_key in urgent if not api_key.is_settled][:MAX_ATTENTION]
 
 
 def _services(request: AccountRequest) -> dict[str, Any]:
     """The services with the most requests, and those whose gateway was refused lately."""
-    services = {service.id: service for service in Service.objects.visible_to(request.account)[:MOST_SERVICES]}
+    services = {service.id: service for service in Service.objects.visible_to(request.account)[:MAX_SERVICES]}
     usage = KeyUsage.objects.for_account(request.account).filter(service__in=services)
     uses = charts.by_value(usage, "service", SERVICE_DAYS, most=LATEST) if services else {}
     refused = [one for one in services.values() if one.has_recent_problem and not one.is_connected]

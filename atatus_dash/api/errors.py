@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
 #: A refusal names this many fields, and says this many sentences on each.
-MOST_FIELDS = MOST_SENTENCES = 20
+MAX_FIELDS = MAX_SENTENCES = 20
 #: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
-LONGEST_NAME, LONGEST_SENTENCE = 100, 500
+MAX_NAME_LENGTH, MAX_SENTENCE_LENGTH = 100, 500
 #: A message may list the fields.
-LONGEST_MESSAGE = 2_500
+MAX_MESSAGE_LENGTH = 2_500
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -74,7 +74,7 @@ def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpR
 def _field_errors(detail: Any) -> dict[str, list[str]]:
     """DRF's nested details as one list of sentences a field."""
     details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
-    return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MOST_FIELDS)})
+    return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MAX_FIELDS)})
 
 
 def _sentences(detail: Any) -> Iterator[str]:
@@ -90,10 +90,10 @@ def _sentences(detail: Any) -> Iterator[str]:
 def _bounded(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     """As much of the errors as a refusal says. Keys are masked before anything is cut, which might cut through one."""
     return {
-        tokens.redact(field)[:LONGEST_NAME]: [
-            tokens.redact(sentence)[:LONGEST_SENTENCE] for sentence in islice(sentences, MOST_SENTENCES)
+        tokens.redact(field)[:MAX_NAME_LENGTH]: [
+            tokens.redact(sentence)[:MAX_SENTENCE_LENGTH] for sentence in islice(sentences, MAX_SENTENCES)
         ]
-        for field, sentences in islice(errors.items(), MOST_FIELDS)
+        for field, sentences in islice(errors.items(), MAX_FIELDS)
     }
 
 
@@ -145,7 +145,7 @@ def content_of(
 
 def in_bounds(message: str) -> str:
     """As much of a message as a refusal says, keys masked."""
-    return tokens.redact(message)[:LONGEST_MESSAGE]
+    return tokens.redact(message)[:MAX_MESSAGE_LENGTH]
 
 
 def _wants_problem(accept: str) -> bool:

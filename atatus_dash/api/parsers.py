@@ -18,7 +18,7 @@ from accounts.errors import Invalid
 from ..form_limits import require_few_escapes
 
 #: Values in one JSON body, at every depth: 1,000 objects of nine members fit.
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 #: What a form may be written in besides UTF-8. Python knows more codecs: some don't read text, some fail at their own
 #: errors, and one takes a second for 100 KB.
 CHARSETS = {
@@ -74,8 +74,8 @@ def parse_json(body: bytes) -> Any:
 
 def _require_few_values(body: bytes) -> None:
     """Raises `Invalid`. What stands inside strings counts as little as a long text costs."""
-    if _values(body) > MOST_VALUES and _values(_STRING.sub(b"", body, count=2 * MOST_VALUES)) > MOST_VALUES:
-        raise Invalid(f"The body holds more than {MOST_VALUES:,} values.")
+    if _values(body) > MAX_VALUES and _values(_STRING.sub(b"", body, count=2 * MAX_VALUES)) > MAX_VALUES:
+        raise Invalid(f"The body holds more than {MAX_VALUES:,} values.")
 
 
 def _values(body: bytes) -> int:

@@ -24,7 +24,7 @@ from .gateways import digest_of, question_about
 NOT_ASKER = "Ask from one of the service's gateways, or over HTTPS with an administrator key of its account."
 
 #: Bytes of the body of a check: a key, a method, a path and an address.
-LARGEST_CHECK = 64 * 1024
+MAX_CHECK_BYTES = 64 * 1024
 
 
 def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
@@ -92,8 +92,8 @@ def _read_check(environ: Mapping[str, Any]) -> Check:
         raise MethodNotAllowed(gate.METHOD_UNKNOWN)
     bodies.require_whole(environ)
     length = bodies.length(environ)
-    if length > LARGEST_CHECK:
-        raise TooLarge(f"The body is larger than {LARGEST_CHECK // 1024} KiB.")
+    if length > MAX_CHECK_BYTES:
+        raise TooLarge(f"The body is larger than {MAX_CHECK_BYTES // 1024} KiB.")
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
     try:

@@ -27,7 +27,7 @@ import httptools
 
 from apikeys import networks
 
-from .request import HEAD_BYTES, HEAD_TOO_LONG, MALFORMED, RefusedError, Request
+from .request import HEAD_TOO_LONG, MALFORMED, MAX_HEAD_BYTES, RefusedError, Request
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class Connection:
         incoming = self._incoming
         if incoming is None or self._refusal:
             return
-        if incoming.received_bytes > HEAD_BYTES:
+        if incoming.received_bytes > MAX_HEAD_BYTES:
             self._refusal = HEAD_TOO_LONG
         elif incoming.is_too_large:
             self._may_get_more = True

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 #: A request line and all its headers together. Each alone may have the 8 KiB that nginx lets through.
-HEAD_BYTES = 64 * 1024
-MOST_HEADERS = 200
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
 #: As much of a body as the application reads of any. A larger one comes without its bytes, to be refused by its length.
-BODY_BYTES = 2 * 1024 * 1024
+MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
 class RefusedError(Exception):
@@ -54,7 +54,7 @@ class Request:
             return  # a trailer, which nobody asked for
         self.headers += 1
         self.header_bytes += len(name) + len(value) + len(": \r\n")
-        if self.headers > MOST_HEADERS:
+        if self.headers > MAX_HEADERS:
             return  # to be refused
         key = _KEYS.get(name) or _key(name)
         if key:
@@ -81,20 +81,20 @@ class Request:
         environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
         if version not in ("1.1", "1.0"):
             raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This version of HTTP is not supported.")
-        if self.headers > MOST_HEADERS or len(self.target) + self.header_bytes > HEAD_BYTES:
+        if self.headers > MAX_HEADERS or len(self.target) + self.header_bytes > MAX_HEAD_BYTES:
             raise HEAD_TOO_LONG
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
             raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This transfer coding is not supported.")
         if version == "1.0" and "HTTP_TRANSFER_ENCODING" in environ:
             raise MALFORMED  # a proxy that knows no chunks would see the end of the body elsewhere (RFC 9112 §6.1)
         self.waits_to_continue = version == "1.1" and environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-        self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > BODY_BYTES
+        self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > MAX_BODY_BYTES
 
     def add_body(self, part: bytes) -> None:
         self.length += len(part)
         self.received_bytes = 0
         self.waits_to_continue = False
-        self.is_too_large = self.is_too_large or self.length > BODY_BYTES
+        self.is_too_large = self.is_too_large or self.length > MAX_BODY_BYTES
         if not self.is_too_large:
             self.body += part
 

@@ -43,21 +43,21 @@ ACCEPTING_SECONDS = 0.2
 #: How often we look for connections that are overdue, and whether the process that started us is there.
 SWEEP_SECONDS = 0.5
 #: Connections of one worker, at most. For each further one another is cut off.
-MOST_CONNECTIONS = 850
+MAX_CONNECTIONS = 850
 #: Connections that were cut off, and are about to be closed. Past that, new ones are closed at once.
-MOST_CUT = 50
+MAX_CUT = 50
 #: Files that a worker has open beside its connections, and each of its threads. A database in WAL mode is three.
 OTHER_FILES, FILES_OF_THREAD = 64, 4
 #: Bytes of bodies and answers that are on their way, in one worker. Past that, those that hold most are cut off.
-HELD_BYTES = 256 * 1024 * 1024
+MAX_HELD_BYTES = 256 * 1024 * 1024
 
 
 def _most_connections(threads: int) -> int:
     """As many as fit into the files that a process may have open, 1,024 by default."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(1, min(MOST_CONNECTIONS, files - MOST_CUT - OTHER_FILES - FILES_OF_THREAD * threads))
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, files - MAX_CUT - OTHER_FILES - FILES_OF_THREAD * threads))
 
 
 def _deadline(connection: Connection) -> float:
@@ -133,7 +133,7 @@ class Worker(base.Worker):
             return False
         if len(self.connections) >= self._most_connections:
             self._make_room()
-            if len(self.connections) >= self._most_connections + MOST_CUT:
+            if len(self.connections) >= self._most_connections + MAX_CUT:
                 accepted.close()
                 return True
         accepted.setblocking(False)
@@ -189,7 +189,7 @@ class Worker(base.Worker):
         held = 0
         for connection in sorted(self._all(), key=lambda each: each.held_bytes):
             held += connection.held_bytes
-            if connection.deadline is not None and (connection.deadline < now or held > HELD_BYTES):
+            if connection.deadline is not None and (connection.deadline < now or held > MAX_HELD_BYTES):
                 connection.cut()
         if select.select([self.PIPE[0]], [], [], seconds)[0]:
             os.read(self.PIPE[0], 4096)

@@ -205,7 +205,7 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(client: Client) -> None:
 
 
 def test_a_body_that_is_too_large_is_asked_about_without_it_and_the_client_can_read_the_answer(client: Client) -> None:
-    length = request.BODY_BYTES + 1
+    length = request.MAX_BODY_BYTES + 1
     assert client.send(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length)
     assert (client.bodies, client.asked[0]["CONTENT_LENGTH"]) == ([b""], str(length))
     assert b"\r\nConnection: close\r\n" in client.read()
@@ -216,7 +216,7 @@ def test_a_body_that_is_too_large_is_asked_about_without_it_and_the_client_can_r
 
 
 def test_as_much_of_a_body_is_taken_in_as_the_application_reads() -> None:
-    assert request.BODY_BYTES == form_limits.LARGEST_FORM
+    assert request.MAX_BODY_BYTES == form_limits.MAX_FORM_BYTES
 
 
 def test_a_client_that_offers_http_2_keeps_its_body(client: Client) -> None:

@@ -44,14 +44,14 @@ class Cursor(base.SQLiteCursorWrapper):
 
     def convert_query(self, query: str, *, param_names: Any = None) -> str:
         """Django's, which looks for placeholders at every execution: 15 µs for the statement that finds a key."""
-        if param_names is None and len(query) <= LONGEST_REMEMBERED:
+        if param_names is None and len(query) <= MAX_REMEMBERED_LENGTH:
             return _converted(query)
         converted: str = super().convert_query(query, param_names=param_names)
         return converted
 
 
 #: Characters of a statement that is remembered. Longer ones hold many rows, and don't come again.
-LONGEST_REMEMBERED = 4096
+MAX_REMEMBERED_LENGTH = 4096
 
 
 @lru_cache(maxsize=256)

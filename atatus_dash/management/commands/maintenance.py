@@ -30,8 +30,8 @@ class Command(BaseCommand):
             Maintenance._meta.get_field("message").clean(message, None)
         except ValidationError as error:
             raise CommandError(f"--message: {' '.join(error.messages)}") from None
-        if not 1 <= retry_after <= Maintenance.LONGEST_RETRY_AFTER:
-            raise CommandError(f"--retry-after is a number of seconds from 1 to {Maintenance.LONGEST_RETRY_AFTER}.")
+        if not 1 <= retry_after <= Maintenance.MAX_RETRY_AFTER:
+            raise CommandError(f"--retry-after is a number of seconds from 1 to {Maintenance.MAX_RETRY_AFTER}.")
         maintenance.switch(on=on, guard=on and options["guard"], message=message, retry_after=retry_after)
         self.stdout.write(
             f"Maintenance is {options['state']}{', for services too' if on and options['guard'] else ''}."
