@@ -51,7 +51,7 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = Service(account_id=actor.account.id, created_by=actor.label, **_plain(settings))
-    require_may_change(actor, service)
+    _require_may_share(actor, was=False, will=service.shared)
     _require_valid(service, {"name", *settings})
     service.save(force_insert=True)
     audit.record(
@@ -72,7 +72,7 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
     service = _locked(actor, service)
     before = copy(service)
     changes = apply_changes(service, **_plain(settings))
-    require_may_change(actor, service)
+    _require_may_share(actor, was=before.shared, will=service.shared)
     if not changes.keys().isdisjoint(_READING):
         policy.require(actor, Permission.SERVICE_READ)
     _require_valid(service, changes)
@@ -102,9 +102,9 @@ def delete_service(*, actor: Actor, service: Service) -> None:
 
 
 def require_may_change(actor: Actor, service: Service) -> None:
-    """Raise `NotPermitted` where a shared service is not the actor's to change: the keys of every account open it."""
-    if service.shared and not actor.is_operator:
-        raise NotPermitted("This service is shared with every account: only the operator can change it.")
+    """Raise `NotPermitted` for a shared service of another account: its own account changes it as any other."""
+    if service.account_id != actor.account.id:
+        raise NotPermitted("This service belongs to another account. Only that account can change it.")
 
 
 # Rules ------------------------------------------------------------------------------------------
@@ -117,6 +117,12 @@ def _locked(actor: Actor, service: Service) -> Service:
         raise NotFound("This service no longer exists.")
     require_may_change(actor, locked)
     return locked
+
+
+def _require_may_share(actor: Actor, *, was: bool, will: bool) -> None:
+    """Raise `NotPermitted` where anybody but the operator changes whether the keys of every account open a service."""
+    if will != was and not actor.is_operator:
+        raise NotPermitted("Only the operator can change whether a service is shared with every account.")
 
 
 def _plain(settings: ServiceSettings) -> dict[str, Any]:

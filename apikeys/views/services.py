@@ -278,7 +278,7 @@ def _own(request: AccountRequest, id: str) -> Service:
 
 
 def _changeable(request: AccountRequest, id: str) -> Service:
-    """Raises `NotPermitted` for a shared one."""
+    """Raises `NotPermitted` for a shared one of another account."""
     service = _service(request, id)
     actions.require_may_change(request.actor, service)
     return service

@@ -133,19 +133,30 @@ def test_its_own_account_is_told_all_of_a_shared_service(cast: Cast, program: Pr
     assert (item["gateways"], item["shared"], item["preflight"]) == (["10.9.0.1/32"], True, False)
 
 
-@pytest.mark.parametrize("owned", [True, False])
 @pytest.mark.parametrize(
     ("method", "body"), [("patch", {"name": "Mine"}), ("patch", {"nonsense": 1}), ("delete", None)]
 )
-def test_no_key_changes_a_shared_service(
-    cast: Cast, administrator: Program, owned: bool, method: str, body: dict[str, Any] | None
+def test_no_key_changes_another_accounts_shared_service(
+    cast: Cast, administrator: Program, method: str, body: dict[str, Any] | None
 ) -> None:
-    shared = factories.make_service(cast.account if owned else cast.elsewhere, shared=True)
+    shared = factories.make_service(cast.elsewhere, shared=True)
     refused = administrator.send(method, f"/v2/services/{shared.id}", body)
 
     assert refused.status_code == 403
-    assert refused.json() == {"Message": "This service is shared with every account: only the operator can change it."}
+    assert refused.json() == {"Message": "This service belongs to another account. Only that account can change it."}
     assert Service.objects.get().name == "Reports API"
+
+
+def test_an_administrator_key_changes_and_deletes_its_own_accounts_shared_service(
+    cast: Cast, administrator: Program
+) -> None:
+    path = f"/v2/services/{factories.make_service(cast.account, shared=True).id}"
+    item = administrator.send("patch", path, {"gateways": ["10.9.0.1"]}).json()
+
+    assert (item["gateways"], item["shared"]) == (["10.9.0.1/32"], True)
+    assert AuditEvent.objects.filter(target_id=item["id"], event="service.widened").exists()
+    assert administrator.send("delete", path).status_code == 204
+    assert not Service.objects.exists()
 
 
 def test_every_key_that_reads_sees_services_and_none_changes_them_without_administrator_access(cast: Cast) -> None:

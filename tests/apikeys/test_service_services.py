@@ -49,23 +49,42 @@ def test_a_read_key_with_administrator_access_changes_no_service(cast: Cast) -> 
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
-def test_a_shared_service_is_the_operators_alone(cast: Cast, role: Role) -> None:
-    own = factories.make_service(cast.account, shared=True)
-    other = factories.make_service(cast.elsewhere, shared=True)
+def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast, role: Role) -> None:
+    service = factories.make_service(cast.account, shared=True)
+    services.change_service(actor=actor(cast, role), service=service, name="x", gateways=["10.0.0.5"])
+    service.refresh_from_db()
+    assert (service.name, service.gateways, service.shared) == ("x", ["10.0.0.5/32"], True)
+    assert AuditEvent.objects.filter(target_id=service.id, event="service.widened").exists()
+    services.delete_service(actor=actor(cast, role), service=service)
+    assert not Service.objects.exists()
+
+
+@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
+def test_another_accounts_shared_service_is_not_to_be_changed(cast: Cast, role: Role) -> None:
+    service = factories.make_service(cast.elsewhere, shared=True)
+    for attempt in (
+        lambda: services.change_service(actor=actor(cast, role), service=service, name="x"),
+        lambda: services.delete_service(actor=actor(cast, role), service=service),
+    ):
+        with pytest.raises(NotPermitted, match="belongs to another account"):
+            attempt()
+    assert Service.objects.get().name == "Reports API"
+
+
+@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
+def test_only_the_operator_changes_whether_a_service_is_shared(cast: Cast, role: Role) -> None:
+    shared = factories.make_service(cast.account, shared=True)
     private = factories.make_service(cast.account)
     for attempt in (
         lambda: services.create_service(actor=actor(cast, role), name="x", shared=True),
         lambda: services.change_service(actor=actor(cast, role), service=private, shared=True),
-        *[
-            lambda one=one: services.change_service(actor=actor(cast, role), service=one, name="x")
-            for one in (own, other)
-        ],
-        *[lambda one=one: services.delete_service(actor=actor(cast, role), service=one) for one in (own, other)],
+        lambda: services.change_service(actor=actor(cast, role), service=shared, shared=False),
     ):
-        with pytest.raises(NotPermitted, match="only the operator can change it"):
+        with pytest.raises(NotPermitted, match="Only the operator"):
             attempt()
-    assert Service.objects.filter(shared=True).count() == 2
-    assert Service.objects.filter(name="Reports API").count() == 3
+    assert set(Service.objects.values_list("pk", "shared")) == {(shared.pk, True), (private.pk, False)}
+    services.change_service(actor=policy.system(cast.account.ref), service=shared, shared=False)
+    assert not Service.objects.filter(shared=True).exists()
 
 
 def test_another_accounts_service_is_not_there(cast: Cast) -> None:

@@ -374,29 +374,42 @@ def test_deleting_asks_for_the_password(cast: Cast, signed_in: Browser, service:
 # Shared ones ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("owned", [True, False])
 @pytest.mark.parametrize("name", ["edit_service", "delete_service"])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_shared_service_is_changed_by_the_operator_alone(
-    method: str, name: str, owned: bool, cast: Cast, owner: Browser
+def test_another_accounts_shared_service_is_not_to_be_changed(
+    method: str, name: str, cast: Cast, owner: Browser, shared: Service
 ) -> None:
-    service = factories.make_service(cast.account if owned else cast.elsewhere, "Weather API", shared=True)
-    response = getattr(owner, method)(page(cast, name, service.id), {"name": "Mine"})
+    response = getattr(owner, method)(page(cast, name, shared.id), {"name": "Mine"})
 
     assert response.status_code == 403
-    assert "only the operator can change it" in words(response.content.decode())
+    assert "This service belongs to another account" in words(response.content.decode())
     assert Service.objects.get().name == "Weather API"
+    assert not {"Edit", "Delete"} & set(read(owner, page(cast, "service", shared.id)).split())
 
 
-def test_its_own_account_sees_the_settings_of_a_shared_service_and_no_way_to_change_them(
-    cast: Cast, owner: Browser
-) -> None:
+def test_its_own_account_changes_and_deletes_a_shared_service(cast: Cast, owner: Browser) -> None:
     service = factories.make_service(cast.account, shared=True, gateways=["10.0.0.5"])
     text = read(owner, page(cast, "service", service.id))
-
-    assert "10.0.0.5/32" in text
     assert "Shared with every account" in text
-    assert not {"Edit", "Delete"} & set(text.split())
+    assert {"Edit", "Delete"} <= set(text.split())
+
+    edit, delete = page(cast, "edit_service", service.id), page(cast, "delete_service", service.id)
+    sent = filled(owner.get(edit), "gateways", gateways="10.0.0.6")
+    assert owner.post(edit, sent).headers["Location"] == page(cast, "service", service.id)
+    service.refresh_from_db()
+    assert (service.gateways, service.shared) == (["10.0.0.6/32"], True)
+    assert "Every account on this server loses it" in read(owner, delete)
+    owner.post(delete)
+    assert not Service.objects.exists()
+
+
+def test_letting_more_into_a_shared_service_asks_for_the_password(cast: Cast, signed_in: Browser) -> None:
+    service = factories.make_service(cast.account, shared=True)
+    edit = page(cast, "edit_service", service.id)
+    sent = filled(signed_in.get(edit), "gateways", gateways="10.0.0.6")
+
+    assert signed_in.post(edit, sent).headers["Location"].startswith(reverse("account_reauthenticate"))
+    assert Service.objects.get().gateways == []
 
 
 # Its requests -----------------------------------------------------------------------------------

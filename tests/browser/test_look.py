@@ -129,7 +129,7 @@ def pages_of(account: Account) -> Iterator[str]:
         yield f"{start}settings/api-keys/revoke/?{ids}"
     for service in Service.objects.visible_to(account):
         yield f"{start}services/{service.id}/"
-        if not service.shared:
+        if service.account_id == account.id:
             for path in ("edit/", "delete/", "?gateway=haproxy&host=api.acme.test", "?gateway=traefik&host=no+name"):
                 yield f"{start}services/{service.id}/{path}"
             yield f"{start}settings/api-keys/new/?access=chosen&service={service.id}&for_service={service.id}"
