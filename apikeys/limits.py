@@ -233,31 +233,31 @@ def ask_redis(call: Callable[[], Any]) -> Any:
     Raises `RedisError` while it is away and the operator does not, and `Unavailable` if too many threads wait already.
     """
     try:
-        if outages.REDIS.is_silent:
-            raise redis.ConnectionError(outages.SILENT)
-        if not outages.turns_at_redis.take():
-            raise redis.TimeoutError(outages.NOBODY_ANSWERED)
+        if outages.REDIS.is_unresponsive:
+            raise redis.ConnectionError(outages.UNRESPONSIVE)
+        if not outages.redis_slots.acquire():
+            raise redis.TimeoutError(outages.REDIS_BUSY)
         try:
             return _in_turn(call)
         finally:
-            outages.turns_at_redis.give_back()
+            outages.redis_slots.release()
     except redis.RedisError as error:
         if isinstance(error, redis.TimeoutError):
-            outages.REDIS.doubt()
+            outages.REDIS.suspect()
         passes = settings.LIMITS_WITHOUT_REDIS == "allow"
-        outages.REDIS.failed(error, "requests pass unlimited" if passes else "requests are refused")
+        outages.REDIS.record_failure(error, "requests pass unlimited" if passes else "requests are refused")
         if not passes:
             raise
         return NO_ANSWER
 
 
 def _in_turn(call: Callable[[], Any]) -> Any:
-    if not outages.turns.take():
+    if not outages.slots.acquire():
         raise Unavailable("Too many requests wait for an answer. Please try again later.")
     try:
         return call()
     finally:
-        outages.turns.give_back()
+        outages.slots.release()
 
 
 #: The process's limiter: made here, at import, because the first requests come on several threads at once.

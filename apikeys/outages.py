@@ -1,13 +1,13 @@
-"""PostgreSQL and Redis as this process meets them: one that doesn't answer stops nobody for longer than seconds.
+"""PostgreSQL and Redis may stop answering. Then no thread of a server waits for them longer than a few seconds.
 
-Three things see to that in a server, which calls `watch`; a command waits for as long as it takes.
+A server calls `enable`; a command waits for as long as it takes. In a server:
 
-- A service that leaves a probe without an answer, or the database an attempt to connect, is *silent*: whoever needs it
-  is refused at once, and who waits for it gives up, until a probe finds that it answers. A thread of `heartbeat`
-  probes. One call to Redis that times out only has it probed: others may get their answer.
-- One thread always stays free: where all others wait for a service, the last one is refused after half a second. For
-  Redis, which may be missed, one thread fewer may wait, so that what needs the database goes on.
-- An outage is told once when it begins and once when it ends, whatever the number of requests that meet it.
+- A dependency that leaves a probe unanswered, or a database that leaves a connection attempt unanswered, is marked
+  *unresponsive*. New calls fail immediately and waiting calls give up, until a probe is answered. A thread of
+  `heartbeat` probes. One call to Redis that times out only starts a probe, because other calls may get an answer.
+- One thread always stays free. If all others wait for a dependency, the last one is refused after half a second. One
+  thread fewer may wait for Redis, which is optional, so that requests that need only the database still run.
+- The log reports the beginning and the end of an outage once each, however many requests fail.
 
 Pure: knows neither database nor Redis.
 """
@@ -20,66 +20,66 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-#: What a refused thread is told.
-STUCK = "every other thread waits for an answer"
-SILENT = "it doesn't answer"
-NOBODY_ANSWERED = "it answered none of those who wait"
+#: Error texts for a refused thread.
+ALL_WAITING = "all other threads wait for an answer"
+UNRESPONSIVE = "it doesn't answer"
+REDIS_BUSY = "none of the threads that wait for it got an answer"
 
-#: After so many seconds of waiting for an answer somebody asks whether the service answers anybody.
-DOUBT_AFTER = 1
+#: After so many seconds without an answer the dependency is probed.
+SUSPECT_AFTER = 1
 #: How long a probe waits for an answer, in seconds.
 PROBE_SECONDS = 2
 #: An outage has ended when a probe was answered and nothing failed for so many seconds.
 QUIET_SECONDS = 3
-#: How long the last free thread waits for another to come back, in seconds.
-TURN_SECONDS = 0.5
+#: How long the last free thread waits for a slot, in seconds.
+SLOT_SECONDS = 0.5
 
 
-class Service:
-    """One that we depend on."""
+class Dependency:
+    """The database or Redis."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        #: Whether asking it is in vain. Never in a command.
-        self.is_silent = False
-        self._is_doubted = False
-        self._failed_at: float | None = None  # when it last failed, in the outage that was told of
+        #: Whether calls fail immediately. Never in a command.
+        self.is_unresponsive = False
+        self._is_suspect = False
+        self._failed_at: float | None = None  # the last failure of the outage that was logged
         self._lock = threading.Lock()
 
-    def doubt(self) -> None:
+    def suspect(self) -> None:
         """Have it probed."""
-        self._is_doubted = True
+        self._is_suspect = True
 
-    def fall_silent(self) -> None:
-        """Note that it didn't answer. Only where somebody probes, and so will find that it does again."""
-        self.is_silent = turns.are_limited
+    def mark_unresponsive(self) -> None:
+        """Let calls fail immediately. Only in a server, where a probe will notice that it answers again."""
+        self.is_unresponsive = slots.are_limited
 
-    def failed(self, error: Exception, so: str = "") -> None:
-        """Note that it could not be used. Tells of it if that is news, with what happens because of it.
+    def record_failure(self, error: Exception, consequence: str = "") -> None:
+        """Log that an outage has begun, unless it was logged already, with what happens because of it.
 
-        That all threads wait says nothing of this service: it may be another that they wait for.
+        `ALL_WAITING` is no failure of this dependency: the threads may wait for another one.
         """
-        if str(error) == STUCK:
+        if str(error) == ALL_WAITING:
             return
         with self._lock:
-            is_news = self._failed_at is None
+            is_new = self._failed_at is None
             self._failed_at = time.monotonic()
-        if is_news:
-            logger.warning("%s is out of reach%s: %s", self.name, so and f", so {so}", error)
+        if is_new:
+            logger.warning("%s is out of reach%s: %s", self.name, consequence and f", so {consequence}", error)
 
-    def look(self, probe: Callable[[], object]) -> None:
-        """Ask whether it answers, if anybody had reason to doubt that."""
-        if not (self.is_silent or self._is_doubted or self._failed_at is not None):
+    def check(self, probe: Callable[[], object]) -> None:
+        """Probe it if it is suspect, unresponsive or failing."""
+        if not (self.is_unresponsive or self._is_suspect or self._failed_at is not None):
             return
         started = time.monotonic()
         try:
             probe()
         except Exception as error:
             if time.monotonic() - started >= PROBE_SECONDS / 2:
-                self.fall_silent()
-            self.failed(error)
+                self.mark_unresponsive()
+            self.record_failure(error)
             return
-        self.is_silent = self._is_doubted = False
+        self.is_unresponsive = self._is_suspect = False
         with self._lock:
             has_ended = self._failed_at is not None and time.monotonic() - self._failed_at >= QUIET_SECONDS
             if has_ended:
@@ -87,24 +87,24 @@ class Service:
         if has_ended:
             logger.warning("%s answers again.", self.name)
 
-    def forget(self) -> None:
-        """Think of it as on the first day."""
-        self.is_silent = self._is_doubted = False
+    def reset(self) -> None:
+        """Return to the initial state. For tests."""
+        self.is_unresponsive = self._is_suspect = False
         self._failed_at = None
 
 
-class Turns:
-    """Bounds how many threads that answer requests wait for services at the same time.
+class Slots:
+    """Bounds how many threads that answer requests wait for dependencies at the same time.
 
-    If every one did, not even `/healthz` would be answered, and a supervisor would end a process that is well.
+    If all of them waited, not even `/healthz` would be answered, and a supervisor would stop a healthy process.
     """
 
     def __init__(self) -> None:
         self._most = 0
         self._waiting = 0
-        self._is_stuck = False  # nobody has come back since somebody waited for it in vain
-        self._tell_at = 0.0
-        self._came_back = threading.Condition(threading.Lock())
+        self._is_stuck = False  # no slot was released since a thread last waited for one in vain
+        self._next_log_at = 0.0
+        self._released = threading.Condition(threading.Lock())
 
     @property
     def are_limited(self) -> bool:
@@ -114,73 +114,71 @@ class Turns:
         """Let so many threads wait at the same time; 0 is any number."""
         self._most, self._waiting, self._is_stuck = most, 0, False
 
-    def take(self) -> bool:
-        """Begin to wait for a service. False if all others have been waiting for half a second."""
-        if not self._most or _mine.is_background:
+    def acquire(self) -> bool:
+        """Take a slot before waiting for a dependency. False if none was free for half a second."""
+        if not self._most or _thread.is_background:
             return True
-        with self._came_back:
+        with self._released:
             if self._waiting >= self._most:
-                seconds = 0 if self._is_stuck else TURN_SECONDS
-                if not self._came_back.wait_for(lambda: self._waiting < self._most, seconds):
+                seconds = 0 if self._is_stuck else SLOT_SECONDS
+                if not self._released.wait_for(lambda: self._waiting < self._most, seconds):
                     self._is_stuck = True
-                    self._tell()
+                    self._log()
                     return False
             self._waiting += 1
             return True
 
-    def give_back(self) -> None:
-        """After each `take` that was granted."""
-        if not self._most or _mine.is_background:
+    def release(self) -> None:
+        """Call it after each `acquire` that returned True."""
+        if not self._most or _thread.is_background:
             return
-        with self._came_back:
+        with self._released:
             self._waiting -= 1
             self._is_stuck = False
-            self._came_back.notify()
+            self._released.notify()
 
-    def _tell(self) -> None:
-        """Once a minute at most: whoever keeps them waiting is told of when it fails."""
+    def _log(self) -> None:
+        """At most once a minute: the dependency's own failure is logged by `record_failure`."""
         now = time.monotonic()
-        if now >= self._tell_at:
-            self._tell_at = now + 60
-            logger.info("%d threads wait for the database or Redis: nobody else does until one is back.", self._most)
+        if now >= self._next_log_at:
+            self._next_log_at = now + 60
+            logger.info("%d threads wait for the database or Redis. Other requests are refused.", self._most)
 
 
-class _Mine(threading.local):
-    """What holds for one thread."""
-
+class _ThreadState(threading.local):
     is_background = False
-    patience: float | None = None
+    longest_wait: float | None = None
 
 
-_mine = _Mine()
-turns = Turns()
-#: Taken before one of `turns`.
-turns_at_redis = Turns()
-DATABASE = Service("The database")
-REDIS = Service("Redis")
+_thread = _ThreadState()
+slots = Slots()
+#: Acquired before one of `slots`.
+redis_slots = Slots()
+DATABASE = Dependency("The database")
+REDIS = Dependency("Redis")
 
 
-def watch(threads: int) -> None:
-    """From here on this process is a server that starts one thread more than these. Somebody has to probe."""
-    turns.limit(threads)
-    turns_at_redis.limit(threads and max(1, threads - 1))
+def enable(threads: int) -> None:
+    """Limit waiting in this process: a server that starts one thread more than these, and that probes."""
+    slots.limit(threads)
+    redis_slots.limit(threads and max(1, threads - 1))
 
 
-def in_background() -> None:
-    """This thread answers no requests: it may wait beside those that do."""
-    _mine.is_background = True
+def mark_background_thread() -> None:
+    """This thread answers no requests, so it needs no slot to wait."""
+    _thread.is_background = True
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """In this block this thread waits for no answer of the database for longer, in a command too."""
-    before, _mine.patience = _mine.patience, seconds
+def wait_at_most(seconds: float) -> Iterator[None]:
+    """In this block this thread waits no longer for an answer of the database, in a command too."""
+    before, _thread.longest_wait = _thread.longest_wait, seconds
     try:
         yield
     finally:
-        _mine.patience = before
+        _thread.longest_wait = before
 
 
-def patience_of_this_thread() -> float | None:
-    """Seconds, or None outside of `patience`."""
-    return _mine.patience
+def longest_wait() -> float | None:
+    """This thread's limit in seconds; None outside of `wait_at_most`."""
+    return _thread.longest_wait

@@ -34,10 +34,10 @@ def is_outage(error: BaseException | None) -> bool:
 def unavailable(error: BaseException | None) -> Unavailable:
     """What a reader is told then. The log is told once an outage."""
     if isinstance(error, redis.RedisError):
-        outages.REDIS.failed(error)
+        outages.REDIS.record_failure(error)
         return Unavailable("Our rate limits are out of reach. Please try again later.", retry_after=2)
     if isinstance(error, Exception):
-        outages.DATABASE.failed(error)
+        outages.DATABASE.record_failure(error)
     return Unavailable("Our database is out of reach. Please try again later.", retry_after=2)
 
 
@@ -50,7 +50,7 @@ def page(error: Unavailable) -> HttpResponse:
 def probe_database() -> None:
     """Ask on a new connection whether the database answers anybody. Raises what says that it doesn't."""
     connection.close()
-    with outages.patience(outages.PROBE_SECONDS):
+    with outages.wait_at_most(outages.PROBE_SECONDS):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")

@@ -49,7 +49,7 @@ def start() -> None:
     with _lock:
         if _has_started:
             return
-        outages.watch(settings.THREADS)
+        outages.enable(settings.THREADS)
         mail = threading.Thread(target=_send_mail, name="mail", daemon=True)
         mail.start()
         has_looked = threading.Event()
@@ -61,7 +61,7 @@ def start() -> None:
 
 
 def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
-    outages.in_background()
+    outages.mark_background_thread()
     main = threading.main_thread()
     beats = Beats()
     scheduler = Scheduler()
@@ -108,7 +108,7 @@ def _send_mail() -> None:
     What fails, and what other processes leave, is sent by a scheduled job.
     A daemon, for a mail server that hangs must not hold up a stop: what it was sending is sent again later.
     """
-    outages.in_background()
+    outages.mark_background_thread()
     main = threading.main_thread()
     beats = Beats()
     while main.is_alive():
@@ -123,11 +123,11 @@ def _send_mail() -> None:
 
 def _probe() -> None:
     """Ask services that somebody has doubts about. Its own thread, because the others may wait for them."""
-    outages.in_background()
+    outages.mark_background_thread()
     while True:
-        outages.DATABASE.look(availability.probe_database)
+        outages.DATABASE.check(availability.probe_database)
         if isinstance(limits.limiter, limits.RedisLimiter):
-            outages.REDIS.look(limits.limiter.probe)
+            outages.REDIS.check(limits.limiter.probe)
         time.sleep(PROBE_INTERVAL)
 
 

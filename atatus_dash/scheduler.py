@@ -94,7 +94,7 @@ class Run:
             self._is_done.set()
 
     def _keep_renewing(self) -> None:
-        outages.in_background()
+        outages.mark_background_thread()
         while not self._is_done.wait(RENEW_SECONDS) and not self._is_lost:
             with suppress(Error):  # and once more in a moment
                 self._renew()
@@ -213,7 +213,7 @@ class Scheduler:
 
 
 def _run(run: Run) -> None:
-    outages.in_background()
+    outages.mark_background_thread()
     try:
         run.work()
     except Stopped as stopped:

@@ -35,7 +35,7 @@ def _no_counts_from_before() -> Iterator[None]:
     limits.limiter.clear()
     cache.clear()  # the limits of signing in
     for service in (outages.DATABASE, outages.REDIS):
-        service.forget()
+        service.reset()
     for counted in (counts, questions, problems, sources, exposure):
         counted.discard()
     yield

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from accounts.errors import Unavailable
 from apikeys import limits, outages
 from apikeys.limits import RedisLimiter
-from apikeys.outages import Service, Turns
+from apikeys.outages import Dependency, Slots
 from atatus_dash import availability, heartbeat
 
 from . import factories
@@ -157,14 +157,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_an_outage_begins_once_and_ends_once(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    service = Service("Redis")
+    service = Dependency("Redis")
     for _ in range(3):
-        service.failed(OSError("refused"), "requests pass unlimited")
-        service.look(_refuses)
+        service.record_failure(OSError("refused"), "requests pass unlimited")
+        service.check(_refuses)
     clock[0] += outages.QUIET_SECONDS
     for _ in range(3):
-        service.look(_works)
-    service.failed(OSError("refused"))
+        service.check(_works)
+    service.record_failure(OSError("refused"))
     assert _said(caplog) == [
         "Redis is out of reach, so requests pass unlimited: refused",
         "Redis answers again.",
@@ -173,23 +173,23 @@ def test_an_outage_begins_once_and_ends_once(clock: list[float], caplog: pytest.
 
 
 def test_an_outage_goes_on_while_somebody_still_meets_it(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    service = Service("Redis")
+    service = Dependency("Redis")
     for _ in range(5):
-        service.failed(OSError("refused"))
+        service.record_failure(OSError("refused"))
         clock[0] += outages.QUIET_SECONDS / 2
-        service.look(_works)
+        service.check(_works)
     assert _said(caplog) == ["Redis is out of reach: refused"]
 
 
 def test_nobody_is_probed_without_a_reason() -> None:
-    Service("Redis").look(_refuses)
+    Dependency("Redis").check(_refuses)
 
 
 @pytest.fixture
 def _watched() -> Iterator[None]:
-    outages.watch(2)
+    outages.enable(2)
     yield
-    outages.watch(0)
+    outages.enable(0)
 
 
 @pytest.mark.usefixtures("_watched")
@@ -198,20 +198,20 @@ def test_a_probe_without_an_answer_makes_a_service_silent_until_one_is_answered(
         clock[0] += outages.PROBE_SECONDS
         raise OSError("timed out")
 
-    service = Service("The database")
-    service.doubt()
-    service.look(_refuses)
-    assert not service.is_silent
-    service.look(hangs)
-    assert service.is_silent
-    service.look(_works)
-    assert not service.is_silent
+    service = Dependency("The database")
+    service.suspect()
+    service.check(_refuses)
+    assert not service.is_unresponsive
+    service.check(hangs)
+    assert service.is_unresponsive
+    service.check(_works)
+    assert not service.is_unresponsive
 
 
 def test_a_command_waits_for_as_long_as_it_takes() -> None:
-    service = Service("The database")
-    service.fall_silent()
-    assert not service.is_silent
+    service = Dependency("The database")
+    service.mark_unresponsive()
+    assert not service.is_unresponsive
 
 
 def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.LogCaptureFixture) -> None:
@@ -231,51 +231,51 @@ def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.L
 
 
 def test_the_last_free_thread_is_refused_after_half_a_second_and_then_at_once() -> None:
-    turns = Turns()
-    turns.limit(2)
-    assert turns.take()
-    assert turns.take()
+    slots = Slots()
+    slots.limit(2)
+    assert slots.acquire()
+    assert slots.acquire()
     started = time.monotonic()
-    assert not turns.take()
-    assert outages.TURN_SECONDS <= time.monotonic() - started < 3 * outages.TURN_SECONDS
+    assert not slots.acquire()
+    assert outages.SLOT_SECONDS <= time.monotonic() - started < 3 * outages.SLOT_SECONDS
     started = time.monotonic()
-    assert not turns.take()
-    assert time.monotonic() - started < outages.TURN_SECONDS / 2
-    turns.give_back()
-    assert turns.take()
+    assert not slots.acquire()
+    assert time.monotonic() - started < outages.SLOT_SECONDS / 2
+    slots.release()
+    assert slots.acquire()
 
 
 def test_a_thread_that_comes_back_lets_the_waiting_one_go_on() -> None:
-    turns = Turns()
-    turns.limit(1)
-    assert turns.take()
-    threading.Timer(0.05, turns.give_back).start()
-    assert turns.take()
+    slots = Slots()
+    slots.limit(1)
+    assert slots.acquire()
+    threading.Timer(0.05, slots.release).start()
+    assert slots.acquire()
 
 
 def test_threads_in_the_background_take_no_turn() -> None:
-    turns, taken = Turns(), []
-    turns.limit(1)
+    slots, taken = Slots(), []
+    slots.limit(1)
 
     def wait() -> None:
-        outages.in_background()
-        taken.extend(turns.take() for _ in range(3))
+        outages.mark_background_thread()
+        taken.extend(slots.acquire() for _ in range(3))
 
     thread = threading.Thread(target=wait)
     thread.start()
     thread.join()
     assert taken == [True, True, True]
-    assert turns.take()
+    assert slots.acquire()
 
 
 @pytest.mark.usefixtures("_watched")
 def test_a_request_that_finds_all_others_waiting_is_503(program: Program) -> None:
     for _ in range(2):
-        assert outages.turns.take()
+        assert outages.slots.acquire()
     assert program.get("/v2").status_code == 503
     assert Program().get("/healthz").status_code == 200
     for _ in range(2):
-        outages.turns.give_back()
+        outages.slots.release()
     assert program.get("/v2").status_code == 200
 
 
@@ -371,7 +371,7 @@ def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
     with suppress(redis.TimeoutError):
         limits.ask_redis(_times_out)
     assert limits.ask_redis(lambda: "answer") == "answer"
-    outages.REDIS.look(hangs)
+    outages.REDIS.check(hangs)
     with suppress(redis.ConnectionError):
         assert limits.ask_redis(lambda: "answer") is limits.NO_ANSWER
 
@@ -382,15 +382,15 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
 ) -> None:
     asked: list[str] = []
     settings.LIMITS_WITHOUT_REDIS = "allow"
-    assert outages.turns_at_redis.take()
+    assert outages.redis_slots.acquire()
     assert limits.ask_redis(lambda: asked.append("in vain")) is limits.NO_ANSWER
     settings.LIMITS_WITHOUT_REDIS = "refuse"
     with pytest.raises(redis.TimeoutError):
         limits.ask_redis(lambda: asked.append("in vain"))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == [f"Redis is out of reach, so requests pass unlimited: {outages.NOBODY_ANSWERED}"]
-    outages.REDIS.look(lambda: asked.append("probe"))
-    outages.turns_at_redis.give_back()
+    assert warnings == [f"Redis is out of reach, so requests pass unlimited: {outages.REDIS_BUSY}"]
+    outages.REDIS.check(lambda: asked.append("probe"))
+    outages.redis_slots.release()
     limits.ask_redis(lambda: asked.append("call"))
     assert asked == ["probe", "call"]
 
@@ -399,7 +399,7 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
 def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: Any) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     for _ in range(2):
-        assert outages.turns.take()
+        assert outages.slots.acquire()
     with pytest.raises(Unavailable):
         limits.ask_redis(lambda: "answer")
 
@@ -473,13 +473,13 @@ def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monke
             other.close()
 
     assert shown() == ["0", "0", "0"]
-    outages.watch(2)
+    outages.enable(2)
     try:
         assert shown() == ["10s", "5s", "1min"]
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "options", "-c statement_timeout=2s")
         assert shown() == ["2s", "5s", "1min"]
     finally:
-        outages.turns.limit(0)
+        outages.slots.limit(0)
 
 
 @pytest.mark.services

@@ -27,7 +27,7 @@ pytestmark = [
 def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
     """Between the database and this thread, which waits for a second."""
     database = connection.settings_dict
-    with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.patience(1):
+    with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.wait_at_most(1):
         connection.close()
         monkeypatch.setitem(database, "HOST", "127.0.0.1")
         monkeypatch.setitem(database, "PORT", str(cable.port))

@@ -35,13 +35,13 @@ class _Turn:
     __slots__ = ()
 
     def __enter__(self) -> None:
-        if outages.DATABASE.is_silent and outages.patience_of_this_thread() is None:
-            raise psycopg.OperationalError(outages.SILENT)
-        if not outages.turns.take():
-            raise psycopg.OperationalError(outages.STUCK)
+        if outages.DATABASE.is_unresponsive and outages.longest_wait() is None:
+            raise psycopg.OperationalError(outages.UNRESPONSIVE)
+        if not outages.slots.acquire():
+            raise psycopg.OperationalError(outages.ALL_WAITING)
 
     def __exit__(self, *error: object) -> None:
-        outages.turns.give_back()
+        outages.slots.release()
 
 
 _turn = _Turn()
@@ -63,7 +63,7 @@ class Connection(psycopg.Connection[Any]):
             try:
                 return super().connect(*args, **kwargs)
             except psycopg.errors.ConnectionTimeout:
-                outages.DATABASE.fall_silent()
+                outages.DATABASE.mark_unresponsive()
                 raise
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -176,15 +176,15 @@ def _not_for_ever(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
 def _require_hope(waited: float) -> None:
     """Raises `_NoAnswer` if who has waited for so many seconds should no longer."""
-    patience = outages.patience_of_this_thread()
-    if patience is not None:
-        if waited > patience:
+    limit = outages.longest_wait()
+    if limit is not None:
+        if waited > limit:
             raise _NoAnswer(f"no answer for {waited:.1f} seconds")
-    elif outages.turns.are_limited:
-        if waited > outages.DOUBT_AFTER:
-            outages.DATABASE.doubt()
+    elif outages.slots.are_limited:
+        if waited > outages.SUSPECT_AFTER:
+            outages.DATABASE.suspect()
         longest = settings.DATABASE_STATEMENT_TIMEOUT
-        if outages.DATABASE.is_silent or (longest and waited > longest + GRACE):
+        if outages.DATABASE.is_unresponsive or (longest and waited > longest + GRACE):
             raise _NoAnswer(f"no answer for {waited:.1f} seconds")
 
 
@@ -199,10 +199,10 @@ class DatabaseWrapper(FetchesRow, base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         """Django's, with the time-outs that hold for a server alone: a migration or a dump may take its time."""
         params: dict[str, Any] = super().get_connection_params()
-        patience = outages.patience_of_this_thread()
-        if patience is not None:
-            params["connect_timeout"] = min(int(patience), int(params.get("connect_timeout") or patience))
-        if outages.turns.are_limited:
+        limit = outages.longest_wait()
+        if limit is not None:
+            params["connect_timeout"] = min(int(limit), int(params.get("connect_timeout") or limit))
+        if outages.slots.are_limited:
             # libpq takes the last of several: what DATABASE_URL says wins.
             params["options"] = f"{_time_outs()} {params.get('options', '')}".strip()
         return params

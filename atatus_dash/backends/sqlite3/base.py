@@ -21,13 +21,13 @@ class _Turn:
     __slots__ = ()
 
     def __enter__(self) -> None:
-        if not outages.turns.take():
-            error = sqlite3.OperationalError(outages.STUCK)
+        if not outages.slots.acquire():
+            error = sqlite3.OperationalError(outages.ALL_WAITING)
             error.sqlite_errorcode = sqlite3.SQLITE_BUSY
             raise error
 
     def __exit__(self, *error: object) -> None:
-        outages.turns.give_back()
+        outages.slots.release()
 
 
 _turn = _Turn()

@@ -44,7 +44,7 @@ class Command(BaseCommand):
     def _warn_of_missing_migrations(self) -> None:
         """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
         try:
-            with outages.patience(settings.DATABASE_CONNECT_TIMEOUT):
+            with outages.wait_at_most(settings.DATABASE_CONNECT_TIMEOUT):
                 self.check_migrations()
         except Error as error:
             self.stderr.write(f"The database is out of reach: {error}")
