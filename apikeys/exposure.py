@@ -25,7 +25,7 @@ MOST = 256
 _seen: deque[dict[str, str]] = deque(maxlen=MOST)
 
 
-def note(meta: Mapping[str, str]) -> None:
+def record(meta: Mapping[str, str]) -> None:
     """Keep what a refused request carried, for `examine`."""
     _seen.append({field: meta.get(field, "") for field in _FIELDS})
 

@@ -123,7 +123,7 @@ class ApiMiddleware:
             for headers in (credential.verdict.headers, sunset.headers(credential.key)):
                 for name, value in headers.items():
                     response.headers[name] = value
-            usage.note(request.META, key_id=credential.key.id, place=credential.place, status=response.status_code)
+            usage.record(request.META, key_id=credential.key.id, place=credential.place, status=response.status_code)
         return response
 
 

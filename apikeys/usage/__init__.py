@@ -9,15 +9,15 @@ from . import counts, questions, sources
 from .buffer import KeyRequest
 
 
-def note(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, service: str = scopes.API) -> None:
+def record(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, service: str = scopes.API) -> None:
     """Note one answered request of a key to a service. `meta` is its `META`, `place` where the key stood in it."""
     address = meta["REMOTE_ADDR"]
     source = networks.origin(address) if address else ""
     request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
-    counts.note(key_id, service, request)
-    sources.note(key_id, request)
+    counts.record(key_id, service, request)
+    sources.record(key_id, request)
 
 
-def note_question(service_id: str) -> None:
+def record_question(service_id: str) -> None:
     """Note that a gateway has asked about a request to this service, whatever the answer is."""
-    questions.note(service_id)
+    questions.record(service_id)

@@ -35,7 +35,7 @@ class KeyRequest(NamedTuple):
 class Entry(Protocol):
     """What is noted under one slot between two flushes."""
 
-    def note(self, request: KeyRequest) -> None: ...
+    def record(self, request: KeyRequest) -> None: ...
 
     def add(self, other: Self) -> None:
         """Add what another entry noted under the same slot, before or after this one."""
@@ -62,12 +62,12 @@ class Buffer(Generic[S, E]):
         self._in_doubt: tuple[str, dict[S, E]] | None = None  # the transaction, and what it may have written
         self._flushing = threading.Lock()
 
-    def note(self, slot: S, request: KeyRequest) -> None:
+    def record(self, slot: S, request: KeyRequest) -> None:
         with self._lock:
             entry = self._pending.get(slot)
             if entry is None:
                 entry = self._pending[slot] = self._new()
-            entry.note(request)
+            entry.record(request)
 
     def flush(self) -> None:
         """Write what was noted. If that fails, which raises, it waits for the next flush.

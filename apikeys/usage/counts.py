@@ -45,7 +45,7 @@ class _Tally:
     def requests(self) -> int:
         return self.counts[0]
 
-    def note(self, request: KeyRequest) -> None:
+    def record(self, request: KeyRequest) -> None:
         counts = self.counts
         counts[0] += 1
         counts[_status_index(request.status)] += 1
@@ -66,8 +66,8 @@ def _status_index(status: int) -> int:
     return 2 if status < 500 else 4
 
 
-def note(key_id: str, service: str, request: KeyRequest) -> None:
-    _buffer.note((key_id, int(request.at // 86400), service), request)
+def record(key_id: str, service: str, request: KeyRequest) -> None:
+    _buffer.record((key_id, int(request.at // 86400), service), request)
 
 
 def flush() -> None:

@@ -19,7 +19,7 @@ class Latest:
         self._pending: dict[str, tuple[float, tuple[str, ...]]] = {}  # Unix time and texts, by the service's id
         self._lock = threading.Lock()
 
-    def note(self, service_id: str, *texts: str) -> None:
+    def record(self, service_id: str, *texts: str) -> None:
         with self._lock:
             self._pending[service_id] = time.time(), texts
 

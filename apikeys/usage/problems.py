@@ -38,13 +38,13 @@ def unlisted_in(sentence: str) -> str:
     return found[1] if found else ""
 
 
-def note(service_id: str, gateway: str, sentence: str) -> None:
+def record(service_id: str, gateway: str, sentence: str) -> None:
     """Note what is wrong with a gateway, or that it is none of the service's."""
-    _latest.note(service_id, sentence[:_LENGTH])
-    tell(gateway, service_id, sentence)
+    _latest.record(service_id, sentence[:_LENGTH])
+    log_refusal(gateway, service_id, sentence)
 
 
-def tell(gateway: str, about: str, sentence: str) -> None:
+def log_refusal(gateway: str, about: str, sentence: str) -> None:
     """Tell the log what is wrong, unless it was told a moment ago."""
     now = time.time()
     subject = networks.origin(gateway), about

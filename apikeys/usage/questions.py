@@ -4,6 +4,6 @@ from .latest import Latest
 
 _latest = Latest("last_question_at")
 
-note = _latest.note
+record = _latest.record
 flush = _latest.flush
 discard = _latest.discard

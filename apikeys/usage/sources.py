@@ -35,7 +35,7 @@ class _Sources:
     def requests(self) -> int:
         return sum(seen.requests for seen in self.seen.values())
 
-    def note(self, request: KeyRequest) -> None:
+    def record(self, request: KeyRequest) -> None:
         self._add(request.source, request.at, request.agent, 1)
 
     def add(self, other: "_Sources") -> None:
@@ -53,9 +53,9 @@ class _Sources:
             self.seen[source] = known._replace(requests=requests + known.requests)
 
 
-def note(key_id: str, request: KeyRequest) -> None:
+def record(key_id: str, request: KeyRequest) -> None:
     if request.source:
-        _buffer.note(key_id, request)
+        _buffer.record(key_id, request)
 
 
 def flush() -> None:

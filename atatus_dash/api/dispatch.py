@@ -40,7 +40,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
         if question.secure:
             request.get_host()  # raises DisallowedHost: links lead where this says
         else:
-            exposure.note(request.META)
+            exposure.record(request.META)
         gate.before_key(question).raise_if_refused()
         assert view is not None
         request.META[QUESTION] = question

@@ -45,7 +45,7 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     is_gateway = service is not None and service.has_gateway(peer)
     if not is_gateway and (refusal := _refuse_asker(environ, asker_secret, key, service and service.account_id)):
         if service is not None and not asker_secret:
-            problems.note(service.id, peer, problems.unlisted(peer))
+            problems.record(service.id, peer, problems.unlisted(peer))
         return refusal
     if error is not None:
         raise error
@@ -53,7 +53,7 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     if asker_secret:
         service, key = lookup.at_service(service_id, digest_of(secret))
     assert service is not None
-    usage.note_question(service.id)
+    usage.record_question(service.id)
     question = question_about(service, check.method, check.target, check.address)._replace(
         place=Place.HEADER if secret else None, asker=peer
     )
@@ -62,7 +62,7 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     verdict = gate.decide(key, question, limits.limiter)
     if key is not None and verdict.accepts_key:
         origin = {"REMOTE_ADDR": check.address or ""}
-        usage.note(origin, key_id=key.id, place=Place.HEADER, status=verdict.status, service=service.id)
+        usage.record(origin, key_id=key.id, place=Place.HEADER, status=verdict.status, service=service.id)
     return in_json(verdict.status, _verdict_in_json(key, verdict), verdict.headers)
 
 
@@ -117,7 +117,7 @@ def _refuse_asker(
     """None for an administrator key of the account over HTTPS; everybody else is told the same."""
     headers: Mapping[str, str] = {"WWW-Authenticate": CHALLENGE}
     if environ["wsgi.url_scheme"] != "https" and not settings.ALLOW_HTTP:
-        exposure.note(environ)
+        exposure.record(environ)
     elif secret:
         question = Question(
             secure=True,

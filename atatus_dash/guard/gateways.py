@@ -34,8 +34,8 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     except Misconfigured as error:
         service, _ = lookup.at_service(service_id, "")
         service = _require_gateway(environ, service)
-        usage.note_question(service.id)
-        problems.note(service.id, request_meta.peer(environ), error.message)
+        usage.record_question(service.id)
+        problems.record(service.id, request_meta.peer(environ), error.message)
         raise
     in_headers = credentials.in_headers(facts.carried)
     in_query = credentials.in_query_string(facts.carried)
@@ -44,14 +44,14 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     # What came in the clear is not looked up.
     service, key = lookup.at_service(service_id, digest_of(sent[0]) if sent and is_secure else "")
     service = _require_gateway(environ, service)
-    usage.note_question(service.id)
+    usage.record_question(service.id)
     question = question_about(service, facts.method, facts.target, facts.address)._replace(
         secure=is_secure, maintenance=maintenance.at_guard()
     )
     verdict = gate.before_key(question)
     if not verdict.allowed:
         if not is_secure:
-            exposure.note({**facts.carried, "REMOTE_ADDR": facts.address})
+            exposure.record({**facts.carried, "REMOTE_ADDR": facts.address})
         return refusal(environ, verdict)
     if service.preflight and contracts.is_preflight(facts, environ):
         return passed(None, verdict)
@@ -65,7 +65,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     verdict = gate.decide(key, question._replace(place=place), limits.limiter)
     if key is not None and verdict.accepts_key:
         origin = {"REMOTE_ADDR": facts.address, "HTTP_USER_AGENT": request_meta.user_agent(environ)}
-        usage.note(origin, key_id=key.id, place=place, status=verdict.status, service=service.id)
+        usage.record(origin, key_id=key.id, place=place, status=verdict.status, service=service.id)
     return passed(key, verdict) if verdict.allowed else refusal(environ, verdict)
 
 
@@ -73,11 +73,11 @@ def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) 
     """Raises `NotPermitted`, with the same words for a service that doesn't exist."""
     peer = request_meta.peer(environ)
     if service is None:
-        problems.tell(peer, "no service", "there is no such service.")
+        problems.log_refusal(peer, "no service", "there is no such service.")
     elif service.has_gateway(peer) or request_meta.is_trusted_proxy(peer):
         return service
     else:
-        problems.note(service.id, peer, problems.unlisted(peer))
+        problems.record(service.id, peer, problems.unlisted(peer))
     raise NotPermitted(UNKNOWN_GATEWAY)
 
 

@@ -370,7 +370,7 @@ def test_what_was_seen_over_plain_http_waits_for_the_database(issued):
 
 def test_a_flood_of_plain_requests_fills_no_memory(db):
     for number in range(1000):
-        exposure.note({"HTTP_X_API_KEY": str(number)})
+        exposure.record({"HTTP_X_API_KEY": str(number)})
     assert len(exposure._seen) <= 256
     exposure.examine()
     assert not exposure._seen

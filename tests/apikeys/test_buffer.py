@@ -18,7 +18,7 @@ class Tally:
     def __init__(self) -> None:
         self.requests = 0
 
-    def note(self, request: KeyRequest) -> None:
+    def record(self, request: KeyRequest) -> None:
         before = self.requests
         threading.Event().wait(0)  # lets other threads in
         self.requests = before + 1
@@ -39,7 +39,7 @@ def test_every_request_is_written_once_whatever_fails_in_between(seed: int) -> N
 
     buffer = Buffer(Tally, write)
     with ThreadPoolExecutor(4) as pool:
-        noting = [pool.submit(lambda: [buffer.note(n % 5, REQUEST) for n in range(500)]) for _ in range(4)]
+        noting = [pool.submit(lambda: [buffer.record(n % 5, REQUEST) for n in range(500)]) for _ in range(4)]
         while not all(future.done() for future in noting):
             _try(buffer)
     while buffer._pending:
@@ -53,13 +53,13 @@ def test_what_is_noted_while_a_flush_fails_is_added_to_what_comes_back() -> None
 
     def write(batch: dict[int, Tally]) -> None:
         if not written:
-            buffer.note(1, REQUEST)
+            buffer.record(1, REQUEST)
             written[2] = 0
             raise OperationalError("gone")
         written.update({slot: tally.requests for slot, tally in batch.items()})
 
     buffer = Buffer(Tally, write)
-    buffer.note(1, REQUEST)
+    buffer.record(1, REQUEST)
     _try(buffer)
     buffer.flush()
     assert written[1] == 2
@@ -77,6 +77,6 @@ def test_nothing_is_written_when_nothing_was_noted() -> None:
 
     buffer = Buffer(Tally, write)
     buffer.flush()
-    buffer.note(1, REQUEST)
+    buffer.record(1, REQUEST)
     assert buffer.discard() == 1
     buffer.flush()

@@ -36,19 +36,19 @@ def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
         monkeypatch.undo()
 
 
-def note(key: Any) -> None:
-    usage.note({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.id, place="header", status=200)
+def record(key: Any) -> None:
+    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.id, place="header", status=200)
 
 
 @pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.LOST])
 def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Any, cable: Cable, fate: Commit) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
-        note(key)
+        record(key)
     cable.next_commit = fate
     with pytest.raises(OperationalError):
         counts.flush()
-    note(key)
+    record(key)
     counts.flush()
     counts.flush()
     assert KeyUsage.objects.get().requests == 4
@@ -56,12 +56,12 @@ def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Any, cabl
 
 def test_a_commit_that_arrives_late_is_waited_for(cast: Any, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.HELD
     for _ in range(3):
         with pytest.raises(OperationalError):
             counts.flush()
-        note(key)
+        record(key)
     cable.released.set()
     wait_for(lambda: KeyUsage.objects.exists(), "the commit")
     counts.flush()
@@ -70,12 +70,12 @@ def test_a_commit_that_arrives_late_is_waited_for(cast: Any, cable: Cable) -> No
 
 def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.FREEZES
     for _ in range(2):
         with pytest.raises(OperationalError):
             counts.flush()
-        note(key)
+        record(key)
     cable.flows.set()
     counts.flush()
     assert KeyUsage.objects.get().requests == 3
@@ -83,7 +83,7 @@ def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable)
 
 @pytest.mark.parametrize(("fate", "lost"), [(Commit.ANSWER_HELD, 0), (Commit.LOST, 1)])
 def test_a_commit_that_fails_is_asked_after_at_once(cast: Any, cable: Cable, fate: Commit, lost: int) -> None:
-    note(factories.make_key(cast.account).api_key)
+    record(factories.make_key(cast.account).api_key)
     cable.next_commit = fate
     with pytest.raises(OperationalError):
         counts.flush()
@@ -97,13 +97,13 @@ def test_a_commit_that_can_not_be_asked_after_is_asked_after_before_the_next(
         raise OperationalError("gone")
 
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.LOST
     with monkeypatch.context() as patch:
         patch.setattr(buffer, "_status", fail)
         with pytest.raises(OperationalError):
             counts.flush()
-    note(key)
+    record(key)
     counts.flush()
     assert KeyUsage.objects.get().requests == 2
 
@@ -112,7 +112,7 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(cast: An
     def fail(self: object) -> None:
         raise InterfaceError("the connection is closed")
 
-    note(factories.make_key(cast.account).api_key)
+    record(factories.make_key(cast.account).api_key)
     with monkeypatch.context() as patch:
         patch.setattr(BaseDatabaseWrapper, "_commit", fail)
         with pytest.raises(Error):
@@ -124,7 +124,7 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(cast: An
 def test_what_a_restored_server_has_never_seen_is_written_again(cast: Any, cable: Cable, monkeypatch: Any) -> None:
     """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.LOST
     with monkeypatch.context() as patch:
         patch.setattr(buffer, "_current_transaction_id", lambda: str(2**40 + 12345))
@@ -136,26 +136,26 @@ def test_what_a_restored_server_has_never_seen_is_written_again(cast: Any, cable
 
 def test_sources_are_counted_once_too(cast: Any, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.ANSWER_HELD
     with pytest.raises(OperationalError):
         sources.flush()
-    note(key)
+    record(key)
     sources.flush()
     assert KeyOrigin.objects.get().requests == 2
 
 
 def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Any, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
-    note(key)
+    record(key)
     cable.next_commit = Commit.HELD
     with pytest.raises(OperationalError):
         counts.flush()
-    note(key)
+    record(key)
     assert (counts.discard(), counts.discard()) == (2, 0)
 
 
 def test_a_flush_pays_one_statement_to_be_sure(cast: Any, django_assert_num_queries: Any) -> None:
-    note(factories.make_key(cast.account).api_key)
+    record(factories.make_key(cast.account).api_key)
     with django_assert_num_queries(7):  # BEGIN, the keys' accounts, three writes, the transaction's id, COMMIT
         counts.flush()

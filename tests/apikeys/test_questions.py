@@ -24,7 +24,7 @@ def service(cast):
 
 def asked_at(service, seconds):
     with mock.patch("time.time", return_value=1_700_000_000.0 + seconds):
-        usage.note_question(service.pk)
+        usage.record_question(service.pk)
 
 
 def last_question(service):
@@ -86,7 +86,7 @@ def test_a_service_that_is_gone_does_not_hold_up_the_others(cast, service):
 
 def test_a_clock_that_was_ahead_is_corrected_by_the_next_question(service):
     Service.objects.filter(pk=service.pk).update(last_question_at=timezone.now() + timedelta(days=400))
-    usage.note_question(service.pk)
+    usage.record_question(service.pk)
     questions.flush()
     service.refresh_from_db()
     assert service.last_question_at <= timezone.now()
@@ -95,6 +95,6 @@ def test_a_clock_that_was_ahead_is_corrected_by_the_next_question(service):
 def test_no_thread_loses_a_question(cast):
     services = [factories.make_service(cast.account) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda service: [usage.note_question(service.pk) for _ in range(500)], services))
+        list(pool.map(lambda service: [usage.record_question(service.pk) for _ in range(500)], services))
     questions.flush()
     assert not Service.objects.filter(last_question_at=None).exists()

@@ -117,7 +117,7 @@ def test_while_it_waits_it_names_the_proxy_that_may_refuse_the_gateway(
 
 
 def test_it_turns_green_and_asks_no_more_when_one_arrives(cast: Cast, owner: Browser, service: Service) -> None:
-    questions.note(service.id)
+    questions.record(service.id)
     questions.flush()
     html = owner.get(page(cast, "connection", service.id), {"seen": ""}).content.decode()
 
@@ -132,7 +132,7 @@ def test_it_turns_green_and_asks_no_more_when_one_arrives(cast: Cast, owner: Bro
 
 
 def test_it_says_which_address_asked_and_offers_to_add_it(cast: Cast, owner: Browser, service: Service) -> None:
-    problems.note(service.id, "10.0.0.9", problems.unlisted("10.0.0.9"))
+    problems.record(service.id, "10.0.0.9", problems.unlisted("10.0.0.9"))
     problems.flush()
     html = owner.get(page(cast, "connection", service.id), {"seen": ""}).content.decode()
 
@@ -160,8 +160,8 @@ def test_an_address_is_read_back_out_of_its_sentence(address: str) -> None:
 
 def test_it_says_what_a_gateways_configuration_lacks(cast: Cast, owner: Browser, service: Service) -> None:
     """The gateway has asked then: what is wrong with it came with its request."""
-    questions.note(service.id)
-    problems.note(service.id, "10.0.0.5", MISSING)
+    questions.record(service.id)
+    problems.record(service.id, "10.0.0.5", MISSING)
     problems.flush()
     questions.flush()
     text = read(owner, page(cast, "service", service.id))

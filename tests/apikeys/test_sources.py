@@ -15,9 +15,9 @@ from tests.conftest import Program
 pytestmark = pytest.mark.django_db
 
 
-def note(key, *, address="203.0.113.7", agent="", at=1_700_000_000.0):
+def record(key, *, address="203.0.113.7", agent="", at=1_700_000_000.0):
     with mock.patch("time.time", return_value=at):
-        usage.note({"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}, key_id=key.id, place="header", status=200)
+        usage.record({"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}, key_id=key.id, place="header", status=200)
 
 
 def listed(key):
@@ -41,7 +41,7 @@ def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast):
 def test_addresses_of_one_household_are_one_source(cast):
     key = factories.make_key(cast.account).api_key
     for address in ("2001:db8:1:2::a", "2001:db8:1:2::b", "::ffff:203.0.113.7", "203.0.113.7"):
-        note(key, address=address)
+        record(key, address=address)
     sources.flush()
     assert {origin: requests for origin, requests, _ in listed(key)} == {"2001:db8:1:2::/64": 2, "203.0.113.7": 2}
 
@@ -59,7 +59,7 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast)
 def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast):
     key = factories.make_key(cast.account).api_key
     for at, agent in [(1_700_000_000.0, "later"), (1_600_000_000.0, "earlier")]:
-        note(key, agent=agent, at=at)
+        record(key, agent=agent, at=at)
         sources.flush()
     assert listed(key) == [("203.0.113.7", 2, "later")]
     assert key.origins.get().last_used_at.timestamp() == 1_700_000_000
@@ -67,23 +67,23 @@ def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast):
 
 def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
     key = factories.make_key(cast.account).api_key
-    note(key, agent="first", at=1_600_000_000.0)
-    note(key, address="203.0.113.8")
+    record(key, agent="first", at=1_600_000_000.0)
+    record(key, address="203.0.113.8")
     with mock.patch.object(sources._buffer, "_write", side_effect=OperationalError), pytest.raises(OperationalError):
         sources.flush()
-    note(key, agent="second", at=1_700_000_001.0)
+    record(key, agent="second", at=1_700_000_001.0)
     sources.flush()
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
 
 def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast):
     key = factories.make_key(cast.account).api_key
-    note(key, agent="first", at=1_700_000_000.0)
-    note(key, address="203.0.113.8", agent="latest", at=1_700_000_005.0)
+    record(key, agent="first", at=1_700_000_000.0)
+    record(key, address="203.0.113.8", agent="latest", at=1_700_000_005.0)
 
     def use_it_meanwhile(batch):
-        note(key, agent="second", at=1_700_000_001.0)
-        note(key, address="203.0.113.8", agent="by a clock that was set back", at=1_700_000_001.0)
+        record(key, agent="second", at=1_700_000_001.0)
+        record(key, address="203.0.113.8", agent="by a clock that was set back", at=1_700_000_001.0)
         raise OperationalError
 
     with mock.patch.object(sources._buffer, "_write", use_it_meanwhile), pytest.raises(OperationalError):
@@ -94,15 +94,15 @@ def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(c
 
 def test_a_key_in_a_user_agent_is_masked(cast):
     issued = factories.make_key(cast.account)
-    note(issued.api_key, agent=f"curl {issued.secret}")
+    record(issued.api_key, agent=f"curl {issued.secret}")
     sources.flush()
     assert listed(issued.api_key)[0][2] == f"curl {issued.api_key.mask}"
 
 
 def test_a_key_that_is_gone_is_passed_over(cast):
     gone, there = factories.make_key(cast.account).api_key, factories.make_key(cast.account).api_key
-    note(gone)
-    note(there)
+    record(gone)
+    record(there)
     gone.delete()
     sources.flush()
     assert listed(there) == [("203.0.113.7", 1, "")]
@@ -110,11 +110,11 @@ def test_a_key_that_is_gone_is_passed_over(cast):
 
 def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
     key = factories.make_key(cast.account).api_key
-    note(key, agent="first")
+    record(key, agent="first")
     sources.flush()
     key.origins.update(last_used_at=timezone.now() + timedelta(days=400), last_used_agent="ahead")
-    note(key, agent="now", at=time.time())
-    note(key, address="203.0.113.8", agent="ahead", at=time.time() + 86400)
+    record(key, agent="now", at=time.time())
+    record(key, address="203.0.113.8", agent="ahead", at=time.time() + 86400)
     sources.flush()
     assert sorted(listed(key)) == [("203.0.113.7", 2, "now"), ("203.0.113.8", 1, "ahead")]
     assert all(origin.last_used_at <= timezone.now() for origin in key.origins.all())

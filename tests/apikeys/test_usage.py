@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def count(key, *, status=200, address="203.0.113.7", **service):
-    usage.note({"REMOTE_ADDR": address}, key_id=key.id, place="header", status=status, **service)
+    usage.record({"REMOTE_ADDR": address}, key_id=key.id, place="header", status=status, **service)
 
 
 def test_requests_are_counted_by_status_and_by_way_of_sending(cast):

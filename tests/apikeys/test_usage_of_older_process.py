@@ -51,7 +51,7 @@ def older_flush(*rows: tuple[APIKey, date]) -> None:
 
 
 def count(key: APIKey, **service: str) -> None:
-    usage.note({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.pk, place="header", status=200, **service)
+    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.pk, place="header", status=200, **service)
 
 
 def by_service(key: APIKey) -> dict[str, int]:
