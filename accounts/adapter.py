@@ -52,7 +52,9 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Ask for the password again when the newest proof is old; allauth wouldn't count the sign-in as one."""
-        return super().is_reauthentication_required(app=app, **kwargs) and not decorators.is_fresh(self.request)
+        return super().is_reauthentication_required(app=app, **kwargs) and not decorators.is_recently_authenticated(
+            self.request
+        )
 
     def render_mail(
         self,

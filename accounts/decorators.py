@@ -21,7 +21,7 @@ from . import policy, redaction
 from .context import RequestContext
 from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
-from .services import Maker
+from .services import Initiator
 from .sessions import SIGNED_IN_AT
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 LAST_ACCOUNT = "last_account"
 
 #: Where a session keeps what was typed into a form that was sent too late, by the form's address.
-TYPED = "typed"
+KEPT_FORM = "typed"
 
 #: What of a form is never kept so: lines to import, in which somebody may have pasted keys of any form, and passwords.
 NEVER_KEPT = frozenset({"text", "password", "password1", "password2"})
@@ -64,7 +64,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     def page(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             asked_from = request.htmx.current_url_abs_path if request.htmx else None
-            return _send_to(request, settings.LOGIN_URL, back=asked_from or request.get_full_path())
+            return _redirect_with_next(request, settings.LOGIN_URL, back=asked_from or request.get_full_path())
         response = view(request, *args, **kwargs)
         if "Cache-Control" not in response.headers:
             patch_cache_control(response, private=True, no_cache=True)
@@ -74,7 +74,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
 
 
 def account_page(
-    permission: Permission, *, of_closed: bool = False
+    permission: Permission, *, allow_closed: bool = False
 ) -> Callable[[Callable[Concatenate[AccountRequest, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Let a page be opened only by members with the permission.
 
@@ -82,7 +82,7 @@ def account_page(
     no one's business. A member without the permission gets 403 (`NotPermitted`, which
     `ErrorPagesMiddleware` draws).
 
-    A closed account has the pages marked `of_closed`, for its Owner, and no others.
+    A closed account has the pages marked `allow_closed`, for its Owner, and no others.
     """
 
     def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -96,10 +96,10 @@ def account_page(
                 raise Http404
             request.account = membership.account
             request.actor = actor_for(request, membership)
-            if obstacle := _obstacle(request, membership, of_closed=of_closed):
-                return obstacle
+            if response := _blocking_response(request, membership, allow_closed=allow_closed):
+                return response
             policy.require(request.actor, permission)
-            if request.session.get(LAST_ACCOUNT) != slug and not of_closed:
+            if request.session.get(LAST_ACCOUNT) != slug and not allow_closed:
                 request.session[LAST_ACCOUNT] = slug
             return view(request, *args, **kwargs)
 
@@ -109,7 +109,7 @@ def account_page(
     return decorate
 
 
-def _obstacle(request: AccountRequest, membership: Membership, *, of_closed: bool) -> HttpResponse | None:
+def _blocking_response(request: AccountRequest, membership: Membership, *, allow_closed: bool) -> HttpResponse | None:
     """What stands between a member and every page of the account, if anything does.
 
     A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
@@ -120,19 +120,19 @@ def _obstacle(request: AccountRequest, membership: Membership, *, of_closed: boo
     if account.closed_at is not None:
         if membership.role != Role.OWNER:
             raise Http404
-        if not of_closed:
-            return lead_to(request, "accounts:closed", account.slug)
+        if not allow_closed:
+            return redirect_whole_page(request, "accounts:closed", account.slug)
     elif account.suspended_at is not None:
         return render(request, "accounts/suspended.html", status=403)
     if membership.needs_two_factor and not is_mfa_enabled(request.user):
-        return set_up_two_factor(request)
+        return redirect_to_two_factor_setup(request)
     return None
 
 
-def set_up_two_factor(request: AccountRequest) -> HttpResponse:
+def redirect_to_two_factor_setup(request: AccountRequest) -> HttpResponse:
     """Lead to where one sets up two-factor, and back to the page, or to the Overview if a form was sent."""
     back = request.path if request.method == "GET" else resolve_url("overview", request.account.slug)
-    return _send_to(request, "mfa_index", back=back)
+    return _redirect_with_next(request, "mfa_index", back=back)
 
 
 def recently_authenticated(
@@ -146,16 +146,16 @@ def recently_authenticated(
 
     @wraps(view)
     def page(request: AccountRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if is_fresh(request):
+        if is_recently_authenticated(request):
             return view(request, *args, **kwargs)
         if request.method == "POST":
-            _keep(request)
-        return _send_to(request, "account_reauthenticate", back=request.get_full_path())
+            _keep_form(request)
+        return _redirect_with_next(request, "account_reauthenticate", back=request.get_full_path())
 
     return page
 
 
-def _keep(request: AccountRequest) -> None:
+def _keep_form(request: AccountRequest) -> None:
     """Keep the form in the session. Where a key stands in an address, or as a field's name, nothing is kept of it."""
     sent = request.POST.copy()
     sent.pop("csrfmiddlewaretoken", None)
@@ -164,25 +164,25 @@ def _keep(request: AccountRequest) -> None:
         del sent[name]
     if not redaction.holds_secret(request.path):
         named = [name for name in left_out if not redaction.holds_secret(name)]
-        request.session[TYPED] = {request.path: sent.urlencode(), LEFT_OUT: named}
+        request.session[KEPT_FORM] = {request.path: sent.urlencode(), LEFT_OUT: named}
 
 
 def _may_be_kept(name: str, values: Iterable[Any]) -> bool:
     return name not in NEVER_KEPT and not any(redaction.holds_secret(str(text)) for text in (name, *values))
 
 
-def typed(request: SignedInRequest) -> QueryDict:
+def initial_data(request: SignedInRequest) -> QueryDict:
     """What fills a form in: what was typed before the password was asked for, once, or else what the address says."""
-    sent = sent_before(request)
+    sent = pop_kept_form(request)
     return request.GET if sent is None else sent
 
 
-def sent_before(request: SignedInRequest) -> QueryDict | None:
+def pop_kept_form(request: SignedInRequest) -> QueryDict | None:
     """The form that was sent before the password was asked for, once."""
-    kept = request.session.get(TYPED, {})
+    kept = request.session.get(KEPT_FORM, {})
     if request.path not in kept:
         return None
-    del request.session[TYPED]
+    del request.session[KEPT_FORM]
     notice = "Nothing was saved yet: check the form and send it again."
     if left_out := kept.get(LEFT_OUT):
         fields = ", ".join(name.replace("_", " ") for name in left_out)
@@ -191,7 +191,7 @@ def sent_before(request: SignedInRequest) -> QueryDict | None:
     return QueryDict(kept[request.path])
 
 
-def is_fresh(request: SignedInRequest) -> bool:
+def is_recently_authenticated(request: SignedInRequest) -> bool:
     """Whether the person at this browser proved who they are in the last `SUDO_MINUTES`."""
     return time.time() - authenticated_at(request) <= settings.SUDO_MINUTES * 60
 
@@ -208,12 +208,12 @@ def authenticated_at(request: SignedInRequest) -> float:
     return float(request.session.get(SIGNED_IN_AT, 0))
 
 
-def _send_to(request: PageRequest, name: str, *, back: str) -> HttpResponse:
+def _redirect_with_next(request: PageRequest, name: str, *, back: str) -> HttpResponse:
     """Lead to a page that leads back."""
-    return lead_to(request, f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}")
+    return redirect_whole_page(request, f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}")
 
 
-def lead_to(request: PageRequest, to: str, *args: str) -> HttpResponse:
+def redirect_whole_page(request: PageRequest, to: str, *args: str) -> HttpResponse:
     """Redirect the whole page, also when a dialog or a part of the page asked."""
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 
@@ -224,9 +224,9 @@ def user_of(request: HttpRequest) -> User:
     return request.user
 
 
-def maker_for(request: HttpRequest, user: User) -> Maker:
+def initiator_for(request: HttpRequest, user: User) -> Initiator:
     """The person at the browser, about to make an account."""
-    return Maker(ActorKind.PERSON, str(user.pk), user.email, RequestContext.of(request))
+    return Initiator(ActorKind.PERSON, str(user.pk), user.email, RequestContext.of(request))
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:

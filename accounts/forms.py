@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from . import services, times
 from .audit import EVENT_CHOICES
-from .decorators import maker_for
+from .decorators import initiator_for
 from .errors import DomainError
 from .models import (
     Account,
@@ -49,7 +49,7 @@ def field_of(form: forms.BaseForm, name: str, kind: type[F]) -> F:
     return field
 
 
-def refuse(form: forms.BaseForm, error: DomainError) -> None:
+def add_service_error(form: forms.BaseForm, error: DomainError) -> None:
     """Show what a service refused at the fields that it is about, or at the whole form."""
     for field, sentences in (error.errors or {}).items():
         form.add_error(field if field in form.fields else None, list(sentences))
@@ -182,7 +182,7 @@ class SignupForm(forms.Form):
     account_name = _name_of_new_account()
 
     def signup(self, request: HttpRequest, user: User) -> None:
-        services.create_account(name=self.cleaned_data["account_name"], owner=user, by=maker_for(request, user))
+        services.create_account(name=self.cleaned_data["account_name"], owner=user, by=initiator_for(request, user))
 
 
 class NewAccountForm(forms.Form):
@@ -301,7 +301,7 @@ class ProfileForm(forms.Form):
         field_of(self, "time_zone", forms.ChoiceField).choices = [("", "As this browser"), *regions]
 
 
-class LookForm(forms.Form):
+class AppearanceForm(forms.Form):
     """How pages look and behave in one browser."""
 
     theme = forms.ChoiceField(label="Theme", choices=Theme.LABELS, widget=forms.RadioSelect)

@@ -50,6 +50,6 @@ urlpatterns = [
     path("accounts/<slug:slug>/reopen/", ownership.reopen, name="reopen"),
     path("invitations/<str:token>/", invitations.invitation, name="invitation"),
     path("profile/", person.profile, name="profile"),
-    path("profile/look/", person.look, name="look"),
+    path("profile/appearance/", person.appearance, name="appearance"),
     path("profile/keyboard/", person.keyboard, name="keyboard"),
 ]

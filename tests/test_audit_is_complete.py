@@ -89,7 +89,7 @@ CALLS = {
     "change_role": lambda c, a: account_services.change_role(actor=a, membership=member(c, "user"), role=Role.ADMIN),
     "remove_member": lambda c, a: account_services.remove_member(actor=a, membership=member(c, "user")),
     "reset_two_factor": lambda c, a: account_services.reset_two_factor(
-        user=factories.give_second_factor(c.user), by=account_services.Maker(a.kind, a.id, a.label)
+        user=factories.give_second_factor(c.user), by=account_services.Initiator(a.kind, a.id, a.label)
     ),
     "leave": lambda c, a: account_services.leave(actor=person(c, "user")),
     "invite": lambda c, a: account_services.invite(actor=a, email="x@example.com", role=Role.USER, link=str),

@@ -79,7 +79,7 @@ GIVEN_BESIDE = {
     "apikeys:configuration_file": {"gateway": "nginx", "file": "nginx.conf"},
 }
 PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:keyboard", "accounts:accounts", "accounts:new_account"}
-OPEN_TO_ALL = {"accounts:look", "accounts:invitation", "healthz", "readyz"}
+OPEN_TO_ALL = {"accounts:appearance", "accounts:invitation", "healthz", "readyz"}
 
 DONE = {"owner": 302, "admin": 302, "user": 403}
 DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}

@@ -8,7 +8,7 @@ from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
 from .. import services
-from ..decorators import maker_for, user_of
+from ..decorators import initiator_for, user_of
 from ..models import Account, Membership, User
 from ..policy import Role
 from ..services import AccountSettings
@@ -82,7 +82,7 @@ class AccountAdmin(ServiceAdmin):
         return False
 
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Account:
-        by = maker_for(request, user_of(request))
+        by = initiator_for(request, user_of(request))
         return services.create_account(name=fields["name"], owner=fields["owner"], by=by)
 
     def change(self, request: HttpRequest, item: Account, changes: dict[str, Any]) -> object:

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from .. import services, sign_in
-from ..decorators import maker_for, user_of
+from ..decorators import initiator_for, user_of
 from ..forms import ChangeModelForm
 from ..models import Invitation, Membership, User
 from ..policy import Role
@@ -84,7 +84,7 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
 
     @admin.action(description="Reset two-factor: delete the factors, end the sessions", permissions=["change"])
     def reset_two_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        by = maker_for(request, user_of(request))
+        by = initiator_for(request, user_of(request))
         self.for_each(request, queryset, lambda user: services.reset_two_factor(user=user, by=by), "reset")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:

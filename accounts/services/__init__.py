@@ -6,7 +6,7 @@ A service takes an actor, checks that it may, checks the state, changes and reco
 from .accounts import (
     GRACE_PERIOD,
     AccountSettings,
-    Maker,
+    Initiator,
     change_account,
     close_account,
     create_account,
@@ -44,8 +44,8 @@ __all__ = [
     "GRACE_PERIOD",
     "INVITATION_LASTS",
     "AccountSettings",
+    "Initiator",
     "Link",
-    "Maker",
     "accept_invitation",
     "accept_ownership",
     "add_member",

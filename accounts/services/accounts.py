@@ -24,7 +24,7 @@ GRACE_PERIOD = timedelta(days=30)
 RESERVED_SLUGS = frozenset({"new"})
 
 
-class Maker(NamedTuple):
+class Initiator(NamedTuple):
     """Who makes an account: what an `Actor` is, but for the account."""
 
     kind: ActorKind
@@ -36,7 +36,7 @@ class Maker(NamedTuple):
         return Actor(self.kind, self.id, self.label, account, frozenset(Permission), context=self.context)
 
 
-SYSTEM = Maker(ActorKind.SYSTEM, "", "System")
+SYSTEM = Initiator(ActorKind.SYSTEM, "", "System")
 
 
 def _free_slug(name: str) -> str:
@@ -59,7 +59,7 @@ def _make(name: str) -> Account:
 
 
 @transaction.atomic
-def create_account(*, name: str, owner: User, by: Maker = SYSTEM) -> Account:
+def create_account(*, name: str, owner: User, by: Initiator = SYSTEM) -> Account:
     """Make an account with its Owner. It has no actors of its own yet, so `by` tells who makes it."""
     name = name.strip()
     if not name:

@@ -10,13 +10,13 @@ from .. import audit, mail
 from ..audit import Event
 from ..errors import InvalidState
 from ..models import Membership, User
-from .accounts import Maker
+from .accounts import Initiator
 
 logger = logging.getLogger(__name__)
 
 
 @transaction.atomic
-def reset_two_factor(*, user: User, by: Maker) -> None:
+def reset_two_factor(*, user: User, by: Initiator) -> None:
     """Delete every second factor of a person and end their sessions; they sign in by password and set up another.
 
     It is recorded in each of their accounts, and they are told by mail. Raises `InvalidState` if they have none.

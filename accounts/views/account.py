@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.vary import vary_on_headers
 
 from .. import exports, keyset, links, policy, services
-from ..decorators import AccountRequest, account_page, recently_authenticated, sent_before
+from ..decorators import AccountRequest, account_page, pop_kept_form, recently_authenticated
 from ..forms import AccountForm, AuditFilter, ChangeProjectForm, DeploymentForm, KeyPolicyForm, ProjectForm, status_of
 from ..models import AuditEvent, Deployment, Project
 from ..policy import Permission
@@ -99,7 +99,7 @@ def general(request: AccountRequest) -> HttpResponse:
 def key_policy(request: AccountRequest) -> HttpResponse:
     """What holds for every key of the account; the form stands on the General tab."""
     is_sent = request.method == "POST"
-    form = KeyPolicyForm(request.POST if is_sent else sent_before(request), instance=request.account)
+    form = KeyPolicyForm(request.POST if is_sent else pop_kept_form(request), instance=request.account)
     if is_sent and form.is_valid():
         services.change_account(actor=request.actor, **form.changes)
         messages.success(request, "Key policy saved.")

@@ -8,9 +8,9 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import links, policy, services
-from ..decorators import AccountRequest, account_page, lead_to, recently_authenticated, typed
+from ..decorators import AccountRequest, account_page, initial_data, recently_authenticated, redirect_whole_page
 from ..errors import DomainError, TooManyRequests
-from ..forms import ChangeRoleForm, InviteForm, refuse, status_of
+from ..forms import ChangeRoleForm, InviteForm, add_service_error, status_of
 from ..models import Invitation, Membership
 from ..policy import Permission, Role
 
@@ -84,13 +84,13 @@ def _member(request: AccountRequest, id: str) -> Membership:
 @account_page(Permission.MEMBER_CHANGE)
 @recently_authenticated
 def invite(request: AccountRequest) -> HttpResponse:
-    form = InviteForm(request.POST or None, initial=typed(request).dict())
+    form = InviteForm(request.POST or None, initial=initial_data(request).dict())
     if request.method == "POST" and form.is_valid():
         email, role = form.cleaned_data["email"], Role(form.cleaned_data["role"])
         try:
             sent = services.invite(actor=request.actor, email=email, role=role, link=links.invitations(request))
         except DomainError as error:
-            refuse(form, error)
+            add_service_error(form, error)
         else:
             messages.success(request, f"{sent.email} is invited. The mail is on its way.")
             return _back(request)
@@ -142,4 +142,4 @@ def _invitation(request: AccountRequest, id: str) -> Invitation:
 
 
 def _back(request: AccountRequest) -> HttpResponse:
-    return lead_to(request, "accounts:members", request.account.slug)
+    return redirect_whole_page(request, "accounts:members", request.account.slug)

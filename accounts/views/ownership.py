@@ -9,9 +9,16 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import services
-from ..decorators import AccountRequest, account_page, lead_to, recently_authenticated, set_up_two_factor, typed
+from ..decorators import (
+    AccountRequest,
+    account_page,
+    initial_data,
+    recently_authenticated,
+    redirect_to_two_factor_setup,
+    redirect_whole_page,
+)
 from ..errors import DomainError
-from ..forms import CloseForm, OfferForm, TwoFactorForm, refuse, status_of
+from ..forms import CloseForm, OfferForm, TwoFactorForm, add_service_error, status_of
 from ..models import Membership
 from ..policy import TWO_FACTOR_ROLES, Permission
 
@@ -27,7 +34,7 @@ def two_factor(request: AccountRequest) -> HttpResponse:
         services.change_account(actor=request.actor, requires_two_factor=required)
         whose = "required of Owner and Admins" if required else "everybody's own choice"
         messages.success(request, f"Two-factor is {whose} now.")
-        return lead_to(request, "accounts:general", request.account.slug)
+        return redirect_whole_page(request, "accounts:general", request.account.slug)
     asked = Membership.objects.for_account(request.account).filter(role__in=TWO_FACTOR_ROLES).select_related("user")
     context = {
         "without": asked.without_two_factor(),
@@ -44,7 +51,9 @@ def two_factor(request: AccountRequest) -> HttpResponse:
 def transfer(request: AccountRequest) -> HttpResponse:
     """Offer the account to a member, who becomes its Owner on accepting."""
     others = Membership.objects.for_account(request.account).exclude(user=request.user).select_related("user")
-    form = OfferForm(request.POST or None, initial=typed(request).dict(), members=others, account=request.account)
+    form = OfferForm(
+        request.POST or None, initial=initial_data(request).dict(), members=others, account=request.account
+    )
     if request.method == "POST" and form.is_valid():
         membership = form.cleaned_data["member"]
         services.offer_ownership(actor=request.actor, membership=membership)
@@ -58,7 +67,7 @@ def transfer(request: AccountRequest) -> HttpResponse:
 def accept_transfer(request: AccountRequest) -> HttpResponse:
     """Become the Owner. The banner on every page sends the form; the page is where the password leads back to."""
     if request.account.requires_two_factor and not is_mfa_enabled(request.user):
-        return set_up_two_factor(request)
+        return redirect_to_two_factor_setup(request)
     if request.method == "POST":
         services.accept_ownership(actor=request.actor)
         messages.success(request, f"You are the Owner of {request.account.name} now.")
@@ -66,7 +75,7 @@ def accept_transfer(request: AccountRequest) -> HttpResponse:
     offered_to = request.account.offered_to
     if offered_to is None or offered_to.user_id != request.user.pk:
         messages.error(request, f"{request.account.name} is not offered to you.")
-        return lead_to(request, "overview", request.account.slug)
+        return redirect_whole_page(request, "overview", request.account.slug)
     return render(request, "accounts/accept_transfer.html", {"offered": False})  # the banner asks the same
 
 
@@ -86,19 +95,19 @@ def withdraw_transfer(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.ACCOUNT_CLOSE)
 @recently_authenticated
 def close(request: AccountRequest) -> HttpResponse:
-    form = CloseForm(request.POST or None, initial=typed(request).dict())
+    form = CloseForm(request.POST or None, initial=initial_data(request).dict())
     if request.method == "POST" and form.is_valid():
         try:
             services.close_account(actor=request.actor, name=form.cleaned_data["name"])
         except DomainError as error:
-            refuse(form, error)
+            add_service_error(form, error)
         else:
             return redirect("accounts:closed", request.account.slug)
     context = {"form": form, "until": timezone.now() + services.GRACE_PERIOD}
     return render(request, "accounts/close.html", context, status=status_of(form))
 
 
-@account_page(Permission.ACCOUNT_CLOSE, of_closed=True)
+@account_page(Permission.ACCOUNT_CLOSE, allow_closed=True)
 def closed(request: AccountRequest) -> HttpResponse:
     """What there is of a closed account, for its Owner."""
     if request.account.closed_at is None:
@@ -106,7 +115,7 @@ def closed(request: AccountRequest) -> HttpResponse:
     return render(request, "accounts/closed.html", {"until": request.account.closed_at + services.GRACE_PERIOD})
 
 
-@account_page(Permission.ACCOUNT_CLOSE, of_closed=True)
+@account_page(Permission.ACCOUNT_CLOSE, allow_closed=True)
 @require_POST
 def reopen(request: AccountRequest) -> HttpResponse:
     services.reopen_account(actor=request.actor)

@@ -12,9 +12,18 @@ from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
 from .. import cookies, services
-from ..decorators import SignedInRequest, maker_for, signed_in
+from ..decorators import SignedInRequest, initiator_for, signed_in
 from ..errors import NotPermitted, TooManyRequests
-from ..forms import PASSWORD_RULES, LookForm, NewAccountForm, ProfileForm, Shortcuts, Theme, refuse, status_of
+from ..forms import (
+    PASSWORD_RULES,
+    AppearanceForm,
+    NewAccountForm,
+    ProfileForm,
+    Shortcuts,
+    Theme,
+    add_service_error,
+    status_of,
+)
 from ..models import Membership
 
 A_YEAR = 365 * 24 * 3600
@@ -35,7 +44,9 @@ def new_account(request: SignedInRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         if not ratelimit.consume(request, action="new_account"):
             return _too_many_accounts(request, form)
-        account = services.create_account(**form.cleaned_data, owner=request.user, by=maker_for(request, request.user))
+        account = services.create_account(
+            **form.cleaned_data, owner=request.user, by=initiator_for(request, request.user)
+        )
         messages.success(request, f"{account.name} is made. You are its Owner.")
         return redirect("overview", account.slug)
     return render(request, "accounts/new_account.html", {"form": form}, status=status_of(form))
@@ -43,7 +54,7 @@ def new_account(request: SignedInRequest) -> HttpResponse:
 
 def _too_many_accounts(request: SignedInRequest, form: NewAccountForm) -> HttpResponse:
     error = TooManyRequests("Too many accounts were created. Try again in an hour.", retry_after=3600)
-    refuse(form, error)
+    add_service_error(form, error)
     response = render(request, "accounts/new_account.html", {"form": form}, status=error.status)
     response.headers["Retry-After"] = str(error.retry_after)
     return response
@@ -60,7 +71,7 @@ def profile(request: SignedInRequest) -> HttpResponse:
         return redirect("accounts:profile")
     context = {
         "form": form,
-        "look_form": LookForm(initial=_look(request)),
+        "appearance_form": AppearanceForm(initial=_appearance(request)),
         "password_rules": PASSWORD_RULES,
         "has_two_factor": is_mfa_enabled(request.user),
     }
@@ -68,12 +79,12 @@ def profile(request: SignedInRequest) -> HttpResponse:
 
 
 @require_POST
-def look(request: HttpRequest) -> HttpResponse:
-    form = LookForm(request.POST)
+def appearance(request: HttpRequest) -> HttpResponse:
+    form = AppearanceForm(request.POST)
     response = redirect("accounts:profile")
     if form.is_valid():
-        _keep(response, Theme.COOKIE, form.cleaned_data["theme"])
-        _keep(response, Shortcuts.COOKIE, "" if form.cleaned_data["shortcuts"] else Shortcuts.OFF)
+        _set_cookie(response, Theme.COOKIE, form.cleaned_data["theme"])
+        _set_cookie(response, Shortcuts.COOKIE, "" if form.cleaned_data["shortcuts"] else Shortcuts.OFF)
         messages.success(request, "Saved for this browser.")
     return response
 
@@ -85,14 +96,14 @@ def keyboard(request: SignedInRequest) -> HttpResponse:
     return render(request, "accounts/keyboard.html")
 
 
-def _look(request: HttpRequest) -> dict[str, Any]:
+def _appearance(request: HttpRequest) -> dict[str, Any]:
     return {
         "theme": request.COOKIES.get(cookies.name(Theme.COOKIE), Theme.SYSTEM),
         "shortcuts": request.COOKIES.get(cookies.name(Shortcuts.COOKIE)) != Shortcuts.OFF,
     }
 
 
-def _keep(response: HttpResponse, cookie: str, value: str) -> None:
+def _set_cookie(response: HttpResponse, cookie: str, value: str) -> None:
     response.set_cookie(
         cookies.name(cookie),
         value,

@@ -15,9 +15,9 @@ from django.views.decorators.vary import vary_on_headers
 
 from accounts import links
 from accounts.audit import Event
-from accounts.decorators import AccountRequest, account_page, recently_authenticated, sent_before, typed
+from accounts.decorators import AccountRequest, account_page, initial_data, pop_kept_form, recently_authenticated
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
-from accounts.forms import refuse, status_of
+from accounts.forms import add_service_error, status_of
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission, Permission
 
@@ -140,7 +140,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        return _new_form(request, APIKeyForm.reopened(typed(request), {}, account=request.account))
+        return _new_form(request, APIKeyForm.reopened(initial_data(request), {}, account=request.account))
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
@@ -149,7 +149,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
         except AlreadyExists:
             return _made_already(request, form.settings["id"])
         except Invalid as error:
-            refuse(form, error)
+            add_service_error(form, error)
     return _new_form(request, form, status=422)
 
 
@@ -199,7 +199,7 @@ def key_summary(request: AccountRequest) -> HttpResponse:
 def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
     """Ask how long the old key goes on; answer with its successor, once, as `new_key` does."""
     api_key = _api_key(request, id)
-    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=typed(request).dict())
+    form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
         overlap = Overlap(form.cleaned_data["overlap"])
         try:
@@ -217,7 +217,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
 def import_keys(request: AccountRequest) -> HttpResponse:
     """Take over keys that were made elsewhere, by their digests."""
     sent = request.method == "POST"
-    form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=typed(request).dict())
+    form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
         try:
             imported = services.import_keys(actor=request.actor, rows=form.rows)
@@ -264,7 +264,7 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
     if api_key.revoked_at is not None:
         raise InvalidState("A revoked key can't be changed.")
     if request.method != "POST":
-        form = EditKeyForm(sent_before(request), account=request.account, api_key=api_key)
+        form = EditKeyForm(pop_kept_form(request), account=request.account, api_key=api_key)
         return _edit_form(request, api_key, form)
     form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
     if not form.is_valid():
@@ -277,7 +277,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
     try:
         services.change(actor=request.actor, api_key=api_key, **form.changes)
     except DomainError as error:
-        refuse(form, error)
+        add_service_error(form, error)
         return _edit_form(request, api_key, form, status=422)
     messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
@@ -328,7 +328,7 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 @recently_authenticated
 def revoke_keys(request: AccountRequest) -> HttpResponse:
     """End the keys that were ticked in the list, together. The address, or the form, names them."""
-    ticked = request.POST if request.method == "POST" else typed(request)
+    ticked = request.POST if request.method == "POST" else initial_data(request)
     alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
     named = [id for id in ticked.getlist("id") if "\0" not in id]  # which PostgreSQL refuses to look for
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=named)

@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.vary import vary_on_headers
 
 from accounts import keyset, links
-from accounts.decorators import AccountRequest, account_page, lead_to, recently_authenticated, sent_before
+from accounts.decorators import AccountRequest, account_page, pop_kept_form, recently_authenticated, redirect_whole_page
 from accounts.errors import DomainError, Invalid
-from accounts.forms import refuse, status_of
+from accounts.forms import add_service_error, status_of
 from accounts.models import Account, AuditEvent
 from accounts.policy import Permission
 
@@ -209,10 +209,10 @@ def new_service(request: AccountRequest) -> HttpResponse:
         try:
             service = actions.create_service(actor=request.actor, **form.cleaned_data)
         except Invalid as error:
-            refuse(form, error)
+            add_service_error(form, error)
         else:
             messages.success(request, f"Service {service.name} created.")
-            return lead_to(request, "apikeys:service", request.account.slug, service.pk)
+            return redirect_whole_page(request, "apikeys:service", request.account.slug, service.pk)
     return render(request, "apikeys/new_service.html", {"form": form}, status=status_of(form))
 
 
@@ -221,7 +221,7 @@ def edit_service(request: AccountRequest, id: str) -> HttpResponse:
     """Change settings. The password is asked for again only where the service lets more through."""
     service = _changeable(request, id)
     if request.method != "POST":
-        typed = sent_before(request) or _with_gateway(service, request.GET.get("gateway", ""))
+        typed = pop_kept_form(request) or _with_gateway(service, request.GET.get("gateway", ""))
         return _edit_form(request, service, EditServiceForm(typed, service=service))
     form = EditServiceForm(request.POST, service=service)
     if not form.is_valid():
@@ -246,7 +246,7 @@ def _change(request: AccountRequest, service: Service, form: EditServiceForm) ->
     try:
         actions.change_service(actor=request.actor, service=service, **form.changes)
     except DomainError as error:
-        refuse(form, error)
+        add_service_error(form, error)
         return _edit_form(request, service, form, status=422)
     messages.success(request, "Service saved. Changes apply to the next request.")
     return redirect("apikeys:service", request.account.slug, service.pk)

@@ -17,7 +17,7 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.decorators import is_fresh
+from accounts.decorators import is_recently_authenticated
 from accounts.models import User
 from tests import factories
 from tests.conftest import Browser, Cast
@@ -167,7 +167,7 @@ def test_without_any_proof_a_session_is_not_fresh(cast: Cast, browser: Browser, 
     request.user, request.session = cast.owner, {}
     cast.owner.last_login = timezone.now()
 
-    assert not is_fresh(request)
+    assert not is_recently_authenticated(request)
 
 
 # Cookies -----------------------------------------------------------------------------------------

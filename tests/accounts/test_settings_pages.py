@@ -14,7 +14,7 @@ from tests import factories
 from tests.conftest import Browser, Cast
 
 PROFILE = reverse("accounts:profile")
-LOOK = reverse("accounts:look")
+APPEARANCE = reverse("accounts:appearance")
 KEYBOARD = reverse("accounts:keyboard")
 
 
@@ -160,7 +160,7 @@ def test_a_name_is_saved_on_the_profile(cast: Cast, browser: Browser) -> None:
 def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
     choice: str, attribute: str, cast: Cast, browser: Browser
 ) -> None:
-    browser.as_(cast.owner).post(LOOK, {"theme": choice})
+    browser.as_(cast.owner).post(APPEARANCE, {"theme": choice})
 
     assert attribute in browser.get(PROFILE).content.decode()
     assert browser.cookies[cookies.name(Theme.COOKIE)]["httponly"]
@@ -169,8 +169,8 @@ def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
 
 def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, browser: Browser) -> None:
     before = browser.as_(cast.owner).get(PROFILE).content.decode()
-    browser.post(LOOK, {"theme": "dark"})
-    browser.post(LOOK, {"theme": "system"})
+    browser.post(APPEARANCE, {"theme": "dark"})
+    browser.post(APPEARANCE, {"theme": "system"})
 
     assert "data-bs-theme" not in before
     assert "data-bs-theme" not in browser.get(PROFILE).content.decode()
@@ -189,9 +189,9 @@ def test_single_key_shortcuts_are_on_until_they_are_switched_off(cast: Cast, bro
         return "data-shortcuts" in browser.get(PROFILE).content.decode()
 
     assert has_shortcuts()
-    browser.post(LOOK, {"theme": "system"})
+    browser.post(APPEARANCE, {"theme": "system"})
     assert not has_shortcuts()
-    browser.post(LOOK, {"theme": "system", "shortcuts": "on"})
+    browser.post(APPEARANCE, {"theme": "system", "shortcuts": "on"})
     assert has_shortcuts()
 
 
@@ -203,4 +203,4 @@ def test_the_shortcuts_are_a_page_and_a_dialog(cast: Cast, browser: Browser) -> 
 
 
 def test_reading_changes_no_theme(cast: Cast, browser: Browser) -> None:
-    assert browser.as_(cast.owner).get(LOOK, {"theme": "dark"}).status_code == 405
+    assert browser.as_(cast.owner).get(APPEARANCE, {"theme": "dark"}).status_code == 405

@@ -51,7 +51,7 @@ class Command(BaseCommand):
             if owner.pk is None:
                 owner = User.objects.create_user(email, password)
             account = services.create_account(
-                name=name, owner=owner, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line")
+                name=name, owner=owner, by=services.Initiator(policy.ActorKind.SYSTEM, "", "Command line")
             )
         if settings.PUBLIC_URL:
             self.stdout.write(f"Sign in at {links.in_mail(reverse('account_login'))}")

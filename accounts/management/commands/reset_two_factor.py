@@ -24,7 +24,7 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"There is no person with the address {email}.")
         try:
-            services.reset_two_factor(user=user, by=services.Maker(policy.ActorKind.SYSTEM, "", "Command line"))
+            services.reset_two_factor(user=user, by=services.Initiator(policy.ActorKind.SYSTEM, "", "Command line"))
         except DomainError as error:
             raise CommandError(error.message) from None
         self.stdout.write(f"{email} no longer has a second factor and is signed out everywhere.")

@@ -25,7 +25,7 @@ KEYS = {
 }
 SERVICES = {"Reports API": "http://127.0.0.1:3000"}
 
-MAKER = services.Maker(policy.ActorKind.SYSTEM, "", "Demonstration")
+INITIATOR = services.Initiator(policy.ActorKind.SYSTEM, "", "Demonstration")
 
 
 class Command(BaseCommand):
@@ -41,8 +41,8 @@ class Command(BaseCommand):
             role: User.objects.create_user(f"{role}@example.com", passwords[role], name=name)
             for role, name in PEOPLE.items()
         }
-        account = services.create_account(name="Acme", owner=people[Role.OWNER], by=MAKER)
-        actor = policy.system(account.ref, MAKER.label)
+        account = services.create_account(name="Acme", owner=people[Role.OWNER], by=INITIATOR)
+        actor = policy.system(account.ref, INITIATOR.label)
         for role in (Role.ADMIN, Role.USER):
             services.add_member(actor=actor, user=people[role], role=role)
         _fill(actor)

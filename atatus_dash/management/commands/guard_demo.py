@@ -28,7 +28,7 @@ from apikeys.guard import configurations
 from apikeys.models import Service
 from apikeys.services import create_service, issue
 
-MAKER = "Demonstration"
+INITIATOR = "Demonstration"
 HEADERS = ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission", "X-Request-ID")
 
 #: Seconds that a program may take until it listens.
@@ -114,7 +114,7 @@ class Command(BaseCommand):
 
 
 def _make_service(upstream: str) -> tuple[Service, str]:
-    actor = policy.system(Account.objects.get().ref, MAKER)
+    actor = policy.system(Account.objects.get().ref, INITIATOR)
     service = create_service(actor=actor, name="Sample service", gateways=["127.0.0.1"], upstream=upstream)
     return service, issue(actor=actor, name="Sample key", permission=KeyPermission.READ).secret
 
