@@ -35,7 +35,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def clean_email(self, email: str) -> str:
         """Asked by every form that mails to what was typed into it, or keeps it."""
         validators.no_secret(email)
-        if not mail.is_possible(email):
+        if not mail.is_deliverable(email):
             raise ValidationError("Enter a valid email address.")
         return email
 
@@ -77,7 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):
         """allauth's text goes the way of all our mail."""
         message = self.render_mail(template_prefix, email, {"request": self.request, "email": email, **context})
         kind = template_prefix.rpartition("/")[2]
-        outbox.add(email, str(message.subject), str(message.body), kind=kind, lasts=mail.LASTS)
+        outbox.add(email, str(message.subject), str(message.body), kind=kind, lifetime=mail.LIFETIME)
 
     def post_login(self, request: HttpRequest, user: AbstractBaseUser, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Tell a person by mail of a sign-in from a device that they haven't signed in from before.
@@ -95,7 +95,7 @@ class AccountAdapter(DefaultAccountAdapter):
                 "address": self.get_client_ip(request),
                 "agent": self.get_http_user_agent(request)[: fields.AGENT_LENGTH],
             }
-            mail.tell([user.email], "new_device", **context)
+            mail.notify([user.email], "new_device", **context)
         devices.remember(request, response, user)
         return response
 

@@ -323,7 +323,7 @@ class ChangeRoleForm(ChangeForm, RoleForm):
 class InviteForm(RoleForm):
     email = Invitation._meta.get_field("email").formfield(
         widget=forms.EmailInput({"autofocus": True, "autocomplete": "off"}),
-        help_text=f"We send a link that works once, for {services.INVITATION_LASTS.days} days.",
+        help_text=f"We send a link that works once, for {services.INVITATION_LIFETIME.days} days.",
     )
 
     field_order = ("email", "role")

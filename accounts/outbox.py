@@ -30,16 +30,16 @@ from .models import OutgoingMail
 logger = logging.getLogger(__name__)
 
 #: A claim that was followed by nothing, because its process died, lapses after this time.
-CLAIM_LAPSES_AFTER = timedelta(minutes=10)
+CLAIM_EXPIRES_AFTER = timedelta(minutes=10)
 
 #: When a mail that failed by itself is tried again: after its first failure, its second, and so on.
-BACK_OFF = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
+RETRY_DELAYS = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
 
 #: When all mail is tried again if no connection can be made. Short, for one attempt stands for all of it.
-SERVER_AWAY = timedelta(minutes=1)
+UNREACHABLE_DELAY = timedelta(minutes=1)
 
 #: How long a mail is kept, without its text, once it is sent or given up.
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 
 #: How many rows are read, or written under one lock, at a time.
 BATCH = 100
@@ -53,7 +53,7 @@ TOO_LATE = "It could not be sent in time."
 pending = threading.Event()
 
 
-class ServerAway(OSError):
+class ServerUnreachable(OSError):
     """No connection to the mail server can be made; all mail waits."""
 
 
@@ -62,8 +62,8 @@ def wake() -> None:
     transaction.on_commit(pending.set)
 
 
-def add(recipient: str, subject: str, text: str, *, kind: str, lasts: timedelta, about: str = "") -> None:
-    """Mail a text to one address, within `lasts` or never. No key is mailed, whoever wrote one into a name.
+def add(recipient: str, subject: str, text: str, *, kind: str, lifetime: timedelta, about: str = "") -> None:
+    """Mail a text to one address, within `lifetime` or never. No key is mailed, whoever wrote one into a name.
 
     `about` names what it is about for `withdraw`.
     """
@@ -73,7 +73,7 @@ def add(recipient: str, subject: str, text: str, *, kind: str, lasts: timedelta,
         text=encryption.encrypt(redaction.redact(text)),
         kind=kind,
         about=about,
-        expires_at=timezone.now() + lasts,
+        expires_at=timezone.now() + lifetime,
     )
     wake()
 
@@ -94,12 +94,12 @@ def withdraw(*, kind: str, about: str) -> None:
 def deliver(checkpoint: Checkpoint = go_on) -> int:
     """Send what is due, over one connection; return how many mails were sent. One that fails is tried again later.
 
-    Several processes may do so at once. Raises `ServerAway`.
+    Several processes may do so at once. Raises `ServerUnreachable`.
     """
-    _give_up_late_ones()
+    _give_up_expired()
     sent = 0
     connection = get_connection()
-    with closing(_Quietly(connection)):
+    with closing(_ClosesQuietly(connection)):
         while batch := list(OutgoingMail.objects.due()[:BATCH]):
             for outgoing in batch:
                 checkpoint()
@@ -112,16 +112,16 @@ def deliver(checkpoint: Checkpoint = go_on) -> int:
 
 
 def _open(connection: Any) -> None:
-    """Connect, unless there is a connection. Raises `ServerAway`, and lets all mail that is due wait a while."""
+    """Connect, unless there is a connection. Raises `ServerUnreachable`, and lets all mail that is due wait a while."""
     try:
         connection.open()
     except OSError as error:
-        reason = _said(error)
-        OutgoingMail.objects.due().update(due_at=timezone.now() + SERVER_AWAY, error=reason)
-        raise ServerAway(f"The mail server can't be reached: {reason}") from error
+        reason = _reason(error)
+        OutgoingMail.objects.due().update(due_at=timezone.now() + UNREACHABLE_DELAY, error=reason)
+        raise ServerUnreachable(f"The mail server can't be reached: {reason}") from error
 
 
-class _Quietly(NamedTuple):
+class _ClosesQuietly(NamedTuple):
     connection: Any
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ def _claim(outgoing: OutgoingMail) -> bool:
     """Take the mail for this process, until the claim lapses. False if another was quicker."""
     mine = OutgoingMail.objects.filter(pk=outgoing.pk, due_at=outgoing.due_at)
     outgoing.tries += 1
-    return mine.update(due_at=timezone.now() + CLAIM_LAPSES_AFTER, tries=F("tries") + 1) == 1
+    return mine.update(due_at=timezone.now() + CLAIM_EXPIRES_AFTER, tries=F("tries") + 1) == 1
 
 
 def _send(connection: Any, outgoing: OutgoingMail) -> bool:
@@ -144,7 +144,7 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
         message = compose(outgoing.recipient, outgoing.subject, encryption.decrypt(outgoing.text))
         connection.send_messages([message])
     except Exception as error:
-        reason = _said(error)
+        reason = _reason(error)
         if not isinstance(error, OSError):
             logger.exception("Mail %s (%s) could not be sent.", outgoing.pk, outgoing.kind)
         elif _is_refused_for_good(error):
@@ -154,8 +154,8 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
         else:
             logger.warning("Mail %s (%s) could not be sent yet: %s", outgoing.pk, outgoing.kind, reason)
         # After what failed, nobody knows in which state the connection is.
-        _Quietly(connection).close()
-        wait = BACK_OFF[min(outgoing.tries, len(BACK_OFF)) - 1]
+        _ClosesQuietly(connection).close()
+        wait = RETRY_DELAYS[min(outgoing.tries, len(RETRY_DELAYS)) - 1]
         wanted.update(due_at=timezone.now() + wait, error=reason)
         return False
     row.update(due_at=None, given_up_at=None, sent_at=now, text="", error="")
@@ -180,7 +180,7 @@ def _is_refused_for_good(error: OSError) -> bool:
     return isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= 500
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why it failed, in one line, without links: a server may quote the mail that it refuses."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         text = " ".join(f"{code} {_text(said)}" for code, said in error.recipients.values())
@@ -196,7 +196,7 @@ def _text(said: bytes | str) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
-def _give_up_late_ones() -> None:
+def _give_up_expired() -> None:
     """Delete the texts of mail that is too late, and send none of it."""
     now = timezone.now()
     late = OutgoingMail.objects.filter(expires_at__lte=now).exclude(text="")
@@ -218,7 +218,7 @@ def send_again(mails: "QuerySet[OutgoingMail]") -> int:
 
 def prune(checkpoint: Checkpoint = go_on) -> int:
     """Delete mail that was sent or given up long ago. Returns how many."""
-    return delete(OutgoingMail.objects.filter(due_at=None, created_at__lt=timezone.now() - KEPT), checkpoint)
+    return delete(OutgoingMail.objects.filter(due_at=None, created_at__lt=timezone.now() - RETENTION), checkpoint)
 
 
 class Rewritten(NamedTuple):

@@ -76,6 +76,6 @@ def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
         subject = f"{account.name}: {len(api_keys)} API keys {MANY[kind]}"
         context |= {"api_keys": api_keys[:MOST_LISTED], "number": len(api_keys), "what": MANY[kind]}
         text = render_to_string("apikeys/mail/notices.txt", {**context, "more": max(len(api_keys) - MOST_LISTED, 0)})
-    lasts = timedelta(days=1) if kind == Notice.Kind.EXPIRING_DAY else mail.LASTS
+    lifetime = timedelta(days=1) if kind == Notice.Kind.EXPIRING_DAY else mail.LIFETIME
     for address in people.values_list("user__email", flat=True):
-        outbox.add(address, subject, text, kind=f"api_key_{kind.value}", lasts=lasts)
+        outbox.add(address, subject, text, kind=f"api_key_{kind.value}", lifetime=lifetime)

@@ -140,7 +140,7 @@ class Beats:
     def beat(self, task: Callable[[], object]) -> None:
         try:
             task()
-        except (Error, outbox.ServerAway) as error:
+        except (Error, outbox.ServerUnreachable) as error:
             if availability.is_outage(error):
                 availability.unavailable(error)
             elif task not in self._failing:

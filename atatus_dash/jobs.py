@@ -28,7 +28,7 @@ class Job(NamedTuple):
 
 
 def _send_mail(checkpoint: Checkpoint) -> dict[str, int]:
-    """Raises `outbox.ServerAway`."""
+    """Raises `outbox.ServerUnreachable`."""
     notices.mail_pending()
     return {"mails sent": outbox.deliver(checkpoint)}
 

@@ -119,7 +119,7 @@ class Run:
     def _note_failure(self, error: Exception) -> None:
         """Write an outage to the log once, for all processes together, and an error of ours once until it changes."""
         failures, said = self._before.failures, _said(error)
-        is_known = isinstance(error, outbox.ServerAway)
+        is_known = isinstance(error, outbox.ServerUnreachable)
         if availability.is_outage(error):
             availability.unavailable(error)
         elif not failures or (not is_known and said != self._before.last_error):
@@ -232,5 +232,5 @@ def in_words(result: dict[str, int]) -> str:
 
 def _said(error: Exception) -> str:
     """What went wrong, in one line."""
-    text = str(error) if isinstance(error, outbox.ServerAway) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, outbox.ServerUnreachable) else f"{type(error).__name__}: {error}"
     return redaction.redact(validators.in_one_line(" ".join(text.split())))[:300]

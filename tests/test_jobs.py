@@ -407,7 +407,12 @@ def test_the_log_tells_of_another_error_too_but_not_each_way_in_which_mail_waits
     job: Job, work: Work, caplog: Any
 ) -> None:
     work.may_end.set()
-    for work.error in (outbox.ServerAway("away"), outbox.ServerAway("busy"), RuntimeError("a"), RuntimeError("a")):
+    for work.error in (
+        outbox.ServerUnreachable("away"),
+        outbox.ServerUnreachable("busy"),
+        RuntimeError("a"),
+        RuntimeError("a"),
+    ):
         ScheduledJob.objects.update(next_run_at=timezone.now() - timedelta(seconds=1))
         look(Scheduler())
     told = [record.getMessage() for record in caplog.records if record.name == "atatus_dash.scheduler"]
@@ -481,7 +486,7 @@ def test_prune_and_send_notices_note_their_runs(settings: Any) -> None:
     assert [each.last_result for each in ScheduledJob.objects.all()] == ["Nothing to do"] * 3
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
-    outbox.add("a@example.com", "Hello", "Hello", kind="test", lasts=HOUR)
+    outbox.add("a@example.com", "Hello", "Hello", kind="test", lifetime=HOUR)
     with pytest.raises(CommandError):
         call_command("send_notices", stdout=StringIO())
     mail = ScheduledJob.objects.get(pk="mail")
@@ -494,7 +499,7 @@ def test_prune_and_send_notices_note_their_runs(settings: Any) -> None:
 MAIL_OF_A_COMMAND = """
 from datetime import timedelta
 from accounts import outbox
-outbox.add("a@example.com", "Hello", "Hello", kind="test", lasts=timedelta(days=1))
+outbox.add("a@example.com", "Hello", "Hello", kind="test", lifetime=timedelta(days=1))
 """
 
 

@@ -51,7 +51,7 @@ def _rows(cast: Cast) -> None:
         api_key = factories.make_key(cast.account).api_key
         factories.make_deployment(factories.make_project(cast.account))
         factories.make_service(cast.account)
-        mail.tell(["owner@example.com"], "two_factor_reset", user=cast.owner)
+        mail.notify(["owner@example.com"], "two_factor_reset", user=cast.owner)
         factories.make_usage(api_key, timezone.now().date(), succeeded=1)
         api_key.origins.create(origin="203.0.113.7", last_used_at=timezone.now())
 

@@ -201,9 +201,9 @@ def test_a_session_keeps_no_key(browser: Browser, cast: Cast) -> None:
 
 def test_no_mail_holds_a_key(cast: Cast) -> None:
     cast.account.name = f"Acme {CANARY}"
-    from accounts.mail import tell
+    from accounts.mail import notify
 
-    tell(["a@example.com"], "account_closed", account=cast.account, until=cast.account.created_at)
+    notify(["a@example.com"], "account_closed", account=cast.account, until=cast.account.created_at)
     assert SEEN not in outbox()
     assert tokens.mask(CANARY) in delivered()[0].subject
 

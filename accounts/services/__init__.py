@@ -17,7 +17,7 @@ from .accounts import (
 )
 from .changes import apply_changes, given, invalid_fields, lock_actor, lock_for_update
 from .members import (
-    INVITATION_LASTS,
+    INVITATION_LIFETIME,
     Link,
     accept_invitation,
     accept_ownership,
@@ -42,7 +42,7 @@ from .two_factor import reset_two_factor
 
 __all__ = [
     "GRACE_PERIOD",
-    "INVITATION_LASTS",
+    "INVITATION_LIFETIME",
     "AccountSettings",
     "Initiator",
     "Link",

@@ -140,7 +140,9 @@ def close_account(*, actor: Actor, name: str) -> Account:
     account.closed_at = timezone.now()
     account.save(update_fields=["closed_at"])
     audit.record(actor=actor, event=Event.ACCOUNT_CLOSED, target=account.target)
-    mail.tell(mail.everybody(account), "account_closed", account=account, until=account.closed_at + GRACE_PERIOD)
+    mail.notify(
+        mail.member_addresses(account), "account_closed", account=account, until=account.closed_at + GRACE_PERIOD
+    )
     return account
 
 

@@ -21,7 +21,7 @@ from ..models import Account, AuditEvent, Invitation, Membership, User
 from ..policy import GRANTS, Actor, Permission, Role
 from .changes import lock_account, lock_actor
 
-INVITATION_LASTS = timedelta(days=7)
+INVITATION_LIFETIME = timedelta(days=7)
 
 #: How many invitations are mailed within an hour: to one address, from all accounts together, and by one account.
 MOST_TO_ONE, MOST_TO_ALL = 10, 300
@@ -46,14 +46,14 @@ def token_digest(token: str) -> str:
 
 
 def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
-    """Invite a person by mail. The link in it works once, for `INVITATION_LASTS`.
+    """Invite a person by mail. The link in it works once, for `INVITATION_LIFETIME`.
 
     Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
     is invited, `NotPermitted` for a role with more power than the actor's, and `TooManyRequests` if that floods a
     mailbox.
     """
     email = User.objects.normalize_email(email)
-    if not mail.is_possible(email):
+    if not mail.is_deliverable(email):
         raise Invalid(f"No mail reaches {email}.", errors={"email": ["Enter a valid email address."]})
     with transaction.atomic():
         actor = lock_actor(actor, Permission.MEMBER_CHANGE)
@@ -204,7 +204,7 @@ def _open(actor: Actor, invitation: Invitation) -> Invitation:
 def _renew(invitation: Invitation) -> Sent:
     token = secrets.token_urlsafe(32)
     invitation.token_digest = token_digest(token)
-    invitation.expires_at = timezone.now() + INVITATION_LASTS
+    invitation.expires_at = timezone.now() + INVITATION_LIFETIME
     invitation.save()
     return Sent(invitation, token)
 
@@ -231,10 +231,10 @@ def _mail(sent: Sent, link: Link) -> None:
     """Mail the link, instead of one that still waits to be sent."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
-    mail.tell(
+    mail.notify(
         [invitation.email],
         "invitation",
-        lasts=INVITATION_LASTS,
+        lifetime=INVITATION_LIFETIME,
         about=invitation.id,
         invitation=invitation,
         link=link(sent.token),
@@ -272,7 +272,7 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
         membership.role = role.value
         membership.save(update_fields=["role"])
         audit.record(actor=actor, event=Event.MEMBER_CHANGED, target=membership.target, changes=changes)
-        mail.tell([membership.user.email], "role_changed", account=account, membership=membership)
+        mail.notify([membership.user.email], "role_changed", account=account, membership=membership)
     return membership
 
 
@@ -345,7 +345,7 @@ def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
     account.offered_to = membership
     account.save(update_fields=["offered_to"])
     audit.record(actor=actor, event=Event.OWNERSHIP_OFFERED, target=membership.target)
-    mail.tell([membership.user.email], "ownership_offered", account=account, offered_by=actor.label)
+    mail.notify([membership.user.email], "ownership_offered", account=account, offered_by=actor.label)
     return account
 
 
@@ -379,5 +379,5 @@ def accept_ownership(*, actor: Actor) -> Account:
     account.save(update_fields=["offered_to"])
     changes = {"owner": (owner.user.email, new_owner.user.email)}
     audit.record(actor=actor, event=Event.OWNERSHIP_TAKEN, target=new_owner.target, changes=changes)
-    mail.tell([owner.user.email, new_owner.user.email], "ownership_taken", account=account, owner=new_owner.user)
+    mail.notify([owner.user.email, new_owner.user.email], "ownership_taken", account=account, owner=new_owner.user)
     return account

@@ -30,5 +30,5 @@ def reset_two_factor(*, user: User, by: Initiator) -> None:
     for membership in Membership.objects.filter(user=user).select_related("account", "user"):
         actor = by.actor_in(membership.account.ref)
         audit.record(actor=actor, event=Event.MEMBER_TWO_FACTOR_RESET, target=membership.target)
-    mail.tell([user.email], "two_factor_reset", user=user)
+    mail.notify([user.email], "two_factor_reset", user=user)
     logger.warning("The two-factor authentication of %s was reset by %s.", user.email, by.label)

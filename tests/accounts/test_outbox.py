@@ -43,8 +43,8 @@ def use(settings: Any, port: int) -> None:
     settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", port, 1
 
 
-def add(recipient: str = "a@example.com", lasts: timedelta = timedelta(days=1), **fields: str) -> OutgoingMail:
-    outbox.add(recipient, "A subject", TEXT, **{"kind": "test", **fields}, lasts=lasts)
+def add(recipient: str = "a@example.com", lifetime: timedelta = timedelta(days=1), **fields: str) -> OutgoingMail:
+    outbox.add(recipient, "A subject", TEXT, **{"kind": "test", **fields}, lifetime=lifetime)
     return OutgoingMail.objects.latest("id")
 
 
@@ -55,7 +55,7 @@ def later(delta: timedelta) -> None:
 
 
 def deliver() -> int:
-    with suppress(outbox.ServerAway):
+    with suppress(outbox.ServerUnreachable):
         return outbox.deliver()
     return -1
 
@@ -126,7 +126,7 @@ def test_the_mail_thread_is_woken_once_a_mail_is_committed(django_capture_on_com
 
 
 def test_a_subject_of_any_length_is_stored() -> None:
-    outbox.add("a@example.com", "x\ny\x00" * 500, "", kind="test", lasts=timedelta(days=1))
+    outbox.add("a@example.com", "x\ny\x00" * 500, "", kind="test", lifetime=timedelta(days=1))
     assert OutgoingMail.objects.get().subject.startswith("x y x y")
 
 
@@ -149,7 +149,7 @@ def test_several_processes_at_once_send_each_mail_once(server: MailServer) -> No
 def test_a_claim_of_a_process_that_died_lapses(server: MailServer) -> None:
     assert outbox._claim(add())
     assert deliver() == 0
-    later(outbox.CLAIM_LAPSES_AFTER)
+    later(outbox.CLAIM_EXPIRES_AFTER)
     assert deliver() == 1
 
 
@@ -165,7 +165,7 @@ def test_a_mail_server_that_is_away_loses_nothing_and_is_asked_once_a_minute(set
     assert set(OutgoingMail.objects.values_list("tries", "error")) == {(0, "[Errno 111] Connection refused")}
     with mail_server(port) as server:
         assert deliver() == 0
-        later(outbox.SERVER_AWAY)
+        later(outbox.UNREACHABLE_DELAY)
         assert deliver() == 3
         assert len(server.taken) == 3
     assert not OutgoingMail.objects.exclude(error="").exists()
@@ -286,7 +286,7 @@ def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: An
     add()
     with pytest.raises(CommandError, match=r"The mail server can't be reached: .*refused"):
         call_command("send_notices")
-    later(outbox.SERVER_AWAY)
+    later(outbox.UNREACHABLE_DELAY)
     output = StringIO()
     with mail_server(port):
         call_command("send_notices", stdout=output)
@@ -409,7 +409,7 @@ def test_a_reset_link_that_waited_in_the_outbox_works(cast: Cast, browser: Brows
 
 
 def test_mail_that_several_people_get_is_a_mail_to_each(cast: Cast) -> None:
-    mail.tell(mail.everybody(cast.account), "account_closed", account=cast.account, until=timezone.now())
+    mail.notify(mail.member_addresses(cast.account), "account_closed", account=cast.account, until=timezone.now())
     assert sorted(message.to for message in delivered()) == [
         ["admin@example.com"],
         ["owner@example.com"],

@@ -18,7 +18,7 @@ class Command(BaseCommand):
         scheduler.run_here(jobs.EXPIRY_NOTICES, self.stderr.write)
         try:
             sent = scheduler.run_here(jobs.MAIL, self.stderr.write)
-        except outbox.ServerAway as error:
+        except outbox.ServerUnreachable as error:
             raise CommandError(f"{error}. All mail waits and is tried again.") from None
         for what, number in sent.items():
             self.stdout.write(f"{number} {what}")
