@@ -43,7 +43,7 @@ class OfAccountSearch(ExactSearch):
 
 
 class SettingsForm(ChangeModelForm):
-    """What may be changed of a key; `services.change` has the last word."""
+    """What may be changed of a key; `services.change_api_key` has the last word."""
 
     class Meta:
         model = APIKey
@@ -118,7 +118,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
         return False
 
     def change(self, request: HttpRequest, item: APIKey, changes: dict[str, Any]) -> object:
-        return services.change(actor=operator(request, item.account), api_key=item, **cast(Settings, changes))
+        return services.change_api_key(actor=operator(request, item.account), api_key=item, **cast(Settings, changes))
 
     @admin.display
     def state(self, api_key: APIKey) -> str:
@@ -130,17 +130,17 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
 
     @admin.action(description="Disable", permissions=["end"])
     def disable(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
-        self._each(request, queryset, services.disable, "disabled")
+        self._each(request, queryset, services.disable_api_key, "disabled")
 
     @admin.action(description="Enable", permissions=["end"])
     def enable(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
-        self._each(request, queryset, services.enable, "enabled")
+        self._each(request, queryset, services.enable_api_key, "enabled")
 
     @admin.action(description="Revoke for good", permissions=["end"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         """Ask once more: nothing brings a revoked key back."""
         if "sure" in request.POST:
-            self._each(request, queryset, services.revoke, "revoked")
+            self._each(request, queryset, services.revoke_api_key, "revoked")
             return None
         context = {
             **self.admin_site.each_context(request),

@@ -40,5 +40,5 @@ def find_due(checkpoint: Checkpoint = go_on) -> dict[str, int]:
         checkpoint()
         with transaction.atomic():
             for api_key in of_account:
-                ended += services.expire(api_key=api_key)
+                ended += services.expire_api_key(api_key=api_key)
     return {"keys that expire soon": soon, "keys that have expired": ended}

@@ -56,4 +56,4 @@ def _flag(carried: Mapping[str, str]) -> None:
     digests = [tokens.digest(secret) for secret in secrets if tokens.may_be_a_key(secret)]
     if digests:
         for api_key in APIKey.objects.filter(digest__in=digests):
-            services.expose(api_key=api_key, address=carried["REMOTE_ADDR"])
+            services.flag_exposed_key(api_key=api_key, address=carried["REMOTE_ADDR"])

@@ -49,7 +49,7 @@ def make_key(
 ) -> Issued:
     """A key with its secret. `fields` that a service would refuse, such as a past expiry, are written afterwards."""
     past = {name: fields.pop(name) for name in ("expires_at", "disabled_at", "revoked_at") if name in fields}
-    issued = services.issue(actor=policy.system(account.ref), name=name, permission=permission, **fields)
+    issued = services.create_api_key(actor=policy.system(account.ref), name=name, permission=permission, **fields)
     for field, value in past.items():
         setattr(issued.api_key, field, value)
     issued.api_key.save()

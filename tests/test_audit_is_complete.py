@@ -34,7 +34,7 @@ CHANGE_NOTHING = {
     "is_known",
     "require_not_owner",
     "prune_closed",
-    "widens",
+    "widens_api_key",
     "widens_service",
     "require_known_services",
     "require_may_change",
@@ -111,23 +111,31 @@ CALLS = {
     "offer_ownership": lambda c, a: offered(c),
     "withdraw_ownership": lambda c, a: (offered(c), account_services.withdraw_ownership(actor=a)),
     "accept_ownership": lambda c, a: (offered(c), account_services.accept_ownership(actor=person(c, "admin"))),
-    "issue": lambda c, a: key_services.issue(actor=a, name="x", permission=KeyPermission.READ),
-    "import_keys": lambda c, a: key_services.import_keys(
+    "create_api_key": lambda c, a: key_services.create_api_key(actor=a, name="x", permission=KeyPermission.READ),
+    "import_api_keys": lambda c, a: key_services.import_api_keys(
         actor=a, rows=[ImportedKey(2, "x", KeyPermission.READ, "0" * 64, "x", None)]
     ),
-    "change": lambda c, a: key_services.change(actor=a, api_key=factories.make_key(c.account).api_key, name="y"),
-    "disable": lambda c, a: key_services.disable(actor=a, api_key=factories.make_key(c.account).api_key),
-    "enable": lambda c, a: key_services.enable(actor=a, api_key=disabled(c)),
-    "rotate": lambda c, a: key_services.rotate(
+    "change_api_key": lambda c, a: key_services.change_api_key(
+        actor=a, api_key=factories.make_key(c.account).api_key, name="y"
+    ),
+    "disable_api_key": lambda c, a: key_services.disable_api_key(
+        actor=a, api_key=factories.make_key(c.account).api_key
+    ),
+    "enable_api_key": lambda c, a: key_services.enable_api_key(actor=a, api_key=disabled(c)),
+    "rotate_api_key": lambda c, a: key_services.rotate_api_key(
         actor=a, api_key=factories.make_key(c.account).api_key, overlap=Overlap.DAY
     ),
-    "revoke": lambda c, a: key_services.revoke(actor=a, api_key=factories.make_key(c.account).api_key),
-    "revoke_all": lambda c, a: key_services.revoke_all(actor=a, api_keys=[factories.make_key(c.account).api_key]),
-    "expose": lambda c, a: key_services.expose(api_key=factories.make_key(c.account).api_key, address="203.0.113.7"),
-    "report": lambda c, a: key_services.report(
+    "revoke_api_key": lambda c, a: key_services.revoke_api_key(actor=a, api_key=factories.make_key(c.account).api_key),
+    "revoke_api_keys": lambda c, a: key_services.revoke_api_keys(
+        actor=a, api_keys=[factories.make_key(c.account).api_key]
+    ),
+    "flag_exposed_key": lambda c, a: key_services.flag_exposed_key(
+        api_key=factories.make_key(c.account).api_key, address="203.0.113.7"
+    ),
+    "report_leaked_keys": lambda c, a: key_services.report_leaked_keys(
         secrets=[factories.make_key(c.account).secret], context=RequestContext("203.0.113.7")
     ),
-    "expire": lambda c, a: key_services.expire(
+    "expire_api_key": lambda c, a: key_services.expire_api_key(
         api_key=factories.make_key(c.account, expires_at=timezone.now() - timedelta(days=1)).api_key
     ),
     "create_service": lambda c, a: key_services.create_service(actor=a, name="Reports API"),
@@ -164,17 +172,17 @@ EVENTS = {
     "offer_ownership": "ownership.offered",
     "withdraw_ownership": "ownership.withdrawn",
     "accept_ownership": "ownership.taken",
-    "issue": "api_key.created",
-    "import_keys": "api_key.imported",
-    "change": "api_key.changed",
-    "disable": "api_key.disabled",
-    "enable": "api_key.enabled",
-    "rotate": "api_key.rotated",
-    "revoke": "api_key.revoked",
-    "revoke_all": "api_key.revoked",
-    "expose": "api_key.exposed",
-    "report": "api_key.revoked",
-    "expire": "api_key.expired",
+    "create_api_key": "api_key.created",
+    "import_api_keys": "api_key.imported",
+    "change_api_key": "api_key.changed",
+    "disable_api_key": "api_key.disabled",
+    "enable_api_key": "api_key.enabled",
+    "rotate_api_key": "api_key.rotated",
+    "revoke_api_key": "api_key.revoked",
+    "revoke_api_keys": "api_key.revoked",
+    "flag_exposed_key": "api_key.exposed",
+    "report_leaked_keys": "api_key.revoked",
+    "expire_api_key": "api_key.expired",
     "create_service": "service.created",
     "change_service": "service.changed",
     "delete_service": "service.deleted",
@@ -202,7 +210,14 @@ def test_a_service_records_what_it_changes_and_outside_a_request_too(name, cast)
 # Whole or not at all ----------------------------------------------------------------------------
 
 #: They make what was not there, so there is no row to hold on to.
-MAKE_ANEW = {"create_account", "create_project", "create_service", "issue", "import_keys", "expire"}
+MAKE_ANEW = {
+    "create_account",
+    "create_project",
+    "create_service",
+    "create_api_key",
+    "import_api_keys",
+    "expire_api_key",
+}
 
 
 class RecordFails(Exception):

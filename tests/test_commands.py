@@ -273,7 +273,7 @@ def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: Any) -> N
 @pytest.mark.parametrize("by", ["argument", "standard input"])
 def test_an_imported_key_is_revoked_by_itself_too(cast: Cast, monkeypatch: Any, secret: str, by: str) -> None:
     text = f"name,permission,digest\nLegacy,read,{tokens.digest(secret)}\n"
-    services.import_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
+    services.import_api_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
     monkeypatch.setattr("sys.stdin", StringIO(f"{secret}\r\n"))
     assert secret not in _run("revoke_api_key", secret if by == "argument" else "-")
     assert APIKey.objects.get().state == State.REVOKED

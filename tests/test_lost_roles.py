@@ -26,9 +26,9 @@ OF_OTHERS = {
     "join",
     "offer_ownership",
     "accept_ownership",
-    "expose",
-    "report",
-    "expire",
+    "flag_exposed_key",
+    "report_leaked_keys",
+    "expire_api_key",
     # What they end was begun by the Owner, who has to be there for that.
     "reopen_account",
     "withdraw_ownership",
@@ -69,7 +69,7 @@ def test_who_waits_for_a_lock_is_judged_by_the_role_that_they_have_then(cast: Ca
             connection.close()
 
     def issue() -> None:
-        key_services.issue(actor=admin, name="x", permission=KeyPermission.READ)
+        key_services.create_api_key(actor=admin, name="x", permission=KeyPermission.READ)
 
     with transaction.atomic():
         account_services.change_role(

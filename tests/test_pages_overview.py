@@ -169,9 +169,9 @@ def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser:
     keys |= {name: factories.make_key(cast.account, name).api_key for name in ("quiet", "busy")}
     APIKey.objects.filter(pk=keys["unused"].pk).update(created_at=now - timedelta(days=91))
     APIKey.objects.filter(pk=keys["soon"].pk).update(expires_at=now + timedelta(days=6))
-    services.expose(api_key=keys["exposed"], address="203.0.113.9")
+    services.flag_exposed_key(api_key=keys["exposed"], address="203.0.113.9")
     for name in ("quiet", "busy"):
-        services.rotate(actor=operator, api_key=keys[name], overlap=Overlap.DAY)
+        services.rotate_api_key(actor=operator, api_key=keys[name], overlap=Overlap.DAY)
     APIKey.objects.filter(pk=keys["busy"].pk).update(last_used_at=timezone.now())
     APIKey.objects.filter(pk=keys["quiet"].pk).update(last_used_at=now)
     response = browser.as_(cast.admin).get(overview(cast))
@@ -182,7 +182,7 @@ def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser:
 
 def test_a_rotated_key_that_is_safe_to_retire_needs_no_attention(cast: Cast, browser: Browser) -> None:
     api_key = factories.make_key(cast.account, "Rotated").api_key
-    services.rotate(actor=policy.system(cast.account.ref), api_key=api_key, overlap=Overlap.HOUR)
+    services.rotate_api_key(actor=policy.system(cast.account.ref), api_key=api_key, overlap=Overlap.HOUR)
 
     def attention(minutes: int) -> list[str]:
         now = timezone.now()

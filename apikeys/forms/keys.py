@@ -159,7 +159,7 @@ class APIKeyForm(KeySettingsForm):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `services.issue` is told."""
+        """What `services.create_api_key` is told."""
         others = ("expiry", "for_service", "host")
         settings = {name: value for name, value in self.cleaned_data.items() if name not in others}
         return {**settings, "permission": KeyPermission(settings["permission"])}
@@ -197,7 +197,7 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What `services.change` is told."""
+        """What `services.change_api_key` is told."""
         settings = {name: value for name, value in super().changes.items() if name not in ("expiry", "expires_at")}
         return settings if self._is_kept else {**settings, "expires_at": self.cleaned_data["expires_at"]}
 

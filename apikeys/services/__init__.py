@@ -1,9 +1,19 @@
 """Every change to a key and to a service behind the keys: the pages, the API, the commands and admin all come here."""
 
-from .imports import ImportedKey, import_keys
-from .keys import SETTINGS, Issued, Options, Settings, change, disable, enable, issue, widens
-from .revocation import expire, expose, report, revoke, revoke_all
-from .rotation import Overlap, rotate
+from .imports import ImportedKey, import_api_keys
+from .keys import (
+    SETTINGS,
+    Issued,
+    Options,
+    Settings,
+    change_api_key,
+    create_api_key,
+    disable_api_key,
+    enable_api_key,
+    widens_api_key,
+)
+from .revocation import expire_api_key, flag_exposed_key, report_leaked_keys, revoke_api_key, revoke_api_keys
+from .rotation import Overlap, rotate_api_key
 from .rules import require_known_services
 from .services import (
     SERVICE_SETTINGS,
@@ -24,22 +34,22 @@ __all__ = [
     "Overlap",
     "ServiceSettings",
     "Settings",
-    "change",
+    "change_api_key",
     "change_service",
+    "create_api_key",
     "create_service",
     "delete_service",
-    "disable",
-    "enable",
-    "expire",
-    "expose",
-    "import_keys",
-    "issue",
-    "report",
+    "disable_api_key",
+    "enable_api_key",
+    "expire_api_key",
+    "flag_exposed_key",
+    "import_api_keys",
+    "report_leaked_keys",
     "require_known_services",
     "require_may_change",
-    "revoke",
-    "revoke_all",
-    "rotate",
-    "widens",
+    "revoke_api_key",
+    "revoke_api_keys",
+    "rotate_api_key",
+    "widens_api_key",
     "widens_service",
 ]

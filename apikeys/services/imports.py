@@ -38,7 +38,7 @@ class ImportedKey(NamedTuple):
 
 
 @transaction.atomic
-def import_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
+def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     """Take over keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
 
     A digest that another account has stays there, and nobody learns of it who holds no more than the digest: the key

@@ -51,7 +51,7 @@ class Settings(Options, total=False):
 SETTINGS = tuple(Settings.__annotations__)
 
 
-def issue(
+def create_api_key(
     *,
     actor: Actor,
     name: str,
@@ -107,13 +107,15 @@ def given_settings(api_key: APIKey) -> audit.Changes:
 
 
 @transaction.atomic
-def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **settings: Unpack[Settings]) -> APIKey:
-    """Change settings of a key, from the next request on.
+def change_api_key(
+    *, actor: Actor, api_key: APIKey, disabled: bool | None = None, **settings: Unpack[Settings]
+) -> APIKey:
+    """Change settings of a key. They apply to the next request.
 
-    Giving it more (Read to Read & Write, administrator access, a longer life, a wider network, a faster rate,
-    more access, another way of sending) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked key
-    and for more power of a key that was rotated, `Invalid` as `issue` does, and `NotPermitted` where a key would
-    widen a key beyond its own power.
+    Granting more (Read to Read & Write, administrator access, a later expiry, a wider network, a higher rate limit,
+    more access, another place to send the key in) is recorded as `api_key.widened`. Raises `InvalidState` for a
+    revoked key and when a rotated key is granted more, `Invalid` as `create_api_key` does, and `NotPermitted` where a
+    key would widen a key beyond its own power.
     """
     actor, api_key = lock_key(actor, api_key)
     require_not_revoked(api_key, "changed")
@@ -136,7 +138,7 @@ def change(*, actor: Actor, api_key: APIKey, disabled: bool | None = None, **set
     return api_key
 
 
-def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
+def widens_api_key(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
     """Whether these settings would give the key more than it has. Enabling it gives back what it had."""
     wanted = copy(api_key)
     apply_changes(wanted, **settings)
@@ -144,7 +146,7 @@ def widens(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
 
 
 @transaction.atomic
-def disable(*, actor: Actor, api_key: APIKey) -> APIKey:
+def disable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Refuse the key until it is enabled again. Raises `InvalidState` unless it is active."""
     actor, api_key = lock_key(actor, api_key)
     if api_key.state != State.ACTIVE:
@@ -153,7 +155,7 @@ def disable(*, actor: Actor, api_key: APIKey) -> APIKey:
 
 
 @transaction.atomic
-def enable(*, actor: Actor, api_key: APIKey) -> APIKey:
+def enable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Let a disabled key work again. Raises `InvalidState` unless it is disabled."""
     actor, api_key = lock_key(actor, api_key)
     if api_key.state != State.DISABLED:

@@ -21,13 +21,13 @@ EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
 
 
 @transaction.atomic
-def revoke(*, actor: Actor, api_key: APIKey) -> APIKey:
+def revoke_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
     """End the key for good, from the next request on. Revoking it again changes nothing."""
     return revoke_locked(*lock_key(actor, api_key))
 
 
 @transaction.atomic
-def revoke_all(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
+def revoke_api_keys(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
     """End several keys together, or none."""
     actor, locked = lock_keys(actor, api_keys)
     return [revoke_locked(actor, api_key) for api_key in locked]
@@ -42,7 +42,7 @@ def revoke_locked(actor: Actor, api_key: APIKey) -> APIKey:
 
 
 @transaction.atomic
-def expose(*, api_key: APIKey, address: str) -> None:
+def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
     """Note that a good key was seen in the clear, and revoke it if the account wants that.
 
     A disabled one is good too: it can be enabled again.
@@ -62,7 +62,7 @@ def expose(*, api_key: APIKey, address: str) -> None:
         revoke_locked(actor, api_key)
 
 
-def report(*, secrets: Iterable[str], context: RequestContext) -> None:
+def report_leaked_keys(*, secrets: Iterable[str], context: RequestContext) -> None:
     """End every key whose secret somebody holds out to us, whoever it is: a leaked key is nobody's."""
     digests = {tokens.digest(secret) for secret in secrets}
     for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
@@ -75,7 +75,7 @@ def report(*, secrets: Iterable[str], context: RequestContext) -> None:
                 notices.add(locked, Notice.Kind.REPORTED)
 
 
-def expire(*, api_key: APIKey) -> bool:
+def expire_api_key(*, api_key: APIKey) -> bool:
     """Note once that a key has ended by time. The key is refused from that moment on, noted or not.
 
     False if this was noted before.

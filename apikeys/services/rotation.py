@@ -41,7 +41,7 @@ _OVERLAPS = {
 
 
 @transaction.atomic
-def rotate(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = None) -> Issued:
+def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = None) -> Issued:
     """Make a successor with the same settings and let the old key go on for the overlap.
 
     The successor never outlives the key's original expiry. Without an overlap the old key is revoked at

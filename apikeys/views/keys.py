@@ -144,7 +144,7 @@ def new_key(request: AccountRequest) -> HttpResponse:
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
-            issued = services.issue(actor=request.actor, **form.settings)
+            issued = services.create_api_key(actor=request.actor, **form.settings)
             return _reveal(request, issued, first_calls=_first_calls(request, form, issued.api_key))
         except AlreadyExists:
             return _made_already(request, form.settings["id"])
@@ -203,7 +203,9 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
     if form.is_bound and form.is_valid():
         overlap = Overlap(form.cleaned_data["overlap"])
         try:
-            issued = services.rotate(actor=request.actor, api_key=api_key, overlap=overlap, id=form.cleaned_data["id"])
+            issued = services.rotate_api_key(
+                actor=request.actor, api_key=api_key, overlap=overlap, id=form.cleaned_data["id"]
+            )
         except AlreadyExists:
             return _made_already(request, form.cleaned_data["id"])
         api_key.refresh_from_db()
@@ -220,7 +222,7 @@ def import_keys(request: AccountRequest) -> HttpResponse:
     form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
         try:
-            imported = services.import_keys(actor=request.actor, rows=form.rows)
+            imported = services.import_api_keys(actor=request.actor, rows=form.rows)
         except Invalid as error:
             form.refuse(error)
         else:
@@ -269,13 +271,13 @@ def edit_key(request: AccountRequest, id: str) -> HttpResponse:
     form = EditKeyForm(request.POST, account=request.account, api_key=api_key)
     if not form.is_valid():
         return _edit_form(request, api_key, form, status=422)
-    widened = services.widens(api_key, **form.changes)
+    widened = services.widens_api_key(api_key, **form.changes)
     return recently_authenticated(_change)(request, api_key, form) if widened else _change(request, api_key, form)
 
 
 def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> HttpResponse:
     try:
-        services.change(actor=request.actor, api_key=api_key, **form.changes)
+        services.change_api_key(actor=request.actor, api_key=api_key, **form.changes)
     except DomainError as error:
         add_service_error(form, error)
         return _edit_form(request, api_key, form, status=422)
@@ -293,7 +295,7 @@ def _edit_form(request: AccountRequest, api_key: APIKey, form: EditKeyForm, *, s
 def disable_key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = _api_key(request, id)
     if request.method == "POST":
-        services.disable(actor=request.actor, api_key=api_key)
+        services.disable_api_key(actor=request.actor, api_key=api_key)
         messages.success(request, f"{api_key.name} is disabled: programs that use it get 401.")
         return redirect("apikeys:key", request.account.slug, api_key.pk)
     return render(request, "apikeys/disable_key.html", {"api_key": api_key})
@@ -302,7 +304,7 @@ def disable_key(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @require_POST
 def enable_key(request: AccountRequest, id: str) -> HttpResponse:
-    api_key = services.enable(actor=request.actor, api_key=_api_key(request, id))
+    api_key = services.enable_api_key(actor=request.actor, api_key=_api_key(request, id))
     messages.success(request, f"{api_key.name} works again.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
 
@@ -316,7 +318,7 @@ def enable_key(request: AccountRequest, id: str) -> HttpResponse:
 def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = _api_key(request, id)
     if request.method == "POST":
-        services.revoke(actor=request.actor, api_key=api_key)
+        services.revoke_api_key(actor=request.actor, api_key=api_key)
         messages.success(request, f"{api_key.name} is revoked. It opens nothing any more.")
         return redirect("apikeys:keys", request.account.slug)
     context = {"api_key": api_key, "is_used_at_services": _are_used_at_services([api_key])}
@@ -333,7 +335,7 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
     named = [id for id in ticked.getlist("id") if "\0" not in id]  # which PostgreSQL refuses to look for
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=named)
     if request.method == "POST":
-        number = len(services.revoke_all(actor=request.actor, api_keys=api_keys))
+        number = len(services.revoke_api_keys(actor=request.actor, api_keys=api_keys))
         messages.success(request, "1 key is revoked." if number == 1 else f"{number} keys are revoked.")
         return redirect("apikeys:keys", request.account.slug)
     chosen = list(api_keys.order_by("name", "pk"))

@@ -280,7 +280,7 @@ def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited, 
     free = factories.make_key(cast.account).api_key
     answer = limited.send("POST", f"/v2/api-keys/{free.id}/rotate", {})
     assert (answer.status_code, answer.json()) == (403, BEYOND)
-    services.disable(actor=policy.system(cast.account.ref), api_key=free)
+    services.disable_api_key(actor=policy.system(cast.account.ref), api_key=free)
     assert limited.send("PATCH", f"/v2/api-keys/{free.id}", {"disabled": False}).json() == BEYOND
 
 

@@ -529,7 +529,7 @@ def test_revocation_holds_on_the_next_request(cast):
     issued = factories.make_key(cast.account)
     program = Program(issued.secret)
     assert program.get("/v2").status_code == 200
-    key_services.revoke(actor=system(cast.account.ref), api_key=issued.api_key)
+    key_services.revoke_api_key(actor=system(cast.account.ref), api_key=issued.api_key)
     assert_refused(program.get("/v2"), 401, "API key has been revoked!")
 
 

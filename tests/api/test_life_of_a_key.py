@@ -354,13 +354,16 @@ def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
         APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
             exposed_at=timezone.now() - timedelta(hours=hours_ago)
         )
-        services.expose(api_key=key, address="203.0.113.7")
+        services.flag_exposed_key(api_key=key, address="203.0.113.7")
         assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
 
 
 def test_what_was_seen_over_plain_http_waits_for_the_database(issued):
     Program(issued.secret).get("/v2", plain_http=True)
-    with mock.patch("apikeys.services.expose", side_effect=OperationalError("gone")), pytest.raises(OperationalError):
+    with (
+        mock.patch("apikeys.services.flag_exposed_key", side_effect=OperationalError("gone")),
+        pytest.raises(OperationalError),
+    ):
         exposure.examine()
     exposure.examine()
     issued.api_key.refresh_from_db()

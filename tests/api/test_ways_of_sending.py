@@ -7,7 +7,7 @@ import pytest
 
 from accounts.policy import KeyPermission, system
 from apikeys import tokens
-from apikeys.services import ImportedKey, import_keys
+from apikeys.services import ImportedKey, import_api_keys
 from tests import factories
 from tests.conftest import Program
 
@@ -134,7 +134,7 @@ COMMA = (
 def with_a_comma(cast):
     secret = "made,elsewhere,0123456789"
     row = ImportedKey(2, "Old", KeyPermission.READ_WRITE, tokens.digest(secret), "old", None)
-    import_keys(actor=system(cast.account.ref), rows=[row])
+    import_api_keys(actor=system(cast.account.ref), rows=[row])
     return secret
 
 

@@ -301,7 +301,7 @@ def opening(cast: Cast, service: Service) -> list[str]:
     factories.make_key(cast.account, "Nothing", access="[]")
     other = factories.make_service(cast.account).id
     factories.make_key(cast.account, "Else", access=stored({"service": other, "paths": [f'/"service":"{service.id}"']}))
-    services.disable(actor=operator(cast), api_key=factories.make_key(cast.account, "Disabled").api_key)
+    services.disable_api_key(actor=operator(cast), api_key=factories.make_key(cast.account, "Disabled").api_key)
     factories.make_key(cast.elsewhere, "Elsewhere")
     return ["Some", "Whole", "Everything"]
 
@@ -426,8 +426,8 @@ def test_in_admin_an_access_that_is_refused_is_told_at_its_field(
 
 
 def test_the_audit_log_tells_an_access_in_words(cast: Cast, owner: Browser, key: APIKey) -> None:
-    services.change(actor=policy.system(cast.account.ref), api_key=key, access=API)
-    services.change(actor=policy.system(cast.account.ref), api_key=key, access=None)
+    services.change_api_key(actor=policy.system(cast.account.ref), api_key=key, access=API)
+    services.change_api_key(actor=policy.system(cast.account.ref), api_key=key, access=None)
     text = words(owner.get(reverse("accounts:audit_log", args=["acme"])).content.decode())
     assert "api → everything" in text
 

@@ -100,7 +100,7 @@ def test_settings_that_are_refused_are_told_at_their_field(
 
 
 def test_a_rotated_key_gets_no_more_power_and_the_form_says_so(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY)
+    services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY)
     response = owner.post(page(cast, "edit_key", api_key.id), settings(permission="read_write"))
 
     assert response.status_code == 422
@@ -108,7 +108,7 @@ def test_a_rotated_key_gets_no_more_power_and_the_form_says_so(cast: Cast, owner
 
 
 def test_a_revoked_key_is_not_edited(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    services.revoke(actor=operator(cast), api_key=api_key)
+    services.revoke_api_key(actor=operator(cast), api_key=api_key)
     responses = [
         owner.get(page(cast, "edit_key", api_key.id)),
         owner.post(page(cast, "edit_key", api_key.id), settings()),

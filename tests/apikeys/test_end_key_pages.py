@@ -90,7 +90,7 @@ def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
     cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     namesake = factories.make_key(cast.account, api_key.id).api_key
-    services.revoke(actor=operator(cast), api_key=namesake)
+    services.revoke_api_key(actor=operator(cast), api_key=namesake)
 
     assert "api_key.revoked" not in [
         event.event for event in owner.get(page(cast, "key", api_key.id)).context["events"]

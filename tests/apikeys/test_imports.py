@@ -30,7 +30,7 @@ def csv_of(*lines, header="name,permission,digest,mask,expiry"):
 
 def test_an_imported_key_opens_the_api_though_it_has_a_form_of_its_own(cast):
     rows = imports.read(csv_of(f"Legacy,read_write,{DIGEST},sk_live_…cdef,"))
-    services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Legacy"
     assert Program().get("/v2", {"api_key": SECRET}).status_code == 200
     assert Program(SECRET + "x").get("/v2").json() == {"Message": "API key is invalid!"}
@@ -39,7 +39,7 @@ def test_an_imported_key_opens_the_api_though_it_has_a_form_of_its_own(cast):
 def test_only_the_owner_imports(cast):
     admin = Actor(ActorKind.PERSON, "1", "admin@example.com", cast.account.ref, GRANTS[Role.ADMIN], Role.ADMIN)
     with pytest.raises(NotPermitted):
-        services.import_keys(actor=admin, rows=imports.read(csv_of(f"a,read,{DIGEST},,")))
+        services.import_api_keys(actor=admin, rows=imports.read(csv_of(f"a,read,{DIGEST},,")))
 
 
 def test_mask_and_expiry_may_be_missing():
@@ -62,7 +62,7 @@ HEADER = "name,permission,digest,access"
 def test_an_imported_key_has_the_access_of_its_line(cast, column, access):
     service = factories.make_service(cast.account)
     text = csv_of(f"a,read,{DIGEST},{column.replace('svc_1', service.id)}", header=HEADER)
-    services.import_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
+    services.import_api_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
     assert APIKey.objects.get().access == (access and access.replace("svc_1", service.id))
 
 
@@ -70,7 +70,7 @@ def test_keys_that_list_unknown_services_are_not_imported(cast):
     other = factories.make_service(cast.elsewhere)
     rows = imports.read(csv_of(f"a,read,{DIGEST},{other.id}", f"b,read,{'a' * 64},api;svc_1", header=HEADER))
     with pytest.raises(Invalid) as caught:
-        services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+        services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     assert caught.value.errors == {
         "line 2": [f"There is no service {other.id} here."],
         "line 3": ["There is no service svc_1 here."],
@@ -170,10 +170,10 @@ def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast):
     with pytest.raises(Invalid):
         imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{DIGEST},,"))
     rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
-    services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+    services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     other = imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
     with pytest.raises(Invalid) as refused:
-        services.import_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
+        services.import_api_keys(actor=policy.system(cast.elsewhere.ref), rows=other)
     assert list(refused.value.errors) == ["line 3"]
     assert APIKey.objects.count() == 1
 
@@ -187,21 +187,21 @@ def owner_of(account):
 
 def test_who_holds_a_digest_alone_learns_nothing_of_other_accounts(cast, caplog):
     rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
-    services.import_keys(actor=owner_of(cast.account), rows=rows)
-    elsewhere = services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
+    services.import_api_keys(actor=owner_of(cast.account), rows=rows)
+    elsewhere = services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
     assert (elsewhere.account, elsewhere.name, elsewhere.mask) == (cast.elsewhere, "a", f"sha256:{DIGEST[:8]}…")
     assert f"The imported key {elsewhere.pk} opens nothing" in caplog.text
     with pytest.raises(Invalid) as again:
-        services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)
+        services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)
     assert again.value.errors == {"line 2": ["This key is here already."]}
 
 
 def test_a_key_stays_with_the_account_that_had_it_first(cast):
     rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
-    services.import_keys(actor=owner_of(cast.account), rows=rows)
-    second = services.import_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
+    services.import_api_keys(actor=owner_of(cast.account), rows=rows)
+    second = services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
     assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
-    services.revoke(actor=owner_of(cast.elsewhere), api_key=second)
+    services.revoke_api_key(actor=owner_of(cast.elsewhere), api_key=second)
     assert Program(SECRET).get("/v2").status_code == 200
     for account in (cast.account, cast.elsewhere):  # what its digest was made of opens nothing
         for text in (f"\0{account.pk}\0{DIGEST}", f"{account.pk}{DIGEST}", second.digest):
@@ -210,12 +210,12 @@ def test_a_key_stays_with_the_account_that_had_it_first(cast):
 
 def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast):
     actor, rows = policy.system(cast.account.ref), imports.read(csv_of(f"b,read,{'0' * 64},,", f"a,read,{DIGEST},,"))
-    services.import_keys(actor=actor, rows=rows[1:])
+    services.import_api_keys(actor=actor, rows=rows[1:])
     with (
         mock.patch("apikeys.services.imports._import_problems", return_value=[]),
         pytest.raises(Invalid, match="same moment"),
     ):
-        services.import_keys(actor=actor, rows=rows)
+        services.import_api_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
 
 
@@ -225,7 +225,7 @@ def test_many_keys_are_imported_by_few_statements(cast, django_assert_max_num_qu
 
     # Which digests are known, the account's longest life, the keys and their events in a batch or two, savepoints.
     with django_assert_max_num_queries(15):
-        services.import_keys(actor=policy.system(cast.account.ref), rows=rows)
+        services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     event = AuditEvent.objects.filter(event="api_key.imported").first()
     assert (event.target_label, event.changes) == ("key 99", {"permission": [None, "read"]})
 
@@ -234,7 +234,7 @@ def test_the_accounts_longest_life_holds_for_imported_keys_too_and_the_line_is_n
     actor = policy.system(cast.account.ref)
     change_account(actor=actor, max_key_lifetime_days=30)
     with pytest.raises(Invalid) as refused:
-        services.import_keys(actor=actor, rows=imports.read(csv_of("", f"a,read,{DIGEST},,")))
+        services.import_api_keys(actor=actor, rows=imports.read(csv_of("", f"a,read,{DIGEST},,")))
     assert list(refused.value.errors) == ["line 3"]
 
 

@@ -110,7 +110,7 @@ def test_a_key_that_expires_within_a_week_is_pointed_out(cast: Cast, owner: Brow
 
 
 def test_a_key_seen_over_plain_http_is_pointed_out_with_what_to_do(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    services.expose(api_key=api_key, address="203.0.113.9")
+    services.flag_exposed_key(api_key=api_key, address="203.0.113.9")
     text = read(owner, page(cast, "key", api_key.id))
 
     assert "Sent over plain HTTP" in text
@@ -144,7 +144,7 @@ def test_a_revoked_keys_page_tells_when_by_whom_and_the_last_request(
 
 
 def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    successor = services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY).api_key
+    successor = services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY).api_key
     old = owner.get(page(cast, "key", api_key.id)).content.decode()
     new = owner.get(page(cast, "key", successor.id)).content.decode()
 
@@ -172,7 +172,7 @@ def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
     overlap: Overlap, rotated: float, used: float | None, told: str, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     """Hours ago. What counts is use since the rotation, and a quarter of the overlap has to go by without one."""
-    services.rotate(actor=operator(cast), api_key=api_key, overlap=overlap)
+    services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=overlap)
     now = timezone.now()
     APIKey.objects.filter(pk=api_key.pk).update(
         rotated_at=now - timedelta(hours=rotated),
@@ -186,8 +186,8 @@ def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
 
 
 def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    successor = services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK).api_key
-    services.revoke(actor=operator(cast), api_key=successor)
+    successor = services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK).api_key
+    services.revoke_api_key(actor=operator(cast), api_key=successor)
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
     text = read(owner, page(cast, "key", api_key.id))
 
@@ -196,7 +196,7 @@ def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browse
 
 
 def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    services.rotate(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
+    services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
     now = timezone.now()
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=now, last_used_from="203.0.113.0")
     for number, hours in enumerate((0, 0, 48)):
@@ -220,7 +220,7 @@ def test_a_keys_page_costs_the_same_however_much_it_was_used(
     owner.get(page(cast, "key", api_key.id))
     for days_ago in range(40):
         use(api_key, days_ago, succeeded=days_ago)
-        services.change(actor=operator(cast), api_key=api_key, description=str(days_ago))
+        services.change_api_key(actor=operator(cast), api_key=api_key, description=str(days_ago))
 
     # Session, person, membership; the key, its use by day and by service, its events, its origins; the services that a
     # request can be tested at; the switcher.

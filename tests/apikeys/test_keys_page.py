@@ -108,8 +108,8 @@ def test_what_is_the_matter_with_a_key_is_seen_in_the_list(cast: Cast, owner: Br
     now = timezone.now()
     factories.make_key(cast.account, "soon", expires_at=now + timedelta(days=3, hours=1))
     rotated = factories.make_key(cast.account, "rotated").api_key
-    services.rotate(actor=policy.system(cast.account.ref), api_key=rotated, overlap=Overlap.DAY)
-    services.expose(api_key=factories.make_key(cast.account, "exposed").api_key, address="203.0.113.9")
+    services.rotate_api_key(actor=policy.system(cast.account.ref), api_key=rotated, overlap=Overlap.DAY)
+    services.flag_exposed_key(api_key=factories.make_key(cast.account, "exposed").api_key, address="203.0.113.9")
     unused = factories.make_key(cast.account, "unused").api_key
     APIKey.objects.filter(pk=unused.pk).update(created_at=now - timedelta(days=91))
     html = re.sub(r"<[^>]+>", "", owner.get(page(cast)).content.decode())

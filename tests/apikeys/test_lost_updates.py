@@ -66,7 +66,7 @@ def test_a_form_undoes_nothing_that_its_reader_left_alone(
 ) -> None:
     value = SETTINGS[setting][0]
     sent = filled(owner.get(page(cast, "edit_key", key.id)), "permission", **mine)
-    services.change(actor=colleague, api_key=key, **{setting: value})
+    services.change_api_key(actor=colleague, api_key=key, **{setting: value})
     response = owner.post(page(cast, "edit_key", key.id), sent)
     key.refresh_from_db()
 
@@ -83,7 +83,7 @@ def test_what_both_changed_is_shown_once_and_saved_when_sent_again(
     url = page(cast, "edit_key", key.id)
     note = {} if setting == "description" else {"description": "Typed\nwith care"}
     sent = filled(owner.get(url), "permission", **mine, **note)
-    services.change(actor=colleague, api_key=key, **{setting: value})
+    services.change_api_key(actor=colleague, api_key=key, **{setting: value})
     refused = owner.post(url, sent)
     text = words(refused.content.decode())
     still = APIKey.objects.get(pk=key.pk)
@@ -106,7 +106,7 @@ def test_a_form_that_comes_back_shows_what_others_changed(
     theirs = {name: value for name, (value, *_) in SETTINGS.items() if name not in ("rate_limit", "expires_at")}
     for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, change_page(key))):
         sent = filled(browser.get(url), "permission", rate_limit="fast")
-        services.change(actor=colleague, api_key=key, **theirs, expires_at=IN_A_WEEK)
+        services.change_api_key(actor=colleague, api_key=key, **theirs, expires_at=IN_A_WEEK)
         again = filled(browser.post(url, sent), "permission", rate_limit="5/minute")
         assert browser.post(url, again).status_code == 302
         key.refresh_from_db()
@@ -114,7 +114,7 @@ def test_a_form_that_comes_back_shows_what_others_changed(
         assert (again["permission"], again["administrator"]) == (["read"], ["on"])
         assert (key.expires_at, key.rate_limit) == (IN_A_WEEK, "5/minute")
         assert not {"accepts_query"} & set(again)
-        services.change(
+        services.change_api_key(
             actor=colleague,
             api_key=key,
             **{name: getattr(APIKey(name="Deploys"), name) for name in theirs if name != "permission"},
@@ -127,9 +127,9 @@ def test_a_form_that_comes_back_shows_what_others_changed(
 def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
     url = page(cast, "edit_key", key.id)
     sent = filled(owner.get(url), "permission", allowed_networks="203.0.113.0/24")
-    services.change(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"])
+    services.change_api_key(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"])
     sent = filled(owner.post(url, sent), "permission")
-    services.change(actor=colleague, api_key=key, allowed_networks=["10.1.0.0/16"])
+    services.change_api_key(actor=colleague, api_key=key, allowed_networks=["10.1.0.0/16"])
     refused = owner.post(url, sent)
 
     assert refused.status_code == 422
@@ -140,7 +140,7 @@ def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Ac
 def test_whoever_wants_the_same_is_not_asked(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
     url = page(cast, "edit_key", key.id)
     sent = filled(owner.get(url), "permission", allowed_networks="10.0.0.0/8", accepts_query=None)
-    services.change(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"], accepts_query=False)
+    services.change_api_key(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"], accepts_query=False)
 
     assert owner.post(url, sent).status_code == 302
 
@@ -155,7 +155,7 @@ def test_what_was_seen_outlasts_the_question_for_the_password(cast: Cast, browse
         record["at"] -= 3600
     session.save()
     asked = browser.post(url, sent)
-    services.change(actor=actor_of(cast.admin, cast.account), api_key=key, allowed_networks=["10.0.0.0/8"])
+    services.change_api_key(actor=actor_of(cast.admin, cast.account), api_key=key, allowed_networks=["10.0.0.0/8"])
     back = browser.post(reverse("account_reauthenticate"), {"password": PASSWORD, "next": url}, follow=True)
     saved = browser.post(url, filled(back, "permission"))
     key.refresh_from_db()
@@ -169,7 +169,7 @@ def test_an_older_form_widens_nothing_so_it_asks_for_no_password(cast: Cast, bro
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     url = page(cast, "edit_key", key.id)
     sent = filled(browser.get(url), "permission", description="Typed")
-    services.change(actor=actor_of(cast.admin, cast.account), api_key=key, permission="read")
+    services.change_api_key(actor=actor_of(cast.admin, cast.account), api_key=key, permission="read")
     session = browser.session
     for record in session["account_authentication_methods"]:
         record["at"] -= 3600
@@ -261,7 +261,7 @@ def change_page(item: Any) -> str:
 def test_in_admin_too_a_form_undoes_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
     value = SETTINGS[setting][0]
     sent = filled(desk.get(change_page(key)), "permission", description="Mine")
-    services.change(actor=colleague, api_key=key, **{setting: value})
+    services.change_api_key(actor=colleague, api_key=key, **{setting: value})
     response = desk.post(change_page(key), sent)
     key.refresh_from_db()
 
@@ -285,7 +285,7 @@ def test_in_admin_too_a_conflict_is_shown_and_saved_when_sent_again(
     desk: Browser, colleague: Actor, key: APIKey, theirs: dict[str, Any], mine: dict[str, str]
 ) -> None:
     sent = filled(desk.get(change_page(key)), "permission", **mine)
-    services.change(actor=colleague, api_key=key, **theirs)
+    services.change_api_key(actor=colleague, api_key=key, **theirs)
     refused = desk.post(change_page(key), sent)
     errors = refused.context["adminform"].errors
     [(setting, value)] = theirs.items()

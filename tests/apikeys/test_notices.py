@@ -98,7 +98,9 @@ def test_an_expired_key_is_one_audit_event(cast):
 def test_a_new_expiry_is_warned_of_anew(cast):
     key = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=5)).api_key
     send()
-    services.change(actor=policy.system(cast.account.ref), api_key=key, expires_at=timezone.now() + timedelta(days=6))
+    services.change_api_key(
+        actor=policy.system(cast.account.ref), api_key=key, expires_at=timezone.now() + timedelta(days=6)
+    )
     delivered().clear()
     send()
     assert len(delivered()) == 2
@@ -119,7 +121,7 @@ def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast):
     soon, actor = timezone.now() + timedelta(days=2), policy.system(cast.account.ref)
     factories.make_key(cast.account, expires_at=soon, disabled_at=timezone.now())
     rotated = factories.make_key(cast.account)
-    services.rotate(actor=actor, api_key=rotated.api_key, overlap=Overlap.HOUR)
+    services.rotate_api_key(actor=actor, api_key=rotated.api_key, overlap=Overlap.HOUR)
     assert warned(cast) == []
 
 
@@ -152,9 +154,9 @@ def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast):
 
 def test_exposed_and_reported_keys_are_told(cast):
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
-    services.expose(api_key=exposed.api_key, address="203.0.113.7")
-    services.expose(api_key=exposed.api_key, address="203.0.113.7")
-    services.report(secrets=[reported.secret], context=RequestContext("203.0.113.7", "req-1"))
+    services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
+    services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
+    services.report_leaked_keys(secrets=[reported.secret], context=RequestContext("203.0.113.7", "req-1"))
     send()
     assert [subject for subject in subjects() if "made" not in subject] == [
         "Acme: the API key A was sent over plain HTTP",

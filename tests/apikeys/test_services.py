@@ -21,7 +21,7 @@ def operator(cast):
 
 
 def issue(actor, **fields):
-    return services.issue(actor=actor, name="Deploys", permission=KeyPermission.READ, **fields)
+    return services.create_api_key(actor=actor, name="Deploys", permission=KeyPermission.READ, **fields)
 
 
 def test_a_key_is_stored_as_digest_and_mask_only(operator):
@@ -51,8 +51,8 @@ def test_a_user_may_not_make_or_end_keys(cast, operator):
     key = issue(operator).api_key
     for attempt in (
         lambda: issue(user),
-        lambda: services.revoke(actor=user, api_key=key),
-        lambda: services.disable(actor=user, api_key=key),
+        lambda: services.revoke_api_key(actor=user, api_key=key),
+        lambda: services.disable_api_key(actor=user, api_key=key),
     ):
         with pytest.raises(NotPermitted):
             attempt()
@@ -61,29 +61,29 @@ def test_a_user_may_not_make_or_end_keys(cast, operator):
 def test_another_accounts_key_is_out_of_a_services_reach(cast, operator):
     foreign = factories.make_key(cast.elsewhere).api_key
     with pytest.raises(NotFound):
-        services.revoke(actor=operator, api_key=foreign)
+        services.revoke_api_key(actor=operator, api_key=foreign)
 
 
 def test_a_key_is_disabled_and_enabled_again(operator):
     key = issue(operator).api_key
-    assert services.disable(actor=operator, api_key=key).state == State.DISABLED
+    assert services.disable_api_key(actor=operator, api_key=key).state == State.DISABLED
     with pytest.raises(InvalidState, match="is disabled"):
-        services.disable(actor=operator, api_key=key)
-    assert services.enable(actor=operator, api_key=key).state == State.ACTIVE
+        services.disable_api_key(actor=operator, api_key=key)
+    assert services.enable_api_key(actor=operator, api_key=key).state == State.ACTIVE
     with pytest.raises(InvalidState, match="is active"):
-        services.enable(actor=operator, api_key=key)
+        services.enable_api_key(actor=operator, api_key=key)
 
 
 def test_a_revoked_key_does_not_come_back(operator):
-    key = services.revoke(actor=operator, api_key=issue(operator).api_key)
+    key = services.revoke_api_key(actor=operator, api_key=issue(operator).api_key)
     with pytest.raises(InvalidState, match="is revoked"):
-        services.enable(actor=operator, api_key=key)
+        services.enable_api_key(actor=operator, api_key=key)
 
 
 def test_revoking_twice_is_one_event_and_keeps_the_first_time(operator):
     key = issue(operator).api_key
-    first = services.revoke(actor=operator, api_key=key).revoked_at
-    assert services.revoke(actor=operator, api_key=key).revoked_at == first
+    first = services.revoke_api_key(actor=operator, api_key=key).revoked_at
+    assert services.revoke_api_key(actor=operator, api_key=key).revoked_at == first
     assert AuditEvent.objects.filter(event="api_key.revoked").count() == 1
 
 

@@ -54,17 +54,17 @@ def test_a_service_lets_nothing_wrong_in_whoever_asks(cast: Cast, field: str, va
     actor, api_key = policy.system(cast.account.ref), factories.make_key(cast.account).api_key
     events = AuditEvent.objects.count()
     with pytest.raises(Invalid) as refused:
-        key_services.change(actor=actor, api_key=api_key, **{field: value})  # type: ignore[misc]
+        key_services.change_api_key(actor=actor, api_key=api_key, **{field: value})  # type: ignore[misc]
     assert sentence in refused.value.errors[field][0]  # type: ignore[index]
     with pytest.raises(Invalid):
-        key_services.issue(actor=actor, permission=KeyPermission.READ, **{"name": "x", field: value})  # type: ignore[misc]
+        key_services.create_api_key(actor=actor, permission=KeyPermission.READ, **{"name": "x", field: value})  # type: ignore[misc]
     assert AuditEvent.objects.count() == events
 
 
 def test_a_setting_that_stays_is_not_judged_again(cast: Cast) -> None:
     api_key = factories.make_key(cast.account).api_key
     APIKey.objects.filter(pk=api_key.pk).update(name=SECRET)
-    changed = key_services.change(actor=policy.system(cast.account.ref), api_key=api_key, description="Why")
+    changed = key_services.change_api_key(actor=policy.system(cast.account.ref), api_key=api_key, description="Why")
     assert changed.description == "Why"
 
 

@@ -86,8 +86,8 @@ def furnished(cast: Cast) -> Account:
         counts = {"requests": 1234567, "succeeded": 1234000, "client_errors": 500, "throttled": 60, "server_errors": 7}
         day = (now - timezone.timedelta(days=days_ago)).date()
         factories.make_usage(keys["Rotated"], day, in_header=1234000, in_query=567, **counts)
-    services.expose(api_key=keys["Active"], address="2001:db8::1")
-    services.rotate(actor=policy.system(cast.account.ref), api_key=keys["Rotated"], overlap=Overlap.DAY)
+    services.flag_exposed_key(api_key=keys["Active"], address="2001:db8::1")
+    services.rotate_api_key(actor=policy.system(cast.account.ref), api_key=keys["Rotated"], overlap=Overlap.DAY)
     agent = "Mozilla/5.0 (compatible; an-agent-with-a-long-name-that-has-no-spaces-to-break-at; +https://example.com)"
     APIKey.objects.filter(pk=keys["Rotated"].pk).update(
         last_used_at=now, last_used_from="2001:db8:85a3:1234:5678:8a2e:370:7334", last_used_agent=agent

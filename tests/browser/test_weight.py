@@ -12,13 +12,13 @@ from datetime import timedelta
 from django.utils import timezone
 from accounts import policy
 from accounts.models import Account
-from apikeys.services import issue
+from apikeys.services import create_api_key
 from tests import factories
 today = timezone.now().date()
 actor = policy.system(Account.objects.get().ref)
 for number in range(25):
     name = f"Service number {number} of the fleet"
-    api_key = issue(actor=actor, name=name, permission=policy.KeyPermission.READ).api_key
+    api_key = create_api_key(actor=actor, name=name, permission=policy.KeyPermission.READ).api_key
     factories.make_service(api_key.account, name, gateways=[f"10.0.0.{number}"], upstream=f"http://10.0.1.{number}:3000")
     for days in range(30):
         requests = (number + 3) ** 3 * (days + 7) % 991

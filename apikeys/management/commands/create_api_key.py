@@ -52,7 +52,7 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"--access: {' '.join(error.messages)}") from None
         try:
-            issued = services.issue(
+            issued = services.create_api_key(
                 actor=policy.system(account.ref, "Command line"),
                 name=options["name"].strip(),
                 permission=KeyPermission(options["permission"]),

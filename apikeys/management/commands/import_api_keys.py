@@ -27,7 +27,7 @@ class Command(BaseCommand):
         try:
             text = sys.stdin.read() if options["file"] == "-" else Path(options["file"]).read_text(encoding="utf-8")
             rows = imports.read(text)
-            imported = services.import_keys(actor=policy.system(account.ref, "Command line"), rows=rows)
+            imported = services.import_api_keys(actor=policy.system(account.ref, "Command line"), rows=rows)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"The file can't be read: {error}") from error
         except Invalid as error:

@@ -29,7 +29,7 @@ class Command(BaseCommand):
         if api_key.revoked_at is not None:
             self.stdout.write(f"{api_key} of {api_key.account} was revoked before.")
             return
-        services.revoke(actor=policy.system(api_key.account.ref, "Command line"), api_key=api_key)
+        services.revoke_api_key(actor=policy.system(api_key.account.ref, "Command line"), api_key=api_key)
         self.stdout.write(f"{api_key} of {api_key.account} is revoked.")
 
 

@@ -89,7 +89,7 @@ class APIKeysView(APIView):
     def post(self, request: Request) -> Response:
         fields = self.validated()
         permission = KeyPermission(fields.pop("permission"))
-        issued = services.issue(actor=self.actor, permission=permission, **fields)
+        issued = services.create_api_key(actor=self.actor, permission=permission, **fields)
         return self.created(issued.api_key, secret=issued.secret)
 
 
@@ -107,10 +107,10 @@ class APIKeyView(APIView):
 
     def patch(self, request: Request, key_id: str) -> Response:
         api_key = _api_key(self, key_id)
-        return self.item(services.change(actor=self.actor, api_key=api_key, **self.validated()))
+        return self.item(services.change_api_key(actor=self.actor, api_key=api_key, **self.validated()))
 
     def delete(self, request: Request, key_id: str) -> Response:
-        services.revoke(actor=self.actor, api_key=_api_key(self, key_id))
+        services.revoke_api_key(actor=self.actor, api_key=_api_key(self, key_id))
         return Response(status=204)
 
 
@@ -122,7 +122,7 @@ class RotateView(APIView):
     def post(self, request: Request, key_id: str) -> Response:
         api_key = _api_key(self, key_id)
         overlap = Overlap(self.validated()["overlap"])
-        issued = services.rotate(actor=self.actor, api_key=api_key, overlap=overlap)
+        issued = services.rotate_api_key(actor=self.actor, api_key=api_key, overlap=overlap)
         return self.created(issued.api_key, collection="/v2/api-keys", secret=issued.secret)
 
 

@@ -30,5 +30,5 @@ class LeakedKeysView(APIView):
         address = request.META["REMOTE_ADDR"]
         require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
         secrets = self.validated()["credentials"]
-        services.report(secrets=secrets, context=RequestContext.of(request))
+        services.report_leaked_keys(secrets=secrets, context=RequestContext.of(request))
         return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)

@@ -10,7 +10,7 @@ from accounts import policy, services
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
 from apikeys.models import Notice
-from apikeys.services import create_service, issue
+from apikeys.services import create_api_key, create_service
 
 PEOPLE = {Role.OWNER: "Olivia Owner", Role.ADMIN: "Adam Admin", Role.USER: "Uma User"}
 PROJECTS = {
@@ -62,6 +62,6 @@ def _fill(actor: policy.Actor) -> None:
                 actor=actor, project=project, revision=revision, release_stage=stage, changes=changes, user="ci"
             )
     for name, permission in KEYS.items():
-        issue(actor=actor, name=name, permission=permission)
+        create_api_key(actor=actor, name=name, permission=permission)
     for name, upstream in SERVICES.items():
         create_service(actor=actor, name=name, gateways=["127.0.0.1"], upstream=upstream)

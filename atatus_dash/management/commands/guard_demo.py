@@ -26,7 +26,7 @@ from accounts.models import Account
 from accounts.policy import KeyPermission
 from apikeys.guard import configurations
 from apikeys.models import Service
-from apikeys.services import create_service, issue
+from apikeys.services import create_api_key, create_service
 
 INITIATOR = "Demonstration"
 HEADERS = ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission", "X-Request-ID")
@@ -116,7 +116,7 @@ class Command(BaseCommand):
 def _make_service(upstream: str) -> tuple[Service, str]:
     actor = policy.system(Account.objects.get().ref, INITIATOR)
     service = create_service(actor=actor, name="Sample service", gateways=["127.0.0.1"], upstream=upstream)
-    return service, issue(actor=actor, name="Sample key", permission=KeyPermission.READ).secret
+    return service, create_api_key(actor=actor, name="Sample key", permission=KeyPermission.READ).secret
 
 
 def _caddyfile(service: Service, port: int) -> str:
