@@ -1,7 +1,7 @@
 """What requests note in memory, and one flush writes in one transaction.
 
 A clean stop loses nothing, `kill -9` loses what was noted since the last flush, and nothing is counted twice: a batch
-comes back only if its transaction is known to have failed.
+comes back only if its transaction is known to have failed. A slot that the database refuses is lost alone.
 """
 
 import logging
@@ -11,11 +11,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
-from django.db import DataError, Error, OperationalError, connection, transaction
+from django.db import DataError, Error, IntegrityError, OperationalError, connection, transaction
 
 from ..gate import Place
 
 logger = logging.getLogger(__name__)
+
+#: What is wrong with the values of a row, so that trying again would fail again. Anything else is the database's.
+REFUSALS = (DataError, IntegrityError, ValueError, OverflowError)
 
 #: By how many seconds the clocks of two nodes may differ. A use that lies further ahead was noted by a wrong clock.
 SKEW = 60
@@ -72,6 +75,7 @@ class Buffer(Generic[S, E]):
     def flush(self) -> None:
         """Write what was noted. If that fails, which raises, it waits for the next flush.
 
+        A slot that the database refuses is lost, which the log tells, and the others are written.
         While it is unknown whether the last batch was written, nothing else is: the flush raises `OperationalError`.
         """
         with self._flushing:
@@ -95,15 +99,33 @@ class Buffer(Generic[S, E]):
             with transaction.atomic(durable=True):
                 self._write(batch)
                 transaction_id = _current_transaction_id()
-        except BaseException:
-            if transaction_id is None:
-                self._give_back(batch)
-            else:  # the COMMIT failed, or its answer did not come in time
+        except BaseException as error:
+            if transaction_id is not None:  # the COMMIT failed, or its answer did not come in time
                 self._in_doubt = transaction_id, batch
                 connection.close()
                 with suppress(Error):
                     self._settle()
+            elif isinstance(error, REFUSALS):
+                self._commit_apart(batch, error)
+                return
+            else:
+                self._give_back(batch)
             raise
+
+    def _commit_apart(self, batch: dict[S, E], refusal: Exception) -> None:
+        """Write the halves of a batch that was refused, and theirs, until the slot at fault is alone: it is lost."""
+        if len(batch) == 1:
+            [(slot, entry)] = batch.items()
+            logger.error("%d requests of %s are lost: the database refused them. %s", entry.requests, slot, refusal)
+            return
+        slots = list(batch.items())
+        first, second = dict(slots[: len(slots) // 2]), dict(slots[len(slots) // 2 :])
+        try:
+            self._commit(first)
+        except BaseException:
+            self._give_back(second)
+            raise
+        self._commit(second)
 
     def _settle(self) -> None:
         """Find out what became of the batch in doubt, and give it back if it was not written.

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 
 from apikeys.usage.buffer import Buffer, KeyRequest
 
@@ -63,6 +63,63 @@ def test_what_is_noted_while_a_flush_fails_is_added_to_what_comes_back() -> None
     _try(buffer)
     buffer.flush()
     assert written[1] == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("refusal", [DataError("too long"), IntegrityError("a constraint"), OverflowError("too large")])
+@pytest.mark.parametrize("refused", [{0}, {6}, {2, 3}, {0, 5, 6}], ids=str)
+def test_slots_that_the_database_refuses_are_lost_and_the_others_written_once(
+    refusal: Exception, refused: set[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    written = Counter[int]()
+
+    def write(batch: dict[int, Tally]) -> None:
+        if not refused.isdisjoint(batch):
+            raise refusal
+        written.update({slot: tally.requests for slot, tally in batch.items()})
+
+    buffer = Buffer(Tally, write)
+    for slot in [*range(7), *range(7)]:
+        buffer.record(slot, REQUEST)
+    buffer.flush()
+    assert written == dict.fromkeys(set(range(7)) - refused, 2)
+    assert caplog.messages == [
+        f"2 requests of {slot} are lost: the database refused them. {refusal}" for slot in refused
+    ]
+    assert buffer.discard() == 0
+
+
+@pytest.mark.django_db
+def test_a_database_that_goes_away_between_two_parts_of_a_flush_loses_and_doubles_nothing() -> None:
+    written, calls = Counter[int](), 0
+
+    def write(batch: dict[int, Tally]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (3, 5, 8):
+            raise OperationalError("gone")
+        if 4 in batch:
+            raise DataError("too long")
+        written.update({slot: tally.requests for slot, tally in batch.items()})
+
+    buffer = Buffer(Tally, write)
+    for slot in range(8):
+        buffer.record(slot, REQUEST)
+    for _ in range(20):
+        _try(buffer)
+    assert written == dict.fromkeys(set(range(8)) - {4}, 1)
+
+
+@pytest.mark.django_db
+def test_a_table_that_is_not_there_yet_loses_nothing() -> None:
+    def write(batch: dict[int, Tally]) -> None:
+        raise ProgrammingError("no such table")
+
+    buffer = Buffer(Tally, write)
+    buffer.record(1, REQUEST)
+    with pytest.raises(ProgrammingError):
+        buffer.flush()
+    assert buffer.discard() == 1
 
 
 def _try(buffer: Buffer[int, Tally]) -> None:

@@ -236,6 +236,18 @@ def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast):
     assert KeyUsage.objects.get().api_key == stays.api_key
 
 
+def test_counts_that_the_database_refuses_do_not_hold_up_the_others(cast, caplog):
+    keys = [factories.make_key(cast.account, str(number)).api_key for number in range(5)]
+    for key in keys:
+        count(key)
+    [bad] = (tally for (key, *_), tally in counts._buffer._pending.items() if key == keys[2].id)
+    bad.counts[0] = 2**70  # beyond the column
+    counts.flush()
+    assert sorted(KeyUsage.objects.exclude(api_key=keys[2]).values_list("requests", flat=True)) == [1, 1, 1, 1]
+    assert AccountUsage.objects.get().requests == 4
+    assert keys[2].id in caplog.text
+
+
 def test_counting_from_many_threads_loses_nothing(cast):
     key = factories.make_key(cast.account).api_key
     with ThreadPoolExecutor(8) as pool:
