@@ -1,6 +1,6 @@
-"""Django's cache on Redis. While Redis is away and LIMITS_WITHOUT_REDIS is `allow`, it has forgotten everything.
+"""Django's cache on Redis, which reads as empty while Redis is unavailable and LIMITS_WITHOUT_REDIS is `allow`.
 
-So what counts in it, such as how often somebody tried to sign in, lets everybody pass, as the API's limits do.
+The limits that Django and allauth count in it, such as attempts to sign in, then let everybody pass, as the API's do.
 """
 
 import json
@@ -24,40 +24,40 @@ class JSONSerializer:
 
 class Client(redis.RedisCacheClient):
     def add(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).add(*args), True)
+        return _call(lambda: super(Client, self).add(*args), True)
 
     def get(self, key: Any, default: Any) -> Any:
-        return _ask(lambda: super(Client, self).get(key, default), default)
+        return _call(lambda: super(Client, self).get(key, default), default)
 
     def set(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).set(*args), None)
+        return _call(lambda: super(Client, self).set(*args), None)
 
     def touch(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).touch(*args), False)
+        return _call(lambda: super(Client, self).touch(*args), False)
 
     def delete(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).delete(*args), False)
+        return _call(lambda: super(Client, self).delete(*args), False)
 
     def has_key(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).has_key(*args), False)
+        return _call(lambda: super(Client, self).has_key(*args), False)
 
     def incr(self, key: Any, delta: Any) -> Any:
-        return _ask(lambda: super(Client, self).incr(key, delta), delta)
+        return _call(lambda: super(Client, self).incr(key, delta), delta)
 
     def get_many(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).get_many(*args), {})
+        return _call(lambda: super(Client, self).get_many(*args), {})
 
     def set_many(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).set_many(*args), None)
+        return _call(lambda: super(Client, self).set_many(*args), None)
 
     def delete_many(self, *args: Any) -> Any:
-        return _ask(lambda: super(Client, self).delete_many(*args), None)
+        return _call(lambda: super(Client, self).delete_many(*args), None)
 
 
-def _ask(call: Callable[[], Any], forgotten: Any) -> Any:
+def _call(call: Callable[[], Any], default: Any) -> Any:
     """What Redis answers, or what it would if it held nothing. Raises `RedisError` if the operator wants refusals."""
     answer = limits.ask_redis(call)
-    return forgotten if answer is limits.NO_ANSWER else answer
+    return default if answer is limits.NO_ANSWER else answer
 
 
 class RedisCache(redis.RedisCache):

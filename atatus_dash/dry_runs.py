@@ -61,10 +61,10 @@ MAX_PASSING = 3
 #: What stands in a path as it is (RFC 3986, section 3.3).
 _IN_PATHS = "/:@!$&'()*+,=~"
 #: What a client is told beside the body.
-_TOLD = ("WWW-Authenticate", "Retry-After")
+_SHOWN_HEADERS = ("WWW-Authenticate", "Retry-After")
 
 
-class Described(NamedTuple):
+class DescribedRequest(NamedTuple):
     """A request that somebody describes. The target is as it would be sent; the address may be empty."""
 
     service: str
@@ -99,12 +99,12 @@ class DryRun(NamedTuple):
     #: Which setting of the key refuses the request; empty if none does.
     setting: str
     #: Other requests that would pass.
-    passing: Sequence[Described]
+    passing: Sequence[DescribedRequest]
     #: The same dry run as a call of the API.
     call: str
 
 
-def dry_run(*, key_id: str, described: Described, api: str) -> DryRun | None:
+def dry_run(*, key_id: str, described: DescribedRequest, api: str) -> DryRun | None:
     """What would happen to a request with this key in a header, over HTTPS. Counts nothing.
 
     `api` is the address of `/v2`. None if there is no such service.
@@ -121,15 +121,15 @@ def dry_run(*, key_id: str, described: Described, api: str) -> DryRun | None:
         verdict.message,
         _rows(explanation, is_api=is_api),
         verdict.rate_limit.remaining if verdict.rate_limit else None,
-        "" if verdict.allowed else _answer(verdict),
+        "" if verdict.allowed else _refusal_text(verdict),
         {} if is_api or key is None or not verdict.allowed else dict(identity(key)),
         _SETTINGS.get(verdict.rule, "") if verdict.rule else "",
-        [] if key is None else _passing(key, described),
-        _call(described, api),
+        [] if key is None else _passing_requests(key, described),
+        _curl_command(described, api),
     )
 
 
-def _explain(key: KeyRecord | None, described: Described) -> Explanation | None:
+def _explain(key: KeyRecord | None, described: DescribedRequest) -> Explanation | None:
     service_id, method, path, address = described
     if service_id == scopes.API:
         question = dispatch.question_about(method, path, address or None)
@@ -148,16 +148,16 @@ def _status(verdict: Verdict) -> str:
     return f"{verdict.status} {responses[verdict.status]}"
 
 
-def _answer(verdict: Verdict) -> str:
-    headers = {"Content-Type": "application/json", **{name: verdict.headers.get(name) for name in _TOLD}}
+def _refusal_text(verdict: Verdict) -> str:
+    headers = {"Content-Type": "application/json", **{name: verdict.headers.get(name) for name in _SHOWN_HEADERS}}
     lines = [f"{name}: {value}" for name, value in headers.items() if value]
     return "\n".join([f"HTTP/1.1 {_status(verdict)}", *lines, "", json.dumps({"Message": verdict.message})])
 
 
-def _passing(key: KeyRecord, described: Described) -> list[Described]:
+def _passing_requests(key: KeyRecord, described: DescribedRequest) -> list[DescribedRequest]:
     """The nearest requests that pass: with another method, from another address, at another path or service."""
     passing = []
-    for one in dict.fromkeys(_neighbours(key, described)):
+    for one in dict.fromkeys(_similar_requests(key, described)):
         if one != described and (explanation := _explain(key, one)) and explanation.verdict.allowed:
             passing.append(one)
             if len(passing) == MAX_PASSING:
@@ -165,7 +165,7 @@ def _passing(key: KeyRecord, described: Described) -> list[Described]:
     return passing
 
 
-def _neighbours(key: KeyRecord, described: Described) -> Iterator[Described]:
+def _similar_requests(key: KeyRecord, described: DescribedRequest) -> Iterator[DescribedRequest]:
     method = "POST" if key.permission == KeyPermission.WRITE else "GET"
     address = described.address
     if key.networks and not networks.is_within(address, key.networks):
@@ -177,13 +177,13 @@ def _neighbours(key: KeyRecord, described: Described) -> Iterator[Described]:
     opened = sorted(entries or (), key=lambda entry: entry.service != described.service)
     for service, paths in opened:
         for path in paths or (("/v2/projects",) if service == scopes.API else ("/",)):
-            yield Described(service, method, quote(path.removesuffix("/*") or "/", safe=_IN_PATHS), address)
+            yield DescribedRequest(service, method, quote(path.removesuffix("/*") or "/", safe=_IN_PATHS), address)
     if described.service == scopes.API or entries == ():
-        yield Described(scopes.API, method, "/v2/projects", address)
-        yield Described(scopes.API, "GET", "/v2", address)
+        yield DescribedRequest(scopes.API, method, "/v2/projects", address)
+        yield DescribedRequest(scopes.API, "GET", "/v2", address)
 
 
-def _call(described: Described, api: str) -> str:
+def _curl_command(described: DescribedRequest, api: str) -> str:
     asked = {"key": "atk_…", "method": described.method, "path": described.path, "address": described.address or None}
     body = json.dumps({**asked, "dry_run": True}, ensure_ascii=False)
     return (

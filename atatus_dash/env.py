@@ -35,10 +35,10 @@ _HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+
 
 _LABEL = "[0-9a-z](?:[0-9a-z-]*[0-9a-z])?"
 _ORIGIN = re.compile(rf"(https?)://({_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::([0-9]{{1,5}}))?/?", re.ASCII)
-_USUAL_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def _stop(name: str, problem: str) -> NoReturn:
+def _fail(name: str, problem: str) -> NoReturn:
     raise SystemExit(f"{name}: {problem}")
 
 
@@ -46,7 +46,7 @@ def _parse(name: str, value: str, parse: Callable[[str], T], wanted: str) -> T:
     try:
         return parse(value)
     except (ValueError, KeyError, ImproperlyConfigured):
-        _stop(name, f"{wanted} is needed, not {value!r}.")
+        _fail(name, f"{wanted} is needed, not {value!r}.")
 
 
 def _parse_secret(name: str, value: str, parse: Callable[[str], T], wanted: str) -> T:
@@ -55,7 +55,7 @@ def _parse_secret(name: str, value: str, parse: Callable[[str], T], wanted: str)
             warnings.simplefilter("error")
             return parse(value)
     except (ValueError, KeyError, TypeError, ImproperlyConfigured, Warning):
-        _stop(name, f"{wanted} is needed.")
+        _fail(name, f"{wanted} is needed.")
 
 
 def _default(name: str) -> str:
@@ -70,9 +70,9 @@ def _content(name: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        _stop(f"{name}_FILE", f"the file can't be read ({error.strerror}).")
+        _fail(f"{name}_FILE", f"the file can't be read ({error.strerror}).")
     except ValueError:
-        _stop(f"{name}_FILE", "the file is not UTF-8 text.")
+        _fail(f"{name}_FILE", "the file is not UTF-8 text.")
 
 
 # Plain values -----------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ def origin(name: str) -> str:
             IPv4Address(host)
         if port and not 1 <= int(port) <= 65535:
             raise ValueError
-        is_usual = not port or int(port) == _USUAL_PORTS[scheme]
-        return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}"
+        is_default = not port or int(port) == _DEFAULT_PORTS[scheme]
+        return f"{scheme}://{host}" if is_default else f"{scheme}://{host}:{int(port)}"
 
     value = text(name)
     wanted = "an address such as https://keys.example.com, without a path,"
@@ -187,7 +187,7 @@ def secret(name: str, otherwise: str = "") -> str:
     """A value that has to be there."""
     value = _content(name).strip() or otherwise
     if not value:
-        _stop(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
+        _fail(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
     return value
 
 
@@ -244,16 +244,16 @@ def _require_connection_parameters(name: str, options: dict[str, Any]) -> None:
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     for parameter, value in options.items():
         if parameter not in known:
-            _stop(name, f"{parameter!r} is not a parameter of PostgreSQL's client library.")
+            _fail(name, f"{parameter!r} is not a parameter of PostgreSQL's client library.")
         if parameter in _NUMBERS:
-            is_taken = re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) is not None
+            is_accepted = re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) is not None
         else:
-            is_taken = _takes(parameter, str(value))
-        if not is_taken:
-            _stop(name, f"{parameter!r} has a value that PostgreSQL's client library doesn't take.")
+            is_accepted = _is_accepted(parameter, str(value))
+        if not is_accepted:
+            _fail(name, f"{parameter!r} has a value that PostgreSQL's client library doesn't take.")
 
 
-def _takes(parameter: str, value: str) -> bool:
+def _is_accepted(parameter: str, value: str) -> bool:
     """Whether libpq takes the value. It says so before it looks for a server: here in a directory that has none."""
     from psycopg import pq
     from psycopg.conninfo import make_conninfo

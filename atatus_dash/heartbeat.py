@@ -31,7 +31,7 @@ SOURCES_INTERVAL = 10
 PROBE_INTERVAL = 0.25
 
 #: Seconds that a stop waits for the mail that is being sent, and for the jobs that run to come to their next step.
-THREADS_END_WITHIN = 3
+STOP_SECONDS = 3
 
 _lock = threading.Lock()
 _has_started = False
@@ -63,43 +63,43 @@ def start() -> None:
 def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
     outages.mark_background_thread()
     main = threading.main_thread()
-    beats = Beats()
+    tasks = TaskRunner()
     scheduler = Scheduler()
     next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
     next_sources = time.monotonic() + SOURCES_INTERVAL
     while main.is_alive():
-        beats.beat(maintenance.refresh)
+        tasks.run(maintenance.refresh)
         has_looked.set()
-        beats.beat(exposure.examine)
+        tasks.run(exposure.examine)
         if time.monotonic() >= next_flush:
-            beats.beat(counts.flush)
-            beats.beat(questions.flush)
-            beats.beat(problems.flush)
+            tasks.run(counts.flush)
+            tasks.run(questions.flush)
+            tasks.run(problems.flush)
             next_flush = time.monotonic() + settings.USAGE_FLUSH_SECONDS
         if time.monotonic() >= next_sources:
-            beats.beat(sources.flush)
+            tasks.run(sources.flush)
             next_sources = time.monotonic() + SOURCES_INTERVAL
-        beats.beat(scheduler.look)
+        tasks.run(scheduler.start_due_jobs)
         close_old_connections()
         main.join(INTERVAL)
-    _finish(beats)
+    _finish(tasks)
     connection.close()
-    deadline = time.monotonic() + THREADS_END_WITHIN
+    deadline = time.monotonic() + STOP_SECONDS
     for thread in (mail, *scheduler.threads.values()):
         thread.join(max(0, deadline - time.monotonic()))
 
 
-def _finish(beats: "Beats") -> None:
+def _finish(tasks: "TaskRunner") -> None:
     """Write what came last, and tell how much of it could not be written."""
-    beats.beat(counts.flush)
+    tasks.run(counts.flush)
     if requests := counts.discard():
         logger.error("%d counted requests are lost: they could not be written before the stop.", requests)
-    beats.beat(exposure.examine)
+    tasks.run(exposure.examine)
     if plain := exposure.discard():
         logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
-    beats.beat(sources.flush)
-    beats.beat(questions.flush)
-    beats.beat(problems.flush)
+    tasks.run(sources.flush)
+    tasks.run(questions.flush)
+    tasks.run(problems.flush)
 
 
 def _send_mail() -> None:
@@ -110,12 +110,12 @@ def _send_mail() -> None:
     """
     outages.mark_background_thread()
     main = threading.main_thread()
-    beats = Beats()
+    tasks = TaskRunner()
     while main.is_alive():
         if outbox.pending.is_set():
             outbox.pending.clear()  # what is committed from here on is looked for again
-            beats.beat(notices.mail_pending)
-            beats.beat(outbox.deliver)
+            tasks.run(notices.mail_pending)
+            tasks.run(outbox.deliver)
         close_old_connections()
         main.join(INTERVAL)
     connection.close()
@@ -131,13 +131,13 @@ def _probe() -> None:
         time.sleep(PROBE_INTERVAL)
 
 
-class Beats:
+class TaskRunner:
     """Runs tasks whatever they met the last time. What fails is told once, not twice a second."""
 
     def __init__(self) -> None:
         self._failing: set[Callable[[], object]] = set()
 
-    def beat(self, task: Callable[[], object]) -> None:
+    def run(self, task: Callable[[], object]) -> None:
         try:
             task()
         except (Error, outbox.ServerUnreachable) as error:

@@ -127,7 +127,7 @@ class ApiMiddleware:
         return response
 
 
-class KeyInAddressMiddleware:
+class KeyInURLMiddleware:
     """Takes an API key out of the query string that a page is asked with, as if it had not been sent.
 
     A page has no use for one, and would repeat it: in a redirect, in `next`, in the address that a form goes to.
@@ -201,7 +201,7 @@ class HealthMiddleware:
         return probes.healthz(request) if request.path_info == "/healthz" else self.get_response(request)
 
 
-class PersonMiddleware:
+class UserMiddleware:
     """Finds out who is signed in, once for all that follows. If the database can't tell, nothing that follows runs."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -217,7 +217,7 @@ class PersonMiddleware:
         return self.get_response(request)
 
 
-class BodyMiddleware:
+class FormBodyMiddleware:
     """Settles what a page's form may cost before anything reads it, and reads it.
 
     One that came in chunks is refused, and one that is too large. One past a small size counts against who is signed

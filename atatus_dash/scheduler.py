@@ -70,9 +70,9 @@ class Run:
             raise
         except Exception as error:
             with suppress(Error):  # without a database the lease lapses instead
-                self._note_failure(error)
+                self._record_failure(error)
             raise
-        self._note_success(result)
+        self._record_success(result)
         return result
 
     def _checkpoint(self) -> None:
@@ -111,14 +111,14 @@ class Run:
     def _row(self) -> QuerySet[ScheduledJob]:
         return ScheduledJob.objects.filter(pk=self.job.name, holder=self.holder)
 
-    def _note_success(self, result: dict[str, int]) -> None:
-        self._finish(self.job.interval, last_result=in_words(result), last_error="", failures=0)
+    def _record_success(self, result: dict[str, int]) -> None:
+        self._finish(self.job.interval, last_result=result_text(result), last_error="", failures=0)
         if self._before.failures:
             logger.info("The job %s works again.", self.job.name)
 
-    def _note_failure(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         """Write an outage to the log once, for all processes together, and an error of ours once until it changes."""
-        failures, said = self._before.failures, _said(error)
+        failures, said = self._before.failures, _error_text(error)
         is_known = isinstance(error, outbox.ServerUnreachable)
         if availability.is_outage(error):
             availability.unavailable(error)
@@ -145,33 +145,33 @@ class Run:
         return bool(self._row.update(**values))
 
 
-def claim(job: Job, *, even_early: bool = False) -> Run | None:
+def claim(job: Job, *, ignore_schedule: bool = False) -> Run | None:
     """Take the job for this process if it is free and due, or just free. None if it is not."""
     holder = f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(8)}"
     started = time.monotonic()  # no later than the lease
     rows = ScheduledJob.objects.free().filter(pk=job.name)
-    if not even_early:
+    if not ignore_schedule:
         rows = rows.filter(next_run_at__lte=Now())
     if not rows.update(holder=holder, leased_until=Now() + LEASE, running_since=Now()):
         return None
     return Run(job, holder, started, ScheduledJob.objects.get(pk=job.name))
 
 
-def run_here(job: Job, tell: Callable[[str], object]) -> dict[str, int]:
+def run_and_wait(job: Job, notify: Callable[[str], object]) -> dict[str, int]:
     """Run a job for a command, due or not. While another process runs it, tell so, and wait.
 
     Raises what the job raises.
     """
     create_rows()
-    has_told = False
+    has_notified = False
     while True:
-        if run := claim(job, even_early=True):
+        if run := claim(job, ignore_schedule=True):
             with suppress(Stopped):  # taken over by another, which is waited for
                 return run.work()
-        elif not has_told:
+        elif not has_notified:
             node = ScheduledJob.objects.get(pk=job.name).node
-            tell(f"{node} is running the job {job.name}. Waiting until it is done.")
-            has_told = True
+            notify(f"{node} is running the job {job.name}. Waiting until it is done.")
+            has_notified = True
         time.sleep(WAIT_SECONDS)
 
 
@@ -198,7 +198,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.threads: dict[str, threading.Thread] = {}
 
-    def look(self) -> None:
+    def start_due_jobs(self) -> None:
         """Start what is due and free. One SELECT, unless there is something to do."""
         rows = {row.name: row for row in ScheduledJob.objects.with_clock()}
         if any(job.name not in rows for job in jobs.JOBS):
@@ -224,13 +224,13 @@ def _run(run: Run) -> None:
         connection.close()
 
 
-def in_words(result: dict[str, int]) -> str:
+def result_text(result: dict[str, int]) -> str:
     """What a run did, for operators, in one line: `Mails sent: 3, keys that have expired: 1`."""
     text = ", ".join(f"{what}: {number:,}" for what, number in result.items() if number)
     return f"{text[0].upper()}{text[1:]}"[:300] if text else "Nothing to do"
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What went wrong, in one line."""
     text = str(error) if isinstance(error, outbox.ServerUnreachable) else f"{type(error).__name__}: {error}"
     return redaction.redact(validators.in_one_line(" ".join(text.split())))[:300]

@@ -139,7 +139,7 @@ MIDDLEWARE = [
     "atatus_dash.middleware.UserAgentMiddleware",
     # Answers /v2 by itself: what follows is for pages, and programs don't pay for it.
     "atatus_dash.middleware.ApiMiddleware",
-    "atatus_dash.middleware.KeyInAddressMiddleware",
+    "atatus_dash.middleware.KeyInURLMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # A list of 20 keys shrinks to a sixth; random padding hides the length from BREACH.
@@ -152,7 +152,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "atatus_dash.middleware.PersonMiddleware",
+    "atatus_dash.middleware.UserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -160,7 +160,7 @@ MIDDLEWARE = [
     "accounts.middleware.TimeZoneMiddleware",
     "accounts.middleware.NoStoreMiddleware",
     # Asks who is signed in, and comes before Django reads a form for its CSRF token.
-    "atatus_dash.middleware.BodyMiddleware",
+    "atatus_dash.middleware.FormBodyMiddleware",
     "atatus_dash.middleware.ErrorPagesMiddleware",
 ]
 

@@ -214,7 +214,7 @@ def table(*, detailed: bool) -> str:
     return "\n".join(rows)
 
 
-def renewed(document: Path, *, detailed: bool) -> str:
+def with_table(document: Path, *, detailed: bool) -> str:
     """The document's text with its table as it should be. Raises `ValueError` if it has no place for one."""
     text, tables = _TABLE.subn(
         lambda _: f"{_BEGIN}\n\n{table(detailed=detailed)}\n\n{_END}", document.read_text(encoding="utf-8")
@@ -226,4 +226,4 @@ def renewed(document: Path, *, detailed: bool) -> str:
 
 if __name__ == "__main__":
     for document, detailed in DOCUMENTS.items():
-        document.write_text(renewed(document, detailed=detailed), encoding="utf-8")
+        document.write_text(with_table(document, detailed=detailed), encoding="utf-8")

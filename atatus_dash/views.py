@@ -22,7 +22,7 @@ from apikeys.forms import DescribedRequestForm
 from apikeys.models import AccountUsage, APIKey, KeyUsage, Service, State
 
 from . import availability, search
-from .dry_runs import Described, dry_run
+from .dry_runs import DescribedRequest, dry_run
 
 LATEST = 5
 MAX_ATTENTION = 8
@@ -63,14 +63,14 @@ def overview(request: AccountRequest) -> HttpResponse:
     deployments = Deployment.objects.for_account(account).select_related("project")
     keys = APIKey.objects.for_account(account)
     context = {
-        **_use(request),
+        **_usage_chart(request),
         "active_keys": keys.in_state(State.ACTIVE).count(),
         "expiring_keys": keys.expiring().count(),
         "projects": Project.objects.for_account(account).count(),
         "deployments": deployments.count(),
         "latest_deployments": deployments[:LATEST],
         "latest_events": AuditEvent.objects.for_account(account).exclude(event__in=SIGN_INS)[:LATEST],
-        "attention": _attention(request),
+        "attention": _urgent_keys(request),
         **_services(request),
         "most_attention": MAX_ATTENTION,
         "guide": _guide(request),
@@ -113,7 +113,9 @@ def test_request(request: AccountRequest, id: str) -> HttpResponse:
     form = DescribedRequestForm(request.GET if "path" in request.GET else None, services=services)
     result = None
     if form.is_bound and form.is_valid():
-        result = dry_run(key_id=api_key.id, described=Described(**form.cleaned_data), api=links.on_page("/v2", request))
+        result = dry_run(
+            key_id=api_key.id, described=DescribedRequest(**form.cleaned_data), api=links.on_page("/v2", request)
+        )
     template = "apikeys/_test_request.html" if request.htmx else "apikeys/test_request.html"
     context = {
         "api_key": api_key,
@@ -124,7 +126,7 @@ def test_request(request: AccountRequest, id: str) -> HttpResponse:
     return render(request, template, context, status=status_of(form))
 
 
-def _attention(request: AccountRequest) -> list[APIKey]:
+def _urgent_keys(request: AccountRequest) -> list[APIKey]:
     """The keys that need it most, for who may see keys."""
     if not request.actor.may(Permission.API_KEY_READ):
         return []
@@ -158,7 +160,7 @@ def _guide(request: AccountRequest) -> str:
     return "call" if keys.in_state(State.ACTIVE).filter(created_by__in=members).exists() else "key"
 
 
-def _use(request: AccountRequest) -> dict[str, Any]:
+def _usage_chart(request: AccountRequest) -> dict[str, Any]:
     """The chart of the span that the address names, and how it compares with the span before. One query."""
     span = request.GET.get("days", DEFAULT_SPAN)
     days, days_a_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])

@@ -37,7 +37,7 @@ class Client:
     def turn(self) -> None:
         """Let a thread work on it once."""
         if self.is_open:
-            self.is_open = self.connection.work(self.application, is_leaving=False)
+            self.is_open = self.connection.work(self.application, is_draining=False)
 
     def send(self, data: bytes, turns: int = 1) -> None:
         for start in range(0, len(data), 65536):

@@ -10,7 +10,7 @@ from apikeys import tokens
 from apikeys.guard.configurations import GATEWAYS
 from apikeys.guard.contracts import NAMED_BY, Contract
 from atatus_dash import VERSION
-from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, renewed
+from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, with_table
 
 from .api.test_matrix import ROUTES
 
@@ -33,7 +33,7 @@ def test_a_variable_that_may_hold_a_secret_may_come_from_a_file(variable):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_the_documents_tell_every_variable_as_it_is(document):
-    is_fresh = document.read_text() == renewed(document, detailed=DOCUMENTS[document])
+    is_fresh = document.read_text() == with_table(document, detailed=DOCUMENTS[document])
     assert is_fresh, "The table of variables is stale: run python -m atatus_dash.variables"
 
 

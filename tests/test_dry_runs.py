@@ -2,7 +2,7 @@
 
 import pytest
 
-from atatus_dash.dry_runs import Described, DryRun, Result, dry_run
+from atatus_dash.dry_runs import DescribedRequest, DryRun, Result, dry_run
 
 from . import factories
 from .conftest import Cast
@@ -12,7 +12,9 @@ pytestmark = pytest.mark.django_db
 
 def _tested(cast: Cast, service: str) -> DryRun | None:
     key = factories.make_key(cast.account).api_key
-    return dry_run(key_id=key.id, described=Described(service, "GET", "/reports", ""), api="https://testserver/v2")
+    return dry_run(
+        key_id=key.id, described=DescribedRequest(service, "GET", "/reports", ""), api="https://testserver/v2"
+    )
 
 
 def test_a_service_that_was_deleted_meanwhile_has_no_result(cast: Cast) -> None:

@@ -25,7 +25,7 @@ from accounts.deletion import Checkpoint
 from atatus_dash import jobs, scheduler
 from atatus_dash.jobs import Job
 from atatus_dash.models import ScheduledJob
-from atatus_dash.scheduler import LEASE, Run, Scheduler, Stopped, claim, run_here
+from atatus_dash.scheduler import LEASE, Run, Scheduler, Stopped, claim, run_and_wait
 
 from .servers import ROOT, Installation, install, serving, wait_for
 from .smtp import mail_server
@@ -98,7 +98,7 @@ def in_thread(act: Callable[[], object]) -> Any:
 
 def look(node: Scheduler) -> None:
     """Let a server look once, and wait for what it starts."""
-    node.look()
+    node.start_due_jobs()
     for thread in node.threads.values():
         thread.join(10)
 
@@ -158,8 +158,8 @@ def test_of_several_processes_one_claims_a_job() -> None:
 def test_a_job_that_is_not_due_is_claimed_by_nobody_but_a_command(job: Job) -> None:
     ScheduledJob.objects.update(next_run_at=timezone.now() + HOUR)
     assert claim(job) is None
-    assert claim(job, even_early=True)
-    assert claim(job, even_early=True) is None
+    assert claim(job, ignore_schedule=True)
+    assert claim(job, ignore_schedule=True) is None
 
 
 def test_a_lease_is_for_half_a_minute_by_the_clock_of_the_database(job: Job) -> None:
@@ -183,7 +183,7 @@ def test_the_job_of_a_process_that_died_is_taken_over_when_its_lease_lapses(job:
 def test_a_lease_is_renewed_while_the_job_runs(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "RENEW_SECONDS", 0.05)
     node = Scheduler()
-    node.look()
+    node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     for _ in range(3):
         let_the_lease_lapse()
@@ -279,7 +279,7 @@ def test_a_renewal_that_comes_too_late_ends_the_run(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(scheduler, "RENEW_SECONDS", 0.05)
     node = Scheduler()
-    node.look()
+    node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     ScheduledJob.objects.update(holder="another:1:abc")
     time.sleep(0.3)
@@ -307,7 +307,7 @@ def test_each_node_looks_and_one_runs_the_job_once_an_interval(job: Job, work: W
 
 def test_a_run_is_noted_with_its_time_length_node_and_result(job: Job, work: Work) -> None:
     node = Scheduler()
-    node.look()
+    node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     time.sleep(0.1)
     work.may_end.set()
@@ -323,8 +323,8 @@ def test_a_long_job_holds_up_no_other(job: Job, work: Work, monkeypatch: pytest.
     quick = Job("quick", "Is quick.", HOUR, lambda checkpoint: {})
     monkeypatch.setattr(jobs, "JOBS", [job, quick])
     node = Scheduler()
-    node.look()  # adds the row
-    node.look()
+    node.start_due_jobs()  # adds the row
+    node.start_due_jobs()
     wait_for(lambda: ScheduledJob.objects.get(pk="quick").last_result == "Nothing to do", "the quick job")
     assert row().is_running
     work.may_end.set()
@@ -333,10 +333,10 @@ def test_a_long_job_holds_up_no_other(job: Job, work: Work, monkeypatch: pytest.
 
 def test_a_process_runs_no_job_twice_at_once_though_its_lease_lapsed(job: Job, work: Work) -> None:
     node = Scheduler()
-    node.look()
+    node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     let_the_lease_lapse()
-    node.look()
+    node.start_due_jobs()
     work.may_end.set()
     look(node)
     assert work.runs == 1
@@ -451,11 +451,11 @@ def test_without_a_database_nothing_is_noted_and_the_lease_lapses(
 
 def test_a_command_waits_while_a_server_runs_the_job_and_then_runs_it(job: Job, work: Work) -> None:
     node = Scheduler()
-    node.look()
+    node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     told: list[str] = []
     with ThreadPoolExecutor(1) as pool:
-        command = pool.submit(in_thread, lambda: run_here(job, told.append))
+        command = pool.submit(in_thread, lambda: run_and_wait(job, told.append))
         wait_for(lambda: told, "the command")
         assert told == [f"{row().node} is running the job test. Waiting until it is done."]
         work.may_end.set()
@@ -466,7 +466,7 @@ def test_a_command_waits_while_a_server_runs_the_job_and_then_runs_it(job: Job, 
 def test_after_a_command_the_servers_wait_for_an_interval(job: Job, work: Work) -> None:
     work.may_end.set()
     ScheduledJob.objects.update(next_run_at=timezone.now() + HOUR)
-    run_here(job, print)
+    run_and_wait(job, print)
     look(Scheduler())
     assert work.runs == 1
 
@@ -476,7 +476,7 @@ def test_a_command_that_is_interrupted_frees_the_job(job: Job, work: Work) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_here(job._replace(work=interrupted), print)
+        run_and_wait(job._replace(work=interrupted), print)
     assert row().is_due
 
 

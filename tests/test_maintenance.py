@@ -66,10 +66,10 @@ def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptur
         if error := next(outcomes):
             raise error
 
-    beats = heartbeat.Beats()
+    tasks = heartbeat.TaskRunner()
     with caplog.at_level(logging.INFO):
         for _ in range(4):
-            beats.beat(task)
+            tasks.run(task)
     said = [record.getMessage() for record in caplog.records]
     assert [sentence.split(".task ")[1] for sentence in said] == ["fails and is tried again: gone", "works again."]
 
@@ -86,7 +86,7 @@ def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
 
     monkeypatch.setattr(counts._buffer, "_write", unreachable)
     monkeypatch.setattr(exposure, "_flag", unreachable)
-    heartbeat._finish(heartbeat.Beats())
+    heartbeat._finish(heartbeat.TaskRunner())
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [sentence.split(":")[0].split(" before")[0] for sentence in said] == [
         "3 counted requests are lost",
@@ -98,5 +98,5 @@ def test_a_beat_survives_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -
     def task() -> None:
         raise ZeroDivisionError
 
-    heartbeat.Beats().beat(task)
+    heartbeat.TaskRunner().run(task)
     assert caplog.records[0].exc_info

@@ -221,9 +221,9 @@ def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.L
     def examine() -> None:
         raise OperationalError("gone")
 
-    beats = heartbeat.Beats()
+    tasks = heartbeat.TaskRunner()
     for task in (flush, examine, flush):
-        beats.beat(task)
+        tasks.run(task)
     assert _said(caplog) == ["The database is out of reach: gone"]
 
 

@@ -19,7 +19,7 @@ from .errors import exception_handler
 from .negotiation import JSONNegotiation
 from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
-from .permissions import HasKeyPermission, NeedsPermission, asked_as
+from .permissions import HasKeyPermission, NeedsPermission, permission_method
 from .renderers import JSONRenderer
 
 M = TypeVar("M", bound=Model)
@@ -58,7 +58,7 @@ class APIView(NeedsPermission):
     @property
     def method(self) -> str:
         """By which `request_serializers` and `response_serializers` are chosen: never HEAD."""
-        return asked_as(self.request.method)
+        return permission_method(self.request.method)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return exception_handler

@@ -18,7 +18,7 @@ from apikeys.gate import Question
 
 from .. import maintenance
 from .errors import failure
-from .paths import is_api, is_old
+from .paths import is_api, is_legacy
 from .permissions import QUESTION, NeedsPermission
 
 View = Callable[..., HttpResponse]
@@ -73,7 +73,7 @@ def question_about(method: str, target: str, address: str | None) -> Question:
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
     """The view of a path, which works with a trailing slash too. None if there is none."""
-    if is_old(path):
+    if is_legacy(path):
         return None, {}
     if path[-1] == "/":
         path = path[:-1]

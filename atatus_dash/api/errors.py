@@ -20,7 +20,7 @@ from apikeys import gate, tokens
 from apikeys.gate import CHALLENGE, Refused
 
 from .. import availability
-from .paths import is_old
+from .paths import is_legacy
 
 logger = logging.getLogger(__name__)
 
@@ -106,27 +106,27 @@ def refuse(
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
     """A refusal in the one shape that all have."""
-    media_type, body = content_of(
+    media_type, body = error_content(
         status,
         message,
         errors or {},
         accept=request.META.get("HTTP_ACCEPT", ""),
-        is_twice=status == HTTPStatus.NOT_FOUND and is_old(request.path_info),
+        lower_case_message=status == HTTPStatus.NOT_FOUND and is_legacy(request.path_info),
     )
     response = HttpResponse(body, status=status, content_type=media_type, headers=headers)
     response.headers["Vary"] = "Accept"
     return response
 
 
-def content_of(
-    status: int, message: str, errors: Mapping[str, Sequence[str]], *, accept: str, is_twice: bool = False
+def error_content(
+    status: int, message: str, errors: Mapping[str, Sequence[str]], *, accept: str, lower_case_message: bool = False
 ) -> tuple[str, bytes]:
     """The media type and the body of a refusal, of bounded size. No key is echoed, not even as a field's name.
 
-    `is_twice` repeats the message as `message`, which clients of old paths read.
+    `lower_case_message` repeats the message as `message`, which clients of old paths read.
     """
     content: dict[str, Any]
-    message, errors = in_bounds(message), _bounded(errors)
+    message, errors = bounded_message(message), _bounded(errors)
     if _wants_problem(accept):
         media_type = PROBLEM
         content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": message}
@@ -135,7 +135,7 @@ def content_of(
     else:
         media_type = "application/json"
         content = {"Message": message}
-        if is_twice:
+        if lower_case_message:
             content["message"] = message
         if errors:
             content["Errors"] = errors
@@ -143,7 +143,7 @@ def content_of(
     return media_type, body.encode(errors="backslashreplace")
 
 
-def in_bounds(message: str) -> str:
+def bounded_message(message: str) -> str:
     """As much of a message as a refusal says, keys masked."""
     return tokens.redact(message)[:MAX_MESSAGE_LENGTH]
 

@@ -17,7 +17,7 @@ from apikeys.gate import MethodUnknown, Place, Question
 QUESTION = "atatus_dash.question"
 
 
-def asked_as(method: str | None) -> str:
+def permission_method(method: str | None) -> str:
     """The method by which a view knows it. HEAD is GET without its body."""
     return "GET" if method == "HEAD" else str(method)
 
@@ -35,7 +35,7 @@ class NeedsPermission(APIView):
         return arrived.of_key(place, self.service, self.needs(str(request.method)))
 
     def needs(self, method: str) -> Permission | MethodUnknown | None:
-        method = asked_as(method)
+        method = permission_method(method)
         return self.permissions[method] if method in self.permissions else MethodUnknown(self.allowed_methods)
 
 

@@ -6,7 +6,7 @@ from django.utils.http import http_date
 
 from apikeys.lookup import KeyRecord
 
-WARNED_BEFORE = timedelta(days=7)
+WARNING_PERIOD = timedelta(days=7)
 
 
 def headers(key: KeyRecord) -> dict[str, str]:
@@ -16,7 +16,7 @@ def headers(key: KeyRecord) -> dict[str, str]:
     """
     if key.expiry is None:
         return {}
-    since = key.rotation or key.expiry - WARNED_BEFORE
+    since = key.rotation or key.expiry - WARNING_PERIOD
     if since > datetime.now(UTC):
         return {}
     return {"Deprecation": f"@{int(since.timestamp())}", "Sunset": http_date(key.expiry.timestamp())}

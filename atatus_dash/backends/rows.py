@@ -13,7 +13,7 @@ Row = tuple[Any, ...] | None
 _UNWATCHED: tuple[list[Any], ...] = ([], [mask_writes])
 
 
-class FetchesRow(BaseDatabaseWrapper):
+class FetchRowMixin(BaseDatabaseWrapper):
     """A database that answers `apikeys.lookup` on every request: its cursors take longer than the statement."""
 
     def fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:

@@ -15,13 +15,13 @@ from apikeys.gate import Verdict
 from apikeys.lookup import KeyRecord
 
 from .. import availability
-from ..api.errors import SERVER_ERROR, content_of, in_bounds
+from ..api.errors import SERVER_ERROR, bounded_message, error_content
 from ..api.renderers import JSONRenderer
 
 logger = logging.getLogger(__name__)
 
 #: What stands for no key: a gateway has something to overwrite a client's header with.
-_NOBODY = "-"
+_NONE = "-"
 
 
 class MethodNotAllowed(DomainError):
@@ -47,10 +47,10 @@ def passed(key: KeyRecord | None, verdict: Verdict) -> Answer:
 def identity(key: KeyRecord | None) -> list[tuple[str, str]]:
     """What tells a service whose key it is. Always all of it, so that a gateway overwrites what a client forged."""
     return [
-        ("X-Account", (key and key.account_slug) or _NOBODY),
-        ("X-Api-Key-Id", key.id if key else _NOBODY),
-        ("X-Api-Key-Name", _encoded(key.name) if key else _NOBODY),
-        ("X-Api-Key-Permission", key.permission if key else _NOBODY),
+        ("X-Account", (key and key.account_slug) or _NONE),
+        ("X-Api-Key-Id", key.id if key else _NONE),
+        ("X-Api-Key-Name", _encoded(key.name) if key else _NONE),
+        ("X-Api-Key-Permission", key.permission if key else _NONE),
     ]
 
 
@@ -64,12 +64,12 @@ def refusal(
 ) -> Answer:
     """No. The sentence stands in a header, too, because nginx replaces bodies: escaped as in JSON, in ASCII."""
     accept = environ.get("HTTP_ACCEPT", "")
-    media_type, body = content_of(verdict.status, verdict.message, errors, accept=accept)
+    media_type, body = error_content(verdict.status, verdict.message, errors, accept=accept)
     return Answer(
         verdict.status,
         [
             ("Content-Type", media_type),
-            ("X-Guard-Message", json.dumps(in_bounds(verdict.message))[1:-1]),
+            ("X-Guard-Message", json.dumps(bounded_message(verdict.message))[1:-1]),
             *verdict.headers.items(),
             *_HEADERS,
             ("Vary", "Accept"),
@@ -79,7 +79,7 @@ def refusal(
     )
 
 
-def in_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+def json_answer(status: int, content: Mapping[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
     body = JSONRenderer().render(content)
     return Answer(
         status,

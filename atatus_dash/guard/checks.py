@@ -17,8 +17,8 @@ from apikeys.usage import problems
 from .. import request_meta
 from ..api import dispatch
 from ..api.parsers import RefusedJSONError, parse_json
-from ..api.resources.whoami import described
-from .answers import Answer, MethodNotAllowed, in_json, refusal
+from ..api.resources.whoami import whoami
+from .answers import Answer, MethodNotAllowed, json_answer, refusal
 from .gateways import digest_of, question_about
 
 NOT_ASKER = "Ask from one of the service's gateways, or over HTTPS with an administrator key of its account."
@@ -58,12 +58,12 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
         place=Place.HEADER if secret else None, asker=peer
     )
     if check.dry_run:
-        return _explained(key, question)
+        return _dry_run_answer(key, question)
     verdict = gate.decide(key, question, limits.limiter)
     if key is not None and verdict.accepts_key:
         origin = {"REMOTE_ADDR": check.address or ""}
         usage.record(origin, key_id=key.id, place=Place.HEADER, status=verdict.status, service=service.id)
-    return in_json(verdict.status, _verdict_in_json(key, verdict), verdict.headers)
+    return json_answer(verdict.status, _verdict_in_json(key, verdict), verdict.headers)
 
 
 def _answer_check_of_api(environ: dict[str, Any], check: Check | None, error: DomainError | None) -> Answer:
@@ -83,7 +83,7 @@ def _answer_check_of_api(environ: dict[str, Any], check: Check | None, error: Do
         key = None
     question = dispatch.question_about(check.method, check.target, check.address)
     place = Place.HEADER if check.key else None
-    return _explained(key, question._replace(place=place, asker=environ["REMOTE_ADDR"]))
+    return _dry_run_answer(key, question._replace(place=place, asker=environ["REMOTE_ADDR"]))
 
 
 def _read_check(environ: Mapping[str, Any]) -> Check:
@@ -137,10 +137,10 @@ def _refuse_asker(
     return refusal(environ, Verdict(Rule.KEY, 401, NOT_ASKER, headers, None))
 
 
-def _explained(key: KeyRecord | None, question: Question) -> Answer:
+def _dry_run_answer(key: KeyRecord | None, question: Question) -> Answer:
     """A dry run. Only a key that opens nothing is counted, against the asker."""
     verdict, judgements = gate.explain(key, question, limits.limiter, counts_failures=True)
-    return in_json(
+    return json_answer(
         200,
         {
             "allowed": verdict.allowed,
@@ -156,7 +156,7 @@ def _verdict_in_json(key: KeyRecord | None, verdict: Verdict) -> dict[str, Any]:
     content: dict[str, Any] = {"allowed": verdict.allowed}
     if not verdict.allowed:
         content["Message"] = verdict.message
-    known = described(key, verdict) if key is not None and verdict.accepts_key else _UNKNOWN
+    known = whoami(key, verdict) if key is not None and verdict.accepts_key else _UNKNOWN
     return {**content, **known}
 
 

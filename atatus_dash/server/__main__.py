@@ -14,7 +14,7 @@ from django.conf import settings
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from .worker import LEAVING_SECONDS
+from .worker import DRAIN_SECONDS
 
 #: Seconds in which a worker has to load the application, or to show that it is alive, before it is replaced.
 ALIVE_SECONDS = 60
@@ -48,16 +48,16 @@ class Server(BaseApplication):
         return application
 
     def run(self) -> None:
-        Parent(self).run()
+        DrainingArbiter(self).run()
 
 
-class Parent(Arbiter):
+class DrainingArbiter(Arbiter):
     """Lets workers leave their proxy before the socket on which they listen is closed."""
 
     def stop(self, graceful: bool = True) -> None:
         if graceful and settings.TRUSTED_PROXIES and self.WORKERS:
             self.kill_workers(signal.SIGTERM)
-            time.sleep(LEAVING_SECONDS)
+            time.sleep(DRAIN_SECONDS)
             for listener in self.LISTENERS:
                 _refuse_connections(listener.sock)
         super().stop(graceful)

@@ -112,7 +112,7 @@ class Connection:
         with suppress(OSError):  # the client was faster
             self.socket.shutdown(how)
 
-    def work(self, application: Application, *, is_leaving: bool) -> bool:
+    def work(self, application: Application, *, is_draining: bool) -> bool:
         """Read, or go on sending, and answer one request that is whole: others have their turn before the next.
 
         False if the connection is over. Raises `GoneError`.
@@ -123,7 +123,7 @@ class Connection:
         elif not self._requests:
             self._read()
         if self._requests and not self._unsent:
-            self._answer(self._requests.popleft(), application, is_last=is_leaving or self._is_overdue)
+            self._answer(self._requests.popleft(), application, is_last=is_draining or self._is_overdue)
         if not self._unsent and not self._requests:
             if self._refusal:
                 self._refuse(self._refusal)

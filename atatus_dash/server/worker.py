@@ -8,7 +8,7 @@ A proxy keeps connections open and may send a request at the very moment at whic
 POST that got no answer, so none may be closed on it. On SIGTERM
 
 1. every answer says `Connection: close`, so the proxy doesn't use that connection again; one that it doesn't use at all
-   it closes by itself within `LEAVING_SECONDS` (`keepalive_timeout` of deploy/nginx.conf is shorter);
+   it closes by itself within `DRAIN_SECONDS` (`keepalive_timeout` of deploy/nginx.conf is shorter);
 2. new connections are no longer accepted. When the whole server stops, `__main__` has seen to it by then that the
    kernel makes none: closing the socket would reset those which it has made and nobody has accepted, request and all;
 3. what is there is answered, and the heartbeat writes what was counted.
@@ -37,9 +37,9 @@ from .slots import Slots
 logger = logging.getLogger(__name__)
 
 #: Longer than a proxy keeps a connection that it doesn't use.
-LEAVING_SECONDS = 1.5
+DRAIN_SECONDS = 1.5
 #: How long what was connected before the last step may take to be accepted, and its request to arrive.
-ACCEPTING_SECONDS = 0.2
+ACCEPT_SECONDS = 0.2
 #: How often we look for connections that are overdue, and whether the process that started us is there.
 SWEEP_SECONDS = 0.5
 #: Connections of one worker, at most. For each further one another is cut off.
@@ -67,8 +67,8 @@ def _deadline(connection: Connection) -> float:
 class Worker(base.Worker):
     """Gunicorn forks it, watches it, and has it load the application before `run`."""
 
-    is_leaving = False
-    is_hurried = False
+    is_draining = False
+    skips_proxy_wait = False
 
     def run(self) -> None:
         from accounts import exports  # the apps are loaded by now, in this process alone
@@ -93,11 +93,11 @@ class Worker(base.Worker):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
         while self.alive and os.getppid() == self.ppid:
             self._watch(SWEEP_SECONDS)
-        self._leave()
+        self._drain()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Stop as by SIGTERM, without waiting for a proxy."""
-        self.is_hurried = True
+        self.skips_proxy_wait = True
         self.handle_exit(sig, frame)
 
     # In each of the threads ---------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Worker(base.Worker):
     def _work(self, number: int, connection: Connection) -> None:
         goes_on = False
         try:
-            goes_on = connection.work(self.wsgi, is_leaving=self.is_leaving)
+            goes_on = connection.work(self.wsgi, is_draining=self.is_draining)
         except GoneError:
             pass
         finally:
@@ -199,16 +199,16 @@ class Worker(base.Worker):
         while not until() and (left := end - time.monotonic()) > 0:
             self._watch(min(left, 0.05))
 
-    def _leave(self) -> None:
-        self.is_leaving = True
-        if settings.TRUSTED_PROXIES and not self.is_hurried:
-            self._watch_for(LEAVING_SECONDS + ACCEPTING_SECONDS)
+    def _drain(self) -> None:
+        self.is_draining = True
+        if settings.TRUSTED_PROXIES and not self.skips_proxy_wait:
+            self._watch_for(DRAIN_SECONDS + ACCEPT_SECONDS)
         for number, listener in self.listeners.items():
             self.poll.unregister(number)
             while self._accept(listener):
                 pass
             listener.close()
-        self._watch_for(ACCEPTING_SECONDS, until=lambda: all(each.is_used for each in self._all()))
+        self._watch_for(ACCEPT_SECONDS, until=lambda: all(each.is_used for each in self._all()))
         for connection in self._all():
             if connection.phase is Phase.IDLE or not connection.is_used:
                 connection.cut()

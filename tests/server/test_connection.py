@@ -31,13 +31,13 @@ class Client:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [environ["PATH_INFO"].encode()]
 
-    def send(self, data: bytes, application: Any = None, *, is_leaving: bool = False) -> bool:
+    def send(self, data: bytes, application: Any = None, *, is_draining: bool = False) -> bool:
         """Send it and have the server work once. False if the connection is over."""
         self.socket.sendall(data)
-        return self.work(application, is_leaving=is_leaving)
+        return self.work(application, is_draining=is_draining)
 
-    def work(self, application: Any = None, *, is_leaving: bool = False) -> bool:
-        return self.connection.work(application or self.application, is_leaving=is_leaving)
+    def work(self, application: Any = None, *, is_draining: bool = False) -> bool:
+        return self.connection.work(application or self.application, is_draining=is_draining)
 
     def read(self) -> bytes:
         """What has come so far."""
@@ -244,7 +244,7 @@ def test_requests_that_come_at_once_are_answered_in_turn(client: Client) -> None
 def test_a_connection_ends_when_the_client_or_the_worker_wants_it_to(client: Client) -> None:
     assert client.send(GET + b"\r\n")
     assert b"Connection" not in client.read()
-    assert not client.send(GET + b"\r\n", is_leaving=True)
+    assert not client.send(GET + b"\r\n", is_draining=True)
     assert b"\r\nConnection: close\r\n" in client.read()
 
 

@@ -53,12 +53,12 @@ class WhoAmIView(APIView):
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
-        return Response(described(self.credential.key, self.credential.verdict))
+        return Response(whoami(self.credential.key, self.credential.verdict))
 
     post = get
 
 
-def described(key: KeyRecord, verdict: Verdict) -> dict[str, Any]:
+def whoami(key: KeyRecord, verdict: Verdict) -> dict[str, Any]:
     """A good key, its account, and how often it may be used."""
     outcome = verdict.rate_limit
     return {

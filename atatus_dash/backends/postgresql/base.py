@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGresult
 
 from apikeys import outages
 
-from ..rows import FetchesRow, Row
+from ..rows import FetchRowMixin, Row
 
 #: Beyond the server's own time-outs, in seconds: its answer says what timed out.
 GRACE = 1
@@ -129,13 +129,13 @@ class Connection(psycopg.Connection[Any]):
             if self._poll.poll(100):
                 pgconn.consume_input()
             else:
-                _require_hope(time.monotonic() - started)
+                _require_time_left(time.monotonic() - started)
         return pgconn.get_result()
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         with _turn:
             try:
-                return super().wait(_not_for_ever(gen), *args, **kwargs)
+                return super().wait(_with_timeout(gen), *args, **kwargs)
             except _NoAnswer:
                 self.close()
                 raise
@@ -160,7 +160,7 @@ def _row(reader: psycopg.abc.Transformer, result: PGresult) -> Row:
     return row
 
 
-def _not_for_ever(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _with_timeout(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Pass on what psycopg waits for (`psycopg.abc.PQGen`), and give up where nothing comes of it."""
     started = time.monotonic()
     ready = None
@@ -169,12 +169,12 @@ def _not_for_ever(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
             wanted = gen.send(ready)
             ready = yield wanted
             if not ready:  # a tenth of a second has passed
-                _require_hope(time.monotonic() - started)
+                _require_time_left(time.monotonic() - started)
     except StopIteration as end:
         return end.value
 
 
-def _require_hope(waited: float) -> None:
+def _require_time_left(waited: float) -> None:
     """Raises `_NoAnswer` if who has waited for so many seconds should no longer."""
     limit = outages.longest_wait()
     if limit is not None:
@@ -188,7 +188,7 @@ def _require_hope(waited: float) -> None:
             raise _NoAnswer(f"no answer for {waited:.1f} seconds")
 
 
-class DatabaseWrapper(FetchesRow, base.DatabaseWrapper):
+class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
     #: What Django calls, and takes the exceptions from.
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # Django asks for no module
 

@@ -12,7 +12,7 @@ from django.db.backends.sqlite3 import base
 
 from apikeys import outages
 
-from ..rows import FetchesRow, Row
+from ..rows import FetchRowMixin, Row
 
 
 class _Turn:
@@ -59,7 +59,7 @@ def _converted(query: str) -> str:
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
-class DatabaseWrapper(FetchesRow, base.DatabaseWrapper):
+class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         with _turn:
             return super().get_new_connection(conn_params)

@@ -32,7 +32,7 @@ INITIATOR = "Demonstration"
 HEADERS = ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission", "X-Request-ID")
 
 #: Seconds that a program may take until it listens.
-PATIENCE = 30
+START_SECONDS = 30
 
 
 class Sample(BaseHTTPRequestHandler):
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         call_command("demo", stdout=people)
         sample = ThreadingHTTPServer(("127.0.0.1", 0), Sample)
         threading.Thread(target=sample.serve_forever, daemon=True).start()
-        service, secret = _make_service(f"http://127.0.0.1:{sample.server_port}")
+        service, secret = _create_service(f"http://127.0.0.1:{sample.server_port}")
         connection.close()
         # A shell starts what runs in the background with SIGINT ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,7 +89,7 @@ class Command(BaseCommand):
                 started.append(_start("The server", settings.PORT, [sys.executable, "manage.py", "serve"], folder))
                 arguments = [caddy, "run", "--config", str(file), "--adapter", "caddyfile"]
                 started.append(_start("Caddy", port, arguments, folder))
-                self._tell(service, secret, port, people.getvalue())
+                self._print_instructions(service, secret, port, people.getvalue())
                 _wait(lambda: any(process.poll() is not None for process in started))
                 raise CommandError("A program ended by itself, so this ends too.")
         except KeyboardInterrupt:
@@ -99,7 +99,7 @@ class Command(BaseCommand):
                 _stop(process)
             sample.shutdown()
 
-    def _tell(self, service: Service, secret: str, port: int, people: str) -> None:
+    def _print_instructions(self, service: Service, secret: str, port: int, people: str) -> None:
         site = settings.PUBLIC_URL or f"http://127.0.0.1:{settings.PORT}"
         page = site + reverse("apikeys:service", args=[service.account.slug, service.id])
         call = f"curl -i http://127.0.0.1:{port}/reports/today"
@@ -113,7 +113,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _make_service(upstream: str) -> tuple[Service, str]:
+def _create_service(upstream: str) -> tuple[Service, str]:
     actor = policy.system(Account.objects.get().ref, INITIATOR)
     service = create_service(actor=actor, name="Sample service", gateways=["127.0.0.1"], upstream=upstream)
     return service, create_api_key(actor=actor, name="Sample key", permission=KeyPermission.READ).secret
@@ -138,7 +138,7 @@ def _start(name: str, port: int, arguments: list[str], folder: str) -> "subproce
             arguments, cwd=settings.BASE_DIR, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )
     try:
-        _wait(lambda: process.poll() is not None or _listens(port), PATIENCE)
+        _wait(lambda: process.poll() is not None or _listens(port), START_SECONDS)
         if process.poll() is not None or not _listens(port):
             raise CommandError(f"{name} didn't start:\n{log.read_text(errors='replace').strip()}")
     except BaseException:

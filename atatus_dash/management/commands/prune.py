@@ -14,5 +14,5 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for what, number in scheduler.run_here(jobs.PRUNE, self.stderr.write).items():
+        for what, number in scheduler.run_and_wait(jobs.PRUNE, self.stderr.write).items():
             self.stdout.write(f"{number} {what}")

@@ -15,9 +15,9 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        scheduler.run_here(jobs.EXPIRY_NOTICES, self.stderr.write)
+        scheduler.run_and_wait(jobs.EXPIRY_NOTICES, self.stderr.write)
         try:
-            sent = scheduler.run_here(jobs.MAIL, self.stderr.write)
+            sent = scheduler.run_and_wait(jobs.MAIL, self.stderr.write)
         except outbox.ServerUnreachable as error:
             raise CommandError(f"{error}. All mail waits and is tried again.") from None
         for what, number in sent.items():
