@@ -106,7 +106,7 @@ class AccountAdapter(DefaultAccountAdapter):
         Raises `ValidationError` past the limit, whether or not the address is somebody's.
         """
         email = credentials.get("email", "").lower()
-        user = devices.person_at(request, email)
+        user = devices.known_user(request, email)
         counted = sign_in.count(request, "sign_in", key=email, user=user)
         self._login_failed_rl_usage = counted and sign_in.count(request, "guess", key=email, user=user)
         if self._login_failed_rl_usage is None:

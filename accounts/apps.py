@@ -9,4 +9,4 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         from . import redaction, sign_in  # noqa: F401  # sign_in hears signals
 
-        connection_created.connect(redaction.watch)
+        connection_created.connect(redaction.mask_connection)

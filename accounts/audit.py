@@ -194,10 +194,10 @@ Changes = Mapping[str, tuple[Any, Any]]
 
 def record(*, actor: Actor, event: Event, target: Target, changes: Changes | None = None) -> AuditEvent:
     """Write one event. Raises as `record_all` does."""
-    return record_all(actor=actor, event=event, deeds=[(target, changes or {})])[0]
+    return record_all(actor=actor, event=event, entries=[(target, changes or {})])[0]
 
 
-def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Changes]]) -> list[AuditEvent]:
+def record_all(*, actor: Actor, event: Event, entries: Iterable[tuple[Target, Changes]]) -> list[AuditEvent]:
     """Write an event for each target, with what was changed of it, at one go.
 
     Raises `TransactionManagementError` outside a transaction: an event stands or falls with its change.
@@ -218,5 +218,5 @@ def record_all(*, actor: Actor, event: Event, deeds: Iterable[tuple[Target, Chan
             request_id=actor.context.request_id,
             changes={field: list(values) for field, values in changes.items()},
         )
-        for target, changes in deeds
+        for target, changes in entries
     )

@@ -41,7 +41,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return everybody
-    memberships = list(Membership.objects.seen_by(user))
+    memberships = list(Membership.objects.visible_to(user))
     here = _current(request, memberships)
     allowed = GRANTS[Role(here.role)] if here else frozenset()
     route = request.resolver_match.route if request.resolver_match else ""

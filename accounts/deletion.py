@@ -14,17 +14,17 @@ Checkpoint = Callable[[], None]
 BATCH = 1_000
 
 
-def go_on() -> None:
+def no_checkpoint() -> None:
     """The checkpoint of work that nothing ends early."""
 
 
-def in_batches(rows: _Rows, checkpoint: Checkpoint = go_on) -> Iterator[_Rows]:
+def in_batches(rows: _Rows, checkpoint: Checkpoint = no_checkpoint) -> Iterator[_Rows]:
     """Yield the rows in parts, each of which has to be deleted before the next is asked for."""
     while batch := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
         checkpoint()
         yield rows.filter(pk__in=batch)  # unless a row changed since, and is no longer one of them
 
 
-def delete(rows: "QuerySet[Any]", checkpoint: Checkpoint = go_on) -> int:
+def delete(rows: "QuerySet[Any]", checkpoint: Checkpoint = no_checkpoint) -> int:
     """Delete the rows; return how many."""
     return sum(batch.delete()[0] for batch in in_batches(rows, checkpoint))

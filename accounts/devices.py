@@ -11,8 +11,8 @@ from .models import User
 
 #: Holds an id of the browser and the ids of the people who have signed in from it: `DEVICE:PERSON.PERSON`.
 COOKIE = "device"
-REMEMBERED = 365 * 24 * 3600  # seconds
-MOST_PEOPLE = 20
+MAX_AGE = 365 * 24 * 3600  # seconds
+MAX_USERS = 20
 
 
 def is_known(request: HttpRequest, user: User) -> bool:
@@ -20,7 +20,7 @@ def is_known(request: HttpRequest, user: User) -> bool:
     return str(user.pk) in _read(request)[1]
 
 
-def person_at(request: HttpRequest, email: str) -> User | None:
+def known_user(request: HttpRequest, email: str) -> User | None:
     """Whose address that is, if it is one of the people who have signed in from this browser.
 
     Asked about them alone, the answer takes as long for any other address, whether or not somebody has it.
@@ -46,8 +46,8 @@ def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
     people = [str(user.pk), *(person for person in people if person != str(user.pk))]
     response.set_signed_cookie(
         cookies.name(COOKIE),
-        f"{device or secrets.token_hex(16)}:{'.'.join(people[:MOST_PEOPLE])}",
-        max_age=REMEMBERED,
+        f"{device or secrets.token_hex(16)}:{'.'.join(people[:MAX_USERS])}",
+        max_age=MAX_AGE,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
         samesite="Lax",
@@ -55,6 +55,6 @@ def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
 
 
 def _read(request: HttpRequest) -> tuple[str, list[str]]:
-    value = str(request.get_signed_cookie(cookies.name(COOKIE), default="", max_age=REMEMBERED))
+    value = str(request.get_signed_cookie(cookies.name(COOKIE), default="", max_age=MAX_AGE))
     device, _, people = value.partition(":")
     return (device, people.split(".")) if people else ("", [])

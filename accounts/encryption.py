@@ -16,7 +16,7 @@ from django.conf import settings
 from .errors import DomainError
 
 #: What encrypted text begins with, by which it differs from text that was stored before there was encryption.
-MARK = "fernet-1:"
+PREFIX = "fernet-1:"
 
 
 class Unreadable(DomainError):
@@ -24,7 +24,7 @@ class Unreadable(DomainError):
 
 
 def encrypt(text: str) -> str:
-    return MARK + MultiFernet(_fernets()).encrypt(text.encode()).decode()
+    return PREFIX + MultiFernet(_fernets()).encrypt(text.encode()).decode()
 
 
 def decrypt(stored: str) -> str:
@@ -42,14 +42,14 @@ def is_current(stored: str) -> bool:
 
 
 def is_encrypted(stored: str) -> bool:
-    return stored.startswith(MARK)
+    return stored.startswith(PREFIX)
 
 
 def _decrypt(key: Fernet | MultiFernet, stored: str) -> str:
     if not is_encrypted(stored):
         raise Unreadable("This is not encrypted.")
     try:
-        return key.decrypt(stored.removeprefix(MARK)).decode()
+        return key.decrypt(stored.removeprefix(PREFIX)).decode()
     except (InvalidToken, ValueError) as error:
         raise Unreadable("This server can no longer read what was encrypted.") from error
 

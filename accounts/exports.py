@@ -39,19 +39,19 @@ LABELS = [COLUMNS.index(name) for name in ("actor_label", "target_label")]
 AS_TEXT = ("at", "actor_label", "target_label", "changes")
 
 #: What a cell of CSV can't hold without quotes.
-MARKS = frozenset('",\r\n')
+NEED_QUOTES = frozenset('",\r\n')
 
 #: What a formula may start with, in the wide forms of East Asian keyboards too.
-FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
+FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 
 #: Exports that one process works on at once. `serve` starts as many threads on top of `THREADS`.
-AT_ONCE = 2
+MAX_EXPORTS = 2
 #: Seconds that an export may take, from its first row to its last byte.
-LONGEST = 300
+TIME_LIMIT = 300
 #: Seconds after which the server cuts off a reader who takes nothing.
-STALLED = 20
+STALL_LIMIT = 20
 #: Seconds after which an account's lock goes by itself, for a process that was killed: longer than any export.
-LOCK = LONGEST + 2 * STALLED
+LOCK_TIMEOUT = TIME_LIMIT + 2 * STALL_LIMIT
 #: Seconds after which to ask again.
 RETRY_AFTER = 30
 
@@ -59,12 +59,12 @@ RETRY_AFTER = 30
 BATCH = 100
 #: Seconds after each batch in which they get it. Compressing a batch gives them as many.
 PAUSE = 0.00005
-PIECE = 1024 * 1024  # bytes
+CHUNK_SIZE = 1024 * 1024  # bytes
 
 Columns = list[list[Any]]
 Writer = Callable[[Iterator[Columns]], Iterator[bytes]]
 
-_places = threading.BoundedSemaphore(AT_ONCE)
+_slots = threading.BoundedSemaphore(MAX_EXPORTS)
 
 #: One file is written at a time. Two would take twice as long each, and hold up everybody else twice as much.
 _writing = threading.Lock()
@@ -81,9 +81,9 @@ class Export:
         Raises `Unavailable` if the account has an export already or the process has enough of them, and `Invalid`
         if there is more than can be written in time.
         """
-        self._deadline = time.monotonic() + LONGEST
+        self._deadline = time.monotonic() + TIME_LIMIT
         with ExitStack() as resources:
-            resources.enter_context(_place(account_id))
+            resources.enter_context(_slot(account_id))
             file = resources.enter_context(TemporaryFile())
             with _writing:
                 self._write(file, write(_batches(events)), compressed=compressed)
@@ -107,21 +107,21 @@ class Export:
 
         Ends too early when the time is over. The reader, who was told the size, sees that as a failure.
         """
-        while piece := self._file.read(PIECE):
+        while piece := self._file.read(CHUNK_SIZE):
             if time.monotonic() > self._deadline:
-                logger.warning("An export was cut off: its reader was not done after %s s.", LONGEST)
+                logger.warning("An export was cut off: its reader was not done after %s s.", TIME_LIMIT)
                 return
             yield piece
 
 
 @contextmanager
-def _place(account_id: int) -> Iterator[None]:
+def _slot(account_id: int) -> Iterator[None]:
     """One of the process's places, and the only one of the account over all processes that share a cache."""
-    if not _places.acquire(blocking=False):
+    if not _slots.acquire(blocking=False):
         raise Unavailable("Other exports are running. Try again in a minute.", retry_after=RETRY_AFTER)
     try:
         lock = f"export:{account_id}"
-        if not cache.add(lock, True, LOCK):
+        if not cache.add(lock, True, LOCK_TIMEOUT):
             message = "Another export of this account is running. Try again when it is done."
             raise Unavailable(message, retry_after=RETRY_AFTER)
         try:
@@ -129,7 +129,7 @@ def _place(account_id: int) -> Iterator[None]:
         finally:
             cache.delete(lock)
     finally:
-        _places.release()
+        _slots.release()
 
 
 def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
@@ -143,13 +143,13 @@ def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
     rows = events.annotate(**texts).values_list(*names).iterator(chunk_size=BATCH)
     while batch := list(islice(rows, BATCH)):
         columns: Columns = [list(column) for column in zip(*batch, strict=True)]
-        columns[AT] = [_moment(text) for text in columns[AT]]
+        columns[AT] = [_utc_time(text) for text in columns[AT]]
         for label in LABELS:
             columns[label] = [in_one_line(text) for text in columns[label]]
         yield columns
 
 
-def _moment(text: str) -> str:
+def _utc_time(text: str) -> str:
     """A time as the database writes it, which is in UTC whether it says so (PostgreSQL) or not (SQLite)."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat()
 
@@ -159,7 +159,7 @@ def as_csv(batches: Iterator[Columns]) -> Iterator[bytes]:
     yield _lines([[name] for name in COLUMNS])
     for columns in batches:
         columns[ADDRESS] = [address or "" for address in columns[ADDRESS]]
-        yield _lines([_quoted(_harmless(column)) for column in columns])
+        yield _lines([_quoted(_without_formulas(column)) for column in columns])
 
 
 def _lines(columns: list[list[str]]) -> bytes:
@@ -170,16 +170,16 @@ def _lines(columns: list[list[str]]) -> bytes:
 def _quoted(column: list[str]) -> list[str]:
     """Cells with a comma, a quote or the end of a line in them stand in quotes."""
     text = "".join(column)
-    if not any(mark in text for mark in MARKS):
+    if not any(mark in text for mark in NEED_QUOTES):
         return column
-    return [cell if MARKS.isdisjoint(cell) else '"' + cell.replace('"', '""') + '"' for cell in column]
+    return [cell if NEED_QUOTES.isdisjoint(cell) else '"' + cell.replace('"', '""') + '"' for cell in column]
 
 
-def _harmless(column: list[str]) -> list[str]:
+def _without_formulas(column: list[str]) -> list[str]:
     """A text that a spreadsheet would take for a formula, made plain text (OWASP, CSV injection)."""
-    if FORMULA.isdisjoint([cell[:1] for cell in column]):
+    if FORMULA_STARTS.isdisjoint([cell[:1] for cell in column]):
         return column
-    return [f"'{cell}" if cell[:1] in FORMULA else cell for cell in column]
+    return [f"'{cell}" if cell[:1] in FORMULA_STARTS else cell for cell in column]
 
 
 def as_json(batches: Iterator[Columns]) -> Iterator[bytes]:

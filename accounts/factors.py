@@ -37,7 +37,7 @@ NAMES = {
 FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 #: What allauth calls a proof by one of them, or by a recovery code, in a session.
-PROOF = "mfa"
+MFA_METHOD = "mfa"
 
 #: How many factors are locked and written at a time.
 BATCH = 500
@@ -48,32 +48,32 @@ def has_second_factor(user: Any) -> bool:
     return bool(is_mfa_enabled(user, FACTORS))
 
 
-def is_proved(request: HttpRequest) -> bool:
+def session_has_second_factor(request: HttpRequest) -> bool:
     """Whether this session showed a second factor, or was opened when there was one, which sign-in then asked for.
 
     A session that a password alone opened before, perhaps not its person's own, is no better for the factor.
     """
     if not request.user.is_authenticated:
         return False
-    if any(record["method"] == PROOF for record in get_authentication_records(request, request.user)):
+    if any(record["method"] == MFA_METHOD for record in get_authentication_records(request, request.user)):
         return True
     signed_in_at = request.session.get(SIGNED_IN_AT, 0.0)
     oldest = Authenticator.objects.filter(user=request.user.pk, type__in=FACTORS).order_by("created_at").first()
     return oldest is not None and bool(oldest.created_at.timestamp() <= signed_in_at)
 
 
-def where_to_prove(user: Any) -> str:
+def reauthentication_page(user: Any) -> str:
     """The name of the page that asks who is signed in for a second factor of theirs."""
     has_app = is_mfa_enabled(user, [Authenticator.Type.TOTP])
     return "mfa_reauthenticate" if has_app else "mfa_reauthenticate_webauthn"
 
 
 @receiver(post_save, sender=Authenticator)
-def note_proof(instance: Authenticator, created: bool, **kwargs: Any) -> None:
+def record_proof(instance: Authenticator, created: bool, **kwargs: Any) -> None:
     """Whoever sets a factor up in a session shows it with that."""
     request = context.request
     if created and instance.type in FACTORS and request is not None and request.user.pk == instance.user_id:
-        record_authentication(request, request.user, method=PROOF, type=instance.type, id=instance.pk)
+        record_authentication(request, request.user, method=MFA_METHOD, type=instance.type, id=instance.pk)
 
 
 def read(stored: str) -> str:

@@ -31,10 +31,10 @@ class _Checked(_Field):
     """Looks to migrations as the field of Django that it extends."""
 
     #: What is checked beyond what Django's field does.
-    checks_of_ours: ClassVar[Sequence[Callable[[str], None]]]
+    extra_validators: ClassVar[Sequence[Callable[[str], None]]]
 
     def formfield(self, **kwargs: Any) -> forms.Field | None:
-        return super().formfield(**{"validators": self.checks_of_ours, **kwargs})
+        return super().formfield(**{"validators": self.extra_validators, **kwargs})
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
@@ -45,8 +45,8 @@ class _Checked(_Field):
 class LineField(_Checked, _CharField):
     """Text in one line, such as a name."""
 
-    checks_of_ours = validators.LINE
-    default_validators = [*models.CharField.default_validators, *checks_of_ours]
+    extra_validators = validators.LINE
+    default_validators = [*models.CharField.default_validators, *extra_validators]
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)
@@ -59,15 +59,15 @@ class LineField(_Checked, _CharField):
 class EmailField(_Checked, _EmailField):
     """An e-mail address."""
 
-    checks_of_ours = validators.LINE
-    default_validators = [*models.EmailField.default_validators, *checks_of_ours]
+    extra_validators = validators.LINE
+    default_validators = [*models.EmailField.default_validators, *extra_validators]
 
 
 class TextField(_Checked, _TextField):
     """Text of several lines, which end in a line feed."""
 
-    checks_of_ours = validators.TEXT
-    default_validators = [*models.TextField.default_validators, *checks_of_ours]
+    extra_validators = validators.TEXT
+    default_validators = [*models.TextField.default_validators, *extra_validators]
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)

@@ -70,7 +70,7 @@ class ChangeForm(forms.BaseForm):
     """
 
     #: Fields whose refusal is shown at another field.
-    shown_at: ClassVar[Mapping[str, str]] = {}
+    error_fields: ClassVar[Mapping[str, str]] = {}
 
     item: Any
 
@@ -79,7 +79,7 @@ class ChangeForm(forms.BaseForm):
         self.item = item or getattr(self, "instance", None)
         data: Any = copy(self.data)  # of a request: a QueryDict, whose copy may be changed
         for name, field in self.fields.items():
-            field.show_hidden_initial = not self.is_bound or self._seen(name) is not None
+            field.show_hidden_initial = not self.is_bound or self._shown(name) is not None
             if self.is_bound and field.show_hidden_initial:
                 # Where the input is several (a date and a time), Django looks for their common name and, without
                 # it, lets a form that comes back carry what was typed as what was seen.
@@ -96,35 +96,35 @@ class ChangeForm(forms.BaseForm):
         changed = set(self.changed_data)
         for name in [name for name in self.fields if self.was_changed(name)]:
             if name not in changed:
-                self._put(name, self.fields[name].widget, self.add_prefix(name))
-            elif self.is_overtaken(name):
-                self.add_error(self.shown_at.get(name, name), self._what_happened(name))
-            self._put(name, self.fields[name].hidden_widget(), self.add_initial_prefix(name))
+                self._set_input(name, self.fields[name].widget, self.add_prefix(name))
+            elif self.has_conflict(name):
+                self.add_error(self.error_fields.get(name, name), self._conflict_message(name))
+            self._set_input(name, self.fields[name].hidden_widget(), self.add_initial_prefix(name))
         return cleaned
 
-    def is_overtaken(self, name: str) -> bool:
+    def has_conflict(self, name: str) -> bool:
         """Whether somebody else changed the field since the reader saw it, and not to what the reader wants."""
-        return self.was_changed(name) and self.fields[name].has_changed(self._now(name), _text(self[name].data))
+        return self.was_changed(name) and self.fields[name].has_changed(self._current(name), _text(self[name].data))
 
     def was_changed(self, name: str) -> bool:
         """Whether the field is no longer what the reader saw."""
         field = self.fields[name]
-        return field.show_hidden_initial and field.has_changed(self._now(name), _text(self._seen(name)))
+        return field.show_hidden_initial and field.has_changed(self._current(name), _text(self._shown(name)))
 
-    def _seen(self, name: str) -> Any:
+    def _shown(self, name: str) -> Any:
         """What the hidden input holds; None without one."""
         widget, input_name = self.fields[name].hidden_widget(), self.add_initial_prefix(name)
         if widget.value_omitted_from_data(self.data, self.files, input_name):
             return None
         return widget.value_from_datadict(self.data, self.files, input_name)
 
-    def _now(self, name: str) -> Any:
+    def _current(self, name: str) -> Any:
         return self.get_initial_for_field(self.fields[name], name)
 
-    def _put(self, name: str, widget: forms.Widget, input_name: str) -> None:
+    def _set_input(self, name: str, widget: forms.Widget, input_name: str) -> None:
         """Let an input hold what is there now: a form that comes back shows it and carries it as seen."""
         data: Any = self.data
-        value = self.fields[name].prepare_value(self._now(name))
+        value = self.fields[name].prepare_value(self._current(name))
         if isinstance(widget, forms.CheckboxInput):
             data.pop(input_name, None)
             data.update({input_name: "on"} if value else {})
@@ -134,13 +134,13 @@ class ChangeForm(forms.BaseForm):
             held = part["value"][0] if isinstance(part["value"], list) else part["value"]
             data[part["name"]] = "" if held is None else held
 
-    def _what_happened(self, name: str) -> str:
+    def _conflict_message(self, name: str) -> str:
         events = AuditEvent.objects.for_account(getattr(self.item, "account", self.item))
         event = events.filter(target_id=self.item.target.id, changes__has_key=name).first()
         who = event.actor_label if event else "Somebody"
-        return f"{who} changed this meanwhile. Now it is: {self.in_words(name)}. Save again to replace that."
+        return f"{who} changed this meanwhile. Now it is: {self.value_in_words(name)}. Save again to replace that."
 
-    def in_words(self, name: str) -> str:
+    def value_in_words(self, name: str) -> str:
         """What the field is now, for people."""
         value = getattr(self.item, name)
         return plain(name, value.isoformat() if isinstance(value, datetime) else value)

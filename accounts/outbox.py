@@ -24,7 +24,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from . import encryption, redaction, validators
-from .deletion import Checkpoint, delete, go_on
+from .deletion import Checkpoint, delete, no_checkpoint
 from .models import OutgoingMail
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def withdraw(*, kind: str, about: str) -> None:
 # Delivery ---------------------------------------------------------------------------------------
 
 
-def deliver(checkpoint: Checkpoint = go_on) -> int:
+def deliver(checkpoint: Checkpoint = no_checkpoint) -> int:
     """Send what is due, over one connection; return how many mails were sent. One that fails is tried again later.
 
     Several processes may do so at once. Raises `ServerUnreachable`.
@@ -216,7 +216,7 @@ def send_again(mails: "QuerySet[OutgoingMail]") -> int:
     return number
 
 
-def prune(checkpoint: Checkpoint = go_on) -> int:
+def prune(checkpoint: Checkpoint = no_checkpoint) -> int:
     """Delete mail that was sent or given up long ago. Returns how many."""
     return delete(OutgoingMail.objects.filter(due_at=None, created_at__lt=timezone.now() - RETENTION), checkpoint)
 

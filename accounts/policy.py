@@ -106,7 +106,7 @@ _KEY_PERMISSION_LABELS = {
     KeyPermission.READ_WRITE: "Read & Write",
 }
 
-_LOOK = frozenset(
+_VIEW = frozenset(
     {
         Permission.ACCOUNT_READ,
         Permission.PROJECT_READ,
@@ -115,7 +115,7 @@ _LOOK = frozenset(
         Permission.USAGE_READ,
     }
 )
-_WORK = frozenset({Permission.PROJECT_CHANGE, Permission.DEPLOYMENT_CHANGE})
+_EDIT = frozenset({Permission.PROJECT_CHANGE, Permission.DEPLOYMENT_CHANGE})
 _ADMINISTER = frozenset(
     {
         Permission.MEMBER_READ,
@@ -130,10 +130,10 @@ _ADMINISTER = frozenset(
 
 GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
-    Role.ADMIN: _LOOK | _WORK | _ADMINISTER,
-    Role.USER: _LOOK | {Permission.MEMBER_READ},
-    KeyRole.KEY: _LOOK | _WORK,
-    KeyRole.ADMINISTRATOR: _LOOK | _WORK | _ADMINISTER,
+    Role.ADMIN: _VIEW | _EDIT | _ADMINISTER,
+    Role.USER: _VIEW | {Permission.MEMBER_READ},
+    KeyRole.KEY: _VIEW | _EDIT,
+    KeyRole.ADMINISTRATOR: _VIEW | _EDIT | _ADMINISTER,
 }
 
 

@@ -76,7 +76,7 @@ class SessionSerializer(JSONSerializer):
 # The database -----------------------------------------------------------------------------------
 
 
-def watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+def mask_connection(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     """Mask secrets in what this connection writes. Connected to `connection_created`."""
     if mask_writes not in connection.execute_wrappers:
         connection.execute_wrappers.append(mask_writes)

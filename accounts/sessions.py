@@ -22,7 +22,7 @@ _KEY = re.compile(r"[0-9a-z]{32}", re.ASCII)
 
 
 @receiver(user_logged_in)
-def note_sign_in(request: HttpRequest, **kwargs: Any) -> None:
+def record_sign_in(request: HttpRequest, **kwargs: Any) -> None:
     """Whatever way a person signs in, Django tells of it here."""
     request.session[SIGNED_IN_AT] = time.time()
 

@@ -105,12 +105,12 @@ def password_set(request: HttpRequest, user: User) -> None:
             ratelimit.clear(request, app="allauth.account", action="guess", key=email.lower())
         if own := devices.bucket(request, user):
             ratelimit.clear(request, app="allauth.account", action="guess_on_known_device", key=own)
-    _tell(event, user, request)
+    _report(event, user, request)
 
 
 def email_set(request: HttpRequest, user: User, *, before: str | None) -> None:
     """Tell of another address to sign in with."""
-    _tell(Event.MEMBER_EMAIL_CHANGED, user, request, changes={"email": (before, user.email)})
+    _report(Event.MEMBER_EMAIL_CHANGED, user, request, changes={"email": (before, user.email)})
 
 
 def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool = False) -> None:
@@ -122,18 +122,18 @@ def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool
         event = Event.MEMBER_REAUTHENTICATION_FAILED
     else:
         event = Event.MEMBER_TWO_FACTOR_FAILED if second else Event.MEMBER_SIGN_IN_FAILED
-    _tell_afterwards(event, person, request, proof, limit="failure_event")
+    _report_later(event, person, request, proof, limit="failure_event")
 
 
 def locked_out(request: HttpRequest, person: User | str, proof: str) -> None:
     """Tell that a proof was not looked at, because too many were wrong before it."""
-    _tell_afterwards(Event.MEMBER_LOCKED_OUT, person, request, proof, limit="lock_out_event")
+    _report_later(Event.MEMBER_LOCKED_OUT, person, request, proof, limit="lock_out_event")
 
 
 def reset_requested(request: HttpRequest, email: str) -> None:
     """Tell that somebody asked for a link that sets a new password."""
     event = Event.MEMBER_PASSWORD_RESET_REQUESTED
-    _tell_afterwards(event, email, request, limit="failure_event", level=logging.INFO)
+    _report_later(event, email, request, limit="failure_event", level=logging.INFO)
 
 
 @receiver(user_logged_out)
@@ -152,7 +152,7 @@ def factor_added(instance: Authenticator, created: bool, raw: bool, **kwargs: An
         Authenticator.Type.RECOVERY_CODES: Event.MEMBER_RECOVERY_CODES_GENERATED,
     }
     if created and not raw:
-        _tell(events[instance.type], instance.user, context.request)
+        _report(events[instance.type], instance.user, context.request)
 
 
 @receiver(post_delete, sender=Authenticator)
@@ -163,7 +163,7 @@ def factor_removed(instance: Authenticator, **kwargs: Any) -> None:
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_REMOVED,
     }
     if instance.type in events:
-        _tell(events[instance.type], instance.user, context.request)
+        _report(events[instance.type], instance.user, context.request)
 
 
 @receiver(account_signals.email_changed)
@@ -174,12 +174,12 @@ def email_changed(request: HttpRequest, user: User, from_email_address: Any, **k
 @receiver(account_signals.email_added)
 def email_added(request: HttpRequest, user: User, **kwargs: Any) -> None:
     """Without the address: it is nobody's business in their accounts until it is the one that they sign in with."""
-    _tell(Event.MEMBER_EMAIL_ADDED, user, request)
+    _report(Event.MEMBER_EMAIL_ADDED, user, request)
 
 
 @receiver(account_signals.email_removed)
 def email_removed(request: HttpRequest, user: User, **kwargs: Any) -> None:
-    _tell(Event.MEMBER_EMAIL_REMOVED, user, request)
+    _report(Event.MEMBER_EMAIL_REMOVED, user, request)
 
 
 # How it is told ---------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _log(
     logger.log(level, "%s: %s from %s%s", event.value, who, where, f" ({proof})" if proof else "")
 
 
-def _tell(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
+def _report(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
     """Tell of a change by whoever is signed in: the person, or an operator in admin.
 
     Without anybody it was the person by a link from a mail, or the command line.
@@ -215,24 +215,24 @@ def _record(
         audit.record(actor=_actor(membership, request, by), event=event, target=membership.target, changes=changes)
 
 
-def _tell_afterwards(
+def _report_later(
     event: Event, person: User | str, request: HttpRequest, proof: str = "", *, limit: str, level: int = logging.WARNING
 ) -> None:
     """Tell of what anybody can bring about, and record it no more often than `limit` allows."""
     is_signed_in = _is_signed_in(request)
 
-    def tell() -> None:
-        user = _person_of(person) if isinstance(person, str) else person
+    def report() -> None:
+        user = _user_with(person) if isinstance(person, str) else person
         _log(event, user, request, proof, level=level)
         if user is not None:
             key = f"{event}:{devices.bucket(request, user) or user.pk}"
             if ratelimit.consume(request, app="allauth.account", action=limit, key=key):
                 _record(event, user, request, by=user if is_signed_in else None)
 
-    _do_afterwards(tell)
+    _run_after_response(report)
 
 
-def _person_of(email: str) -> User | None:
+def _user_with(email: str) -> User | None:
     """Whose address that is, as signing in looks for it."""
     users = filter_users_by_email(email, prefer_verified=True, for_login=True)
     return users[0] if users else None
@@ -258,17 +258,17 @@ def _is_signed_in(request: HttpRequest) -> bool:
 # After the answer -------------------------------------------------------------------------------
 
 #: What this thread does once the answer that it is working on is sent.
-_afterwards = threading.local()
+_pending = threading.local()
 
 
-def _do_afterwards(task: Callable[[], None]) -> None:
-    _afterwards.tasks = [*getattr(_afterwards, "tasks", ()), task]
+def _run_after_response(task: Callable[[], None]) -> None:
+    _pending.tasks = [*getattr(_pending, "tasks", ()), task]
 
 
 @receiver(request_finished)
-def _do_all(**kwargs: Any) -> None:
+def _run_pending_tasks(**kwargs: Any) -> None:
     """The server closes an answer in the thread that made it, once the answer is sent."""
-    tasks, _afterwards.tasks = getattr(_afterwards, "tasks", ()), ()
+    tasks, _pending.tasks = getattr(_pending, "tasks", ()), ()
     for task in tasks:
         try:
             task()

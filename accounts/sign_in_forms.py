@@ -43,5 +43,5 @@ class ResetPasswordForm(account.ResetPasswordForm):
         return str(super().save(request, **kwargs))
 
     def _count(self, action: str, email: str) -> Any:
-        user = devices.person_at(context.request, email)
+        user = devices.known_user(context.request, email)
         return sign_in.count(context.request, action, key=email.lower(), user=user)

@@ -15,11 +15,11 @@ class SignupForm(forms.SignupForm):
 
     def try_save(self, request: HttpRequest) -> tuple[Any, HttpResponse | None]:
         if self.account_already_exists:
-            self._save_nobody(request)
+            self._simulate_signup(request)
         user, response = super().try_save(request)
         return user, response
 
-    def _save_nobody(self, request: HttpRequest) -> None:
+    def _simulate_signup(self, request: HttpRequest) -> None:
         """Do what a newcomer costs, and keep nothing of it."""
         User().set_password(self.cleaned_data["password1"])  # before the transaction: it takes long
         with transaction.atomic():

@@ -39,7 +39,7 @@ def zone_of(request: HttpRequest) -> tzinfo:
     return ZoneInfo(name) if name in _known() else UTC
 
 
-def exactly(when: datetime, clock: str = "%H:%M") -> str:
+def format_moment(when: datetime, clock: str = "%H:%M") -> str:
     """A moment in words, such as `24 November 2026, 13:05 CET`."""
     local = timezone.localtime(when)
     return f"{local.day} {local:%B %Y}, {local:{clock}} {zone_name(local)}"

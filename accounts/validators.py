@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from . import redaction
 
 #: Control and format characters (those that turn the direction of writing too), separators of lines, half surrogates.
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 #: They join and part letters in many scripts, and emoji: alone among format characters they belong in a text.
 JOINERS = "\u200c\u200d"
@@ -26,10 +26,10 @@ def no_secret(text: str) -> None:
 def one_line(text: str) -> None:
     """Refuse line breaks, tabs and everything else that can't be seen."""
     for character in "" if text.isprintable() else text:
-        if _is_unseen(character):
+        if _is_invisible(character):
             name = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}.get(character)
             shown = name or f"a character that can't be seen (U+{ord(character):04X})"
-            raise ValidationError(f"This holds {shown}: remove it.", code="unseen")
+            raise ValidationError(f"This holds {shown}: remove it.", code="invisible")
 
 
 def plain_text(text: str) -> None:
@@ -46,11 +46,11 @@ def in_one_line(text: str) -> str:
     """The text with a space for everything that has no place in a line."""
     if text.isprintable():
         return text
-    return "".join(" " if _is_unseen(character) else character for character in text)
+    return "".join(" " if _is_invisible(character) else character for character in text)
 
 
-def _is_unseen(character: str) -> bool:
-    return unicodedata.category(character) in UNSEEN and character not in JOINERS
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in INVISIBLE and character not in JOINERS
 
 
 #: For fields of forms and serializers: what stands in one line, such as a name, and what may have several.

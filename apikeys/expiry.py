@@ -8,13 +8,13 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from accounts.deletion import Checkpoint, go_on
+from accounts.deletion import Checkpoint, no_checkpoint
 
 from . import notices, services
 from .models import APIKey, Notice, State
 
 
-def find_due(checkpoint: Checkpoint = go_on) -> dict[str, int]:
+def find_due(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
     """Note the keys that expire within 7 days or within one, and those that have expired.
 
     Nobody is warned of a key that can't be rotated: a disabled one, and one that was rotated and has its

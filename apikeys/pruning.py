@@ -7,7 +7,7 @@ from django.db.models import Count
 from django.utils import timezone
 
 from accounts import outbox
-from accounts.deletion import Checkpoint, delete, go_on
+from accounts.deletion import Checkpoint, delete, no_checkpoint
 from accounts.services import prune_closed
 
 from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
@@ -21,7 +21,7 @@ ORIGINS_KEPT = timedelta(days=30)
 MOST_ORIGINS = 1_000
 
 
-def prune(checkpoint: Checkpoint = go_on) -> dict[str, int]:
+def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
     """Delete old usage, quiet origins, old notices and mail, sessions that ended, and accounts closed long ago.
 
     Returns how many of each. It may run twice, and at the same time.

@@ -57,7 +57,7 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
     if moment is not None and moment > timezone.now() + timedelta(days=MAXIMUM_DAYS):
         raise ValidationError("This is more than a century ahead.")
     if latest is not None and (moment is None or moment > latest):
-        raise ValidationError(f"Keys of this account end on {times.exactly(latest)} at the latest.")
+        raise ValidationError(f"Keys of this account end on {times.format_moment(latest)} at the latest.")
 
 
 # What a key opens -------------------------------------------------------------------------------

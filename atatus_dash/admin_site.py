@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
-from accounts.factors import has_second_factor, is_proved, where_to_prove
+from accounts.factors import has_second_factor, reauthentication_page, session_has_second_factor
 from accounts.models import User
 
 from . import VERSION, operations
@@ -33,7 +33,9 @@ class OperatorSite(AdminSite):
     site_header = site_title = "Atatus Dash"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return super().has_permission(request) and has_second_factor(request.user) and is_proved(request)
+        return (
+            super().has_permission(request) and has_second_factor(request.user) and session_has_second_factor(request)
+        )
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Refuse a NUL in whatever an operator's browser sends: PostgreSQL has it in no text, and Django asks on."""
@@ -63,8 +65,8 @@ class OperatorSite(AdminSite):
         if not has_second_factor(request.user):
             request.session[WANTED] = back
             return redirect_to_login(back, resolve_url("mfa_index"))
-        if not is_proved(request):
-            return redirect_to_login(back, resolve_url(where_to_prove(request.user)))
+        if not session_has_second_factor(request):
+            return redirect_to_login(back, resolve_url(reauthentication_page(request.user)))
         return HttpResponseRedirect(wanted or request.session.pop(WANTED, back))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:

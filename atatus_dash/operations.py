@@ -36,9 +36,9 @@ class JobStatus(NamedTuple):
         if not self.is_late:
             return ""
         if self.row.running_since and self.row.is_hanging:
-            since = times.exactly(self.row.running_since)
+            since = times.format_moment(self.row.running_since)
             return f"has been running on {self.row.node} since {since}: restart that server."
-        return f"has been due since {times.exactly(self.row.next_run_at)}."
+        return f"has been due since {times.format_moment(self.row.next_run_at)}."
 
     @property
     def every(self) -> str:

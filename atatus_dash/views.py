@@ -47,11 +47,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
 @signed_in
 def home(request: SignedInRequest) -> HttpResponse:
     """Lead to the Overview of the account that was open last, or of the first one that opens."""
-    accounts = Account.objects.of(request.user).active()
+    accounts = Account.objects.for_user(request.user).active()
     account = accounts.filter(slug=request.session.get(LAST_ACCOUNT)).first() or accounts.first()
     if account is not None:
         return redirect("overview", slug=account.slug)
-    if Membership.objects.seen_by(request.user).exists():
+    if Membership.objects.visible_to(request.user).exists():
         return redirect("accounts:accounts")
     return render(request, "no_account.html")
 

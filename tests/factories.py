@@ -10,7 +10,7 @@ from accounts import policy
 from accounts.models import Account, Deployment, Membership, Project, User
 from accounts.policy import KeyPermission, Role
 from accounts.services import create_account, invite
-from accounts.services.members import Sent
+from accounts.services.members import SentInvitation
 from apikeys import scopes, services
 from apikeys.models import AccountUsage, APIKey, KeyUsage, Service
 from apikeys.services import Issued
@@ -68,7 +68,7 @@ def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) 
     return Deployment.objects.create(project=project, revision=revision, **fields)
 
 
-def make_invitation(account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any) -> Sent:
+def make_invitation(account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any) -> SentInvitation:
     """An invitation with its token. `fields` such as a past expiry are written afterwards."""
     tokens: list[str] = []
 
@@ -80,7 +80,7 @@ def make_invitation(account: Account, email: str = "new@example.com", role: Role
     for field, value in fields.items():
         setattr(invitation, field, value)
     invitation.save()
-    return Sent(invitation, tokens[0])
+    return SentInvitation(invitation, tokens[0])
 
 
 def make_usage(api_key: APIKey, day: date, service: str = scopes.API, **counts: int) -> None:

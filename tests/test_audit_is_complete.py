@@ -25,13 +25,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 #: They only look; `prune_closed` deletes an account with its log.
 CHANGE_NOTHING = {
     "apply_changes",
-    "given",
+    "initial_changes",
     "invalid_fields",
     "lock_actor",
     "lock_for_update",
     "find_invitation",
     "has_address",
-    "is_known",
+    "is_registered",
     "require_not_owner",
     "prune_closed",
     "widens_api_key",

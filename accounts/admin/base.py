@@ -55,7 +55,7 @@ class OperatorAdmin(admin.ModelAdmin):
     #: A facet is a count of every row for every filter.
     show_facets = admin.ShowFacets.NEVER
 
-    MOST_WORDS = 20
+    MAX_WORDS = 20
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
@@ -79,7 +79,7 @@ class OperatorAdmin(admin.ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Each word is asked of each field: past some number nothing is found, and SQLite would refuse the question."""
-        if len(search_term.split()) > self.MOST_WORDS:
+        if len(search_term.split()) > self.MAX_WORDS:
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 

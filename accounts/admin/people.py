@@ -178,11 +178,11 @@ class InvitationAdmin(ViewOnlyAdmin):
     def state(self, invitation: Invitation) -> str:
         return str(invitation.state.label)
 
-    def has_end_permission(self, request: HttpRequest) -> bool:
+    def has_withdraw_permission(self, request: HttpRequest) -> bool:
         """Who may use the action: nothing else about an invitation can be changed here."""
         return bool(request.user.has_perm("accounts.change_invitation"))
 
-    @admin.action(description="Withdraw", permissions=["end"])
+    @admin.action(description="Withdraw", permissions=["withdraw"])
     def withdraw(self, request: HttpRequest, queryset: QuerySet[Invitation]) -> None:
         def act(invitation: Invitation) -> object:
             return services.withdraw_invitation(actor=operator(request, invitation.account), invitation=invitation)

@@ -40,7 +40,7 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
             found = found.filter(at__lt=until)
         return found
 
-    def forget(self) -> None:
+    def delete_permanently(self) -> None:
         """Delete the events of an account whose grace period has passed; nothing else may."""
         self._raw_delete(self.db)
 

@@ -14,7 +14,7 @@ from .people import User
 
 
 class AccountQuerySet(models.QuerySet["Account"]):
-    def of(self, user: User) -> Self:
+    def for_user(self, user: User) -> Self:
         """The accounts a person is a member of."""
         return self.filter(memberships__user=user)
 
@@ -64,7 +64,7 @@ class Account(models.Model):
 
 
 class MembershipQuerySet(AccountOwnedQuerySet["Membership"]):
-    def seen_by(self, user: User) -> Self:
+    def visible_to(self, user: User) -> Self:
         """A person's memberships with their accounts, by name. A closed account is there for its Owner alone."""
         open_to_them = models.Q(account__closed_at=None) | models.Q(role=Role.OWNER)
         return self.filter(open_to_them, user=user).select_related("account").order_by("account__name", "account_id")

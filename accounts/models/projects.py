@@ -12,7 +12,7 @@ from .owned import AccountOwnedQuerySet, HasAccountId
 
 
 class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
-    def known_as(self, public_id: str) -> Self:
+    def with_public_id(self, public_id: str) -> Self:
         """The project that everybody knows by this id, in an account."""
         if ids.is_kept_id(public_id):
             return self.filter(kept_id=public_id)

@@ -15,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import apply_changes, given, invalid_fields, lock_actor, lock_for_update
+from .changes import apply_changes, initial_changes, invalid_fields, lock_actor, lock_for_update
 from .members import (
     INVITATION_LIFETIME,
     Link,
@@ -27,7 +27,7 @@ from .members import (
     find_invitation,
     has_address,
     invite,
-    is_known,
+    is_registered,
     join,
     leave,
     offer_ownership,
@@ -61,11 +61,11 @@ __all__ = [
     "delete_deployment",
     "delete_project",
     "find_invitation",
-    "given",
     "has_address",
+    "initial_changes",
     "invalid_fields",
     "invite",
-    "is_known",
+    "is_registered",
     "join",
     "leave",
     "lock_actor",

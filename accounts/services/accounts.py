@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from .. import audit, mail
 from ..audit import Event
 from ..context import NO_REQUEST, RequestContext
-from ..deletion import Checkpoint, go_on, in_batches
+from ..deletion import Checkpoint, in_batches, no_checkpoint
 from ..errors import Invalid, InvalidState, NotPermitted
 from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
@@ -49,7 +49,7 @@ def _free_slug(name: str) -> str:
     return slug
 
 
-def _make(name: str) -> Account:
+def _insert(name: str) -> Account:
     while True:
         try:
             with transaction.atomic():
@@ -64,7 +64,7 @@ def create_account(*, name: str, owner: User, by: Initiator = SYSTEM) -> Account
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
-    account = _make(name)
+    account = _insert(name)
     membership = Membership.objects.create(account=account, user=owner, role=Role.OWNER.value)
     actor = by.actor_in(account.ref)
     audit.record(actor=actor, event=Event.ACCOUNT_CREATED, target=account.target)
@@ -159,7 +159,7 @@ def reopen_account(*, actor: Actor) -> Account:
     return account
 
 
-def prune_closed(checkpoint: Checkpoint = go_on) -> int:
+def prune_closed(checkpoint: Checkpoint = no_checkpoint) -> int:
     """Delete the accounts whose grace period has passed, their audit events included; return how many."""
     gone = Account.objects.filter(closed_at__lte=timezone.now() - GRACE_PERIOD)
     return sum(_prune(gone, pk, checkpoint) for pk in gone.values_list("pk", flat=True))
@@ -172,6 +172,6 @@ def _prune(gone: QuerySet[Account], pk: int, checkpoint: Checkpoint) -> bool:
     if account is None:
         return False
     for events in in_batches(AuditEvent.objects.for_account(account), checkpoint):
-        events.forget()
+        events.delete_permanently()
     account.delete()
     return True

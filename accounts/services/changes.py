@@ -64,7 +64,7 @@ def apply_changes(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
     return changes
 
 
-def given(instance: Model, settings: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+def initial_changes(instance: Model, settings: Iterable[str]) -> dict[str, tuple[Any, Any]]:
     """The settings that a new row was given, beside its name, as changes: those that differ from the defaults."""
     default = type(instance)()
     values = {name: getattr(instance, name) for name in settings if name != "name"}

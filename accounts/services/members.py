@@ -24,7 +24,7 @@ from .changes import lock_account, lock_actor
 INVITATION_LIFETIME = timedelta(days=7)
 
 #: How many invitations are mailed within an hour: to one address, from all accounts together, and by one account.
-MOST_TO_ONE, MOST_TO_ALL = 10, 300
+MAX_PER_ADDRESS, MAX_PER_ACCOUNT = 10, 300
 
 #: Makes the address of the page that accepts an invitation, from its token.
 Link = Callable[[str], str]
@@ -33,7 +33,7 @@ Link = Callable[[str], str]
 # Invitations ------------------------------------------------------------------------------------
 
 
-class Sent(NamedTuple):
+class SentInvitation(NamedTuple):
     """An invitation and the token that accepts it, which stands in the mail and nowhere else."""
 
     invitation: Invitation
@@ -127,7 +127,7 @@ def has_address(user: User, email: str) -> bool:
     return user.email == email or EmailAddress.objects.filter(user=user, email=email, verified=True).exists()
 
 
-def is_known(email: str) -> bool:
+def is_registered(email: str) -> bool:
     """Whether the address is somebody's already."""
     return User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email=email, verified=True).exists()
 
@@ -172,7 +172,7 @@ def join(*, token: str, name: str, password: str, context: RequestContext) -> Us
     invitation = find_invitation(token)
     if invitation is None:
         raise NotFound("This invitation does not exist.")
-    if is_known(invitation.email):
+    if is_registered(invitation.email):
         raise AlreadyExists("Sign in to accept the invitation.")
     try:
         user = User.objects.create_user(email=invitation.email, password=password, name=name)
@@ -201,12 +201,12 @@ def _open(actor: Actor, invitation: Invitation) -> Invitation:
     return found
 
 
-def _renew(invitation: Invitation) -> Sent:
+def _renew(invitation: Invitation) -> SentInvitation:
     token = secrets.token_urlsafe(32)
     invitation.token_digest = token_digest(token)
     invitation.expires_at = timezone.now() + INVITATION_LIFETIME
     invitation.save()
-    return Sent(invitation, token)
+    return SentInvitation(invitation, token)
 
 
 def _require_no_flood(account: Account, email: str) -> None:
@@ -216,7 +216,7 @@ def _require_no_flood(account: Account, email: str) -> None:
     mailed = AuditEvent.objects.filter(event__in=(Event.MEMBER_INVITED, Event.INVITATION_SENT), at__gt=hour_ago)
     inviting = Invitation.objects.filter(email=email).values("account")  # whose events have an index
     to_one = mailed.filter(account__in=inviting, target_label=email)
-    if to_one.count() >= MOST_TO_ONE or mailed.filter(account=account).count() >= MOST_TO_ALL:
+    if to_one.count() >= MAX_PER_ADDRESS or mailed.filter(account=account).count() >= MAX_PER_ACCOUNT:
         raise TooManyRequests("Many invitations were mailed lately. Try again in an hour.", retry_after=3600)
 
 
@@ -227,7 +227,7 @@ def _lock_recipient(email: str) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"invitations to {email}"])
 
 
-def _mail(sent: Sent, link: Link) -> None:
+def _mail(sent: SentInvitation, link: Link) -> None:
     """Mail the link, instead of one that still waits to be sent."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
@@ -281,7 +281,7 @@ def remove_member(*, actor: Actor, membership: Membership) -> None:
     """Take a member out of the account, from their next request on. What they made stays; so do their keys."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     lock_account(actor)
-    _part(actor, _member(actor, membership), Event.MEMBER_REMOVED)
+    _end_membership(actor, _member(actor, membership), Event.MEMBER_REMOVED)
 
 
 @transaction.atomic
@@ -289,10 +289,10 @@ def leave(*, actor: Actor) -> None:
     """Leave the account oneself. Raises `NotPermitted` for the Owner, who has to hand it over first."""
     lock_account(actor)
     membership = Membership.objects.for_account(actor.account).get(user_id=actor.id)
-    _part(actor, membership, Event.MEMBER_LEFT)
+    _end_membership(actor, membership, Event.MEMBER_LEFT)
 
 
-def _part(actor: Actor, membership: Membership, event: Event) -> None:
+def _end_membership(actor: Actor, membership: Membership, event: Event) -> None:
     require_not_owner(membership.role)
     audit.record(actor=actor, event=event, target=membership.target, changes={"role": (membership.role, None)})
     membership.delete()

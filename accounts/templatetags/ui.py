@@ -85,14 +85,14 @@ def day(when: datetime) -> SafeString:
 
 def _time(when: datetime, text: str) -> SafeString:
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="minutes"), times.exactly(when), text
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(timespec="minutes"), times.format_moment(when), text
     )
 
 
 @register.filter
 def exact(when: datetime, clock: str = "%H:%M") -> str:
     """A moment in full, in the reader's time zone. `clock` is the format of its time."""
-    return times.exactly(when, clock)
+    return times.format_moment(when, clock)
 
 
 @register.filter
@@ -120,7 +120,7 @@ def is_first_refused(field: BoundField) -> bool:
 
 
 @register.filter
-def seen(field: BoundField) -> SafeString:
+def hidden_initial(field: BoundField) -> SafeString:
     """The hidden input with the value that the reader of a `ChangeForm` sees."""
     return field.as_hidden(only_initial=True)
 
@@ -147,7 +147,7 @@ def initials(name: str) -> str:
     return name[:2].upper()
 
 
-class Deed(NamedTuple):
+class EventWords(NamedTuple):
     """The words of a sentence around its target, if it names one."""
 
     before: str
@@ -156,10 +156,10 @@ class Deed(NamedTuple):
 
 
 @register.filter
-def deed(event: str) -> Deed:
+def event_words(event: str) -> EventWords:
     """What an event says after its actor: `api_key.created` reads "created API key" and then the target."""
     before, target, after = audit.words(event).partition("{}")
-    return Deed(before, bool(target), after)
+    return EventWords(before, bool(target), after)
 
 
 @register.filter
@@ -169,7 +169,7 @@ def label(field: str) -> str:
 
 
 @register.filter
-def in_words(changes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def changes_in_words(changes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """An audit event's changes for people: field, before (empty for what is new) and after.
 
     What a newer version may have recorded otherwise than as a pair is told as it is.
@@ -195,5 +195,5 @@ def plain(field: str, value: Any) -> str:
         return LABELS.get(value, value)
     if field.endswith("_at"):
         with suppress(ValueError, OverflowError):  # a time that never was, or is none in the reader's time zone
-            return times.exactly(moment) if (moment := parse_datetime(value)) else value
+            return times.format_moment(moment) if (moment := parse_datetime(value)) else value
     return value

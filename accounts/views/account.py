@@ -153,4 +153,4 @@ def export_audit_log(request: AccountRequest, kind: str) -> HttpResponseBase:
 
 
 def _project(request: AccountRequest, id: str) -> Project:
-    return get_object_or_404(Project.objects.for_account(request.account).known_as(id))
+    return get_object_or_404(Project.objects.for_account(request.account).with_public_id(id))

@@ -16,7 +16,7 @@ from ..forms import JoinForm, status_of
 from ..models import Invitation, Membership, User
 
 
-def _unseen(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def _keep_token_private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Keep the token, which stands in the address, out of caches and out of what the browser tells others."""
 
     def page(request: HttpRequest, token: str) -> HttpResponse:
@@ -28,7 +28,7 @@ def _unseen(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return page
 
 
-@_unseen
+@_keep_token_private
 @require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     found = services.find_invitation(token)
@@ -37,8 +37,8 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if not found.is_acceptable:
         return _ended(request, found)
     if request.user.is_authenticated:
-        return _for_member_to_be(request, request.user, found, token)
-    if services.is_known(found.email):
+        return _for_signed_in(request, request.user, found, token)
+    if services.is_registered(found.email):
         return _for_signed_out(request, found)
     return _for_newcomer(request, found, token)
 
@@ -53,7 +53,7 @@ def _is_member(user: User, found: Invitation) -> bool:
     return open_account and Membership.objects.for_account(found.account).filter(user=user).exists()
 
 
-def _for_member_to_be(request: HttpRequest, user: User, found: Invitation, token: str) -> HttpResponse:
+def _for_signed_in(request: HttpRequest, user: User, found: Invitation, token: str) -> HttpResponse:
     if not services.has_address(user, found.email):
         return render(request, "accounts/invitation_of_another.html", {"invitation": found}, status=403)
     if request.method != "POST":

@@ -32,7 +32,7 @@ A_YEAR = 365 * 24 * 3600
 @signed_in
 def accounts(request: SignedInRequest) -> HttpResponse:
     """In which account one has which role."""
-    return render(request, "accounts/accounts.html", {"rows": Membership.objects.seen_by(request.user)})
+    return render(request, "accounts/accounts.html", {"rows": Membership.objects.visible_to(request.user)})
 
 
 @signed_in

@@ -171,7 +171,7 @@ class APIKeyForm(KeySettingsForm):
 class EditKeyForm(ChangeForm, KeySettingsForm):
     """Settings of a key that is there. Its expiry stays as it is unless another is chosen."""
 
-    shown_at = {"expires_at": "expiry"}
+    error_fields = {"expires_at": "expiry"}
 
     def __init__(self, *args: Any, api_key: APIKey, **kwargs: Any) -> None:
         self.api_key = api_key
@@ -179,7 +179,7 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
     def first_choices(self) -> list[tuple[str, str]]:
         at = self.api_key.expires_at
-        kept = f"As now: {times.exactly(at)}" if at else "As now: never"
+        kept = f"As now: {times.format_moment(at)}" if at else "As now: never"
         return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
 
     @staticmethod
@@ -207,11 +207,11 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
         names = [name for name in super().changed_data if name not in ("expiry", "expires_at")]
         return names if self._is_kept else [*names, "expires_at"]
 
-    def is_overtaken(self, name: str) -> bool:
-        return self.was_changed(name) if name == "expires_at" else super().is_overtaken(name)
+    def has_conflict(self, name: str) -> bool:
+        return self.was_changed(name) if name == "expires_at" else super().has_conflict(name)
 
-    def in_words(self, name: str) -> str:
-        return ", ".join(scopes.in_short(self.api_key.access)) if name == "access" else super().in_words(name)
+    def value_in_words(self, name: str) -> str:
+        return ", ".join(scopes.in_short(self.api_key.access)) if name == "access" else super().value_in_words(name)
 
     @property
     def _is_kept(self) -> bool:

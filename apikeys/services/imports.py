@@ -72,8 +72,8 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
     for api_key, row in zip(api_keys, rows, strict=True):
         if api_key.digest != row.digest:
             logger.warning("The imported key %s opens nothing: another account has its digest.", api_key.pk)
-    deeds = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
-    audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, deeds=deeds)
+    entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
+    audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
     return api_keys
 
 

@@ -12,7 +12,7 @@ from accounts import audit, ids
 from accounts.audit import Event
 from accounts.errors import AlreadyExists, InvalidState
 from accounts.policy import Actor, KeyPermission, Permission
-from accounts.services import apply_changes, given, lock_actor
+from accounts.services import apply_changes, initial_changes, lock_actor
 
 from .. import notices, scopes, tokens
 from ..models import APIKey, Notice, State
@@ -100,7 +100,7 @@ def save_new(actor: Actor, api_key: APIKey) -> Issued:
 
 def given_settings(api_key: APIKey) -> audit.Changes:
     """The settings that a new key was given, beside its name: those that differ from the defaults."""
-    settings = given(api_key, SETTINGS)
+    settings = initial_changes(api_key, SETTINGS)
     if api_key.access is not None:
         settings["access"] = (None, scopes.in_short(api_key.access))
     return settings

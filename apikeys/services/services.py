@@ -11,7 +11,7 @@ from accounts import audit, policy
 from accounts.audit import Event
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.policy import Actor, Permission
-from accounts.services import apply_changes, given, invalid_fields, lock_actor
+from accounts.services import apply_changes, initial_changes, invalid_fields, lock_actor
 
 from .. import networks, scopes, validators
 from ..models import Service
@@ -55,7 +55,10 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
     _require_valid(service, {"name", *settings})
     service.save(force_insert=True)
     audit.record(
-        actor=actor, event=Event.SERVICE_CREATED, target=service.target, changes=given(service, SERVICE_SETTINGS)
+        actor=actor,
+        event=Event.SERVICE_CREATED,
+        target=service.target,
+        changes=initial_changes(service, SERVICE_SETTINGS),
     )
     return service
 

@@ -87,7 +87,7 @@ class Worker(base.Worker):
         self._slots = Slots(3 if waits else 1)
         # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
         # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
-        threads = settings.THREADS + exports.AT_ONCE + 1
+        threads = settings.THREADS + exports.MAX_EXPORTS + 1
         self._most_connections = _most_connections(threads)
         for number in range(threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()

@@ -185,7 +185,7 @@ def test_head_makes_no_file(cast: Cast, browser: Browser, events: Any) -> None:
 
 
 def test_a_reader_who_takes_too_long_gets_less_than_was_said(events: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "PIECE", 10)
+    monkeypatch.setattr(exports, "CHUNK_SIZE", 10)
     export = Export(events, as_csv, account_id=1)
     parts = iter(export)
     read = next(parts)
@@ -198,7 +198,7 @@ def test_a_reader_who_takes_too_long_gets_less_than_was_said(events: Any, monkey
 def test_more_than_can_be_written_in_time_is_told_as_a_page(
     cast: Cast, browser: Browser, events: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "LONGEST", -1)
+    monkeypatch.setattr(exports, "TIME_LIMIT", -1)
     answer = browser.as_(cast.owner).get(_url(cast.account))
 
     assert answer.status_code == 400
@@ -221,8 +221,8 @@ def test_a_database_that_goes_away_midway_is_an_error_page_and_no_half_file(
 
 
 def test_a_lock_outlives_the_slowest_reader_whom_the_server_bears() -> None:
-    assert Phase.ANSWER.seconds == exports.STALLED
-    assert exports.LONGEST + Phase.ANSWER.seconds < exports.LOCK
+    assert Phase.ANSWER.seconds == exports.STALL_LIMIT
+    assert exports.TIME_LIMIT + Phase.ANSWER.seconds < exports.LOCK_TIMEOUT
 
 
 # How many at once -------------------------------------------------------------------------------
@@ -243,10 +243,10 @@ def test_that_holds_over_all_processes_and_ends_by_itself_after_one_was_killed(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What processes share is the cache."""
-    monkeypatch.setattr(exports, "LOCK", 1)
+    monkeypatch.setattr(exports, "LOCK_TIMEOUT", 1)
     killed = _export(cast.account)
     with monkeypatch.context() as another_process:
-        another_process.setattr(exports, "_places", threading.BoundedSemaphore())
+        another_process.setattr(exports, "_slots", threading.BoundedSemaphore())
         with pytest.raises(Unavailable, match="Another export of this account"):
             _export(cast.account)
         threading.Event().wait(1.1)
@@ -256,7 +256,7 @@ def test_that_holds_over_all_processes_and_ends_by_itself_after_one_was_killed(
 
 def test_a_process_works_on_few_at_a_time(cast: Cast, browser: Browser) -> None:
     with ExitStack() as running:
-        for _ in range(exports.AT_ONCE):
+        for _ in range(exports.MAX_EXPORTS):
             running.enter_context(closing(_export(factories.make_account())))
         refused = browser.as_(cast.owner).get(_url(cast.account))
     accepted = browser.get(_url(cast.account))
@@ -267,7 +267,7 @@ def test_a_process_works_on_few_at_a_time(cast: Cast, browser: Browser) -> None:
 
 def test_one_that_was_refused_takes_no_place(cast: Cast) -> None:
     first = _export(cast.account)
-    for _ in range(exports.AT_ONCE + 1):
+    for _ in range(exports.MAX_EXPORTS + 1):
         with pytest.raises(Unavailable, match="Another export of this account"):
             _export(cast.account)
     first.close()
@@ -278,11 +278,11 @@ def test_a_place_is_free_again_when_a_file_was_sent_forgotten_or_failed(
     cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.as_(cast.owner)
-    for _ in range(exports.AT_ONCE + 1):
+    for _ in range(exports.MAX_EXPORTS + 1):
         assert browser.get(_url(cast.account)).getvalue()
         _export(cast.account)  # forgotten
         with monkeypatch.context() as patch:
-            patch.setattr(exports, "LONGEST", -1)
+            patch.setattr(exports, "TIME_LIMIT", -1)
             with pytest.raises(Invalid):
                 _export(cast.account)
     _export(cast.account).close()

@@ -62,7 +62,7 @@ def test_a_newcomer_joins_without_a_second_mail(cast):
 def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
     sent = factories.make_invitation(cast.account)
     factories.make_user("new@example.com")
-    with mock.patch("accounts.services.members.is_known", return_value=False), pytest.raises(AlreadyExists):
+    with mock.patch("accounts.services.members.is_registered", return_value=False), pytest.raises(AlreadyExists):
         services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
     assert Invitation.objects.get().accepted_at is None
 
@@ -161,7 +161,7 @@ def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast):
 
 
 def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
-    monkeypatch.setattr("accounts.services.members.MOST_TO_ALL", 2)
+    monkeypatch.setattr("accounts.services.members.MAX_PER_ACCOUNT", 2)
     for name in ("a", "b"):
         factories.make_invitation(cast.account, f"{name}@example.com")
     with pytest.raises(TooManyRequests):

@@ -134,7 +134,7 @@ def test_a_port_in_the_host_header_gives_no_fresh_guesses(host: str, cast: Cast)
 def test_who_is_locked_out_learns_nothing_of_the_address(cast: Cast, monkeypatch: Any) -> None:
     strangers_guess()
     strangers_guess("nobody@example.com")
-    monkeypatch.setattr(sign_in_module, "_do_afterwards", lambda task: None)  # done once the answer is sent
+    monkeypatch.setattr(sign_in_module, "_run_after_response", lambda task: None)  # done once the answer is sent
     pages, queries = set(), set()
     for email in (OWNER, "nobody@example.com"):
         browser = known_device("stranger@example.com")

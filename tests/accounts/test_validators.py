@@ -11,7 +11,7 @@ from accounts import validators
 SECRET = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
 
 #: A line break of each kind, control characters, and what turns the direction of writing or can't be seen.
-UNSEEN = [
+INVISIBLE = [
     *("\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ud800"),
     *("\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\u200e", "\u061c"),
     *("\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041"),
@@ -19,7 +19,7 @@ UNSEEN = [
 NAMES = ["Acme & Söhne", "会社", "نمی\u200cخواهم", "👩\u200d🚀 Crew", "a\u00a0b", "O’Brien «x»"]
 
 
-@pytest.mark.parametrize("character", UNSEEN)
+@pytest.mark.parametrize("character", INVISIBLE)
 def test_a_name_holds_nothing_that_cannot_be_seen(character: str) -> None:
     with pytest.raises(ValidationError, match="This holds a"):
         validators.one_line(f"Acme{character}Inc")
@@ -32,7 +32,7 @@ def test_a_name_may_be_in_any_script(name: str) -> None:
     assert validators.in_one_line(name) == name
 
 
-@pytest.mark.parametrize("character", [character for character in UNSEEN if character not in "\n\r\t"])
+@pytest.mark.parametrize("character", [character for character in INVISIBLE if character not in "\n\r\t"])
 def test_a_text_of_several_lines_holds_line_breaks_and_tabs_and_nothing_else_unseen(character: str) -> None:
     validators.plain_text("a\n\tb\r\nc\rd")
     with pytest.raises(ValidationError, match=r"U\+"):

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from accounts import links, policy, services
 from accounts.models import Account, User
-from accounts.services.members import is_known
+from accounts.services.members import is_registered
 from accounts.validators import no_secret
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         email = User.objects.normalize_email(options["owner"])
         owner = User.objects.filter(email=email).first()
         if owner is None:
-            if is_known(email):
+            if is_registered(email):
                 raise CommandError(f"{email} is a second address of somebody else: name the one they sign in with.")
             owner = User(email=email)
             password = _password_for(owner)

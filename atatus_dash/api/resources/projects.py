@@ -77,4 +77,4 @@ class ProjectView(APIView):
 
 
 def project_or_404(view: APIView, project_id: str) -> Project:
-    return item_or_404(Project.objects.for_account(view.actor.account).known_as(project_id))
+    return item_or_404(Project.objects.for_account(view.actor.account).with_public_id(project_id))
