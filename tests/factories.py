@@ -68,7 +68,9 @@ def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) 
     return Deployment.objects.create(project=project, revision=revision, **fields)
 
 
-def make_invitation(account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any) -> SentInvitation:
+def make_invitation(
+    account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any
+) -> SentInvitation:
     """An invitation with its token. `fields` such as a past expiry are written afterwards."""
     tokens: list[str] = []
 
