@@ -23,6 +23,7 @@ from apikeys.lookup import ServiceRecord
 from apikeys.models import APIKey, KeyUsage, Service
 from apikeys.usage import counts, problems, questions
 from atatus_dash import guard, maintenance
+from atatus_dash.guard import gateways
 from tests import factories
 from tests.asking import CLIENT, GATEWAYS, PROXY, ask, caddy, envoy, forged, nginx, send
 
@@ -438,6 +439,42 @@ def test_a_misconfigured_gateway_is_told_what_is_wrong(service, caplog):
     assert service.last_question_at is not None
     unlisted = send("GET", f"/v2/verify/{service.id}/auth-request", headers, peer="192.0.2.1")
     assert sentence not in f"{unlisted.body!r}{unlisted.headers}"
+
+
+@pytest.mark.parametrize("gateway", [nginx, caddy])
+@pytest.mark.parametrize(
+    ("method", "target", "message"),
+    [
+        ("GET", "/" + "a" * 8192, "The URL of the request is longer than 8,192 characters."),
+        ("A" * 33, "/a", "The method of the request is longer than 32 characters."),
+    ],
+    ids=["url", "method"],
+)
+def test_what_a_client_alone_can_send_is_no_problem_of_the_gateway(
+    service, key, gateway, method, target, message, caplog
+):
+    answer = ask(service, method, target, key.secret, gateway=gateway)
+    assert (answer.status, answer.message) == (403, message)
+    unlisted = ask(service, method, target, key.secret, gateway=gateway, peer="192.0.2.1")
+    assert unlisted.message == gateways.UNKNOWN_GATEWAY
+    assert "192.0.2.1" in caplog.text
+    assert message not in caplog.text
+    problems.discard()
+    ask(service, method, target, key.secret, gateway=gateway)
+    problems.flush()
+    questions.flush()
+    service.refresh_from_db()
+    assert service.problem == ""
+    assert service.last_question_at is not None
+
+
+def test_a_client_that_asks_envoy_for_a_tunnel_is_no_problem_of_the_gateway(service, key):
+    headers = {"HTTP_X_API_KEY": key.secret, "HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
+    answer = send("CONNECT", f"/v2/verify/{service.id}/ext-authz", headers)
+    assert (answer.status, answer.message) == (403, "CONNECT names no path, so it can't be authorized.")
+    problems.flush()
+    service.refresh_from_db()
+    assert service.problem == ""
 
 
 def test_ext_authz_without_a_path_is_misconfigured(service, key):

@@ -76,10 +76,12 @@ def read(
     """The facts of a gateway's question. The client is the last hop that is not in `trusted` networks.
 
     `method` and `target` are the question's own, the raw target from the original path on. Only ext-authz reads them.
-    Raises `Misconfigured`.
+    Raises `Misconfigured`, and a plain `NotPermitted` for what a client can send through any gateway.
     """
     if named_by := NAMED_BY.get(contract):
         method, target = _method(headers, named_by[0]), _target(headers, named_by[1])
+    elif not target and method == "CONNECT":
+        raise NotPermitted("CONNECT names no path, so it can't be authorized.")
     elif not target.partition("?")[0]:
         raise Misconfigured(
             "The authorization request ends where the original path should follow: "
@@ -109,7 +111,7 @@ def read_check(body: object) -> Check:
         address = _without_interface(address)
     if key is not None and not isinstance(key, str):
         errors["key"] = ["Write the key as text, or null."]
-    if not isinstance(method, str) or not _is_method(method):
+    if not isinstance(method, str) or len(method) > MAX_METHOD_LENGTH or not _METHOD.fullmatch(method):
         errors["method"] = ["Write the method of the request, such as GET."]
     if not isinstance(target, str) or not 0 < len(target) <= MAX_TARGET_LENGTH:
         errors["path"] = [
@@ -145,23 +147,21 @@ def _required(headers: Headers, name: str, meaning: str) -> str:
 
 def _method(headers: Headers, name: str) -> str:
     method = _required(headers, name, "the method of the original request")
-    if not _is_method(method):
+    if not _METHOD.fullmatch(method):
         raise Misconfigured(f"{name} is not one method. The gateway has to replace what a client sends there.")
+    if len(method) > MAX_METHOD_LENGTH:
+        raise NotPermitted(f"The method of the request is longer than {MAX_METHOD_LENGTH} characters.")
     return method
-
-
-def _is_method(text: str) -> bool:
-    return len(text) <= MAX_METHOD_LENGTH and _METHOD.fullmatch(text) is not None
 
 
 def _target(headers: Headers, name: str) -> str:
     target = _required(headers, name, "the target of the original request, undecoded")
-    if len(target) > MAX_TARGET_LENGTH:
-        raise Misconfigured(f"{name} is longer than {MAX_TARGET_LENGTH:,} characters.")
     if _GAP.search(target):
         raise Misconfigured(
             f"{name} is not one undecoded target. The gateway has to replace what a client sends there."
         )
+    if len(target) > MAX_TARGET_LENGTH:
+        raise NotPermitted(f"The URL of the request is longer than {MAX_TARGET_LENGTH:,} characters.")
     return target
 
 

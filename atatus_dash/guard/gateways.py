@@ -31,11 +31,12 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
         facts = contracts.read(
             contract, environ, settings.TRUSTED_PROXIES, method=environ["REQUEST_METHOD"], target=target
         )
-    except Misconfigured as error:
+    except NotPermitted as error:
         service, _ = lookup.at_service(service_id, "")
         service = _require_gateway(environ, service)
         usage.record_question(service.id)
-        problems.record(service.id, request_meta.peer(environ), error.message)
+        if isinstance(error, Misconfigured):
+            problems.record(service.id, request_meta.peer(environ), error.message)
         raise
     in_headers = credentials.in_headers(facts.carried)
     in_query = credentials.in_query_string(facts.carried)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.errors import Invalid
+from accounts.errors import Invalid, NotPermitted
 from apikeys import credentials
 from apikeys.guard import contracts
 from apikeys.guard.contracts import Contract, Misconfigured
@@ -72,12 +72,10 @@ def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name, v
         ("HTTP_X_ORIGINAL_METHOD", "GET, POST", "is not one method"),
         ("HTTP_X_ORIGINAL_METHOD", "GET,POST", "is not one method"),
         ("HTTP_X_ORIGINAL_METHOD", "GET\n", "not one method"),
-        ("HTTP_X_ORIGINAL_METHOD", "A" * 33, "is not one method"),
         ("HTTP_X_ORIGINAL_METHOD", "$request_method{", "is not one method"),
         ("HTTP_X_ORIGINAL_URI", "/a, /b", "is not one undecoded target"),
         ("HTTP_X_ORIGINAL_URI", "/a b", "is not one undecoded target"),
         ("HTTP_X_ORIGINAL_URI", "/a\x00", "is not one undecoded target"),
-        ("HTTP_X_ORIGINAL_URI", "/" + "a" * 8192, "is longer than 8,192 characters"),
         ("HTTP_X_ORIGINAL_URI", "/" + "a" * 8191, None),
         ("HTTP_X_FORWARDED_PROTO", "ftp", "is neither http nor https"),
         ("HTTP_X_FORWARDED_PROTO", "https,", "is neither http nor https"),
@@ -162,8 +160,9 @@ def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway):
 
 def test_a_method_has_32_characters_at_most():
     assert asked(nginx, method="A" * 32).method == "A" * 32
-    with pytest.raises(Misconfigured, match="X-Original-Method is not one method"):
+    with pytest.raises(NotPermitted, match="longer than 32 characters") as refusal:
         asked(nginx, method="A" * 33)
+    assert not isinstance(refusal.value, Misconfigured)
 
 
 def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method():
