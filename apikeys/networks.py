@@ -33,6 +33,25 @@ def parse_address(text: str) -> Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def without_interface(address: str) -> str:
+    """A link-local address without the interface that it names behind a %, which no database takes."""
+    return address.partition("%")[0]
+
+
+def client_address(forwarded_for: str, trusted: Iterable[Network]) -> str:
+    """The last hop of an `X-Forwarded-For` that is not trusted, or the first of all.
+
+    What stands before it is the client's to write. Raises `ValueError` for a hop that is no address.
+    """
+    client = ""
+    for hop in reversed(forwarded_for.split(",")):
+        client = without_interface(hop.strip())
+        address = parse_address(client)
+        if not any(address in network for network in trusted):
+            break
+    return client
+
+
 @lru_cache(maxsize=4096)
 def _parse_all(texts: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(parse_network(text) for text in texts)

@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -35,11 +34,8 @@ def assign_request_id(meta: Meta) -> str:
 
 
 def peer(meta: Mapping[str, Any]) -> str:
-    """The address of who opened the connection.
-
-    A link-local one names its interface behind a %, which is nobody's business but this host's.
-    """
-    return str(meta.get("REMOTE_ADDR", "")).partition("%")[0]
+    """The address of who opened the connection."""
+    return networks.without_interface(str(meta.get("REMOTE_ADDR", "")))
 
 
 def apply_forwarded_headers(meta: Meta) -> None:
@@ -53,7 +49,7 @@ def apply_forwarded_headers(meta: Meta) -> None:
     proxy = meta["REMOTE_ADDR"] = peer(meta)
     if not is_trusted_proxy(proxy):
         return
-    meta["REMOTE_ADDR"] = _client_address(meta.get("HTTP_X_FORWARDED_FOR", proxy))
+    meta["REMOTE_ADDR"] = networks.client_address(meta.get("HTTP_X_FORWARDED_FOR", proxy), settings.TRUSTED_PROXIES)
     schemes = meta.get("HTTP_X_FORWARDED_PROTO", "").lower().replace(" ", "").split(",")
     is_https = set(schemes) == {"https"}
     meta["wsgi.url_scheme"] = "https" if is_https else "http"
@@ -69,19 +65,6 @@ def is_trusted_proxy(address: str) -> bool:
     except ValueError:
         return False
     return any(parsed in network for network in settings.TRUSTED_PROXIES)
-
-
-def _client_address(forwarded_for: str) -> str:
-    """The last hop that is no trusted proxy, or the first of all. What stands before it is the client's to write.
-
-    Raises `ValueError` for a hop that is no address.
-    """
-    for hop in reversed(forwarded_for.split(",")):
-        client = hop.strip().partition("%")[0]
-        ip_address(client)
-        if not is_trusted_proxy(client):
-            break
-    return client
 
 
 def user_agent(meta: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ def read_check(body: object) -> Check:
     key, method, target, address = (body.get(name) for name in _FIELDS[:4])
     dry_run = body.get("dry_run", False)
     if isinstance(address, str):
-        address = _without_interface(address)
+        address = networks.without_interface(address)
     if key is not None and not isinstance(key, str):
         errors["key"] = ["Write the key as text, or null."]
     if not isinstance(method, str) or len(method) > MAX_METHOD_LENGTH or not _METHOD.fullmatch(method):
@@ -176,25 +176,14 @@ def _is_secure(headers: Headers) -> bool:
 
 
 def _client(headers: Headers, trusted: Sequence[Network]) -> str:
-    """The last hop that is not trusted, or the first of all. What stands before it is the client's to write."""
     name = "X-Forwarded-For"
-    client = ""
-    for hop in reversed(_required(headers, name, "the address of the client").split(",")):
-        client = _without_interface(hop.strip())
-        try:
-            address = networks.parse_address(client)
-        except ValueError:
-            raise Misconfigured(
-                f"{name} ends in what is not an IP address. The gateway has to add the address of the client."
-            ) from None
-        if not any(address in network for network in trusted):
-            break
-    return client
-
-
-def _without_interface(address: str) -> str:
-    """A link-local address names its interface behind a %, which no database takes."""
-    return address.partition("%")[0]
+    hops = _required(headers, name, "the address of the client")
+    try:
+        return networks.client_address(hops, trusted)
+    except ValueError:
+        raise Misconfigured(
+            f"{name} ends in what is not an IP address. The gateway has to add the address of the client."
+        ) from None
 
 
 def _is_address(text: str) -> bool:
