@@ -41,7 +41,7 @@ def test_make_passes_no_variable_on_that_the_shell_happens_to_export():
     kept_back = re.findall(r"^unexport (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     names = {variable.name for variable in VARIABLES if variable.name != "PORT"}  # make run PORT=…
     files = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
-    of_python = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    of_python = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
     assert sorted(" ".join(kept_back).split()) == sorted(names | files | of_python)
 
 

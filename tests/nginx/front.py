@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,13 +42,22 @@ class Front:
     directory: Path
 
     def ask(
-        self, path: str, *, method: str = "GET", body: bytes | None = None, plain_http: bool = False, **headers: str
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        plain_http: bool = False,
+        source: str = "",
+        **headers: str,
     ) -> Answer:
+        """The answer to a request, which comes from the address `source` if one is given."""
+        options: dict[str, Any] = {"timeout": 10, "source_address": (source, 0)}
         if plain_http:
-            connection = http.client.HTTPConnection("localhost", self.http_port, timeout=10)
+            connection = http.client.HTTPConnection("localhost", self.http_port, **options)
         else:
             context = ssl.create_default_context(cafile=str(self.certificate))
-            connection = http.client.HTTPSConnection("localhost", self.https_port, timeout=10, context=context)
+            connection = http.client.HTTPSConnection("localhost", self.https_port, context=context, **options)
         with closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers=sent)
