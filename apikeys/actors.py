@@ -33,7 +33,7 @@ def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
 def renew(actor: Actor) -> Actor:
     """The key as it is now and stays until the transaction ends. Raises `Refused` as a new request would be."""
     lock(actor.account, [actor.id])
-    key = gate.require_still_good(lookup.by_id(actor.id), actor.context.address)
+    key = gate.require_still_valid(lookup.by_id(actor.id), actor.context.address)
     return actor_of(key, context=actor.context)
 
 

@@ -40,7 +40,7 @@ def in_headers(meta: Mapping[str, str]) -> list[str]:
     return values
 
 
-def undivided(meta: Mapping[str, str]) -> list[str]:
+def with_commas(meta: Mapping[str, str]) -> list[str]:
     """What may be one key in a header if its commas are the key's own, as an imported key may have them."""
     if "," not in meta.get("HTTP_X_API_KEY", "") and "," not in meta.get("HTTP_AUTHORIZATION", ""):
         return []

@@ -11,7 +11,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from . import services, tokens
-from .credentials import in_headers, in_query_string, undivided
+from .credentials import in_headers, in_query_string, with_commas
 from .models import APIKey
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def discard() -> int:
 
 
 def _flag(carried: Mapping[str, str]) -> None:
-    secrets = {*in_headers(carried), *undivided(carried), *in_query_string(carried)}
+    secrets = {*in_headers(carried), *with_commas(carried), *in_query_string(carried)}
     digests = [tokens.digest(secret) for secret in secrets if tokens.may_be_a_key(secret)]
     if digests:
         for api_key in APIKey.objects.filter(digest__in=digests):

@@ -122,7 +122,7 @@ class Verdict(NamedTuple):
             raise Refused(self)
 
 
-class Judgement(NamedTuple):
+class RuleResult(NamedTuple):
     """What one rule says. `passed` is None where there is no key to judge; `message` is empty unless it failed."""
 
     rule: Rule
@@ -134,7 +134,7 @@ class Explanation(NamedTuple):
     """A verdict, and how each rule came to it."""
 
     verdict: Verdict
-    judgements: Sequence[Judgement]
+    results: Sequence[RuleResult]
 
 
 class Refused(DomainError):
@@ -185,20 +185,20 @@ def explain(
     """
     case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
     verdict = _judge(case, RULES)
-    judgements = []
+    results = []
     is_past_key = False
     for rule, check in RULES:
         if is_past_key and key is None:
-            judgements.append(Judgement(rule, None, ""))
+            results.append(RuleResult(rule, None, ""))
             continue
         refusal = check(case)
         message = verdict.message if rule is verdict.rule else refusal.message if refusal else ""
-        judgements.append(Judgement(rule, refusal is None, message))
+        results.append(RuleResult(rule, refusal is None, message))
         is_past_key = is_past_key or rule is Rule.KEY
-    return Explanation(verdict, judgements)
+    return Explanation(verdict, results)
 
 
-def require_still_good(key: KeyRecord | None, address: str | None) -> KeyRecord:
+def require_still_valid(key: KeyRecord | None, address: str | None) -> KeyRecord:
     """The key that was let in before. Raises `Refused` if it no longer would be.
 
     How it is sent, how often and what for was judged when its request came, so here it comes in a header, as each may.
@@ -406,7 +406,7 @@ _ALLOWED = Verdict(None, 200, "", {}, None)
 def _counted(refusal: _Refusal, case: _Case) -> _Refusal:
     """Counts a failed attempt against its address: the refusal, or another one past the limit."""
     question = case.question
-    bucket = _FAILED + networks.origin(question.asker or question.address or "")
+    bucket = _FAILED + networks.source(question.asker or question.address or "")
     try:
         outcome = case.limiter.hit(bucket, settings.FAILED_AUTH_LIMIT)
     except Unavailable as error:

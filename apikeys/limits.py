@@ -191,7 +191,7 @@ class RedisLimiter:
     def _ask(self, bucket: str, rate: Rate, *, counts: bool) -> Outcome | None:
         key = f"{self.PREFIX}{bucket}:{rate.window}"
         try:
-            answer = ask_redis(lambda: self._run(key, rate.limit, rate.window * 1000, int(counts)))
+            answer = call_redis(lambda: self._run(key, rate.limit, rate.window * 1000, int(counts)))
         except redis.RedisError as error:
             raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
         if answer is NO_ANSWER:
@@ -223,11 +223,11 @@ def _answer(connection: redis.Connection, *command: str | int) -> Any:
     return connection.read_response()
 
 
-#: What `ask_redis` returns in place of an answer.
+#: What `call_redis` returns in place of an answer.
 NO_ANSWER = object()
 
 
-def ask_redis(call: Callable[[], Any]) -> Any:
+def call_redis(call: Callable[[], Any]) -> Any:
     """What Redis answers, or `NO_ANSWER` while it is away and the operator lets requests pass unlimited.
 
     Raises `RedisError` while it is away and the operator does not, and `Unavailable` if too many threads wait already.
@@ -238,7 +238,7 @@ def ask_redis(call: Callable[[], Any]) -> Any:
         if not outages.redis_slots.acquire():
             raise redis.TimeoutError(outages.REDIS_BUSY)
         try:
-            return _in_turn(call)
+            return _in_slot(call)
         finally:
             outages.redis_slots.release()
     except redis.RedisError as error:
@@ -251,7 +251,7 @@ def ask_redis(call: Callable[[], Any]) -> Any:
         return NO_ANSWER
 
 
-def _in_turn(call: Callable[[], Any]) -> Any:
+def _in_slot(call: Callable[[], Any]) -> Any:
     if not outages.slots.acquire():
         raise Unavailable("Too many requests wait for an answer. Please try again later.")
     try:
@@ -269,7 +269,7 @@ def rate_of(own: str | None) -> Rate:
     return rates.parse(own) if own else settings.API_RATE_LIMIT
 
 
-def require_not_too_often(bucket: str, rate: Rate) -> None:
+def require_within_limit(bucket: str, rate: Rate) -> None:
     """Count one attempt. Raises `TooManyRequests` past the rate."""
     outcome = limiter.hit(bucket, rate)
     if outcome is not None and not outcome.allowed:

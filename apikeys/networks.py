@@ -83,7 +83,7 @@ def _is_inside(inner: Network, outer: Network) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def origin(address: str) -> str:
+def source(address: str) -> str:
     """Where a request comes from: an IPv4 address, or the /64 of an IPv6 one, which is one household."""
     try:
         parsed = parse_address(address)

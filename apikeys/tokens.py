@@ -65,7 +65,7 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def digest_of_nothing(*, instead_of: str, account_id: int) -> str:
+def unusable_digest(*, instead_of: str, account_id: int) -> str:
     """A digest for a key that opens nothing, the same whenever asked for the same two.
 
     No secret has it that is ever looked up: no key that is sent holds a NUL (`may_be_a_key`).

@@ -56,7 +56,7 @@ class Client(redis.RedisCacheClient):
 
 def _call(call: Callable[[], Any], default: Any) -> Any:
     """What Redis answers, or what it would if it held nothing. Raises `RedisError` if the operator wants refusals."""
-    answer = limits.ask_redis(call)
+    answer = limits.call_redis(call)
     return default if answer is limits.NO_ANSWER else answer
 
 

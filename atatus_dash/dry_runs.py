@@ -199,12 +199,12 @@ def _rows(explanation: Explanation, *, is_api: bool) -> list[Row]:
     for label, rules in GROUPS.items():
         if label in _OF_API and not is_api:
             continue
-        judged = [judgement for judgement in explanation.judgements if judgement.rule in rules]
-        failed = next((judgement for judgement in judged if judgement.passed is False), None)
+        judged = [each for each in explanation.results if each.rule in rules]
+        failed = next((each for each in judged if each.passed is False), None)
         if decisive in rules:
             is_decided, result = True, Result.DECIDED
         else:
             result = Result.NOT_REACHED if is_decided else Result.PASSED
-        unjudged = any(judgement.passed is None for judgement in judged)
+        unjudged = any(each.passed is None for each in judged)
         rows.append(Row(label, result, failed.message if failed else "" if unjudged else PASSED[label]))
     return rows

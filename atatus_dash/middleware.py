@@ -246,8 +246,8 @@ class FormBodyMiddleware:
         if bodies.length(request.META) > form_limits.MAX_FORM_BYTES:
             raise TooLarge("The form is larger than 2 MiB.")
         person = request.user
-        who = f"person {person.pk}" if person.is_authenticated else networks.origin(request.META["REMOTE_ADDR"])
-        limits.require_not_too_often(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
+        who = f"person {person.pk}" if person.is_authenticated else networks.source(request.META["REMOTE_ADDR"])
+        limits.require_within_limit(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
         if request.content_type == "application/x-www-form-urlencoded":
             form_limits.require_few_escapes(request.body)
 

@@ -369,11 +369,11 @@ def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
 
     settings.LIMITS_WITHOUT_REDIS = mode
     with suppress(redis.TimeoutError):
-        limits.ask_redis(_times_out)
-    assert limits.ask_redis(lambda: "answer") == "answer"
+        limits.call_redis(_times_out)
+    assert limits.call_redis(lambda: "answer") == "answer"
     outages.REDIS.check(hangs)
     with suppress(redis.ConnectionError):
-        assert limits.ask_redis(lambda: "answer") is limits.NO_ANSWER
+        assert limits.call_redis(lambda: "answer") is limits.NO_ANSWER
 
 
 @pytest.mark.usefixtures("_watched")
@@ -383,15 +383,15 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
     asked: list[str] = []
     settings.LIMITS_WITHOUT_REDIS = "allow"
     assert outages.redis_slots.acquire()
-    assert limits.ask_redis(lambda: asked.append("in vain")) is limits.NO_ANSWER
+    assert limits.call_redis(lambda: asked.append("in vain")) is limits.NO_ANSWER
     settings.LIMITS_WITHOUT_REDIS = "refuse"
     with pytest.raises(redis.TimeoutError):
-        limits.ask_redis(lambda: asked.append("in vain"))
+        limits.call_redis(lambda: asked.append("in vain"))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == [f"Redis is out of reach, so requests pass unlimited: {outages.REDIS_BUSY}"]
     outages.REDIS.check(lambda: asked.append("probe"))
     outages.redis_slots.release()
-    limits.ask_redis(lambda: asked.append("call"))
+    limits.call_redis(lambda: asked.append("call"))
     assert asked == ["probe", "call"]
 
 
@@ -401,7 +401,7 @@ def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: 
     for _ in range(2):
         assert outages.slots.acquire()
     with pytest.raises(Unavailable):
-        limits.ask_redis(lambda: "answer")
+        limits.call_redis(lambda: "answer")
 
 
 @pytest.mark.usefixtures("_watched")
@@ -410,7 +410,7 @@ def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: 
     held, freed = threading.Event(), threading.Event()
 
     def wait() -> None:
-        limits.ask_redis(lambda: (held.set(), freed.wait(5)))
+        limits.call_redis(lambda: (held.set(), freed.wait(5)))
 
     thread = threading.Thread(target=wait)
     thread.start()

@@ -92,7 +92,7 @@ def _known_digests(actor: Actor, digests: Collection[str]) -> tuple[set[str], se
 
 
 def _substitute(actor: Actor, digest: str) -> str:
-    return tokens.digest_of_nothing(instead_of=digest, account_id=actor.account.id)
+    return tokens.unusable_digest(instead_of=digest, account_id=actor.account.id)
 
 
 def _import_problems(

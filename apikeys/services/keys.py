@@ -17,7 +17,7 @@ from accounts.services import apply_changes, initial_changes, lock_actor
 from .. import notices, scopes, tokens
 from ..models import APIKey, Notice, State
 from ..power import Power, is_wider
-from .rules import lock_key, require_known_services, require_not_revoked, require_own_power, require_valid
+from .rules import lock_key, require_known_services, require_not_revoked, require_valid, require_within_own_power
 
 
 class Issued(NamedTuple):
@@ -79,7 +79,7 @@ def create_api_key(
             actor = lock_actor(actor, Permission.API_KEY_CHANGE)
             require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
             require_known_services(actor.account, api_key.access)
-            require_own_power(actor, Power.of(api_key))
+            require_within_own_power(actor, Power.of(api_key))
             return save_new(actor, api_key)
     except IntegrityError:
         if id is None or not APIKey.objects.filter(pk=id).exists():
@@ -126,7 +126,7 @@ def change_api_key(
         require_known_services(actor.account, api_key.access, kept=before.access)
         changes["access"] = (scopes.in_short(before.access), scopes.in_short(api_key.access))
     if Power.of(before).exceeded_by(Power.of(api_key)):
-        require_own_power(actor, Power.of(api_key))
+        require_within_own_power(actor, Power.of(api_key))
         if api_key.rotated_at is not None:
             raise InvalidState("This key was rotated: give its successor more power instead.")
     if changes:
@@ -165,7 +165,7 @@ def enable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
 
 def _switch(actor: Actor, api_key: APIKey, *, disabled: bool) -> APIKey:
     if not disabled:
-        require_own_power(actor, Power.of(api_key))
+        require_within_own_power(actor, Power.of(api_key))
     api_key.disabled_at = timezone.now() if disabled else None
     api_key.save(update_fields=["disabled_at"])
     event = Event.API_KEY_DISABLED if disabled else Event.API_KEY_ENABLED

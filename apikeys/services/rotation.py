@@ -16,7 +16,7 @@ from ..models import APIKey, State
 from ..power import Power
 from .keys import SETTINGS, Issued, save_new
 from .revocation import revoke_locked
-from .rules import latest_expiry, lock_key, require_not_revoked, require_own_power
+from .rules import latest_expiry, lock_key, require_not_revoked, require_within_own_power
 
 
 class Overlap(StrEnum):
@@ -56,7 +56,7 @@ def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str |
         raise InvalidState(f"{old.name} is {old.state.label.lower()}; only an active key is rotated.")
     if old.rotated_at is not None:
         raise InvalidState("This key was rotated already.")
-    require_own_power(actor, Power.of(old))
+    require_within_own_power(actor, Power.of(old))
     settings = {field: getattr(old, field) for field in SETTINGS}
     successor = APIKey(id=id or ids.new_key_id(), account_id=old.account_id, rotated_from=old, **settings)
     successor.expires_at = _earliest(old.expires_at, latest_expiry(actor))

@@ -81,7 +81,7 @@ def latest_expiry(actor: Actor) -> datetime | None:
     )
 
 
-def require_own_power(actor: Actor, wanted: Power) -> None:
+def require_within_own_power(actor: Actor, wanted: Power) -> None:
     """A key never makes or widens a key beyond its own power, nor gets hold of one."""
     if actor.kind != ActorKind.KEY:
         return

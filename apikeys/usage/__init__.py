@@ -12,7 +12,7 @@ from .buffer import KeyRequest
 def record(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, service: str = scopes.API) -> None:
     """Note one answered request of a key to a service. `meta` is its `META`, `place` where the key stood in it."""
     address = meta["REMOTE_ADDR"]
-    source = networks.origin(address) if address else ""
+    source = networks.source(address) if address else ""
     request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
     counts.record(key_id, service, request)
     sources.record(key_id, request)

@@ -47,7 +47,7 @@ def record(service_id: str, gateway: str, sentence: str) -> None:
 def log_refusal(gateway: str, about: str, sentence: str) -> None:
     """Tell the log what is wrong, unless it was told a moment ago."""
     now = time.time()
-    subject = networks.origin(gateway), about
+    subject = networks.source(gateway), about
     with _lock:
         is_news = _told.get(subject, 0.0) < now - REMIND_AFTER
         if is_news:

@@ -16,9 +16,9 @@ from accounts.context import RequestContext
 from accounts.errors import Invalid
 from accounts.policy import Actor
 from apikeys import actors, gate, limits, networks, tokens
-from apikeys.credentials import FIELD, Credential, in_headers, in_query_string, stripped, undivided
+from apikeys.credentials import FIELD, Credential, in_headers, in_query_string, stripped, with_commas
 from apikeys.gate import Place, Refused
-from apikeys.limits import require_not_too_often
+from apikeys.limits import require_within_limit
 
 from .permissions import NeedsPermission
 
@@ -52,7 +52,7 @@ class APIKeyAuthentication(BaseAuthentication):
 def find_key(request: Request) -> tuple[str, Place | None, str]:
     """The key as it was sent, and where. Without one, what may help its sender. Raises `Invalid` for several."""
     meta = request._request.META
-    if undivided(meta):
+    if with_commas(meta):
         raise Invalid(
             f"{AMBIGUOUS} A key with a comma in it can't be told from a header sent twice: "
             "send it in the query string or in the body."
@@ -79,7 +79,7 @@ def _in_body(request: Request) -> tuple[list[str], str]:
     meta = request._request.META
     bodies.require_whole(meta)
     if bodies.SMALL < bodies.length(meta) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-        require_not_too_often("bodies:" + networks.origin(meta["REMOTE_ADDR"]), settings.FAILED_AUTH_LIMIT)
+        require_within_limit("bodies:" + networks.source(meta["REMOTE_ADDR"]), settings.FAILED_AUTH_LIMIT)
     try:
         fields = request.data
     except UnsupportedMediaType:

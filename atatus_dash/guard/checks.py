@@ -139,14 +139,14 @@ def _refuse_asker(
 
 def _dry_run_answer(key: KeyRecord | None, question: Question) -> Answer:
     """A dry run. Only a key that opens nothing is counted, against the asker."""
-    verdict, judgements = gate.explain(key, question, limits.limiter, counts_failures=True)
+    verdict, results = gate.explain(key, question, limits.limiter, counts_failures=True)
     return json_answer(
         200,
         {
             "allowed": verdict.allowed,
             "status": verdict.status,
             "message": verdict.message,
-            "rules": [judgement._asdict() for judgement in judgements],
+            "rules": [result._asdict() for result in results],
         },
     )
 

@@ -57,7 +57,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     if service.preflight and contracts.is_preflight(facts, environ):
         return passed(None, verdict)
     found = [*in_headers, *in_query] if service.query_keys else in_headers
-    if len(found) > 1 or credentials.undivided(facts.carried):
+    if len(found) > 1 or credentials.with_commas(facts.carried):
         raise NotPermitted(AMBIGUOUS)
     if not found:
         verdict = gate.decide(None, question, limits.limiter)

@@ -70,7 +70,7 @@ class Connection:
         self.phase = Phase.HEAD
         #: When it is cut off; None while a thread works on it.
         self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
-        self.origin = networks.origin(environ.get("REMOTE_ADDR", ""))
+        self.origin = networks.source(environ.get("REMOTE_ADDR", ""))
         self._until = self.deadline
         #: Whether a request has come on it.
         self.is_used = False

@@ -312,8 +312,8 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
         unjudged = [rule for rule in Rule if rule not in judged]
     else:
         judged, unjudged = list(Rule), []
-    explained = gate.explain(key, asked, limiter).judgements
-    assert [judgement.rule for judgement in explained] == list(Rule)
+    explained = gate.explain(key, asked, limiter).results
+    assert [result.rule for result in explained] == list(Rule)
     assert {j.rule for j in explained if j.passed is False} == set(failed)
     assert {j.rule: j.passed for j in explained if j.passed is not False} == {
         **{rule: True for rule in judged if rule not in failed},
@@ -327,9 +327,9 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
 
 @any_question
 def test_an_explanation_and_a_decision_agree(key, asked, limiter):
-    explained = gate.explain(key, asked, limiter).judgements
+    explained = gate.explain(key, asked, limiter).results
     verdict = gate.decide(key, asked, limiter)
-    first = next((judgement for judgement in explained if judgement.passed is False), None)
+    first = next((result for result in explained if result.passed is False), None)
     assert (first and first.rule, first.message if first else "") == (verdict.rule, verdict.message)
 
 
@@ -402,7 +402,7 @@ def test_without_limits_requests_pass_unlimited_or_are_503():
     for key, rule in [(GOOD, "limit"), (None, "key"), (GOOD._replace(disabled=NOW), "disabled")]:
         verdict = gate.decide(key, ASKED, Away())
         assert verdict == (rule, 503, "Our rate limits are out of reach.", {"Retry-After": "7"}, None)
-        assert verdict.message in [judgement.message for judgement in gate.explain(key, ASKED, Away()).judgements]
+        assert verdict.message in [result.message for result in gate.explain(key, ASKED, Away()).results]
 
 
 # Headers ----------------------------------------------------------------------------------------
@@ -474,8 +474,8 @@ def test_a_key_that_is_looked_at_again_is_refused_for_its_state_network_and_acce
     asked = ASKED._replace(address=address)
     wanted = next((found for found in failing(key, asked, MemoryLimiter()) if found[0] in states), None)
     if wanted is None:
-        assert gate.require_still_good(key, address) == key
+        assert gate.require_still_valid(key, address) == key
     else:
         with pytest.raises(Refused) as caught:
-            gate.require_still_good(key, address)
+            gate.require_still_valid(key, address)
         assert caught.value.verdict[:3] == wanted

@@ -50,7 +50,7 @@ def test_networks_cover_those_inside_them(wider, narrower, covered):
 
 
 def test_failures_count_against_an_ipv4_address_or_the_64_of_an_ipv6_one():
-    assert networks.origin("203.0.113.7") == "203.0.113.7"
-    assert networks.origin("::ffff:203.0.113.7") == "203.0.113.7"
-    assert networks.origin("2001:db8::1") == networks.origin("2001:db8::ffff:1")
-    assert networks.origin("2001:db8:0:1::1") != networks.origin("2001:db8::1")
+    assert networks.source("203.0.113.7") == "203.0.113.7"
+    assert networks.source("::ffff:203.0.113.7") == "203.0.113.7"
+    assert networks.source("2001:db8::1") == networks.source("2001:db8::ffff:1")
+    assert networks.source("2001:db8:0:1::1") != networks.source("2001:db8::1")

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from accounts.context import RequestContext
 from apikeys import networks, services
-from apikeys.limits import require_not_too_often
+from apikeys.limits import require_within_limit
 
 from ..base import APIView
 from ..permissions import IsOpen
@@ -28,7 +28,7 @@ class LeakedKeysView(APIView):
 
     def post(self, request: Request) -> Response:
         address = request.META["REMOTE_ADDR"]
-        require_not_too_often("reported:" + networks.origin(address), settings.FAILED_AUTH_LIMIT)
+        require_within_limit("reported:" + networks.source(address), settings.FAILED_AUTH_LIMIT)
         secrets = self.validated()["credentials"]
         services.report_leaked_keys(secrets=secrets, context=RequestContext.of(request))
         return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)
