@@ -130,10 +130,10 @@ class Chart:
         return self.bars[-1].label
 
 
-def chart(days: Mapping[date, Use], *, days_a_bar: int = 1) -> Chart:
+def chart(days: Mapping[date, Use], *, days_per_bar: int = 1) -> Chart:
     """The days as bars, the last bar ending today."""
     every = list(days)
-    starts = list(range(len(every) % days_a_bar, len(every), days_a_bar))
+    starts = list(range(len(every) % days_per_bar, len(every), days_per_bar))
     edges = [*([0] if starts[0] else []), *starts, len(every)]
     uses = [(every[start], Use.total(days[day] for day in every[start:end])) for start, end in pairwise(edges)]
     highest = max(1, *(use.requests for _, use in uses))
@@ -148,7 +148,7 @@ def chart(days: Mapping[date, Use], *, days_a_bar: int = 1) -> Chart:
         ],
         lines=[Line(TOP + HEIGHT - number * step * scale, number * step) for number in range(lines + 1)],
         total=Use.total(days.values()),
-        unit="day" if days_a_bar == 1 else "week",
+        unit="day" if days_per_bar == 1 else "week",
     )
 
 

@@ -1,4 +1,4 @@
-"""Keys that were seen in the clear. A request over plain HTTP is refused unread; what it carried is looked at later.
+"""Keys that were seen in the clear. A request over plain HTTP is refused unread; what it meta is looked at later.
 
 So the answer, and the time it takes, tell nothing about the key.
 """
@@ -26,19 +26,19 @@ _seen: deque[dict[str, str]] = deque(maxlen=MOST)
 
 
 def record(meta: Mapping[str, str]) -> None:
-    """Keep what a refused request carried, for `examine`."""
+    """Keep what a refused request meta, for `examine`."""
     _seen.append({field: meta.get(field, "") for field in _FIELDS})
 
 
 def examine() -> None:
     """Flag the good keys among what was kept. If the database is out of reach, which raises, the rest is kept."""
     while _seen:
-        carried = _seen.popleft()
+        meta = _seen.popleft()
         try:
-            _flag(carried)
+            _flag(meta)
         except (OperationalError, InterfaceError):
             if len(_seen) < MOST:
-                _seen.appendleft(carried)
+                _seen.appendleft(meta)
             raise
         except (DatabaseError, SuspiciousOperation) as error:
             logger.warning("A request over plain HTTP could not be examined: %s", error)
@@ -51,9 +51,9 @@ def discard() -> int:
     return lost
 
 
-def _flag(carried: Mapping[str, str]) -> None:
-    secrets = {*in_headers(carried), *with_commas(carried), *in_query_string(carried)}
+def _flag(meta: Mapping[str, str]) -> None:
+    secrets = {*in_headers(meta), *with_commas(meta), *in_query_string(meta)}
     digests = [tokens.digest(secret) for secret in secrets if tokens.may_be_a_key(secret)]
     if digests:
         for api_key in APIKey.objects.filter(digest__in=digests):
-            services.flag_exposed_key(api_key=api_key, address=carried["REMOTE_ADDR"])
+            services.flag_exposed_key(api_key=api_key, address=meta["REMOTE_ADDR"])

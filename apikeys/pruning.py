@@ -16,9 +16,9 @@ from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
 USAGE_KEPT = timedelta(days=2 * 364 + 1)
 NOTICES_KEPT = timedelta(days=400)
 #: As long as the charts of keys.
-ORIGINS_KEPT = timedelta(days=30)
+SOURCES_KEPT = timedelta(days=30)
 #: And so many of a key, the latest, however many it is used from.
-MOST_ORIGINS = 1_000
+MOST_SOURCES = 1_000
 
 
 def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
@@ -33,10 +33,10 @@ def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
     # That a key has ended is noted for as long as there is the key, or it would be told again.
     old_notices = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT)
     notices = delete(old_notices, checkpoint)
-    origins = delete(KeyOrigin.objects.filter(last_used_at__lt=now - ORIGINS_KEPT), checkpoint)
+    sources = delete(KeyOrigin.objects.filter(last_used_at__lt=now - SOURCES_KEPT), checkpoint)
     return {
         "days of usage": usage,
-        "origins of requests": origins + _prune_many_origins(checkpoint),
+        "sources of requests": sources + _prune_many_sources(checkpoint),
         "notices": notices,
         "mails": outbox.prune(checkpoint),
         "sessions": delete(Session.objects.filter(expire_date__lt=now), checkpoint),
@@ -44,10 +44,10 @@ def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
     }
 
 
-def _prune_many_origins(checkpoint: Checkpoint) -> int:
+def _prune_many_sources(checkpoint: Checkpoint) -> int:
     pruned = 0
-    many = APIKey.objects.annotate(number=Count("origins")).filter(number__gt=MOST_ORIGINS)
+    many = APIKey.objects.annotate(number=Count("origins")).filter(number__gt=MOST_SOURCES)
     for api_key in many:
-        oldest_kept = api_key.origins.all()[MOST_ORIGINS - 1].last_used_at
+        oldest_kept = api_key.origins.all()[MOST_SOURCES - 1].last_used_at
         pruned += delete(api_key.origins.filter(last_used_at__lt=oldest_kept), checkpoint)
     return pruned

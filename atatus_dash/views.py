@@ -131,7 +131,7 @@ def _urgent_keys(request: AccountRequest) -> list[APIKey]:
     if not request.actor.may(Permission.API_KEY_READ):
         return []
     urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MAX_ATTENTION]
-    return [api_key for api_key in urgent if not api_key.is_settled][:MAX_ATTENTION]
+    return [api_key for api_key in urgent if not api_key.is_safe_to_retire][:MAX_ATTENTION]
 
 
 def _services(request: AccountRequest) -> dict[str, Any]:
@@ -163,10 +163,10 @@ def _guide(request: AccountRequest) -> str:
 def _usage_chart(request: AccountRequest) -> dict[str, Any]:
     """The chart of the span that the address names, and how it compares with the span before. One query."""
     span = request.GET.get("days", DEFAULT_SPAN)
-    days, days_a_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])
+    days, days_per_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])
     every = list(charts.by_day(AccountUsage.objects.for_account(request.account), 2 * days).items())
     before = charts.Use.total(use for _, use in every[:days])
-    chart = charts.chart(dict(every[days:]), days_a_bar=days_a_bar)
+    chart = charts.chart(dict(every[days:]), days_per_bar=days_per_bar)
     growth = round(100 * (chart.total.requests / before.requests - 1)) if before.requests else None
     return {
         "chart": chart,

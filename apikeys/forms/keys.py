@@ -92,7 +92,7 @@ class KeySettingsForm(forms.Form):
             self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
 
     @classmethod
-    def reopened(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
+    def prefilled(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
         """The form as it stands at first, or as it was typed before the password was asked for again.
 
         A box that was not ticked is in no address, so a form that was sent says so of all of them.
@@ -333,7 +333,7 @@ class KeyFilter(forms.Form):
         if text := self.cleaned_data.get("q"):
             keys = keys.search(text)
         if service := self.cleaned_data.get("service"):
-            keys = keys.opening(service)
+            keys = keys.with_access_to(service)
         match self.cleaned_data.get("state"):
             case "active":
                 keys = keys.in_state(State.ACTIVE)

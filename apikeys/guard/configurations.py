@@ -27,7 +27,7 @@ class Gateway(NamedTuple):
     reload: str
 
 
-class Unknown(NamedTuple):
+class Placeholder(NamedTuple):
     """What an installation has to fill in by itself: an example, and what it stands for."""
 
     example: str
@@ -61,15 +61,15 @@ GATEWAYS = {
     )
 }
 
-HOST = Unknown("api.example.com", "the host name of your API")
-_UNKNOWN = {
+HOST = Placeholder("api.example.com", "the host name of your API")
+_PLACEHOLDERS = {
     "host": HOST,
-    "upstream": Unknown("http://service.internal:3000", "where your service listens"),
-    "certificate": Unknown("/etc/ssl/api/fullchain.pem", "the certificate of your API"),
-    "certificate_key": Unknown("/etc/ssl/api/privkey.pem", "its private key"),
+    "upstream": Placeholder("http://service.internal:3000", "where your service listens"),
+    "certificate": Placeholder("/etc/ssl/api/fullchain.pem", "the certificate of your API"),
+    "certificate_key": Placeholder("/etc/ssl/api/privkey.pem", "its private key"),
 }
-_UNKNOWN_TO = {
-    "haproxy": {"certificate": Unknown("/etc/haproxy/api.pem", "the certificate of your API and its private key")},
+_PLACEHOLDERS_OF = {
+    "haproxy": {"certificate": Placeholder("/etc/haproxy/api.pem", "the certificate of your API and its private key")},
 }
 #: Where Debian keeps the authorities that are trusted. It fills in how a guard or a service behind HTTPS is verified.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -81,11 +81,11 @@ _BY_HAND = re.compile(r"Names in double braces .*?\(the id on the service's page
 def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", host: str = "") -> list[File]:
     """The files of a gateway. `guard` is the origin of this server as the gateway reaches it."""
     known = {"service": service, **({"host": host} if host else {})}
-    values = {name: unknown.example for name, unknown in unknown_to(gateway).items()}
+    values = {name: placeholder.example for name, placeholder in placeholders_of(gateway).items()}
     values |= {**known, **snippets.addresses("guard", guard)}
     values |= snippets.addresses("upstream", upstream or values["upstream"])
     values |= {f"{name}_ca": _AUTHORITIES for name in ("guard", "upstream") if f"{name}_tls" in values}
-    left = _left(gateway, host=host, upstream=upstream)
+    left = _unfilled(gateway, host=host, upstream=upstream)
     return [
         File(name, path, _for_reader(snippets.fill(_text(gateway.name, name), values), left))
         for name, path in gateway.files.items()
@@ -94,31 +94,31 @@ def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", hos
 
 def examples(gateway: Gateway, *, upstream: str = "", host: str = "") -> list[str]:
     """What stands in the files for what the reader has to fill in, as pages mark it."""
-    left = _left(gateway, host=host, upstream=upstream)
-    found = [unknown.example for unknown in left]
+    left = _unfilled(gateway, host=host, upstream=upstream)
+    found = [placeholder.example for placeholder in left]
     # Some name the address of the upstream alone.
     return [*found, *(example.partition("://")[2] for example in found if "://" in example)]
 
 
-def unknown_to(gateway: Gateway) -> dict[str, Unknown]:
+def placeholders_of(gateway: Gateway) -> dict[str, Placeholder]:
     """What may be left to fill in, by the name of the placeholder."""
-    return {**_UNKNOWN, **_UNKNOWN_TO.get(gateway.name, {})}
+    return {**_PLACEHOLDERS, **_PLACEHOLDERS_OF.get(gateway.name, {})}
 
 
-def _left(gateway: Gateway, *, host: str, upstream: str) -> list[Unknown]:
+def _unfilled(gateway: Gateway, *, host: str, upstream: str) -> list[Placeholder]:
     """What nobody has filled in and the gateway needs, in the order of the table."""
     known = {name for name, value in {"host": host, "upstream": upstream}.items() if value}
     used = "".join(_text(gateway.name, name) for name in gateway.files)
     return [
-        unknown
-        for name, unknown in unknown_to(gateway).items()
+        placeholder
+        for name, placeholder in placeholders_of(gateway).items()
         if name not in known and re.search(rf"^[^#\n]*{{{{{name}(_[a-z]+)?}}}}", used, re.MULTILINE)
     ]
 
 
-def _for_reader(text: str, left: list[Unknown]) -> str:
-    width = max(len(unknown.example) for unknown in left)
-    lines = [f"#   {unknown.example:{width}}  {unknown.meaning}" for unknown in left]
+def _for_reader(text: str, left: list[Placeholder]) -> str:
+    width = max(len(placeholder.example) for placeholder in left)
+    lines = [f"#   {placeholder.example:{width}}  {placeholder.meaning}" for placeholder in left]
     return _BY_HAND.sub(lambda _: "\n".join(["Replace these before you use it:", *lines]), text)
 
 

@@ -56,8 +56,8 @@ class Facts(NamedTuple):
     secure: bool
     #: The client's.
     address: str
-    #: Where a key may be, for `credentials` to look into: two headers, and the query of the target.
-    carried: Headers
+    #: Where a key may be, for `credentials`: two headers, and the query of the target.
+    meta: Headers
 
 
 class Check(NamedTuple):
@@ -92,7 +92,7 @@ def read(
         target,
         secure=_is_secure(headers),
         address=_client(headers, trusted),
-        carried={
+        meta={
             "HTTP_X_API_KEY": headers.get("HTTP_X_API_KEY", ""),
             "HTTP_AUTHORIZATION": headers.get("HTTP_AUTHORIZATION", ""),
             "QUERY_STRING": target.partition("?")[2],

@@ -79,12 +79,12 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
             .order_by(models.F("exposed_at").desc(nulls_last=True), models.F("expires_at").asc(nulls_last=True), "pk")
         )
 
-    def opening(self, service_id: str) -> Self:
+    def with_access_to(self, service_id: str) -> Self:
         """Keys whose access is everything or lists the service."""
         listed = models.Q(access__contains=f'"service":"{service_id}"')
         return self.filter(models.Q(access__isnull=True) | listed)
 
-    def count_opening(self, service_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    def count_with_access_to(self, service_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
         """How many of the keys open each service, and how many of these only some paths of it. One query."""
         counts = {}
         for id in service_ids:
@@ -202,7 +202,7 @@ class APIKey(models.Model):
         return max(self.rotated_at, self.last_used_at or self.rotated_at) + min(QUIET_AFTER, overlap / 4)
 
     @property
-    def is_settled(self) -> bool:
+    def is_safe_to_retire(self) -> bool:
         """Whether it was rotated and is safe to retire, and nothing else is the matter with it."""
         return self.rotated_at is not None and self.exposed_at is None and self.retirement == Retirement.SAFE
 

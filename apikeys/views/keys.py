@@ -41,12 +41,12 @@ from ..services import Issued, Overlap
 #: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
 PAGE_SIZE = 20
 LATEST_EVENTS = 10
-LATEST_ORIGINS = 10
-MOST_ORIGINS = 100
+LATEST_SOURCES = 10
+MOST_SOURCES = 100
 MOST_SERVICES = 50
 
 
-# Looking ----------------------------------------------------------------------------------------
+# Viewing ----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
@@ -79,7 +79,7 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = get_object_or_404(keys, pk=id)
     usage = KeyUsage.objects.filter(api_key=api_key)
     days = charts.by_day(usage, charts.MONTH)
-    origins = api_key.origins.all()
+    sources = api_key.origins.all()
     rotated_at = api_key.rotated_at
     events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
     opens = _opens(request, api_key)
@@ -91,9 +91,9 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
         "chart": charts.chart(days),
         "by_service": _by_service(request, usage),
         "today": list(days.values())[-1],
-        "origins": origins[:LATEST_ORIGINS],
-        "origins_since": origins.filter(last_used_at__gte=rotated_at)[:MOST_ORIGINS].count() if rotated_at else 0,
-        "most_origins": MOST_ORIGINS,
+        "sources": sources[:LATEST_SOURCES],
+        "sources_since": sources.filter(last_used_at__gte=rotated_at)[:MOST_SOURCES].count() if rotated_at else 0,
+        "most_sources": MOST_SOURCES,
         "usual_rate": settings.API_RATE_LIMIT,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
         "events": events[:LATEST_EVENTS],
@@ -131,7 +131,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
     return [(id, services.get(id), use) for id, use in uses.items()]
 
 
-# Making -----------------------------------------------------------------------------------------
+# Creating -----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
@@ -140,14 +140,14 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 def new_key(request: AccountRequest) -> HttpResponse:
     """The form, and once the key: in the answer to the form itself and nowhere else."""
     if request.method != "POST":
-        return _new_form(request, APIKeyForm.reopened(initial_data(request), {}, account=request.account))
+        return _new_form(request, APIKeyForm.prefilled(initial_data(request), {}, account=request.account))
     form = APIKeyForm(request.POST, account=request.account)
     if form.is_valid():
         try:
             issued = services.create_api_key(actor=request.actor, **form.settings)
             return _reveal(request, issued, first_calls=_first_calls(request, form, issued.api_key))
         except AlreadyExists:
-            return _made_already(request, form.settings["id"])
+            return _already_created(request, form.settings["id"])
         except Invalid as error:
             add_service_error(form, error)
     return _new_form(request, form, status=422)
@@ -207,7 +207,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
                 actor=request.actor, api_key=api_key, overlap=overlap, id=form.cleaned_data["id"]
             )
         except AlreadyExists:
-            return _made_already(request, form.cleaned_data["id"])
+            return _already_created(request, form.cleaned_data["id"])
         api_key.refresh_from_db()
         return _reveal(request, issued, predecessor=api_key)
     context = {"api_key": api_key, "form": form, "ends": form.ends(api_key)}
@@ -251,9 +251,9 @@ def _reveal(
     return response
 
 
-def _made_already(request: AccountRequest, id: str) -> HttpResponse:
-    made = APIKey.objects.for_account(request.account).filter(pk=id).first()
-    return render(request, "apikeys/made_already.html", {"api_key": made})
+def _already_created(request: AccountRequest, id: str) -> HttpResponse:
+    existing = APIKey.objects.for_account(request.account).filter(pk=id).first()
+    return render(request, "apikeys/already_created.html", {"api_key": existing})
 
 
 # Changing ---------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def enable_key(request: AccountRequest, id: str) -> HttpResponse:
     return redirect("apikeys:key", request.account.slug, api_key.pk)
 
 
-# Ending -----------------------------------------------------------------------------------------
+# Revoking -----------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
@@ -329,17 +329,17 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def revoke_keys(request: AccountRequest) -> HttpResponse:
-    """End the keys that were ticked in the list, together. The address, or the form, names them."""
-    ticked = request.POST if request.method == "POST" else initial_data(request)
+    """End the keys that were selected in the list, together. The address, or the form, names them."""
+    selected = request.POST if request.method == "POST" else initial_data(request)
     alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
-    named = [id for id in ticked.getlist("id") if "\0" not in id]  # which PostgreSQL refuses to look for
+    named = [id for id in selected.getlist("id") if "\0" not in id]  # which PostgreSQL refuses to look for
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=named)
     if request.method == "POST":
         number = len(services.revoke_api_keys(actor=request.actor, api_keys=api_keys))
         messages.success(request, "1 key is revoked." if number == 1 else f"{number} keys are revoked.")
         return redirect("apikeys:keys", request.account.slug)
-    chosen = list(api_keys.order_by("name", "pk"))
-    context = {"api_keys": chosen, "is_used_at_services": _are_used_at_services(chosen)}
+    to_revoke = list(api_keys.order_by("name", "pk"))
+    context = {"api_keys": to_revoke, "is_used_at_services": _are_used_at_services(to_revoke)}
     return render(request, "apikeys/revoke_keys.html", context)
 
 

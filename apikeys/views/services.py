@@ -52,7 +52,7 @@ def services(request: AccountRequest) -> HttpResponse:
     sparks = charts.sparks_by(usage, "service", ids) if ids else {}
     keys = {}
     if request.actor.may(Permission.API_KEY_READ):
-        keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).count_opening(ids)
+        keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).count_with_access_to(ids)
     rows = [(service, sparks[service.pk], keys.get(service.pk), _connection(service)["unlisted"]) for service in page]
     return render(request, "apikeys/services.html", {"page": page, "rows": rows})
 
@@ -72,13 +72,13 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
         "events": events[:LATEST_EVENTS],
         **_use(request, service),
     }
-    context["for_it"] = {"access": "chosen", "service": service.id, "for_service": service.id}
+    context["new_key_query"] = {"access": "chosen", "service": service.id, "for_service": service.id}
     if service.account_id == request.account.id:
         context |= {**_configuration(request, service), **_connection(service)}
         context["received"] = _received(request, service, [api_key for api_key, _ in keys])
         if context["host"]:
-            context["for_it"]["host"] = context["host"]
-    context["for_it"] = urlencode(context["for_it"])
+            context["new_key_query"]["host"] = context["host"]
+    context["new_key_query"] = urlencode(context["new_key_query"])
     return render(request, "apikeys/service.html", context)
 
 
@@ -176,7 +176,7 @@ def _connection(service: Service) -> dict[str, Any]:
 
 def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:
     """The account's newest keys that open the service, one more than is shown: each with its entry, if it has any."""
-    keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).opening(service.pk)
+    keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).with_access_to(service.pk)
     return [(api_key, scopes.entry_of(api_key.access, service.pk)) for api_key in keys[: NEWEST_KEYS + 1]]
 
 

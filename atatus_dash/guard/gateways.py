@@ -38,8 +38,8 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
         if isinstance(error, Misconfigured):
             problems.record(service.id, request_meta.peer(environ), error.message)
         raise
-    in_headers = credentials.in_headers(facts.carried)
-    in_query = credentials.in_query_string(facts.carried)
+    in_headers = credentials.in_headers(facts.meta)
+    in_query = credentials.in_query_string(facts.meta)
     sent = in_headers or in_query
     is_secure = settings.ALLOW_HTTP or facts.secure
     # What came in the clear is not looked up.
@@ -52,12 +52,12 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     verdict = gate.before_key(question)
     if not verdict.allowed:
         if not is_secure:
-            exposure.record({**facts.carried, "REMOTE_ADDR": facts.address})
+            exposure.record({**facts.meta, "REMOTE_ADDR": facts.address})
         return refusal(environ, verdict)
     if service.preflight and contracts.is_preflight(facts, environ):
         return passed(None, verdict)
     found = [*in_headers, *in_query] if service.query_keys else in_headers
-    if len(found) > 1 or credentials.with_commas(facts.carried):
+    if len(found) > 1 or credentials.with_commas(facts.meta):
         raise NotPermitted(AMBIGUOUS)
     if not found:
         verdict = gate.decide(None, question, limits.limiter)

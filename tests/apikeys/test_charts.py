@@ -60,7 +60,7 @@ def test_lines_are_few_and_round(highest, cast):
 def test_a_year_is_drawn_by_weeks_that_end_today(cast):
     use(factories.make_key(cast.account).api_key, 6, succeeded=1)
     use(factories.make_key(cast.account).api_key, 7, succeeded=2)
-    chart = charts.chart(charts.by_day(KeyUsage.objects.all(), 364), days_a_bar=7)
+    chart = charts.chart(charts.by_day(KeyUsage.objects.all(), 364), days_per_bar=7)
 
     assert len(chart.bars) == 52
     assert [bar.use.requests for bar in chart.bars[-2:]] == [2, 1]
@@ -68,7 +68,7 @@ def test_a_year_is_drawn_by_weeks_that_end_today(cast):
 
 def test_days_that_make_no_whole_week_are_not_lost(cast):
     use(factories.make_key(cast.account).api_key, 9, succeeded=2)
-    chart = charts.chart(charts.by_day(KeyUsage.objects.all(), 10), days_a_bar=7)
+    chart = charts.chart(charts.by_day(KeyUsage.objects.all(), 10), days_per_bar=7)
 
     assert [bar.use.requests for bar in chart.bars] == [2, 0]
 

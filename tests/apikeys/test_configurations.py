@@ -38,7 +38,7 @@ def test_below_its_head_a_configuration_is_the_shipped_file(gateway: configurati
         **snippets.addresses("guard", GUARD),
         **snippets.addresses("upstream", "http://10.0.0.8:3000"),
     }
-    example = {name: found.example for name, found in configurations.unknown_to(gateway).items()}
+    example = {name: found.example for name, found in configurations.placeholders_of(gateway).items()}
     for name, text in filled(gateway, host="api.acme.test").items():
         shipped = snippets.fill((FOLDER / gateway.name / name).read_text(), {**example, **values})
         head = r"\A(?:(?:#|--)[^\n]*\n)*"  # the comments that a file begins with

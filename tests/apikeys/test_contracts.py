@@ -38,14 +38,14 @@ def test_no_header_that_a_client_adds_changes_what_is_read(gateway, headers, met
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_a_key_is_carried_in_either_header_and_in_the_query_of_the_original_target(gateway):
     facts = asked(gateway, target="/reports?api_key=three", headers=[("x-api-key", "one"), ("authorization", "two")])
-    assert credentials.in_headers(facts.carried) == ["one", "two"]
-    assert credentials.in_query_string(facts.carried) == ["three"]
+    assert credentials.in_headers(facts.meta) == ["one", "two"]
+    assert credentials.in_query_string(facts.meta) == ["three"]
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 def test_two_keys_in_one_header_stay_two(gateway):
     facts = asked(gateway, headers=[("X-API-Key", "one"), ("x-api-key", "two")])
-    assert credentials.in_headers(facts.carried) == ["one", "two"]
+    assert credentials.in_headers(facts.meta) == ["one", "two"]
 
 
 def headers_of(contract: Contract, **changes: str | None) -> dict[str, str]:
@@ -100,7 +100,7 @@ def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name, value, se
 def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_target(contract):
     (other,) = set(contracts.NAMED_BY) - {contract}
     facts = contracts.read(contract, headers_of(contract), [], method="POST", target="/b?api_key=x")
-    assert (facts.method, facts.target, facts.carried["QUERY_STRING"]) == ("GET", "/a", "")
+    assert (facts.method, facts.target, facts.meta["QUERY_STRING"]) == ("GET", "/a", "")
     with pytest.raises(Misconfigured):
         contracts.read(contract, headers_of(other), [], method="GET", target="/a")
 
@@ -109,7 +109,7 @@ def test_ext_authz_reads_the_questions_own_method_and_target():
     headers = {**headers_of(Contract.AUTH_REQUEST), **headers_of(Contract.FORWARD_AUTH)}
     facts = contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="/b?api_key=x")
     assert facts[:2] == ("PUT", "/b?api_key=x")
-    assert facts.carried["QUERY_STRING"] == "api_key=x"
+    assert facts.meta["QUERY_STRING"] == "api_key=x"
     with pytest.raises(Misconfigured, match="path prefix"):
         contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="")
 

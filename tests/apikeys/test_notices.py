@@ -241,7 +241,7 @@ def test_prune_lets_old_usage_and_notices_go(cast):
 
 
 def test_prune_keeps_the_latest_origins_of_a_key_that_is_used_from_very_many(cast, monkeypatch):
-    monkeypatch.setattr("apikeys.pruning.MOST_ORIGINS", 3)
+    monkeypatch.setattr("apikeys.pruning.MOST_SOURCES", 3)
     key = factories.make_key(cast.account).api_key
     for hours in range(5):
         key.origins.create(origin=f"203.0.113.{hours}", last_used_at=timezone.now() - timedelta(hours=hours))
