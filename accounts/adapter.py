@@ -1,4 +1,4 @@
-"""What allauth asks us to decide, about signing in and second factors."""
+"""allauth's adapters: our decisions about signing in and second factors."""
 
 from datetime import UTC
 from typing import Any
@@ -22,7 +22,7 @@ from .models import User
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """What we decide for allauth."""
+    """Our decisions about signing up, signing in, mail and passwords."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -33,25 +33,25 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(settings.SIGNUP_OPEN)
 
     def clean_email(self, email: str) -> str:
-        """Asked by every form that mails to what was typed into it, or keeps it."""
+        """Every allauth form that stores or mails an address calls this."""
         validators.no_secret(email)
         if not mail.is_deliverable(email):
             raise ValidationError("Enter a valid email address.")
         return email
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Whether to go there after signing in. allauth fails at what is no address, such as `http://[`."""
+        """Whether to redirect there after signing in. allauth raises for a malformed URL such as `http://[`."""
         try:
             return url is not None and super().is_safe_url(url)
         except ValueError:
             return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The address that TrustedProxiesMiddleware settled, which allauth's limits count against."""
+        """The address that TrustedProxiesMiddleware determined. allauth's limits count by it."""
         return str(request.META["REMOTE_ADDR"])
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask for the password again when the newest proof is old; allauth wouldn't count the sign-in as one."""
+        """Ask for the password again if the latest authentication is old. allauth alone ignores the sign-in."""
         return super().is_reauthentication_required(app=app, **kwargs) and not decorators.is_recently_authenticated(
             self.request
         )
@@ -63,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):
         context: dict[str, Any],
         headers: dict[str, str] | None = None,
     ) -> EmailMessage:
-        """allauth builds links from the request: they are built anew."""
+        """allauth builds links from the request's `Host`. Replace them with links to `PUBLIC_URL`."""
         addresses = {
             name: links.in_mail(urlsplit(value).path, self.request)
             for name, value in context.items()
@@ -74,15 +74,15 @@ class AccountAdapter(DefaultAccountAdapter):
             return super().render_mail(template_prefix, email, context, headers)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """allauth's text goes the way of all our mail."""
+        """Put allauth's mail into the outbox, as all our mail."""
         message = self.render_mail(template_prefix, email, {"request": self.request, "email": email, **context})
         kind = template_prefix.rpartition("/")[2]
         outbox.add(email, str(message.subject), str(message.body), kind=kind, lifetime=mail.LIFETIME)
 
     def post_login(self, request: HttpRequest, user: AbstractBaseUser, *, signup: bool, **kwargs: Any) -> HttpResponse:
-        """Tell a person by mail of a sign-in from a device that they haven't signed in from before.
+        """Notify the user by mail of a sign-in from a new device.
 
-        Note the sign-in of who came by a link of ours: allauth notes passwords and second factors alone.
+        Also record a sign-in by one of our links: allauth records only passwords and second factors.
         """
         assert isinstance(user, User)
         if not get_authentication_records(request, user):
@@ -100,10 +100,10 @@ class AccountAdapter(DefaultAccountAdapter):
         return response
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Limit guesses at passwords; `authenticate` takes back what was counted for a right one.
+        """Limit guesses at passwords. `authenticate` undoes the count for a correct one.
 
-        allauth would count all browsers together, and a bucket for each name and port that `Host` may have.
-        Raises `ValidationError` past the limit, whether or not the address is somebody's.
+        allauth would count all browsers together, and separately for each name and port in `Host`.
+        Raises `ValidationError` over the limit, whether or not a user has the address.
         """
         email = credentials.get("email", "").lower()
         user = devices.known_user(request, email)
@@ -129,19 +129,19 @@ class AccountAdapter(DefaultAccountAdapter):
 
     @transaction.atomic
     def logout(self, request: HttpRequest) -> None:
-        """Django's signal, which admin's way out sends too, records it."""
+        """Django's signal records it, also for admin's sign-out."""
         super().logout(request)
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         assert isinstance(user, User)
-        user.set_password(password)  # takes a third of a second, in which others may write
+        user.set_password(password)  # slow (a third of a second), so outside the transaction
         with transaction.atomic():
             user.save()
             sign_in.password_set(self.request, user)
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """What we decide for allauth's second factors."""
+    """Our decisions about second factors."""
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
@@ -155,11 +155,11 @@ class MFAAdapter(DefaultMFAAdapter):
         return "Passkey" if number == 1 else f"Passkey {number}"
 
     def encrypt(self, text: str) -> str:
-        """What allauth stores of an authenticator app and of recovery codes."""
+        """allauth encrypts the secrets of authenticator apps and recovery codes with this."""
         return encryption.encrypt(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Raises `encryption.Unreadable`, which is drawn as a page with its sentence."""
+        """Raises `encryption.Unreadable`, whose message is shown as an error page."""
         return factors.read(encrypted_text)
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:

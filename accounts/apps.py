@@ -7,6 +7,6 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from . import redaction, sign_in  # noqa: F401  # sign_in hears signals
+        from . import redaction, sign_in  # noqa: F401  # sign_in connects its signal receivers
 
         connection_created.connect(redaction.mask_connection)

@@ -1,7 +1,7 @@
-"""The audit log's vocabulary and its one way in.
+"""The events of the audit log, and the functions that record them.
 
-An event is recorded in the transaction of what it records, keeps the labels of its actor and target, and
-is never changed afterwards.
+An event is recorded in the transaction of the change, keeps the labels of its actor and target, and never changes
+afterwards.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from .targets import Target
 
 
 class Event(StrEnum):
-    """What happened, as past-tense `subject.verb`."""
+    """What happened, as `subject.verb` in the past tense."""
 
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_CHANGED = "account.changed"
@@ -77,14 +77,14 @@ class Event(StrEnum):
 
     @property
     def words(self) -> str:
-        """What follows the actor in a sentence; `{}` stands for the target, where the sentence names it."""
+        """What follows the actor in a sentence. `{}` stands for the target, if the sentence names it."""
         return _EVENT_WORDS[self]
 
 
 def words(event: str) -> str:
-    """As `Event.words`, for an event that was read from the log: a newer version may have written it.
+    """As `Event.words`, for an event read from the log, which a newer version may have written.
 
-    Two versions write to one database during an upgrade. What this one doesn't know is said by the parts of its name.
+    Two versions write to one database during an upgrade. For an unknown event, the words come from its name.
     """
     if event in _EVENT_WORDS:
         return Event(event).words
@@ -171,10 +171,10 @@ def _choices() -> list[tuple[str, list[tuple[str, str]]]]:
     return list(groups.items())
 
 
-#: What the log's filter `event` takes, in groups: a subject, which finds all of its events, or one event.
+#: The choices of the log's filter `event`, in groups: a subject, which matches all of its events, or one event.
 EVENT_CHOICES = _choices()
 
-#: Signing in and out, and who tried. They come daily, and would hide what was changed.
+#: Sign-ins, sign-outs and failed attempts. They are frequent and would hide the changes.
 SIGN_INS = frozenset(
     {
         Event.MEMBER_SIGNED_IN,
@@ -198,12 +198,12 @@ def record(*, actor: Actor, event: Event, target: Target, changes: Changes | Non
 
 
 def record_all(*, actor: Actor, event: Event, entries: Iterable[tuple[Target, Changes]]) -> list[AuditEvent]:
-    """Write an event for each target, with what was changed of it, at one go.
+    """Write one event for each target and its changes, in one statement.
 
-    Raises `TransactionManagementError` outside a transaction: an event stands or falls with its change.
+    Raises `TransactionManagementError` outside a transaction: event and change are committed together or not at all.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError("An audit event belongs in the transaction of what it records.")
+        raise transaction.TransactionManagementError("Record an audit event in the transaction of its change.")
     return AuditEvent.objects.bulk_create(
         AuditEvent(
             account_id=actor.account.id,

@@ -1,16 +1,16 @@
-"""What is known of a request's body before it is read. Pure."""
+"""Checks on a request's body before it is read. Pure: imports no models."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import LengthRequired
 
-#: Bytes that anybody may send as often as they like: what they cost to parse is next to nothing.
+#: Up to this size, in bytes, bodies are not limited: parsing them costs almost nothing.
 SMALL = 16 * 1024
 
 
 def length(meta: Mapping[str, Any]) -> int:
-    """How many bytes the body has, as Django reads the header."""
+    """The body's length in bytes, as Django reads `Content-Length`."""
     try:
         return int(meta.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -18,9 +18,9 @@ def length(meta: Mapping[str, Any]) -> int:
 
 
 def require_whole(meta: Mapping[str, Any]) -> None:
-    """Refuse a body that is still in chunks: some servers pass on what a cut connection left of it.
+    """Refuse a chunked body: some servers pass on an incomplete one after the connection was lost.
 
-    `manage.py serve` gives it a length when all of it is there. Raises `LengthRequired`.
+    `manage.py serve` replaces chunks by a `Content-Length` once the body is complete. Raises `LengthRequired`.
     """
     if "HTTP_TRANSFER_ENCODING" in meta:
         raise LengthRequired("Send the body with a Content-Length, not in chunks.")

@@ -1,4 +1,4 @@
-"""Codes of authenticator apps and recovery codes: what allauth leaves open where their secrets are encrypted."""
+"""allauth's forms for authenticator apps and recovery codes, changed to work with encrypted secrets."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from .encryption import Unreadable
 
 
 class ActivateForm(totp.ActivateTOTPForm):
-    """Keeps the secret of an app that is being set up encrypted, too: a session is a row of the database."""
+    """Encrypts the secret of an app that is being set up, because sessions are stored in the database."""
 
     secret: str
 
@@ -24,13 +24,13 @@ class ActivateForm(totp.ActivateTOTPForm):
         if encryption.is_encrypted(self.secret):
             try:
                 self.secret = encryption.decrypt(self.secret)
-            except Unreadable:  # the keys were changed since: the page is drawn again, with another
+            except Unreadable:  # the encryption keys have changed: show the page again, with a new secret
                 self.secret = get_totp_secret(regenerate=True)
         context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(self.secret)
 
 
 class _CodeForm(base.BaseAuthenticateForm):
-    """Skips what this server can't read, so that the other factor signs in, and says so when none did."""
+    """Skips factors that this server can't decrypt, so that another one can sign in; names them if none matches."""
 
     def clean_code(self) -> str:
         with sign_in.attempt(context.request, self.user, "code"):
@@ -63,7 +63,7 @@ class ReauthenticateForm(_CodeForm, base.ReauthenticateForm):
 
 
 class GenerateRecoveryCodesView(AllauthsView):
-    """Replaces codes that can't be read, too: who is signed in needs no operator for that."""
+    """Also replaces codes that can't be decrypted, so that signed-in users don't need an operator."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         try:

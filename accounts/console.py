@@ -1,11 +1,11 @@
-"""Mail on the console, for people to read: `EMAIL_URL=consolemail://`."""
+"""Readable mail on the console: `EMAIL_URL=consolemail://`."""
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends import console
 
 
 class EmailBackend(console.EmailBackend):
-    """Prints a mail's text alone. Django's prints all of its parts, encoded: a link in it can't be clicked."""
+    """Prints only the text of a mail. Django's backend prints all parts, encoded, so that links can't be clicked."""
 
     def write_message(self, message: EmailMessage) -> None:
         lines = [

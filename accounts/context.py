@@ -1,15 +1,16 @@
-"""Where a request came from. Pure: imports no models."""
+"""The facts about a request that the audit log keeps. Pure: imports no models."""
 
 from typing import NamedTuple, Self
 
 from django.http import HttpRequest
 
-#: Where `RequestIdMiddleware` puts the request's id in its `META`. No client can: its headers begin with `HTTP_`.
+#: The key in `META` under which `RequestIdMiddleware` stores the request's id. Clients can't set it: their headers
+#: begin with `HTTP_`.
 REQUEST_ID = "atatus_dash.request_id"
 
 
 class RequestContext(NamedTuple):
-    """What the audit log keeps of a request; both fields are empty where there was none."""
+    """A request's client address and id. Both are empty outside a request."""
 
     address: str | None = None
     request_id: str = ""
@@ -19,5 +20,5 @@ class RequestContext(NamedTuple):
         return cls(request.META.get("REMOTE_ADDR") or None, request.META.get(REQUEST_ID, ""))
 
 
-#: Of what no request caused.
+#: For changes outside a request.
 NO_REQUEST = RequestContext()

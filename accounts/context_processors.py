@@ -1,4 +1,4 @@
-"""What every page knows: where the reader is, where they may go, and which theme they chose."""
+"""Template variables of every page: the current account, the navigation and the theme."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .forms import Shortcuts, Theme
 from .models import Membership
 from .policy import GRANTS, Permission, Role
 
-#: Which entry of the navigation a page belongs to, by the beginning of its route; the first that fits.
+#: Which navigation entry a page belongs to, by the start of its route. The first match counts.
 SECTIONS = [
     ("accounts/<slug:slug>/settings/", "account"),
     ("accounts/<slug:slug>/projects/", "projects"),
@@ -24,12 +24,12 @@ SECTIONS = [
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """What the frame of a page is drawn from.
+    """The variables that `base.html` needs.
 
-    `theme` is light or dark, or empty to follow the reader's system; `shortcuts` is whether single keys act.
-    For who is signed in: `account`, `role` and `may` of the page's account, or of the one that was open last;
-    `memberships` for the switcher; `section` for what is marked in the navigation; `offered` if the page's
-    account is offered to them.
+    `theme` is light or dark, or empty to follow the browser; `shortcuts` says whether keyboard shortcuts are on.
+    For signed-in users also: `account`, `role` and `may` (permissions) of the page's account, or of the last one
+    opened; `memberships` for the account switcher; `section`, the current navigation entry; `offered`, whether the
+    page's account is offered to them.
     """
     chosen = request.COOKIES.get(cookies.name(Theme.COOKIE), "")
     everybody = {

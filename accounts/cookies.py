@@ -1,8 +1,8 @@
-"""How cookies are called."""
+"""Names of cookies."""
 
 from django.conf import settings
 
 
 def name(plain: str) -> str:
-    """The name of a cookie of ours as it travels: with `__Host-` where TLS is."""
+    """A cookie's name as it is sent: with the prefix `__Host-` under TLS."""
     return f"{settings.COOKIE_PREFIX}{plain}"

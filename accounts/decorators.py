@@ -1,4 +1,4 @@
-"""The door of every page: signed in, a member who may, and for weighty things signed in lately."""
+"""Decorators of the pages: signed in, a member with the permission, recently authenticated."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -28,37 +28,37 @@ P = ParamSpec("P")
 
 LAST_ACCOUNT = "last_account"
 
-#: Where a session keeps what was typed into a form that was sent too late, by the form's address.
+#: The session's key for a form that was sent when the password had to be entered again, by the form's path.
 KEPT_FORM = "typed"
 
-#: What of a form is never kept so: lines to import, in which somebody may have pasted keys of any form, and passwords.
+#: Fields that are never kept: passwords, and lines to import, which may contain keys of any format.
 NEVER_KEPT = frozenset({"text", "password", "password1", "password2"})
 
-#: Beside the kept form, the names of its fields that were left out.
+#: The session's key, beside the kept form, for the names of its fields that were not kept.
 LEFT_OUT = "left_out"
 
 
 class PageRequest(HttpRequest):
-    """A request to a page, by whomever."""
+    """A request to a page, signed in or not."""
 
     htmx: HtmxDetails
 
 
 class SignedInRequest(PageRequest):
-    """A request of a signed-in person."""
+    """A request by a signed-in user."""
 
     user: User
 
 
 class AccountRequest(SignedInRequest):
-    """A request of a signed-in person to a page of an account they are a member of."""
+    """A request by a signed-in user to a page of an account they are a member of."""
 
     account: Account
     actor: Actor
 
 
 def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Send everybody else to sign-in and back. What a page shows to one person is kept in no shared cache."""
+    """Redirect anonymous users to sign in and back. No shared cache may store the page."""
 
     @wraps(view)
     def page(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -76,13 +76,12 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
 def account_page(
     permission: Permission, *, allow_closed: bool = False
 ) -> Callable[[Callable[Concatenate[AccountRequest, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
-    """Let a page be opened only by members with the permission.
+    """Allow a page only for members with the permission.
 
-    Sets `request.account` and `request.actor`. A stranger gets 404, never 403: another tenant's account is
-    no one's business. A member without the permission gets 403 (`NotPermitted`, which
-    `ErrorPagesMiddleware` draws).
+    Sets `request.account` and `request.actor`. Others get 404, never 403, so they don't learn that the account
+    exists. A member without the permission gets 403 (`NotPermitted`, which `ErrorPagesMiddleware` renders).
 
-    A closed account has the pages marked `allow_closed`, for its Owner, and no others.
+    A closed account shows only the pages with `allow_closed`, and only to its Owner.
     """
 
     def decorate(view: Callable[Concatenate[AccountRequest, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -110,11 +109,11 @@ def account_page(
 
 
 def _blocking_response(request: AccountRequest, membership: Membership, *, allow_closed: bool) -> HttpResponse | None:
-    """What stands between a member and every page of the account, if anything does.
+    """The response that replaces every page of the account, if something blocks it.
 
-    A closed account is there for its Owner alone, who may take it back. The people of a suspended one are
-    told so. An account may ask two-factor of its Owner and Admins, who are led to set it up; its being closed
-    changes nothing about that.
+    Only its Owner sees a closed account, and can reopen it. Members of a suspended account get a page that says so.
+    If the account requires two-factor authentication, its Owner and Admins must set it up first, also when the
+    account is closed.
     """
     account = membership.account
     if account.closed_at is not None:
@@ -130,7 +129,7 @@ def _blocking_response(request: AccountRequest, membership: Membership, *, allow
 
 
 def redirect_to_two_factor_setup(request: AccountRequest) -> HttpResponse:
-    """Lead to where one sets up two-factor, and back to the page, or to the Overview if a form was sent."""
+    """Redirect to the two-factor set-up, and from there back to the page, or to the Overview after a POST."""
     back = request.path if request.method == "GET" else resolve_url("overview", request.account.slug)
     return _redirect_with_next(request, "mfa_index", back=back)
 
@@ -138,10 +137,10 @@ def redirect_to_two_factor_setup(request: AccountRequest) -> HttpResponse:
 def recently_authenticated(
     view: Callable[Concatenate[AccountRequest, P], HttpResponse],
 ) -> Callable[Concatenate[AccountRequest, P], HttpResponse]:
-    """Ask for the password again when it was last given more than `SUDO_MINUTES` ago, and come back.
+    """Ask for the password again if it was last entered more than `SUDO_MINUTES` ago, then return to the page.
 
-    What was typed into a form that was sent too late is kept meanwhile, for `typed`, but for what holds a key.
-    A file is not: a browser lets nobody but the reader choose one.
+    A form that was sent is kept for `initial_data`, without fields that contain a key. Files are not kept: a page
+    can't fill in a file input.
     """
 
     @wraps(view)
@@ -156,7 +155,7 @@ def recently_authenticated(
 
 
 def _keep_form(request: AccountRequest) -> None:
-    """Keep the form in the session. Where a key stands in an address, or as a field's name, nothing is kept of it."""
+    """Keep the form in the session, without any path or field name that contains a key."""
     sent = request.POST.copy()
     sent.pop("csrfmiddlewaretoken", None)
     left_out = [name for name, values in sent.lists() if any(values) and not _may_be_kept(name, values)]
@@ -172,13 +171,13 @@ def _may_be_kept(name: str, values: Iterable[Any]) -> bool:
 
 
 def initial_data(request: SignedInRequest) -> QueryDict:
-    """What fills a form in: what was typed before the password was asked for, once, or else what the address says."""
+    """A form's initial data: the kept form, once, or else the query string."""
     sent = pop_kept_form(request)
     return request.GET if sent is None else sent
 
 
 def pop_kept_form(request: SignedInRequest) -> QueryDict | None:
-    """The form that was sent before the password was asked for, once."""
+    """The form that was sent before the password had to be entered again. It is returned once."""
     kept = request.session.get(KEPT_FORM, {})
     if request.path not in kept:
         return None
@@ -192,15 +191,15 @@ def pop_kept_form(request: SignedInRequest) -> QueryDict | None:
 
 
 def is_recently_authenticated(request: SignedInRequest) -> bool:
-    """Whether the person at this browser proved who they are in the last `SUDO_MINUTES`."""
+    """Whether the user authenticated in this session in the last `SUDO_MINUTES`."""
     return time.time() - authenticated_at(request) <= settings.SUDO_MINUTES * 60
 
 
 def authenticated_at(request: SignedInRequest) -> float:
-    """When the person at this browser last proved who they are, the sign-in included, as Unix time.
+    """When the user last authenticated in this session, the sign-in included, as Unix time.
 
-    allauth records every proof in the session. A session that was opened past its forms has none; there
-    the session's own sign-in counts, and never one at another browser.
+    allauth records every authentication in the session. A session that was started without its forms has no
+    record. Then this session's own sign-in counts, never one in another browser.
     """
     records = get_authentication_records(request, request.user)
     if records:
@@ -209,28 +208,28 @@ def authenticated_at(request: SignedInRequest) -> float:
 
 
 def _redirect_with_next(request: PageRequest, name: str, *, back: str) -> HttpResponse:
-    """Lead to a page that leads back."""
+    """Redirect to a page that redirects back."""
     return redirect_whole_page(request, f"{resolve_url(name)}?{urlencode({REDIRECT_FIELD_NAME: back})}")
 
 
 def redirect_whole_page(request: PageRequest, to: str, *args: str) -> HttpResponse:
-    """Redirect the whole page, also when a dialog or a part of the page asked."""
+    """Redirect the whole page, also if htmx requested only a dialog or a part of it."""
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 
 
 def user_of(request: HttpRequest) -> User:
-    """The person at the browser, where nobody comes who isn't signed in."""
+    """The signed-in user, in code that only signed-in users reach."""
     assert request.user.is_authenticated
     return request.user
 
 
 def initiator_for(request: HttpRequest, user: User) -> Initiator:
-    """The person at the browser, about to make an account."""
+    """The signed-in user as the initiator of a change that has no actor yet."""
     return Initiator(ActorKind.PERSON, str(user.pk), user.email, RequestContext.of(request))
 
 
 def actor_for(request: HttpRequest, membership: Membership) -> Actor:
-    """The person at the browser, in the account of that membership."""
+    """The signed-in user as an actor in the membership's account."""
     return policy.person(
         id=str(membership.user_id),
         label=user_of(request).email,

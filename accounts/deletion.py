@@ -1,4 +1,4 @@
-"""Deletes of many rows, so many at a time: a statement of a server has seconds, and other writers wait for each."""
+"""Deletes in batches: the server's statements time out after seconds, and each one blocks other writers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -7,22 +7,22 @@ from django.db.models import QuerySet
 
 _Rows = TypeVar("_Rows", bound="QuerySet[Any]")
 
-#: Called between two steps of long work. It raises what ends the work there, and the rest is left for another time.
+#: Called between the steps of long work. It raises to stop the work there; the rest is done next time.
 Checkpoint = Callable[[], None]
 
-#: How many rows a statement deletes.
+#: Rows per DELETE statement.
 BATCH = 1_000
 
 
 def no_checkpoint() -> None:
-    """The checkpoint of work that nothing ends early."""
+    """A checkpoint that never stops the work."""
 
 
 def in_batches(rows: _Rows, checkpoint: Checkpoint = no_checkpoint) -> Iterator[_Rows]:
-    """Yield the rows in parts, each of which has to be deleted before the next is asked for."""
+    """Yield the rows in batches. The caller must delete each batch before it takes the next."""
     while batch := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
         checkpoint()
-        yield rows.filter(pk__in=batch)  # unless a row changed since, and is no longer one of them
+        yield rows.filter(pk__in=batch)  # without rows that have changed and no longer match
 
 
 def delete(rows: "QuerySet[Any]", checkpoint: Checkpoint = no_checkpoint) -> int:

@@ -1,4 +1,4 @@
-"""Browsers that people have signed in from before, known by a cookie that we sign."""
+"""Browsers that users have signed in from before, recognised by a signed cookie."""
 
 import secrets
 
@@ -9,21 +9,21 @@ from django.http import HttpRequest, HttpResponse
 from . import cookies
 from .models import User
 
-#: Holds an id of the browser and the ids of the people who have signed in from it: `DEVICE:PERSON.PERSON`.
+#: The cookie holds an id of the browser and the ids of the users who have signed in from it: `DEVICE:USER.USER`.
 COOKIE = "device"
 MAX_AGE = 365 * 24 * 3600  # seconds
 MAX_USERS = 20
 
 
 def is_known(request: HttpRequest, user: User) -> bool:
-    """Whether this person has signed in from this browser."""
+    """Whether the user has signed in from this browser."""
     return str(user.pk) in _read(request)[1]
 
 
 def known_user(request: HttpRequest, email: str) -> User | None:
-    """Whose address that is, if it is one of the people who have signed in from this browser.
+    """The user with this address, if they have signed in from this browser.
 
-    Asked about them alone, the answer takes as long for any other address, whether or not somebody has it.
+    The query covers only these users, so it takes equally long for any other address, registered or not.
     """
     people = [int(person) for person in _read(request)[1]]
     addresses = EmailAddress.objects.filter(user__in=people, email=email.lower(), verified=True)
@@ -32,10 +32,10 @@ def known_user(request: HttpRequest, email: str) -> User | None:
 
 
 def bucket(request: HttpRequest, user: User | None) -> str | None:
-    """What limits count this person's attempts from this browser by; None where they are not known here.
+    """The rate-limit key for this user in this browser; None if they haven't signed in from it.
 
-    The id of a browser stays the same for as long as its cookie does, whoever signs in from it: if a sign-in gave it
-    a new one, somebody else at this browser could sign in as themselves and guess this person's password afresh.
+    A browser's id lasts as long as its cookie, whoever signs in. If each sign-in created a new id, somebody else at
+    this browser could sign in as themselves to reset the limit, and go on guessing this user's password.
     """
     device, people = _read(request)
     return f"{device}:{user.pk}" if user is not None and str(user.pk) in people else None

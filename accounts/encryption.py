@@ -1,8 +1,8 @@
-"""Text that the database holds only encrypted, such as the secrets of second factors.
+"""Encryption of text at rest, such as the secrets of second factors.
 
-Fernet (AES-128 in CBC mode with HMAC-SHA256) under a key that HKDF-SHA256 (RFC 5869) derives from one of the
-operator's secrets: from each of ENCRYPTION_KEYS, newest first, then from SECRET_KEY and SECRET_KEY_FALLBACKS.
-The first encrypts and all decrypt, so that setting ENCRYPTION_KEYS for the first time loses nothing.
+Fernet (AES-128 in CBC mode with HMAC-SHA256) with keys that HKDF-SHA256 (RFC 5869) derives from the operator's
+secrets: ENCRYPTION_KEYS, newest first, then SECRET_KEY and SECRET_KEY_FALLBACKS. The first key encrypts and all
+decrypt, so nothing is lost when ENCRYPTION_KEYS is set for the first time.
 """
 
 import base64
@@ -15,12 +15,12 @@ from django.conf import settings
 
 from .errors import DomainError
 
-#: What encrypted text begins with, by which it differs from text that was stored before there was encryption.
+#: Encrypted text begins with this; text that an older version stored unencrypted doesn't.
 PREFIX = "fernet-1:"
 
 
 class Unreadable(DomainError):
-    """No key that is set decrypts this, or it is not what we stored (400)."""
+    """None of the configured keys decrypts this text, or we didn't encrypt it (400)."""
 
 
 def encrypt(text: str) -> str:
@@ -33,7 +33,7 @@ def decrypt(stored: str) -> str:
 
 
 def is_current(stored: str) -> bool:
-    """Whether it is encrypted under the newest key."""
+    """Whether it is encrypted with the newest key."""
     try:
         _decrypt(_fernets()[0], stored)
     except Unreadable:
@@ -61,6 +61,6 @@ def _fernets() -> list[Fernet]:
 
 @lru_cache(maxsize=32)
 def _fernet(secret: str) -> Fernet:
-    # A fast derivation is right for random secrets of this size; a salt would have to be stored beside them.
+    # These secrets are random and long, so a fast derivation is enough. A salt would have to be stored too.
     derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"atatus-dash: encryption at rest, 1")
     return Fernet(base64.urlsafe_b64encode(derivation.derive(secret.encode())))

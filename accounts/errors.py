@@ -1,7 +1,7 @@
-"""The errors that services raise. Pure: no models, no HTTP framework.
+"""The errors that services raise. Pure: imports no models and no HTTP framework.
 
-Each carries the text that its reader may see (`message`) and the HTTP status that says the same to a
-program. What only the log may know stays in the exception's cause.
+Each has a text that users may see (`message`) and an HTTP status for programs. Details for the log only are in
+the exception's cause.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class DomainError(Exception):
-    """Something asked of us that we refuse, with a sentence saying why.
+    """A refused request, with a sentence that says why.
 
-    `errors` maps a field's name to its sentences, where the refusal is about fields. `challenge` says the same of
-    the key in the words of RFC 6750, §3.1.
+    `errors` maps field names to their messages, if the error is about fields. `challenge` is the error code of
+    RFC 6750, §3.1.
     """
 
     status = 400
@@ -29,20 +29,20 @@ class Invalid(DomainError):
 
     @classmethod
     def of_fields(cls, errors: Mapping[str, Sequence[str]]) -> Self:
-        """Names the fields that are wrong, each with its sentences."""
+        """An error that names the invalid fields, each with its messages."""
         return cls(f"These fields are invalid: {', '.join(errors)}.", errors=errors)
 
 
 class InvalidState(DomainError):
-    """The thing is not in a state that allows this (400)."""
+    """The item's state doesn't allow this (400)."""
 
 
 class AlreadyExists(DomainError):
-    """The same request was carried out before (400)."""
+    """It exists, or was done, already (400)."""
 
 
 class NotPermitted(DomainError):
-    """Known, but not allowed to do this (403)."""
+    """The actor may not do this (403)."""
 
     status = 403
 
@@ -54,25 +54,25 @@ class PermissionMissing(NotPermitted):
 
 
 class NotFound(DomainError):
-    """Not there, or another account's (404)."""
+    """The item doesn't exist, or belongs to another account (404)."""
 
     status = 404
 
 
 class LengthRequired(DomainError):
-    """The body came without a length, so nobody can say whether it is whole (411)."""
+    """The body has no length, so it may be incomplete (411)."""
 
     status = 411
 
 
 class TooLarge(DomainError):
-    """The body is larger than we read (413)."""
+    """The body is too large (413)."""
 
     status = 413
 
 
 class UnsupportedMediaType(DomainError):
-    """The body is of a kind that we don't read (415)."""
+    """The body's media type is not supported (415)."""
 
     status = 415
 
@@ -88,7 +88,7 @@ class TooManyRequests(DomainError):
 
 
 class Unavailable(DomainError):
-    """We can't answer for a while (503). `retry_after` is in whole seconds."""
+    """Temporarily unavailable (503). `retry_after` is in whole seconds."""
 
     status = 503
 

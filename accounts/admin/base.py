@@ -1,4 +1,4 @@
-"""What every table of admin shares, those of the other apps too."""
+"""Base classes of every model admin, in all apps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from .changelist import KeysetChangeList
 
 
 def operator(request: HttpRequest, account: Account) -> Actor:
-    """The signed-in operator, who may do everything in any account."""
+    """The signed-in operator as an actor with every permission in the account."""
     return Actor(
         kind=ActorKind.PERSON,
         id=str(request.user.pk),
@@ -32,7 +32,7 @@ def operator(request: HttpRequest, account: Account) -> Actor:
 
 
 class Autocomplete(AutocompleteSelect):
-    """Draws no choice that can't be one: Django looks for whatever was sent, and fails where that is no id."""
+    """Ignores values that can't be ids. Django looks up whatever was sent, and fails on a malformed id."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
         return super().optgroups(name, [text for text in value if self._may_be_id(text)], attr)
@@ -46,13 +46,13 @@ class Autocomplete(AutocompleteSelect):
 
 
 class OperatorAdmin(admin.ModelAdmin):
-    """Shared by all: fast lists, and services instead of bare saves."""
+    """Base of all: fast lists, strict lookups."""
 
     list_per_page = 50
-    #: A list stands in the order of its model, which an index has: by another it would be sorted whole.
+    #: A list keeps its model's order, which has an index. Any other order would sort the whole table.
     sortable_by = ()
 
-    #: A facet is a count of every row for every filter.
+    #: Facets count all rows for every filter.
     show_facets = admin.ShowFacets.NEVER
 
     MAX_WORDS = 20
@@ -66,7 +66,7 @@ class OperatorAdmin(admin.ModelAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Only what the list's filters ask. By others a digest could be found letter by letter."""
+        """Allow only the list's own filters. With others, a digest could be guessed letter by letter."""
         asked: set[str | None] = set()
         for item in self.list_filter:
             if isinstance(item, str):
@@ -78,19 +78,19 @@ class OperatorAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Each word is asked of each field: past some number nothing is found, and SQLite would refuse the question."""
+        """Every word is a condition on every field. With too many, SQLite refuses the query, so return nothing."""
         if len(search_term.split()) > self.MAX_WORDS:
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """A new item's form is empty, whatever its address says."""
+        """Ignore the query string: a new item's form starts empty."""
         return {}
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Refuse ids that can be none before the action's query does."""
+        """Answer malformed ids with 400, before the action's query fails on them."""
         try:
             for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 self.opts.pk.clean(text, None)
@@ -99,7 +99,7 @@ class OperatorAdmin(admin.ModelAdmin):
         return super().response_action(request, queryset, *args, **kwargs)
 
     def for_each(self, request: HttpRequest, items: Iterable[Any], act: Callable[[Any], object], done: str) -> None:
-        """Do it to each; tell how many it was done to and why not to the others."""
+        """Call `act` for each item; show how many succeeded and why the others failed."""
         number = 0
         for item in items:
             try:
@@ -113,7 +113,7 @@ class OperatorAdmin(admin.ModelAdmin):
 
 
 class ViewOnlyAdmin(OperatorAdmin):
-    """For what nobody changes by hand."""
+    """For models that are not changed by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -126,9 +126,9 @@ class ViewOnlyAdmin(OperatorAdmin):
 
 
 class ServiceAdmin(OperatorAdmin):
-    """Adds through `add`, changes through `change`, deletes through `remove`.
+    """Adds through `add`, changes through `change`, deletes through `remove`, which call services.
 
-    `change` is told what the operator changed, and no more: the form may be older than what is there.
+    `change` gets only the fields that the operator changed: the rest of the form may be out of date.
     """
 
     form = ChangeModelForm

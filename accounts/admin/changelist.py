@@ -1,4 +1,4 @@
-"""Lists of admin that stay quick over millions of rows: pages by position, nothing counted, exact searches."""
+"""Admin lists that stay fast with millions of rows: keyset pagination, no counts, exact searches."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,10 +22,10 @@ class KeysetChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         try:
             self.page = keyset.page(self.queryset, size=self.list_per_page, cursor=request.GET.get(PAGE_VAR, ""))
-        except (ValueError, OverflowError, DataError) as error:  # of the cursor, or of what a filter was given
+        except (ValueError, OverflowError, DataError) as error:  # from the cursor, or from a filter's value
             raise IncorrectLookupParameters from error
         self.result_list = self.page.rows
-        self.result_count = len(self.page)  # of this page: the others are not counted
+        self.result_count = len(self.page)  # of this page only
         self.full_result_count = None
         self.show_full_result_count = False
         self.show_admin_actions = True
@@ -42,7 +42,7 @@ class KeysetChangeList(ChangeList):
 
 
 class SinceFilter(admin.SimpleListFilter):
-    """The latest rows by one moment or day, which `field` names."""
+    """Filters by the date or time in the column `field`."""
 
     title = "time"
     parameter_name = "since"
@@ -61,14 +61,14 @@ class SinceFilter(admin.SimpleListFilter):
 
 
 def since(field: str) -> type[SinceFilter]:
-    """A filter by the latest values of that column."""
+    """A `SinceFilter` on that column."""
     return type("SinceFilter", (SinceFilter,), {"field": field})
 
 
 class ExactSearch(admin.ModelAdmin):
-    """Searches for what names a row, or what it belongs to, as a whole: an index finds it however many there are."""
+    """Matches whole values only, which an index finds in any number of rows."""
 
-    #: What the text is compared with: columns of the model itself, for a database uses no index over two tables.
+    #: The columns to compare with. All are the model's own: no index spans two tables.
     lookups = ["id"]
 
     def get_search_results(
@@ -77,7 +77,7 @@ class ExactSearch(admin.ModelAdmin):
         text = search_term.strip()
         if not text:
             return queryset, False
-        if "\0" in text:  # which PostgreSQL has in no text
+        if "\0" in text:  # PostgreSQL text can't contain it
             return queryset.none(), False
         found = self.found_by(text)
         for lookup in self.lookups:
@@ -85,5 +85,5 @@ class ExactSearch(admin.ModelAdmin):
         return queryset.filter(found), False
 
     def found_by(self, text: str) -> Q:
-        """What else the text may name."""
+        """Further conditions that match the text, joined by OR."""
         return Q()

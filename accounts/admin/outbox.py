@@ -1,4 +1,4 @@
-"""What was mailed, to whom and whether it went out. Never what it says: a mail may hold a link that signs in."""
+"""Admin of the outbox: recipients and states, never the text, which may contain a link that signs in."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class OutgoingMailAdmin(ExactSearch, ViewOnlyAdmin):
         return request.user.has_perm("accounts.change_outgoingmail")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Otherwise `?text__startswith=…` would find a text letter by letter."""
+        """Otherwise `?text__startswith=…` could guess a text letter by letter."""
         return lookup.partition("__")[0] != "text" and super().lookup_allowed(lookup, value, request)
 
     @admin.action(description="Send again what was given up", permissions=["send"])

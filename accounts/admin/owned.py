@@ -1,4 +1,4 @@
-"""What accounts own: projects, deployments, audit events."""
+"""Admin of what accounts own: projects, deployments, audit log entries."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class ProjectAdmin(ServiceAdmin):
 
 @admin.register(Deployment)
 class DeploymentAdmin(ServiceAdmin):
-    """A deployment is what happened: it can be deleted, not rewritten."""
+    """A deployment records what happened: it can be deleted, but not changed."""
 
     list_display = ["revision", "release_stage", "project", "account", "user", "recorded_by", "created_at"]
     list_select_related = ["project__account"]
@@ -60,7 +60,7 @@ class DeploymentAdmin(ServiceAdmin):
 
 
 class EventFilter(admin.SimpleListFilter):
-    """Every event there is, without asking the whole table which there are."""
+    """Lists all events of the code, without a query for those in the table."""
 
     title = "event"
     parameter_name = "event"

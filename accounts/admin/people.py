@@ -1,4 +1,4 @@
-"""People, their memberships and invitations."""
+"""Admin of users, memberships and invitations."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from .changelist import since
 
 class _EmailForm(forms.ModelForm):
     def clean_email(self) -> str:
-        """Refuse an address that signs another person in, be it their second one."""
+        """Refuse an address that belongs to another user, also as a secondary address."""
         email = User.objects.normalize_email(self.cleaned_data["email"])
         if EmailAddress.objects.filter(email__iexact=email).exclude(user_id=self.instance.pk).exists():
             raise forms.ValidationError("A person with this address exists.")
@@ -72,7 +72,7 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
     actions = ["reset_two_factor"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """The address counts as verified: the operator vouches for it. A changed one replaces the old."""
+        """Treat the address as verified, since an operator entered it. A new address replaces the old one."""
         super().save_model(request, obj, form, change)
         if not change or "email" in form.changed_data:
             EmailAddress.objects.filter(user=obj, primary=True).delete()
@@ -88,7 +88,7 @@ class UserAdmin(OperatorAdmin, DjangoUserAdmin):
         self.for_each(request, queryset, lambda user: services.reset_two_factor(user=user, by=by), "reset")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """An account without its Owner is no one's: whoever owns one is protected."""
+        """Every account has exactly one Owner, so an Owner can't be deleted."""
         listed, counts, missing, protected = super().get_deleted_objects(objs, request)
         owned = Membership.objects.filter(user__in=list(objs), role=Role.OWNER.value).select_related("user", "account")
         missing -= {Membership._meta.verbose_name}
@@ -118,7 +118,7 @@ class EmailAddressAdmin(OperatorAdmin, AllauthEmailAddressAdmin):
 
 
 class RoleForm(ChangeModelForm):
-    """Offers no second Owner. Django checks the rest: a person is a member of an account once."""
+    """Doesn't offer Owner: an account has exactly one. Django checks that a user is a member only once."""
 
     role = forms.ChoiceField(choices=[(role.value, role.label) for role in Role if role != Role.OWNER])
 
@@ -165,7 +165,7 @@ def _is_owner(membership: Membership | None) -> bool:
 
 @admin.register(Invitation)
 class InvitationAdmin(ViewOnlyAdmin):
-    """Sent by the account's people, whose link it carries. Here it is withdrawn."""
+    """Members send invitations; operators can only withdraw them here."""
 
     list_display = ["email", "account", "role", "state", "invited_by", "created_at", "expires_at"]
     list_select_related = ["account"]
@@ -179,7 +179,7 @@ class InvitationAdmin(ViewOnlyAdmin):
         return str(invitation.state.label)
 
     def has_withdraw_permission(self, request: HttpRequest) -> bool:
-        """Who may use the action: nothing else about an invitation can be changed here."""
+        """Who may use the action. Nothing else of an invitation can be changed here."""
         return bool(request.user.has_perm("accounts.change_invitation"))
 
     @admin.action(description="Withdraw", permissions=["withdraw"])

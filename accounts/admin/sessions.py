@@ -1,4 +1,4 @@
-"""What allauth registers and shows too much of: sessions, and second factors, which no page of admin shows."""
+"""Admin of sessions, without their keys. Second factors have no admin: allauth's would show their secrets."""
 
 from allauth.mfa.admin import Authenticator
 from allauth.usersessions.admin import UserSession
@@ -13,7 +13,7 @@ admin.site.unregister([Authenticator, UserSession])
 
 @admin.register(UserSession)
 class UserSessionAdmin(OperatorAdmin):
-    """Who is signed in, without what signs them in: a session's key is a credential. Deleting one ends it."""
+    """Who is signed in. The session key is a credential and not shown. Deleting a row ends the session."""
 
     list_display = ["user", "ip", "user_agent", "created_at", "last_seen_at"]
     list_select_related = ["user"]
