@@ -91,7 +91,7 @@ def guide(request: AccountRequest) -> HttpResponse:
     if step:
         return render(request, "overview.html#guide", {"guide": step, "api": links.on_page("/v2", request)})
     if request.actor.may(Permission.API_KEY_CHANGE):
-        messages.success(request, "The first call has arrived.")
+        messages.success(request, "The first call has arrived")
     return HttpResponseClientRefresh()
 
 

@@ -542,11 +542,11 @@ def test_the_first_operator_is_led_to_set_up_two_factor_and_back(
     assert signed_in.headers["Location"] == people
     told = browser.get(people, follow=True)
     assert told.redirect_chain[-1][0].startswith(reverse("mfa_index"))
-    assert "Django admin requires two-factor authentication." in told.content.decode()
-    assert "To Django admin" not in told.content.decode()
+    assert "Django admin requires two-factor authentication" in told.content.decode()
+    assert "Go to Django admin" not in told.content.decode()
 
     set_up(browser)
-    assert f'href="{reverse("admin:login")}">To Django admin' in browser.get(reverse("mfa_index")).content.decode()
+    assert f'href="{reverse("admin:login")}">Go to Django admin' in browser.get(reverse("mfa_index")).content.decode()
     back = browser.get(reverse("admin:login"), follow=True)
     assert back.status_code == 200
     assert back.redirect_chain == [(people, 302)]

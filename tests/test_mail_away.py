@@ -69,9 +69,9 @@ def use_every_page_that_mails(server: Server) -> None:
     person.open("/auth/password/reset/", email=OWNER)
     person.open("/auth/login/", login=OWNER, password=PASSWORD)
     invited = person.open("/accounts/acme/settings/members/invite/", email="new@example.com", role="user")
-    assert "new@example.com is invited. The mail is on its way." in invited
+    assert "new@example.com invited" in invited
     changed = person.open("/auth/password/change/", oldpassword=PASSWORD, password1=ANOTHER, password2=ANOTHER)
-    assert "Password changed." in changed
+    assert "Password changed" in changed
     person.open("/auth/login/")
 
 
@@ -119,5 +119,10 @@ def test_pages_go_on_without_a_mail_server_and_the_mail_comes_later(
         ]
         assert [command.wait(30) for command in commands] == [0, 0]
         subjects = sorted(message["Subject"] for _, message in mail.taken)
-    told = ["Choose a new password", "Join Acme", "New sign-in to your account", "Your password was changed"]
+    told = [
+        "New sign-in to your account",
+        "Reset your password",
+        "You are invited to join Acme",
+        "Your password was changed",
+    ]
     assert subjects == told

@@ -236,7 +236,7 @@ def test_a_persons_page_asks_for_sign_in(name: str, browser: Browser) -> None:
 def test_a_user_is_told_who_may(name: str, cast: Cast, browser: Browser, address: Any) -> None:
     page = browser.as_(cast.user).get(address(name)).content.decode()
 
-    assert "You may not open this" in page
+    assert "You don't have access" in page
     assert "This item is for" in page
     assert "Traceback" not in page
 

@@ -109,7 +109,7 @@ def test_the_first_run_guide_follows_what_happens(cast: Cast, browser: Browser) 
     assert ask_by_itself(cast, browser, "call").status_code == 204
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
     assert ask_by_itself(cast, browser, "call").headers["HX-Refresh"] == "true"
-    assert "The first call has arrived." in browser.get(overview(cast)).content.decode()
+    assert "The first call has arrived" in browser.get(overview(cast)).content.decode()
 
 
 def test_events_are_for_those_who_may_see_them(cast: Cast, browser: Browser) -> None:
@@ -118,7 +118,7 @@ def test_events_are_for_those_who_may_see_them(cast: Cast, browser: Browser) -> 
 
     assert "Latest events" in admins
     assert "Latest events" not in users
-    assert "Make a key" not in users
+    assert "Create API key" not in users
 
 
 def test_the_overview_costs_the_same_however_much_there_is(
@@ -147,7 +147,7 @@ def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: B
     use(factories.make_key(cast.elsewhere).api_key, 1, succeeded=7777)
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", browser.as_(cast.user).get(overview(cast)).content.decode()))
 
-    assert "Requests, 30 days 1,500 +50% on the 30 days before" in page
+    assert "Requests, 30 days 1,500 +50% on the previous 30 days" in page
     assert "Failed 6.7% 50 client errors, 50 over a limit, 0 server errors" in page
     assert "7777" not in page.replace(",", "")
 
@@ -177,7 +177,7 @@ def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser:
     response = browser.as_(cast.admin).get(overview(cast))
 
     assert [key.name for key in response.context["attention"]] == ["exposed", "busy", "soon", "unused"]
-    assert "was rotated and was used since" in response.content.decode()
+    assert "was rotated but is still in use" in response.content.decode()
 
 
 def test_a_rotated_key_that_is_safe_to_retire_needs_no_attention(cast: Cast, browser: Browser) -> None:
@@ -205,7 +205,7 @@ def test_a_year_is_compared_with_the_whole_year_before(cast: Cast, browser: Brow
     response = browser.as_(cast.user).get(overview(cast), {"days": "365"})
 
     assert response.context["growth"] == 0
-    assert "As many as the year before" in response.content.decode()
+    assert "Same as the previous year" in response.content.decode()
 
 
 def test_the_guide_tells_no_call_to_who_may_make_no_keys(cast: Cast, browser: Browser) -> None:
@@ -281,8 +281,8 @@ def test_a_missing_page_says_what_to_do_next(db: None, browser: Browser) -> None
     response = browser.get("/nothing/")
 
     assert response.status_code == 404
-    assert "There is no such page" in response.content.decode()
-    assert "To the dashboard" in response.content.decode()
+    assert "Page not found" in response.content.decode()
+    assert "Go to the dashboard" in response.content.decode()
 
 
 def test_a_crash_shows_a_page_of_ours_and_no_detail(
@@ -296,7 +296,7 @@ def test_a_crash_shows_a_page_of_ours_and_no_detail(
     response = browser.as_(cast.owner).get(overview(cast))
 
     assert response.status_code == 500
-    assert "Something broke on our side" in response.content.decode()
+    assert "Something went wrong" in response.content.decode()
     assert "swordfish" not in response.content.decode()
 
 
@@ -306,7 +306,7 @@ def test_a_form_without_its_token_says_to_reload(cast: Cast) -> None:
     response = client.post(reverse("accounts:profile"), {"name": "x"}, secure=True)
 
     assert response.status_code == 403
-    assert "This page is too old" in response.content.decode()
+    assert "This page has expired" in response.content.decode()
 
 
 def test_maintenance_looks_like_the_product(cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

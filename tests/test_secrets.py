@@ -445,6 +445,6 @@ def test_a_name_that_an_older_version_kept_is_one_line_in_mail_and_on_pages(cast
         cursor.execute("UPDATE accounts_account SET name = %s", ["Acme\n\nOpen https://elsewhere.example\u202e"])
     cast.account.refresh_from_db()
     factories.make_invitation(cast.account, "late@example.com")
-    assert delivered()[0].subject == "Join Acme  Open https://elsewhere.example".replace("  ", " ")
+    assert delivered()[0].subject == "You are invited to join Acme  Open https://elsewhere.example".replace("  ", " ")
     assert "Acme  Open https://elsewhere.example  as User" in delivered()[0].body
     assert browser.as_(cast.owner).get(reverse("accounts:general", args=["acme"])).status_code == 200

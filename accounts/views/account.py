@@ -35,7 +35,7 @@ def new_project(request: AccountRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         project = services.create_project(actor=request.actor, **form.cleaned_data)
-        messages.success(request, f"Project {project.name} is made.")
+        messages.success(request, f"Project {project.name} created")
         return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/project_form.html", {"form": form}, status=status_of(form))
 
@@ -55,7 +55,7 @@ def edit_project(request: AccountRequest, id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         if form.changes:
             services.change_project(actor=request.actor, project=project, **form.changes)
-        messages.success(request, "Project saved.")
+        messages.success(request, "Changes saved")
         return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/project_form.html", {"form": form, "project": project}, status=status_of(form))
 
@@ -65,7 +65,7 @@ def delete_project(request: AccountRequest, id: str) -> HttpResponse:
     project = _project(request, id)
     if request.method == "POST":
         services.delete_project(actor=request.actor, project=project)
-        messages.success(request, f"Project {project.name} is deleted.")
+        messages.success(request, f"Project {project.name} deleted")
         return redirect("accounts:projects", request.account.slug)
     context = {"project": project, "deployment_count": project.deployments.count()}
     return render(request, "accounts/project_delete.html", context)
@@ -77,7 +77,7 @@ def new_deployment(request: AccountRequest, id: str) -> HttpResponse:
     form = DeploymentForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         deployment = services.create_deployment(actor=request.actor, project=project, **form.cleaned_data)
-        messages.success(request, f"Deployment of {deployment.revision} is recorded.")
+        messages.success(request, f"Deployment of {deployment.revision} recorded")
         return redirect("accounts:project", request.account.slug, project.public_id)
     return render(request, "accounts/deployment_form.html", {"form": form, "project": project}, status=status_of(form))
 
@@ -89,7 +89,7 @@ def general(request: AccountRequest) -> HttpResponse:
         policy.require(request.actor, Permission.ACCOUNT_CHANGE)
         if form.is_valid():
             services.change_account(actor=request.actor, **form.changes)
-            messages.success(request, "Account saved.")
+            messages.success(request, "Changes saved")
             return redirect("accounts:general", request.account.slug)
     return _general(request, form, KeyPolicyForm(instance=request.account))
 
@@ -102,7 +102,7 @@ def key_policy(request: AccountRequest) -> HttpResponse:
     form = KeyPolicyForm(request.POST if is_sent else pop_kept_form(request), instance=request.account)
     if is_sent and form.is_valid():
         services.change_account(actor=request.actor, **form.changes)
-        messages.success(request, "Key policy saved.")
+        messages.success(request, "Key policy saved")
         return redirect("accounts:general", request.account.slug)
     return _general(request, _account_form(request), form)
 

@@ -40,7 +40,7 @@ def change_role(request: AccountRequest, id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         role = Role(form.changes.get("role", membership.role))
         services.change_role(actor=request.actor, membership=membership, role=role)
-        messages.success(request, f"{membership.user.get_short_name()} is {role.label} now.")
+        messages.success(request, f"Role of {membership.user.get_short_name()} changed to {role.label}")
         return _back(request)
     context = {"form": form, "person": membership.user}
     return render(request, "accounts/change_role.html", context, status=status_of(form))
@@ -53,7 +53,7 @@ def remove_member(request: AccountRequest, id: str) -> HttpResponse:
     membership = _member(request, id)
     if request.method == "POST":
         services.remove_member(actor=request.actor, membership=membership)
-        messages.success(request, f"{membership.user.get_short_name()} is no member any more.")
+        messages.success(request, f"{membership.user.get_short_name()} removed from {request.account.name}")
         return _back(request)
     return render(request, "accounts/remove_member.html", {"membership": membership})
 
@@ -63,7 +63,7 @@ def remove_member(request: AccountRequest, id: str) -> HttpResponse:
 def leave(request: AccountRequest) -> HttpResponse:
     if request.method == "POST":
         services.leave(actor=request.actor)
-        messages.success(request, f"You have left {request.account.name}.")
+        messages.success(request, f"You left {request.account.name}")
         return redirect("home")
     services.require_not_owner(request.actor.role)
     return render(request, "accounts/leave.html")
@@ -92,7 +92,7 @@ def invite(request: AccountRequest) -> HttpResponse:
         except DomainError as error:
             add_service_error(form, error)
         else:
-            messages.success(request, f"{sent.email} is invited. The mail is on its way.")
+            messages.success(request, f"{sent.email} invited")
             return _back(request)
     return render(request, "accounts/invite.html", {"form": form}, status=status_of(form))
 
@@ -107,7 +107,7 @@ def resend_invitation(request: AccountRequest, id: str) -> HttpResponse:
     except TooManyRequests as error:
         messages.error(request, error.message)
     else:
-        messages.success(request, f"A new link is on its way to {sent.email}. The one before opens nothing any more.")
+        messages.success(request, f"Invitation sent to {sent.email} again. The old link no longer works.")
     return _back(request)
 
 
@@ -120,7 +120,7 @@ def change_invitation(request: AccountRequest, id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         role = Role(form.changes.get("role", invitation.role))
         services.change_invitation(actor=request.actor, invitation=invitation, role=role)
-        messages.success(request, f"{invitation.email} is invited as {role.label} now.")
+        messages.success(request, f"Role of {invitation.email} changed to {role.label}")
         return _back(request)
     context = {"form": form, "invitation": invitation}
     return render(request, "accounts/change_role.html", context, status=status_of(form))
@@ -132,7 +132,7 @@ def withdraw_invitation(request: AccountRequest, id: str) -> HttpResponse:
     invitation = _invitation(request, id)
     if request.method == "POST":
         services.withdraw_invitation(actor=request.actor, invitation=invitation)
-        messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+        messages.success(request, f"Invitation of {invitation.email} withdrawn")
         return _back(request)
     return render(request, "accounts/withdraw_invitation.html", {"invitation": invitation})
 

@@ -32,8 +32,8 @@ def two_factor(request: AccountRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         required = form.cleaned_data["requires_two_factor"]
         services.change_account(actor=request.actor, requires_two_factor=required)
-        whose = "required of Owner and Admins" if required else "everybody's own choice"
-        messages.success(request, f"Two-factor is {whose} now.")
+        state = "required" if required else "no longer required"
+        messages.success(request, f"Two-factor authentication is {state}")
         return redirect_whole_page(request, "accounts:general", request.account.slug)
     asked = Membership.objects.for_account(request.account).filter(role__in=TWO_FACTOR_ROLES).select_related("user")
     context = {
@@ -57,7 +57,7 @@ def transfer(request: AccountRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         membership = form.cleaned_data["member"]
         services.offer_ownership(actor=request.actor, membership=membership)
-        messages.success(request, f"{request.account.name} is offered to {membership.user.get_short_name()}.")
+        messages.success(request, f"Ownership offered to {membership.user.get_short_name()}")
         return redirect("accounts:members", request.account.slug)
     return render(request, "accounts/transfer.html", {"form": form, "others": others}, status=status_of(form))
 
@@ -70,11 +70,11 @@ def accept_transfer(request: AccountRequest) -> HttpResponse:
         return redirect_to_two_factor_setup(request)
     if request.method == "POST":
         services.accept_ownership(actor=request.actor)
-        messages.success(request, f"You are the Owner of {request.account.name} now.")
+        messages.success(request, f"Ownership accepted. You are now the Owner of {request.account.name}.")
         return redirect("accounts:general", request.account.slug)
     offered_to = request.account.offered_to
     if offered_to is None or offered_to.user_id != request.user.pk:
-        messages.error(request, f"{request.account.name} is not offered to you.")
+        messages.error(request, f"The ownership of {request.account.name} is no longer offered to you.")
         return redirect_whole_page(request, "overview", request.account.slug)
     return render(request, "accounts/accept_transfer.html", {"offered": False})  # the banner asks the same
 
@@ -85,7 +85,7 @@ def withdraw_transfer(request: AccountRequest) -> HttpResponse:
     """The Owner takes the offer back, or whom it was made to declines."""
     services.withdraw_ownership(actor=request.actor)
     may_offer = request.actor.may(Permission.ACCOUNT_TRANSFER)
-    messages.success(request, "The offer is withdrawn." if may_offer else "You have declined. Nothing has changed.")
+    messages.success(request, "Offer withdrawn" if may_offer else "Offer declined")
     return redirect("accounts:members", request.account.slug)
 
 
@@ -119,5 +119,5 @@ def closed(request: AccountRequest) -> HttpResponse:
 @require_POST
 def reopen(request: AccountRequest) -> HttpResponse:
     services.reopen_account(actor=request.actor)
-    messages.success(request, f"{request.account.name} is open again.")
+    messages.success(request, f"Account {request.account.name} reopened")
     return redirect("overview", request.account.slug)

@@ -39,7 +39,7 @@ def accounts(request: SignedInRequest) -> HttpResponse:
 def new_account(request: SignedInRequest) -> HttpResponse:
     """A person's further account, where anybody may have one at all: `SIGNUP_OPEN`."""
     if not settings.SIGNUP_OPEN:
-        raise NotPermitted("New accounts are created by whoever runs this installation.")
+        raise NotPermitted("Only the operator of this server can create accounts.")
     form = NewAccountForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         if not ratelimit.consume(request, action="new_account"):
@@ -47,7 +47,7 @@ def new_account(request: SignedInRequest) -> HttpResponse:
         account = services.create_account(
             **form.cleaned_data, owner=request.user, by=initiator_for(request, request.user)
         )
-        messages.success(request, f"{account.name} is made. You are its Owner.")
+        messages.success(request, f"Account {account.name} created")
         return redirect("overview", account.slug)
     return render(request, "accounts/new_account.html", {"form": form}, status=status_of(form))
 
@@ -67,7 +67,7 @@ def profile(request: SignedInRequest) -> HttpResponse:
         for field, value in form.cleaned_data.items():
             setattr(request.user, field, value)
         request.user.save(update_fields=form.cleaned_data)
-        messages.success(request, "Profile saved.")
+        messages.success(request, "Changes saved")
         return redirect("accounts:profile")
     context = {
         "form": form,
@@ -85,7 +85,7 @@ def appearance(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         _set_cookie(response, Theme.COOKIE, form.cleaned_data["theme"])
         _set_cookie(response, Shortcuts.COOKIE, "" if form.cleaned_data["shortcuts"] else Shortcuts.OFF)
-        messages.success(request, "Saved for this browser.")
+        messages.success(request, "Appearance saved in this browser")
     return response
 
 

@@ -227,8 +227,8 @@ def import_keys(request: AccountRequest) -> HttpResponse:
             form.refuse(error)
         else:
             number = len(imported)
-            done = "1 key is imported." if number == 1 else f"{number:,} keys are imported."
-            messages.success(request, f"{done} Send a request with each: GET /v2 names the account that it opens.")
+            done = "1 API key imported" if number == 1 else f"{number:,} API keys imported"
+            messages.success(request, f"{done}. Send GET /v2 with each key to see which account it belongs to.")
             return redirect("apikeys:keys", request.account.slug)
     return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 
@@ -281,7 +281,7 @@ def _change(request: AccountRequest, api_key: APIKey, form: EditKeyForm) -> Http
     except DomainError as error:
         add_service_error(form, error)
         return _edit_form(request, api_key, form, status=422)
-    messages.success(request, f"{form.cleaned_data['name']} is saved. It holds from the next request on.")
+    messages.success(request, "Changes saved. They take effect on the next request.")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
 
 
@@ -296,7 +296,7 @@ def disable_key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = _api_key(request, id)
     if request.method == "POST":
         services.disable_api_key(actor=request.actor, api_key=api_key)
-        messages.success(request, f"{api_key.name} is disabled: programs that use it get 401.")
+        messages.success(request, f"API key {api_key.name} disabled")
         return redirect("apikeys:key", request.account.slug, api_key.pk)
     return render(request, "apikeys/disable_key.html", {"api_key": api_key})
 
@@ -305,7 +305,7 @@ def disable_key(request: AccountRequest, id: str) -> HttpResponse:
 @require_POST
 def enable_key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = services.enable_api_key(actor=request.actor, api_key=_api_key(request, id))
-    messages.success(request, f"{api_key.name} works again.")
+    messages.success(request, f"API key {api_key.name} enabled")
     return redirect("apikeys:key", request.account.slug, api_key.pk)
 
 
@@ -319,7 +319,7 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
     api_key = _api_key(request, id)
     if request.method == "POST":
         services.revoke_api_key(actor=request.actor, api_key=api_key)
-        messages.success(request, f"{api_key.name} is revoked. It opens nothing any more.")
+        messages.success(request, f"API key {api_key.name} revoked")
         return redirect("apikeys:keys", request.account.slug)
     context = {"api_key": api_key, "is_used_at_services": _are_used_at_services([api_key])}
     return render(request, "apikeys/revoke_key.html", context)
@@ -336,7 +336,7 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
     api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=named)
     if request.method == "POST":
         number = len(services.revoke_api_keys(actor=request.actor, api_keys=api_keys))
-        messages.success(request, "1 key is revoked." if number == 1 else f"{number} keys are revoked.")
+        messages.success(request, "1 API key revoked" if number == 1 else f"{number} API keys revoked")
         return redirect("apikeys:keys", request.account.slug)
     to_revoke = list(api_keys.order_by("name", "pk"))
     context = {"api_keys": to_revoke, "is_used_at_services": _are_used_at_services(to_revoke)}

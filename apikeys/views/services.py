@@ -211,7 +211,7 @@ def new_service(request: AccountRequest) -> HttpResponse:
         except Invalid as error:
             add_service_error(form, error)
         else:
-            messages.success(request, f"Service {service.name} created.")
+            messages.success(request, f"Service {service.name} created")
             return redirect_whole_page(request, "apikeys:service", request.account.slug, service.pk)
     return render(request, "apikeys/new_service.html", {"form": form}, status=status_of(form))
 
@@ -248,7 +248,7 @@ def _change(request: AccountRequest, service: Service, form: EditServiceForm) ->
     except DomainError as error:
         add_service_error(form, error)
         return _edit_form(request, service, form, status=422)
-    messages.success(request, "Service saved. Changes apply to the next request.")
+    messages.success(request, "Changes saved. They take effect on the next request.")
     return redirect("apikeys:service", request.account.slug, service.pk)
 
 
@@ -263,7 +263,7 @@ def delete_service(request: AccountRequest, id: str) -> HttpResponse:
     service = _changeable(request, id)
     if request.method == "POST":
         actions.delete_service(actor=request.actor, service=service)
-        messages.success(request, f"Service {service.name} deleted.")
+        messages.success(request, f"Service {service.name} deleted")
         return redirect("apikeys:services", request.account.slug)
     return render(request, "apikeys/delete_service.html", {"service": service})
 

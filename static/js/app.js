@@ -30,7 +30,7 @@ async function copy(button) {
   const source = document.getElementById(button.dataset.copy);
   try {
     await navigator.clipboard.writeText(source.textContent);
-    tell("Copied.");
+    tell("Copied");
   } catch {
     // No clipboard without HTTPS or consent: the text is selected, the person copies.
     getSelection().selectAllChildren(source);
@@ -64,7 +64,7 @@ addEventListener("beforeunload", (event) => {
   if (unstored()) event.preventDefault();
 });
 
-/* Menus and ticks */
+/* Menus and checkboxes */
 
 function closeMenus(but) {
   for (const menu of document.querySelectorAll("details.menu-x[open], details.switch[open]")) {
@@ -87,8 +87,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (!event.target.matches("[data-tick-all]")) return;
-  for (const box of document.querySelectorAll("#keys .tick [name=id]")) box.checked = event.target.checked;
+  if (!event.target.matches("[data-select-all]")) return;
+  for (const box of document.querySelectorAll("#keys .select [name=id]")) box.checked = event.target.checked;
 });
 
 /* Single keys: what carries `data-key` has the focus or is clicked */
@@ -181,7 +181,7 @@ document.addEventListener("submit", async (event) => {
   try {
     form.elements.credential.value = JSON.stringify(await passkey(form));
   } catch (error) {
-    const known = error.name === "InvalidStateError" ? "This device is added already." : "No passkey was given. Try again.";
+    const known = error.name === "InvalidStateError" ? "This passkey was already added." : "No passkey was received. Try again.";
     tell(known, "error");
     return;
   }
@@ -204,8 +204,8 @@ document.addEventListener("htmx:afterRequest", (event) => event.detail.target.re
 document.addEventListener("htmx:responseError", (event) => {
   if (!asked(event)) return;
   const code = event.detail.xhr.status;
-  tell(code === 403 ? "You may not do this, or the page is too old. Reload it." : `That didn't work (${code}). Reload the page.`, "error");
+  tell(code === 403 ? "You don't have access, or the page has expired. Reload the page." : `Something went wrong (${code}). Reload the page.`, "error");
 });
 document.addEventListener("htmx:sendError", (event) => {
-  if (asked(event)) tell("The server can't be reached.", "error");
+  if (asked(event)) tell("Can't reach the server. Check your connection and try again.", "error");
 });

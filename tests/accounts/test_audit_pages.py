@@ -85,7 +85,7 @@ def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
     response = owner.get(f"{log(cast)}?{query}")
 
     assert shown(response) == []
-    assert "A filter can't be read" in response.content.decode()
+    assert "Correct the filter to see events." in response.content.decode()
     assert 'aria-invalid="true"' in response.content.decode()
 
 

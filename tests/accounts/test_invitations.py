@@ -26,7 +26,7 @@ def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
     sent = factories.make_invitation(cast.account, "New@Example.com", Role.ADMIN)
     message = delivered()[-1]
     assert message.to == ["new@example.com"]
-    assert message.subject == "Join Acme"
+    assert message.subject == "You are invited to join Acme"
     assert sent.token in message.body
     assert sent.token in message.alternatives[0][0]
     assert sent.token not in str(Invitation.objects.values().get())

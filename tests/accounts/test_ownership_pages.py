@@ -46,19 +46,22 @@ def test_the_account_is_offered_and_taken(
         banner = html(theirs, reverse("overview", args=[cast.account.slug]))
         taken = theirs.post(page(cast, "accept_transfer"), follow=True)
 
-    assert "Acme is offered to admin@example.com." in offered.content.decode()
-    assert "Acme is offered to you." in banner
-    assert "You are the Owner of Acme now." in taken.content.decode()
+    assert "Ownership offered to admin@example.com" in offered.content.decode()
+    assert "You were offered the ownership of Acme." in banner
+    assert "You are now the Owner of Acme." in taken.content.decode()
     assert (member(cast, cast.admin).role, member(cast, cast.owner).role) == (Role.OWNER, Role.ADMIN)
-    assert [message.subject for message in delivered()] == ["Acme is offered to you", *["Acme has a new Owner"] * 2]
-    assert "is offered to you" not in html(theirs, page(cast, "members"))
+    assert [message.subject for message in delivered()] == [
+        "You were offered the ownership of Acme",
+        *["Acme has a new Owner"] * 2,
+    ]
+    assert "You were offered the ownership" not in html(theirs, page(cast, "members"))
 
 
 def test_an_offer_is_declined(cast: Cast, browser: Browser) -> None:
     offer(cast, cast.admin)
     told = browser.as_(cast.admin).post(page(cast, "withdraw_transfer"), follow=True)
 
-    assert "You have declined." in told.content.decode()
+    assert "Offer declined" in told.content.decode()
     assert member(cast, cast.owner).role == Role.OWNER
 
 
@@ -67,18 +70,18 @@ def test_the_owner_sees_an_offer_and_withdraws_it(cast: Cast, browser: Browser) 
     listed = html(browser.as_(cast.owner), page(cast, "members"))
     told = browser.post(page(cast, "withdraw_transfer"), follow=True)
 
-    assert "Offered the account" in listed
-    assert "Withdraw the offer" in listed
-    assert "The offer is withdrawn." in told.content.decode()
+    assert "Ownership offered" in listed
+    assert "Withdraw offer" in listed
+    assert "Offer withdrawn" in told.content.decode()
 
 
 def test_the_banner_is_for_whom_it_is_about_on_pages_of_that_account(cast: Cast, browser: Browser) -> None:
     offer(cast, cast.admin)
 
-    assert "is offered to you" not in html(Browser().as_(cast.user), page(cast, "members"))
-    assert "is offered to you" not in html(Browser().as_(cast.owner), page(cast, "members"))
-    assert "is offered to you" in html(browser.as_(cast.admin), page(cast, "members"))
-    assert "is offered to you" not in html(browser, reverse("accounts:profile"))
+    assert "You were offered the ownership" not in html(Browser().as_(cast.user), page(cast, "members"))
+    assert "You were offered the ownership" not in html(Browser().as_(cast.owner), page(cast, "members"))
+    assert "You were offered the ownership" in html(browser.as_(cast.admin), page(cast, "members"))
+    assert "You were offered the ownership" not in html(browser, reverse("accounts:profile"))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,7 @@ def test_an_offer_that_can_not_be_is_refused(
 def test_who_is_alone_is_told_to_invite_first(cast: Cast, browser: Browser) -> None:
     alone = reverse("accounts:transfer", args=[cast.elsewhere.slug])
 
-    assert "Invite who shall own it first." in html(browser.as_(cast.stranger), alone)
+    assert "Invite the new Owner first." in html(browser.as_(cast.stranger), alone)
 
 
 def test_accepting_is_a_page_too_and_one_without_an_offer_tells(cast: Cast, browser: Browser) -> None:
@@ -120,8 +123,8 @@ def test_accepting_is_a_page_too_and_one_without_an_offer_tells(cast: Cast, brow
     asked = html(browser, page(cast, "accept_transfer"))
     others = browser.as_(cast.user).get(page(cast, "accept_transfer"))
 
-    assert "Acme is not offered to you." in told
-    assert asked.count(">Accept</button>") == 1
+    assert "The ownership of Acme is no longer offered to you." in told
+    assert asked.count(">Accept ownership</button>") == 1
     assert others.status_code == 302
     assert member(cast, cast.owner).role == Role.OWNER
 
@@ -158,8 +161,8 @@ def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(cast: Cast, 
     assert "Acme is closed" in closed.content.decode()
     assert f"{until.day} {until:%B %Y}" in closed.content.decode()
     assert dead == 403
-    assert f"Every API key of the account answers {dead}" in asked
-    assert "Acme is open again." in back.content.decode()
+    assert f"Requests with any API key of the account get {dead} immediately." in asked
+    assert "Account Acme reopened" in back.content.decode()
     assert program.get("/v2").status_code == 200
 
 
@@ -270,7 +273,7 @@ def test_where_sign_up_is_closed_nobody_makes_another_account_nor_is_led_to(cast
     told = [browser.get(new), browser.post(new, {"name": "One more"})]
 
     assert [answer.status_code for answer in told] == [403, 403]
-    assert "New accounts are created by whoever runs this installation." in told[0].content.decode()
+    assert "Only the operator of this server can create accounts." in told[0].content.decode()
     assert Account.objects.count() == before
     for page_of in (reverse("overview", args=[cast.account.slug]), reverse("accounts:accounts")):
         assert new not in html(browser, page_of)

@@ -82,7 +82,7 @@ def test_a_project_is_made_recorded_and_shown(cast: Cast, owner: Browser) -> Non
     event = AuditEvent.objects.for_account(cast.account).first()
     assert made.name == "web"
     assert response.redirect_chain[-1][0] == page_of(made)
-    assert "Project web is made." in response.content.decode()
+    assert "Project web created" in response.content.decode()
     assert event is not None
     assert (event.event, event.actor_label) == ("project.created", "owner@example.com")
 
@@ -116,7 +116,7 @@ def test_deleting_asks_first_and_takes_the_deployments_along(owner: Browser, pro
     still_there = Project.objects.exists()
     owner.post(page_of(project, "delete_project"))
 
-    assert "Its 1 deployment goes with it" in asked
+    assert "This also deletes its 1 deployment." in asked
     assert still_there
     assert not Project.objects.exists()
     assert not Deployment.objects.exists()

@@ -58,7 +58,7 @@ def test_the_account_is_renamed_and_its_address_stays(cast: Cast, browser: Brows
 
     cast.account.refresh_from_db()
     assert (cast.account.name, cast.account.slug) == ("Acme Ltd", "acme")
-    assert "Account saved." in response.content.decode()
+    assert "Changes saved" in response.content.decode()
     assert AuditEvent.objects.for_account(cast.account).filter(event="account.changed").count() == 1
 
 
@@ -86,7 +86,7 @@ def test_the_key_policy_is_saved_and_recorded(cast: Cast, browser: Browser) -> N
     )
 
     cast.account.refresh_from_db()
-    assert "Key policy saved." in response.content.decode()
+    assert "Key policy saved" in response.content.decode()
     assert (cast.account.max_key_lifetime_days, cast.account.revoke_exposed_keys) == (90, True)
     assert (cast.account.accepts_query, cast.account.accepts_body) == (False, False)
     assert cast.account.name == "Acme"
@@ -151,7 +151,7 @@ def test_a_name_is_saved_on_the_profile(cast: Cast, browser: Browser) -> None:
     response = browser.as_(cast.user).post(PROFILE, {"name": "Uma"}, follow=True)
 
     assert User.objects.get(pk=cast.user.pk).name == "Uma"
-    assert "Profile saved." in response.content.decode()
+    assert "Changes saved" in response.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_forgotten_password_is_replaced_by_mail(cast: Cast, browser: Browser) 
     form = browser.get(link_in(delivered()[0]), follow=True)
     changed = browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER}, follow=True)
 
-    assert delivered()[0].subject == "Choose a new password"
+    assert delivered()[0].subject == "Reset your password"
     assert link_in(delivered()[0]) in delivered()[0].alternatives[0].content
     assert "Password saved" in changed.content.decode()
     assert sign_in(browser, "owner@example.com", ANOTHER).status_code == 302
@@ -114,7 +114,7 @@ def test_a_reset_link_opens_once(cast: Cast, browser: Browser) -> None:
     form = browser.get(link, follow=True)
     browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER})
 
-    assert "This link opens nothing" in Browser().get(link, follow=True).content.decode()
+    assert "This link doesn't work" in Browser().get(link, follow=True).content.decode()
 
 
 def test_a_weak_new_password_is_refused_at_its_field(cast: Cast, browser: Browser) -> None:
@@ -154,7 +154,7 @@ def test_a_password_is_changed_by_who_knows_it(cast: Cast, browser: Browser) -> 
     assert [(message.to, message.subject) for message in delivered()] == [
         (["owner@example.com"], "Your password was changed")
     ]
-    assert "From: 127.0.0.1" in delivered()[0].body
+    assert "IP address: 127.0.0.1" in delivered()[0].body
     assert "testserver" in delivered()[0].body
 
 
@@ -178,7 +178,7 @@ def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Brow
 
     account = Account.objects.get()
     owner = Membership.objects.get(account=account)
-    assert "Look into your mail" in told.content.decode()
+    assert "Check your e-mail" in told.content.decode()
     assert before.headers["Location"] == reverse("account_email_verification_sent")
     assert (account.name, owner.role, owner.user.email) == ("New & Co", "owner", "new@example.com")
     assert sign_in(Browser(), "new@example.com").headers["Location"] == reverse("home")
@@ -192,8 +192,8 @@ def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
     form = {"email": "owner@example.com", "password1": PASSWORD, "password2": PASSWORD, "account_name": "Copy"}
     told = browser.post(SIGNUP, form, follow=True)
 
-    assert "Look into your mail" in told.content.decode()
-    assert delivered()[0].subject == "You are registered already"
+    assert "Check your e-mail" in told.content.decode()
+    assert delivered()[0].subject == "You already have a sign-in"
     assert Account.objects.count() == before
 
 

@@ -131,11 +131,11 @@ def test_what_changes_is_told_by_mail_without_any_secret(cast: Cast, browser: Br
     said = "\n".join(f"{message.subject}\n{message.body}" for message in delivered())
 
     assert [message.subject for message in delivered()] == [
-        "Your authenticator app is on",
-        "You have new recovery codes",
-        "Your authenticator app is off",
+        "An authenticator app was added",
+        "New recovery codes were generated",
+        "Your authenticator app was removed",
     ]
-    assert "reset your password at once" in said
+    assert "reset your password now" in said
     assert not any(hidden in said for hidden in [secret, *recovery])
 
 
@@ -215,7 +215,7 @@ def test_who_makes_keys_is_led_to_set_it_up(who: str, cast: Cast, browser: Brows
     acted = browser.post(page(cast, "general"), {"name": "Mine"})
 
     assert led.redirect_chain[0][0].startswith(reverse("mfa_index"))
-    assert "Acme asks two-factor of its Owner and Admins." in led.content.decode()
+    assert "Acme requires two-factor authentication for Owner and Admins" in led.content.decode()
     assert in_part.headers["HX-Redirect"].startswith(reverse("mfa_index"))
     assert acted.headers["Location"].startswith(reverse("mfa_index"))
     assert Account.objects.get(pk=cast.account.pk).name == "Acme"
@@ -238,10 +238,10 @@ def test_it_is_required_with_a_warning_and_no_longer(cast: Cast, browser: Browse
     required = Account.objects.get(pk=cast.account.pk).requires_two_factor
     browser.post(page(cast), {})
 
-    assert "You have none yourself" in asked
-    assert "You have none yourself" not in once_more
+    assert "You don't have a second factor yet" in asked
+    assert "You don't have a second factor yet" not in once_more
     assert asked.count("admin@example.com</span>") > once_more.count("admin@example.com</span>")
-    assert "Two-factor is required of Owner and Admins now." in told.content.decode()
+    assert "Two-factor authentication is required" in told.content.decode()
     assert required
     assert not Account.objects.get(pk=cast.account.pk).requires_two_factor
 
@@ -264,9 +264,9 @@ def test_one_signs_out_everywhere_else(cast: Cast, browser: Browser) -> None:
     listed = browser.get(reverse("usersessions_list")).content.decode()
     told = browser.post(reverse("usersessions_list"), follow=True)
 
-    assert listed.count("This one") == 1
+    assert listed.count("Current session") == 1
     assert "Safari on iPhone" in listed
-    assert "You are signed out everywhere else." in told.content.decode()
+    assert "Other sessions signed out" in told.content.decode()
     assert lost.get(reverse("accounts:profile")).status_code == 302
     assert browser.get(reverse("accounts:profile")).status_code == 200
 

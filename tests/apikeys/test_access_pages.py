@@ -152,7 +152,7 @@ def test_a_list_of_all_services_does_not_say_that_there_are_more(
         factories.make_service(cast.account, f"Service {number}")
     assert "services are listed" not in read(owner, page(cast, "new_key"))
     factories.make_service(cast.account)
-    assert "The first 2 services are listed" in read(owner, page(cast, "new_key"))
+    assert "Only the first 2 services are listed" in read(owner, page(cast, "new_key"))
 
 
 def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
@@ -174,7 +174,7 @@ def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
 
     assert "Service 2" in new
     assert "Service 3" not in new
-    assert "The first 3 services are listed" in new
+    assert "Only the first 3 services are listed" in new
     assert "Service 4" in edit
     assert "Service 3" not in edit
 
@@ -264,15 +264,15 @@ def test_a_new_keys_access_comes_back_after_the_password(cast: Cast, signed_in: 
 
 def test_a_keys_page_tells_what_it_opens(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
     text = read(owner, page(cast, "key", key.id))
-    assert "What this key opens This API (/v2) All of it Reports API /b/*/a Weather API All of it" in text
+    assert "Access This API (/v2) All paths Reports API /b/*/a Weather API All paths" in text
     services.delete_service(actor=operator(cast), service=service)
-    assert f"Deleted service {service.id} Opens nothing" in read(owner, page(cast, "key", key.id))
+    assert f"Deleted service {service.id} No access" in read(owner, page(cast, "key", key.id))
 
 
 def test_a_keys_page_tells_of_everything_and_of_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
-    assert "What this key opens Everything in Acme:" in read(owner, page(cast, "key", api_key.id))
+    assert "Access Everything in Acme:" in read(owner, page(cast, "key", api_key.id))
     APIKey.objects.update(access="[]")
-    assert "What this key opens No service, and not this API (/v2)." in read(owner, page(cast, "key", api_key.id))
+    assert "Access No services, and no access to this API (/v2)." in read(owner, page(cast, "key", api_key.id))
 
 
 def test_a_keys_page_asks_once_for_all_services(
@@ -313,13 +313,13 @@ def test_a_services_page_tells_which_keys_open_it(
     text = read(owner, page(cast, "service", service.id))
     masks = {key.name: key.mask for key in APIKey.objects.all()}
     assert (
-        "Keys that open it "
+        "Keys with access "
         + " ".join(
             [
                 "3",
                 f"Some {masks['Some']} 2 paths Never used",
-                f"Whole {masks['Whole']} All of it Never used",
-                f"Everything {masks['Everything']} Opens everything 3 hours ago",
+                f"Whole {masks['Whole']} All paths Never used",
+                f"Everything {masks['Everything']} All services 3 hours ago",
             ]
         )
         in text
@@ -341,14 +341,14 @@ def test_of_a_shared_service_each_account_sees_its_own_keys(cast: Cast, owner: B
 def test_a_user_sees_a_service_and_no_key(cast: Cast, browser: Browser, service: Service, opening: list[str]) -> None:
     text = read(browser.as_(cast.user), page(cast, "service", service.id))
     assert "Reports API" in text
-    assert "Keys that open it" not in text
+    assert "Keys with access" not in text
 
 
 def test_a_services_page_names_ten_keys_and_leads_to_all(cast: Cast, owner: Browser, service: Service) -> None:
     for number in range(11):
         factories.make_key(cast.account, f"Key {number:02}")
     html = owner.get(page(cast, "service", service.id)).content.decode()
-    [link] = re.findall(r'href="([^"]+)">All keys that open it', html)
+    [link] = re.findall(r'href="([^"]+)">Show all keys with access', html)
     assert "Key 01" in html
     assert "Key 00" not in html
     assert "Key 00" in read(owner, link.replace("&amp;", "&"))
@@ -360,7 +360,7 @@ def test_the_list_shows_the_keys_that_open_a_service(
     found = owner.get(page(cast), {"service": service.id, "state": "active"})
     assert [api_key.name for api_key, _ in found.context["rows"]] == opening
     text = words(found.content.decode())
-    assert "Keys that open Reports API. Show all keys" in text
+    assert "Keys with access to Reports API. Show all keys" in text
     assert f'name="service" value="{service.id}" form="key-search"' in found.content.decode()
     searched = owner.get(page(cast), {"service": service.id, "q": "Some"}, headers=HTMX)
     assert [api_key.name for api_key, _ in searched.context["rows"]] == ["Some"]
@@ -371,7 +371,7 @@ def test_the_list_finds_the_keys_of_a_deleted_service_and_ignores_what_is_no_id(
 ) -> None:
     services.delete_service(actor=operator(cast), service=service)
     text = read(owner, page(cast) + f"?service={service.id}")
-    assert f"Keys that open {service.id}." in text
+    assert f"Keys with access to {service.id}." in text
     assert "Some" in text
     for nonsense in ("x" * 100, "\0", "a\nb"):
         assert (
@@ -437,7 +437,7 @@ def test_the_audit_log_tells_an_access_in_words(cast: Cast, owner: Browser, key:
 
 def new_key_link(owner: Browser, address: str) -> str:
     html = owner.get(address).content.decode()
-    [link] = re.findall(r'<a class="btn[^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?New API key for it', html)
+    [link] = re.findall(r'<a class="btn[^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?New API key', html)
     return unescape(str(link))
 
 
@@ -474,7 +474,7 @@ def test_the_calls_fit_what_the_key_may_do(
     sent[f"paths-{service.id}"] = sent.pop("paths", "")
     html = owner.post(page(cast, "new_key"), sent).content.decode()
     assert f"curl -i {call} " in words(html)
-    assert ("Replace what is marked" in words(html)) == ("example" in call)
+    assert ("Replace the marked host name" in words(html)) == ("example" in call)
 
 
 def test_a_key_that_does_not_open_the_service_shows_the_calls_of_the_api(
@@ -497,4 +497,4 @@ def test_a_user_sees_no_button_on_a_services_page(cast: Cast, browser: Browser, 
     html = browser.as_(cast.user).get(page(cast, "service", service.id)).content.decode()
     for button in ("Edit", "Delete", "New API key", "create one for it", "enter the upstream", "Add the address"):
         assert button not in words(html), button
-    assert "What your service receives" in html
+    assert "Headers for your service" in html

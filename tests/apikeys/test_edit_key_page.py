@@ -61,7 +61,7 @@ def test_settings_are_changed_and_hold_on_the_next_request(cast: Cast, owner: Br
     )
     issued.api_key.refresh_from_db()
 
-    assert "Nightly is saved." in words(response.content.decode())
+    assert "Changes saved. They take effect on the next request." in words(response.content.decode())
     assert (issued.api_key.name, issued.api_key.permission, issued.api_key.rate_limit) == ("Nightly", "read", "5/day")
     assert (issued.api_key.accepts_query, issued.api_key.accepts_body) == (True, False)
     assert issued.api_key.expires_at is not None

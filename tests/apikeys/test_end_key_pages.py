@@ -25,9 +25,9 @@ def test_a_disabled_key_is_refused_until_it_is_enabled(cast: Cast, owner: Browse
     enabled = owner.post(page(cast, "enable_key", issued.api_key.id), follow=True)
 
     assert "Disable Deploys?" in asked
-    assert "Deploys is disabled" in words(disabled.content.decode())
+    assert "API key Deploys disabled" in words(disabled.content.decode())
     assert refused == 401
-    assert "Deploys works again." in words(enabled.content.decode())
+    assert "API key Deploys enabled" in words(enabled.content.decode())
     assert Program(issued.secret).get("/v2").status_code == 200
 
 
@@ -46,7 +46,7 @@ def test_ticked_keys_are_named_with_their_last_use_before_they_end(
     ticked = {"id": [key.id for key in keys[:2]]}
     text = words(owner.get(page(cast, "revoke_keys"), ticked, headers=headers).content.decode())
 
-    assert "Revoke 2 keys?" in text
+    assert "Revoke 2 API keys?" in text
     assert re.search(rf"alpha {re.escape(keys[0].mask)} Never used beta", text)
     assert "gamma" not in text
     assert not APIKey.objects.exclude(revoked_at=None).exists()
@@ -55,7 +55,7 @@ def test_ticked_keys_are_named_with_their_last_use_before_they_end(
 def test_who_revokes_a_key_that_was_used_at_a_service_is_told_what_goes_on(
     cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
-    sentence = "WebSockets and streamed answers that are open at services go on until they end."
+    sentence = "WebSockets and streams that are already open at services stay open until they close."
 
     def told() -> list[bool]:
         one = read(owner, page(cast, "revoke_key", api_key.id))
@@ -71,7 +71,7 @@ def test_ticked_keys_end_together(cast: Cast, owner: Browser) -> None:
     issued = [factories.make_key(cast.account, name) for name in ("alpha", "beta", "gamma")]
     response = owner.post(page(cast, "revoke_keys"), {"id": [one.api_key.id for one in issued[:2]]}, follow=True)
 
-    assert "2 keys are revoked." in words(response.content.decode())
+    assert "2 API keys revoked" in words(response.content.decode())
     assert [Program(one.secret).get("/v2").status_code for one in issued] == [401, 401, 200]
     assert AuditEvent.objects.filter(event="api_key.revoked").count() == 2
 
@@ -81,7 +81,7 @@ def test_another_accounts_keys_and_revoked_ones_are_left_out(cast: Cast, owner: 
     gone = factories.make_key(cast.account, revoked_at=timezone.now() - timedelta(days=1)).api_key
     owner.post(page(cast, "revoke_keys"), {"id": [theirs.id, gone.id]})
 
-    assert "No key is ticked" in read(owner, f"{page(cast, 'revoke_keys')}?id={theirs.id}&id={gone.id}")
+    assert "No keys selected" in read(owner, f"{page(cast, 'revoke_keys')}?id={theirs.id}&id={gone.id}")
     assert APIKey.objects.get(pk=theirs.pk).revoked_at is None
     assert not AuditEvent.objects.filter(event="api_key.revoked").exists()
 
@@ -149,7 +149,7 @@ def test_a_revoked_key_is_refused_on_the_next_request(cast: Cast, owner: Browser
     after = Program(issued.secret).get("/v2")
 
     assert before == 200
-    assert "Deploys is revoked." in response.content.decode()
+    assert "API key Deploys revoked" in response.content.decode()
     assert (after.status_code, after.json()) == (401, {"Message": "API key has been revoked!"})
 
 

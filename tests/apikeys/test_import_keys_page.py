@@ -22,7 +22,7 @@ def test_an_imported_key_opens_the_api_as_it_did_before(sent: dict[str, Any], ca
         sent["file"].seek(0)
     response = owner.post(page(cast, "import_keys"), sent, follow=True)
 
-    assert "1 key is imported." in words(response.content.decode())
+    assert "1 API key imported" in words(response.content.decode())
     assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Nightly"
 
 
@@ -70,7 +70,7 @@ def test_the_answer_is_the_same_whether_or_not_another_account_has_the_key(cast:
     answer = strangers.post(address, {"text": LINES}, follow=True)
 
     assert [one.redirect_chain[0][1] for one in (there, answer)] == [302, 302]
-    done = "1 key is imported. Send a request with each: GET /v2 names the account that it opens."
+    done = "1 API key imported. Send GET /v2 with each key to see which account it belongs to."
     for one in (there, answer):
         text = words(one.content.decode())
         assert done in text
@@ -89,4 +89,4 @@ def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:
 
 def test_the_page_tells_where_a_key_with_a_comma_works(cast: Cast, owner: Browser) -> None:
     content = words(owner.get(page(cast, "import_keys")).content.decode())
-    assert "One with a comma in it works in the query string and in the body only" in content
+    assert "A key with a comma works only in the query string and the body" in content

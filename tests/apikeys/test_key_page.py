@@ -99,8 +99,8 @@ def test_a_secret_that_travels_in_addresses_is_pointed_out(cast: Cast, owner: Br
     before = read(owner, page(cast, "key", api_key.id))
     use(api_key, succeeded=3, in_query=3, requests=3)
 
-    assert "travels in addresses" not in before
-    assert "travels in addresses" in read(owner, page(cast, "key", api_key.id))
+    assert "is sent in URLs" not in before
+    assert "is sent in URLs" in read(owner, page(cast, "key", api_key.id))
 
 
 def test_a_key_that_expires_within_a_week_is_pointed_out(cast: Cast, owner: Browser) -> None:
@@ -126,7 +126,7 @@ def test_a_key_that_nobody_used_for_90_days_is_pointed_out(
         created_at=timezone.now() - timedelta(days=400), last_used_at=timezone.now() - timedelta(days=days)
     )
 
-    assert ("Unused for 90 days" in read(owner, page(cast, "key", api_key.id))) == told
+    assert ("Not used for 90 days" in read(owner, page(cast, "key", api_key.id))) == told
 
 
 def test_a_revoked_keys_page_tells_when_by_whom_and_the_last_request(
@@ -138,7 +138,7 @@ def test_a_revoked_keys_page_tells_when_by_whom_and_the_last_request(
     text = read(owner, page(cast, "key", api_key.id))
 
     assert re.search(r"Revoked (now|\d+ seconds? ago) by owner@example.com", text)
-    assert f"The last request that was accepted: {used.day} {used:%B %Y, %H:%M:%S} UTC from 203.0.113.7" in text
+    assert f"Last accepted request: {used.day} {used:%B %Y, %H:%M:%S} UTC from 203.0.113.7" in text
     for action in ("Edit", "Rotate", "Disable", "Enable"):
         assert f" {action} " not in text
 
@@ -148,7 +148,7 @@ def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Brow
     old = owner.get(page(cast, "key", api_key.id)).content.decode()
     new = owner.get(page(cast, "key", successor.id)).content.decode()
 
-    assert "Deprecated: rotated" in words(old)
+    assert " Rotated " in words(old)
     assert page(cast, "key", successor.id) in old
     assert "Successor of Deploys" in words(new)
     assert page(cast, "key", api_key.id) in new
@@ -161,7 +161,12 @@ def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Brow
         (Overlap.WEEK, 0, 1, "Too early to tell"),
         (Overlap.WEEK, 30, 31, "Safe to retire: nothing has used this key since it was rotated."),
         (Overlap.WEEK, 30, 29, "Safe to retire: the last request with this key was 1 day ago."),
-        (Overlap.WEEK, 30, 23, "Not safe to retire yet: a program still uses this key, curl. Give it the successor"),
+        (
+            Overlap.WEEK,
+            30,
+            23,
+            "Not safe to retire yet: a program still uses this key, curl. Switch it to the successor",
+        ),
         (Overlap.DAY, 7, 8, "Safe to retire"),
         (Overlap.DAY, 7, 5, "Not safe to retire yet"),
         (Overlap.HOUR, 0.3, 5, "Safe to retire"),
@@ -192,7 +197,7 @@ def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browse
     text = read(owner, page(cast, "key", api_key.id))
 
     assert "which is revoked" in text
-    assert "Not safe to retire: a program still uses this key, and its successor is revoked. Make a new key" in text
+    assert "Not safe to retire: a program still uses this key, and its successor is revoked. Create a new key" in text
 
 
 def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
@@ -208,7 +213,7 @@ def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Brow
         )
     told = read(owner, page(cast, "key", api_key.id))
 
-    assert "Used since from 2 addresses" in told
+    assert "Used from since rotation 2 addresses" in told
     assert re.findall(r"203\.0\.113\.\d curl 1,000 requests", told) == [
         f"203.0.113.{number} curl 1,000 requests" for number in range(3)
     ]

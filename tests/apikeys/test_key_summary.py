@@ -23,15 +23,19 @@ def told(cast: Cast, owner: Browser, **sent: Any) -> str:
 
 def test_without_a_permission_the_summary_asks_for_one(cast: Cast, owner: Browser) -> None:
     for sent in ({}, {"permission": "nonsense"}):
-        assert "Select a permission to see what it can do." in told(cast, owner, **sent)
+        assert "Select a permission to see what the key can do." in told(cast, owner, **sent)
 
 
 @pytest.mark.parametrize(
     ("permission", "can", "cannot"),
     [
-        ("read", "read every service, also services created later", "It cannot write anywhere"),
-        ("write", "write to every service, also services created later", "It cannot read anywhere"),
-        ("read_write", "read and write to every service, also services created later", f"It cannot {EVERYTHING_ELSE}"),
+        ("read", "read every service, also services created later", "This key can't write anywhere"),
+        ("write", "write to every service, also services created later", "This key can't read anywhere"),
+        (
+            "read_write",
+            "read and write to every service, also services created later",
+            f"This key can't {EVERYTHING_ELSE}",
+        ),
     ],
 )
 def test_a_key_that_opens_everything(permission: str, can: str, cannot: str, cast: Cast, owner: Browser) -> None:

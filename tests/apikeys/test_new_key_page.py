@@ -148,7 +148,7 @@ def test_sending_the_form_twice_makes_one_key_and_says_so(headers: dict[str, str
     again = owner.post(page(cast, "new_key"), sent, headers=headers)
 
     assert APIKey.objects.count() == 1
-    assert "This key was made already" in again.content.decode()
+    assert "This key was already created." in again.content.decode()
     assert not re.search(tokens.SCANNER_PATTERN, again.content.decode())
     assert APIKey.objects.get().mask in again.content.decode()
 

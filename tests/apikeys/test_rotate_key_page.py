@@ -32,8 +32,8 @@ def test_rotating_says_what_stops_working_and_when(cast: Cast, owner: Browser, a
     text = read(owner, page(cast, "rotate_key", api_key.id))
     tomorrow = timezone.now() + timedelta(days=1)
 
-    assert "every program that uses it gets 401 until it has the new key" in text
-    assert f"get 401 from {tomorrow.day} {tomorrow:%B %Y}" in text
+    assert "Programs get 401 until they use the new key." in text
+    assert f"Stops working {tomorrow.day} {tomorrow:%B %Y}" in text
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
@@ -74,7 +74,7 @@ def test_without_an_overlap_the_old_key_is_refused_at_once(cast: Cast, owner: Br
     old = factories.make_key(cast.account)
     response = owner.post(page(cast, "rotate_key", old.api_key.id), rotation(overlap="none"))
 
-    assert "is refused from now on" in words(response.content.decode())
+    assert "no longer works." in words(response.content.decode())
     assert Program(old.secret).get("/v2").status_code == 401
     assert Program(secret_in(response)).get("/v2").status_code == 200
 
@@ -88,7 +88,7 @@ def test_rotating_twice_makes_one_successor_and_says_so(
     again = owner.post(page(cast, "rotate_key", api_key.id), sent, headers=headers)
 
     assert APIKey.objects.count() == 2
-    assert "This key was made already" in again.content.decode()
+    assert "This key was already created." in again.content.decode()
     assert not re.search(tokens.SCANNER_PATTERN, again.content.decode())
 
 
@@ -105,6 +105,6 @@ def test_an_overlap_that_is_none_is_refused(overlap: str, cast: Cast, owner: Bro
 def test_a_key_that_is_not_active_offers_no_rotation(fields: dict[str, Any], cast: Cast, owner: Browser) -> None:
     key = factories.make_key(cast.account, **fields).api_key
 
-    assert "only an active key is rotated" in read(owner, page(cast, "rotate_key", key.id))
+    assert "Only an active key can be rotated." in read(owner, page(cast, "rotate_key", key.id))
     assert owner.post(page(cast, "rotate_key", key.id), rotation()).status_code == 400
     assert APIKey.objects.count() == 1

@@ -184,7 +184,7 @@ def test_who_may_not_change_the_service_is_told_who_may(cast: Cast, browser: Bro
     Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
     html = browser.get(page(cast, "service", service.id)).content.decode()
 
-    assert "An Owner or Admin can do that." in words(html)
+    assert "An Owner or Admin can fix this." in words(html)
     assert "?gateway=10.0.0.9" not in html
 
 

@@ -65,7 +65,7 @@ def shared(cast: Cast) -> Service:
 def test_an_account_without_services_is_told_what_they_are_for(cast: Cast, owner: Browser) -> None:
     text = read(owner, page(cast, "services"))
 
-    assert "Put your own API behind Acme's keys" in text
+    assert "Protect your own API with keys of Acme" in text
     assert text.count("New service") == 1
 
 
@@ -78,7 +78,7 @@ def test_the_list_tells_each_service_and_of_another_accounts_its_name_alone(cast
     assert f"Reports API {service.id}" in text
     assert "10.0.0.5/3210.0.0.6/32and 1 more No requests None 2 minutes ago 0 keys" in text
     assert "Weather API Shared" in text
-    assert "The operator's No requests None Unknown 0 keys" in text
+    assert "Set by the operator No requests None Unknown 0 keys" in text
     assert "10.9.0.1" not in text
 
 
@@ -128,20 +128,22 @@ def test_the_list_tells_requests_refusals_and_keys(
     text = read(owner, page(cast, "services"))
 
     assert "1,500 requests, 100 failed 6.7%100 of 1,500 Never" in text
-    assert "2 keys1 by path" in text
+    assert "2 keys1 limited to paths" in text
     assert "1 request 0.0%0 of 1 Unknown 2 keys" in text
     provider = read(Browser().as_(cast.stranger), reverse("apikeys:services", args=[cast.elsewhere.slug]))
     assert "1,001 requests 0.0%0 of 1,001 Never" in provider
-    assert "Keys that open it" not in read(browser.as_(cast.user), page(cast, "services"))
+    assert "Keys with access" not in read(browser.as_(cast.user), page(cast, "services"))
 
 
 def test_the_list_tells_what_needs_a_hand(cast: Cast, owner: Browser, service: Service) -> None:
-    assert "NeverConnect it" in read(owner, page(cast, "services"))
+    assert "NeverConnect gateway" in read(owner, page(cast, "services"))
     Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
     assert "Neverfrom 10.0.0.9, not listed" in read(owner, page(cast, "services"))
     Service.objects.update(last_question_at=timezone.now() - timedelta(hours=1))
     for name in ("services", "service"):
-        assert "Reports API Check it" in read(owner, page(cast, name, *([service.id] if name == "service" else [])))
+        assert "Reports API Check connection" in read(
+            owner, page(cast, name, *([service.id] if name == "service" else []))
+        )
     Service.objects.update(last_question_at=timezone.now())
     assert "not listed" not in read(owner, page(cast, "services"))
 
@@ -175,7 +177,7 @@ def test_a_service_is_created_with_what_was_typed(cast: Cast, owner: Browser) ->
     service = Service.objects.get()
 
     assert response.redirect_chain == [(page(cast, "service", service.id), 302)]
-    assert "Service Reports API created." in words(response.content.decode())
+    assert "Service Reports API created" in words(response.content.decode())
     assert (service.name, service.gateways) == ("Reports API", ["10.0.0.5/32", "10.0.0.6/32"])
     assert (service.reading_methods, service.reading_paths) == (["GET", "HEAD", "PROPFIND"], ["/graphql", "/search/*"])
     assert (service.preflight, service.query_keys, service.shared) == (True, False, False)
@@ -242,7 +244,7 @@ def test_a_service_has_a_page_with_its_settings_and_its_history(cast: Cast, owne
     assert f"Reports API Waiting {service.id}" in text
     assert "10.0.0.5/32" in text
     assert "Upstream http://10.0.0.8:3000" in text
-    assert "Reading methods GET HEAD OPTIONS" in text
+    assert "Methods for Read GET HEAD OPTIONS" in text
     assert "System created service Reports API" in text
 
 
@@ -256,7 +258,7 @@ def test_of_another_accounts_shared_service_only_its_name_is_shown(cast: Cast, o
     text = read(owner, page(cast, "service", shared.id))
 
     assert f"Weather API Shared {shared.id}" in text
-    assert "Ask the operator for its address." in text
+    assert "Ask the operator for its URL." in text
     assert not [word for word in ("10.9.0.1", "Elsewhere", "Edit", "Delete", "Reading", "System") if word in text]
 
 
@@ -353,13 +355,13 @@ def test_what_somebody_else_changed_meanwhile_is_told_once(cast: Cast, owner: Br
 
 def test_a_service_is_deleted_once_it_is_confirmed(cast: Cast, owner: Browser, service: Service) -> None:
     url = page(cast, "delete_service", service.id)
-    assert "lets nothing through" in read(owner, url)
+    assert "lets no request through" in read(owner, url)
     assert Service.objects.exists()
 
     response = owner.post(url, follow=True)
 
     assert response.redirect_chain == [(page(cast, "services"), 302)]
-    assert "Service Reports API deleted." in words(response.content.decode())
+    assert "Service Reports API deleted" in words(response.content.decode())
     assert not Service.objects.exists()
     assert AuditEvent.objects.get(event="service.deleted").target_label == "Reports API"
 
@@ -398,7 +400,7 @@ def test_its_own_account_changes_and_deletes_a_shared_service(cast: Cast, owner:
     assert owner.post(edit, sent).headers["Location"] == page(cast, "service", service.id)
     service.refresh_from_db()
     assert (service.gateways, service.shared) == (["10.0.0.6/32"], True)
-    assert "Every account on this server loses it" in read(owner, delete)
+    assert "This affects every account on this server." in read(owner, delete)
     owner.post(delete)
     assert not Service.objects.exists()
 
@@ -429,7 +431,7 @@ def test_its_page_tells_requests_by_day_and_by_key(cast: Cast, owner: Browser, s
     assert "Succeeded 1,199 Client errors 2 Over the limit 1 Server errors 300" in text
     assert f"Nightly {nightly.mask} 1,500 20.1% Quiet {quiet.mask} 2 100.0%" in text
     assert f'href="{page(cast, "key", nightly.id)}"' in html
-    assert "Idle" not in text.partition("the busiest first")[2].partition("Settings")[0]
+    assert "Idle" not in text.partition("Busiest keys")[2].partition("Settings")[0]
 
 
 def test_a_service_without_requests_has_no_chart(cast: Cast, owner: Browser, service: Service) -> None:
@@ -477,10 +479,10 @@ def test_only_the_busiest_keys_are_listed(cast: Cast, owner: Browser, service: S
     monkeypatch.setattr("apikeys.views.services.MOST_USERS", 2)
     for number in range(3):
         use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=number + 1)
-    text = read(owner, page(cast, "service", service.id)).partition("the busiest first")[2].partition("Settings")[0]
+    text = read(owner, page(cast, "service", service.id)).partition("Busiest keys")[2].partition("Settings")[0]
 
     assert ("Key 2" in text, "Key 1" in text, "Key 0" in text) == (True, True, False)
-    assert "Only the 2 with the most requests are listed." in text
+    assert "Only the 2 busiest are listed." in text
 
 
 def test_its_page_asks_the_same_queries_however_many_keys_use_it(

@@ -61,11 +61,13 @@ def test_a_refusal_says_which_rule_decided_and_what_the_others_say(
     assert "Network The address is one that the key may be used from." in text
     assert "Rate limit The key has requests left. Not reached" in text
     assert "Permission This API key does not have the Write permission. Not reached" in text
-    assert "Method " not in text.partition("Rules, in their order")[2]
+    assert "Method " not in text.partition("Rules in order")[2]
 
 
 def answer_in(text: str) -> str:
-    return text.partition("What the client would get ")[2].partition(" What would pass")[0].partition(" From a")[0]
+    return (
+        text.partition("Response to the client ")[2].partition(" Requests that would pass")[0].partition(" From a")[0]
+    )
 
 
 def test_a_refusal_shows_the_answer_that_the_client_would_get(
@@ -86,7 +88,7 @@ def test_a_refusal_shows_the_answer_that_the_client_would_get(
     text = read(owner, address(cast, key, service=service.id))
     assert '{"Message": "API key has been revoked!"}' in answer_in(text)
     assert "Change its" not in text
-    assert "What would pass" not in text
+    assert "would pass" not in text
 
 
 def test_a_request_that_passes_shows_what_the_service_would_get(
@@ -94,13 +96,13 @@ def test_a_request_that_passes_shows_what_the_service_would_get(
 ) -> None:
     text = read(owner, address(cast, key, service=service.id))
     real = ask(service, "GET", "/reports", key.secret)
-    told = text.partition("What the service would get ")[2].partition(" What")[0].partition(" From")[0].split()
+    told = text.partition("Headers for the service ")[2].partition(" Other requests")[0].partition(" From")[0].split()
     assert dict(zip(told[::2], told[1::2], strict=True)) == {
         f"{name}:": real.headers[name.lower()]
         for name in ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission")
     }
-    assert "What the client would get" not in text
-    assert "What the service would get" not in read(owner, address(cast, key, path="/v2/projects"))
+    assert "Response to the client" not in text
+    assert "Headers for the service" not in read(owner, address(cast, key, path="/v2/projects"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_a_key_bound_to_networks_would_pass_from_inside_them(
 ) -> None:
     APIKey.objects.update(allowed_networks=["10.1.0.0/24"])
     text = read(owner, address(cast, key, service=service.id, address="203.0.113.7"))
-    assert "What would pass GET /reports from 10.1.0.1" in text
+    assert "Requests that would pass GET /reports from 10.1.0.1" in text
     assert "Change its networks" in text
 
 
@@ -178,7 +180,9 @@ def test_another_accounts_key_and_service_are_not_there(cast: Cast, owner: Brows
 
 def test_nothing_is_counted(cast: Cast, owner: Browser, key: Issued, service: Service) -> None:
     for _ in range(3):
-        assert "After it, 99 more would pass in this window." in read(owner, address(cast, key, service=service.id))
+        assert "99 more requests would pass in this rate limit window." in read(
+            owner, address(cast, key, service=service.id)
+        )
     counts.flush()
     assert KeyUsage.objects.count() == 0
 

@@ -49,8 +49,8 @@ def test_shortcuts_can_be_switched_off(visit: Visit) -> None:
     page = visitor.page
     visitor.goto("/profile/")
     page.get_by_label("Keyboard shortcuts", exact=True).and_(page.get_by_role("checkbox")).uncheck()
-    page.get_by_role("button", name="Save look").click()
-    expect(page.get_by_role("status")).to_contain_text("Saved for this browser.")
+    page.get_by_role("button", name="Save appearance").click()
+    expect(page.get_by_role("status")).to_contain_text("Appearance saved in this browser")
     page.keyboard.press("?")
     page.wait_for_timeout(300)
 
@@ -64,13 +64,13 @@ def test_the_guide_ends_by_itself_when_the_first_call_arrives(visit: Visit, site
     other = page.context.new_page()
     other.goto(site + KEYS)
     key = make_key(other)
-    other.get_by_label("I have stored it").check()
+    other.get_by_label("I've saved this key").check()
     other.close()
 
     expect(page.get_by_text("Waiting for the first call.")).to_be_visible()
     call(site, key)
     counts.flush()
-    expect(page.get_by_role("status")).to_contain_text("The first call has arrived.")
+    expect(page.get_by_role("status")).to_contain_text("The first call has arrived")
     expect(page.get_by_role("heading", name="Make the first call")).to_have_count(0)
 
 
@@ -96,7 +96,7 @@ def test_a_slow_answer_shows_that_something_is_under_way(visit: Visit, cast: Cas
     assert page.evaluate("getComputedStyle(document.body, '::before').animationName") == "busy"
     expect(page.locator("#keys .sheet")).to_have_css("opacity", "0.55")
     held[0].continue_()
-    expect(page.get_by_text("No key fits.")).to_be_visible()
+    expect(page.get_by_text("No keys match.")).to_be_visible()
     expect(page.locator("#keys")).not_to_have_attribute("aria-busy", "true")
 
 
@@ -172,7 +172,7 @@ def test_a_key_is_made_copied_and_revoked_by_keyboard_alone(visit: Visit, site: 
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Copied.")
     assert call(site, page.evaluate("navigator.clipboard.readText()"))["api_key"]["name"] == "By hand"
-    press_until(page, "I have stored it")
+    press_until(page, "I've saved this key")
     page.keyboard.press("Space")
     press_until(page, "Done")
     page.keyboard.press("Enter")

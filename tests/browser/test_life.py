@@ -46,10 +46,10 @@ def test_a_key_is_edited_from_its_page(javascript: bool, visit: Visit, cast: Cas
     page.get_by_label("Read", exact=True).check()
     page.get_by_label("Expires", exact=True).select_option("30")
     page.get_by_label("Accept it in the query string").uncheck()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save changes").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Nightly")
-    expect(page.get_by_role("status")).to_contain_text("Nightly is saved.")
+    expect(page.get_by_role("status")).to_contain_text("Changes saved. They take effect on the next request.")
     key = APIKey.objects.get()
     assert (key.name, key.permission, key.accepts_query, key.accepts_body) == ("Nightly", "read", False, True)
     assert key.expires_at is not None
@@ -63,7 +63,7 @@ def test_a_date_is_asked_for_only_where_one_is_wanted(javascript: bool, visit: V
     expect(visitor.page.get_by_label("Expires on")).to_be_hidden()
     visitor.page.get_by_label("Expires", exact=True).select_option("at")
     visitor.page.get_by_label("Expires on").fill("2001-01-01T00:00")
-    visitor.page.get_by_role("button", name="Save").click()
+    visitor.page.get_by_role("button", name="Save changes").click()
 
     expect(visitor.page.get_by_label("Expires on")).to_be_focused()
     expect(visitor.page.get_by_label("Expires on")).to_have_accessible_description(re.compile("This is in the past."))
@@ -77,13 +77,13 @@ def test_a_key_is_rotated_and_its_successor_shown_once(javascript: bool, visit: 
     page = visitor.page
     visitor.goto(keys(cast))
     act(page, "Rotate", "Deploys")
-    page.get_by_label("For 1 hour").check()
-    page.get_by_role("button", name="Rotate", exact=True).click()
+    page.get_by_label("1 hour", exact=True).check()
+    page.get_by_role("button", name="Rotate API key", exact=True).click()
     secret = page.locator("#secret").inner_text()
 
     assert re.fullmatch(tokens.SCANNER_PATTERN, secret)
     assert call(site, old.secret)["api_key"]["id"] != call(site, secret)["api_key"]["id"]
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I've saved this key").check()
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("row", name="Deploys")).to_have_count(2)
     expect(page.get_by_text("Rotated", exact=True)).to_be_visible()
@@ -97,11 +97,11 @@ def test_a_key_is_disabled_and_enabled(javascript: bool, visit: Visit, site: str
     page = visitor.page
     visitor.goto(keys(cast))
     act(page, "Disable", "Deploys")
-    page.get_by_role("button", name="Disable", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("Deploys is disabled")
+    page.get_by_role("button", name="Disable API key", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("API key Deploys disabled")
     assert_refused(site, issued.secret)
     page.get_by_role("button", name="Enable", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("Deploys works again.")
+    expect(page.get_by_role("status")).to_contain_text("API key Deploys enabled")
 
     assert call(site, issued.secret)["api_key"]["name"] == "Deploys"
 
@@ -112,15 +112,15 @@ def test_several_keys_are_ticked_and_end_together(javascript: bool, visit: Visit
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     page = visitor.page
     visitor.goto(keys(cast))
-    button = page.get_by_role("button", name="Revoke ticked keys")
+    button = page.get_by_role("button", name="Revoke selected")
     expect(button).to_be_hidden()
-    page.get_by_label("Tick alpha").check()
-    page.get_by_label("Tick gamma").check()
+    page.get_by_label("Select alpha").check()
+    page.get_by_label("Select gamma").check()
     button.click()
-    expect(page.get_by_role("heading", name="Revoke 2 keys?")).to_be_visible()
-    page.get_by_role("button", name="Revoke 2 keys").click()
+    expect(page.get_by_role("heading", name="Revoke 2 API keys?")).to_be_visible()
+    page.get_by_role("button", name="Revoke 2 API keys").click()
 
-    expect(page.get_by_role("status")).to_contain_text("2 keys are revoked.")
+    expect(page.get_by_role("status")).to_contain_text("2 API keys revoked")
     assert_refused(site, issued["alpha"])
     assert_refused(site, issued["gamma"])
     assert call(site, issued["beta"])["api_key"]["name"] == "beta"
@@ -131,10 +131,10 @@ def test_all_keys_of_the_page_are_ticked_at_once(visit: Visit, cast: Cast) -> No
         factories.make_key(cast.account, name)
     visitor = visit().sign_in("owner@example.com")
     visitor.goto(keys(cast))
-    visitor.page.get_by_label("Tick every key on this page").check()
-    visitor.page.get_by_role("button", name="Revoke ticked keys").click()
+    visitor.page.get_by_label("Select all keys on this page").check()
+    visitor.page.get_by_role("button", name="Revoke selected").click()
 
-    expect(visitor.page.get_by_role("heading", name="Revoke 2 keys?")).to_be_visible()
+    expect(visitor.page.get_by_role("heading", name="Revoke 2 API keys?")).to_be_visible()
 
 
 def test_a_menu_closes_by_escape_and_by_a_click_elsewhere(visit: Visit, cast: Cast) -> None:

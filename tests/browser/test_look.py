@@ -251,7 +251,7 @@ def test_the_dialogs_their_errors_and_the_reveal(size: ViewportSize, visit: Visi
     page.get_by_role("button", name="Create", exact=True).click()
     expect(page.locator("code")).to_be_visible()
     check(page)
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I've saved this key").check()
     page.get_by_role("button", name="Done").click()
     page.get_by_label("Actions for A name").click()
     check(page)
@@ -288,7 +288,7 @@ def test_forms_that_were_refused(size: ViewportSize, visit: Visit, furnished: Ac
     project = furnished.projects.get()
     start = f"/accounts/{furnished.slug}"
     for path, field, button in [
-        (f"{start}/projects/new/", "Project name", "Make project"),
+        (f"{start}/projects/new/", "Project name", "Create project"),
         (f"{start}/projects/{project.id}/deployments/new/", "Revision", "Record deployment"),
         (f"{start}/services/new/", "Service name", "Create service"),
         (f"{start}/services/{furnished.services.get(name='Waiting').id}/edit/", "Service name", "Save"),
@@ -352,7 +352,7 @@ def test_the_theme_is_the_systems_or_the_chosen_one_without_javascript(
     visitor = visit(color_scheme=system, java_script_enabled=False).sign_in("owner@example.com")
     visitor.goto("/profile/")
     visitor.page.get_by_label(choice, exact=True).check()
-    visitor.page.get_by_role("button", name="Save look").click()
+    visitor.page.get_by_role("button", name="Save appearance").click()
 
     expect(visitor.page.locator("body")).to_have_css("background-color", background)
 

@@ -71,11 +71,11 @@ def sign_out(page: Page) -> None:
 def test_a_newcomer_is_invited_and_comes_in(javascript: bool, visit: Visit, cast: Cast) -> None:
     owner = visit(java_script_enabled=javascript).sign_in("owner@example.com").page
     owner.goto(f"{owner.url}settings/members/")
-    owner.get_by_role("link", name="Invite", exact=True).click()
+    owner.get_by_role("link", name="Invite member", exact=True).click()
     owner.get_by_label("E-mail", exact=True).fill("new@example.com")
     owner.get_by_role("radio", name="Admin", exact=True).check()
-    owner.get_by_role("button", name="Send invitation", exact=True).click()
-    expect(owner.get_by_role("status")).to_contain_text("new@example.com is invited.")
+    owner.get_by_role("button", name="Invite member", exact=True).click()
+    expect(owner.get_by_role("status")).to_contain_text("new@example.com invited")
     link = re.search(r"http\S+/invitations/\S+/", delivered()[-1].body)
     assert link
 
@@ -94,7 +94,7 @@ def test_a_newcomer_is_invited_and_comes_in(javascript: bool, visit: Visit, cast
     assert Membership.objects.get(account=cast.account, user__email="new@example.com").role == Role.ADMIN
 
     page.goto(link[0])
-    expect(page.get_by_role("heading", name="This invitation was used")).to_be_visible()
+    expect(page.get_by_role("heading", name="This invitation was already accepted")).to_be_visible()
     newcomer.forgive(410)
 
 
@@ -104,7 +104,7 @@ def test_the_wrong_person_signs_out_and_the_right_one_accepts(javascript: bool, 
     visitor = visit(java_script_enabled=javascript).sign_in("user@example.com")
     page = visitor.page
     visitor.goto(f"/invitations/{sent.token}/")
-    page.get_by_role("button", name="Sign out and come back").click()
+    page.get_by_role("button", name="Sign out and continue").click()
     page.get_by_role("link", name="Sign in").click()
     page.get_by_label("E-mail").fill("stranger@example.com")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
@@ -126,10 +126,10 @@ def test_a_role_is_changed_and_a_member_removed(javascript: bool, visit: Visit, 
     page.get_by_role("link", name="Change role of user@example.com").click()
     page.get_by_role("radio", name="Admin", exact=True).check()
     page.get_by_role("button", name="Change role", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("user@example.com is Admin now.")
+    expect(page.get_by_role("status")).to_contain_text("Role of user@example.com changed to Admin")
     page.get_by_role("link", name="Remove user@example.com").click()
-    page.get_by_role("button", name="Remove", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("user@example.com is no member any more.")
+    page.get_by_role("button", name="Remove member", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("user@example.com removed from Acme")
     assert not Membership.objects.filter(account=cast.account, user=cast.user).exists()
 
 
@@ -137,21 +137,21 @@ def test_a_role_is_changed_and_a_member_removed(javascript: bool, visit: Visit, 
 def test_the_account_is_handed_over_then_closed_and_taken_back(javascript: bool, visit: Visit, cast: Cast) -> None:
     owner = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     owner.goto("/accounts/acme/settings/")
-    owner.page.get_by_role("link", name="Transfer", exact=True).click()
+    owner.page.get_by_role("link", name="Transfer account", exact=True).click()
     owner.page.get_by_label("New Owner").select_option(label="admin@example.com (Admin)")
     owner.page.get_by_label("Account name").fill("Acme")
-    owner.page.get_by_role("button", name="Offer the account").click()
-    expect(owner.page.get_by_role("status")).to_contain_text("Acme is offered to admin@example.com.")
+    owner.page.get_by_role("button", name="Offer ownership").click()
+    expect(owner.page.get_by_role("status")).to_contain_text("Ownership offered to admin@example.com")
 
     heir = visit(java_script_enabled=javascript).sign_in("admin@example.com")
     page = heir.page
     page.get_by_role("button", name="Accept", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("You are the Owner of Acme now.")
-    page.get_by_role("link", name="Close", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("You are now the Owner of Acme.")
+    page.get_by_role("link", name="Close account", exact=True).click()
     page.get_by_label("Account name").fill("Acme")
-    page.get_by_role("button", name="Close the account").click()
+    page.get_by_role("button", name="Close account").click()
     page.wait_for_url("**/accounts/acme/closed/")
-    page.get_by_role("button", name="Take it back").click()
+    page.get_by_role("button", name="Reopen account").click()
     page.wait_for_url("**/accounts/acme/")
     assert Account.objects.get(pk=cast.account.pk).closed_at is None
 
@@ -164,12 +164,12 @@ def test_an_authenticator_app_is_set_up_from_the_secret_shown_and_signs_in(javas
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     page = visitor.page
     visitor.goto("/profile/")
-    page.get_by_role("link", name="Set up two-factor").click()
-    page.get_by_role("link", name="Set up an authenticator app").click()
+    page.get_by_role("link", name="Set up two-factor authentication").click()
+    page.get_by_role("link", name="Add authenticator app").click()
     assert page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0") if javascript else True
     secret = page.locator("#secret").inner_text()
     page.get_by_label("Code").fill(code(secret))
-    page.get_by_role("button", name="Switch on").click()
+    page.get_by_role("button", name="Add app").click()
     recovery = page.locator("#codes").inner_text().split()
     assert len(recovery) == 10
     sign_out(page)
@@ -190,13 +190,13 @@ def test_a_passkey_is_made_and_signs_in_alone_and_as_the_second_step(visit: Visi
     page = visitor.page
     with_authenticator(page)
     visitor.goto("/auth/2fa/")
-    page.get_by_role("link", name="Add a passkey").click()
-    page.get_by_label("Name, to tell it from others").fill("Laptop")
-    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_role("link", name="Add passkey").click()
+    page.get_by_label("Name", exact=True).fill("Laptop")
+    page.get_by_role("button", name="Add passkey", exact=True).click()
     page.wait_for_url("**/recovery-codes/**")
     visitor.goto("/auth/2fa/webauthn/")
     expect(page.locator("main b")).to_have_text(["Laptop"])
-    expect(page.get_by_text("Second step only")).to_have_count(0)
+    expect(page.get_by_text("Second factor only")).to_have_count(0)
 
     sign_out(page)
     page.get_by_role("button", name="Use a passkey").click()
@@ -225,7 +225,7 @@ def test_without_javascript_no_passkey_is_offered(visit: Visit) -> None:
     visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
     visitor.goto("/auth/2fa/webauthn/add/")
     expect(visitor.page.get_by_text("Passkeys need JavaScript")).to_be_visible()
-    expect(visitor.page.get_by_role("button", name="Add", exact=True)).to_be_hidden()
+    expect(visitor.page.get_by_role("button", name="Add passkey", exact=True)).to_be_hidden()
     sign_out(visitor.page)
     expect(visitor.page.get_by_role("button", name="Use a passkey")).to_be_hidden()
 
@@ -238,12 +238,12 @@ def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast:
     page.get_by_label("E-mail").fill("admin@example.com")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("main")).to_contain_text("Acme asks two-factor of its Owner and Admins.")
-    page.get_by_role("link", name="Set up an authenticator app").click()
+    expect(page.get_by_role("main")).to_contain_text("Acme requires two-factor authentication for Owner and Admins")
+    page.get_by_role("link", name="Add authenticator app").click()
     page.get_by_label("Code").fill(code(page.locator("#secret").inner_text()))
-    page.get_by_role("button", name="Switch on").click()
+    page.get_by_role("button", name="Add app").click()
     page.get_by_role("link", name="Done").click()
-    page.get_by_role("link", name="To Acme").click()
+    page.get_by_role("link", name="Go to Acme").click()
     page.wait_for_url("**/accounts/acme/")
 
 
@@ -288,11 +288,11 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, s
     offered.goto(f"{tab}transfer/accept/")
     check(offered.page)
     visitor.goto(f"{tab}members/")
-    visitor.page.get_by_text("What each role may do").first.click()
+    visitor.page.get_by_text("What each role can do").first.click()
     check(visitor.page)
-    visitor.page.get_by_role("link", name="Invite", exact=True).click()
+    visitor.page.get_by_role("link", name="Invite member", exact=True).click()
     expect(visitor.page.get_by_role("dialog")).to_be_visible()
-    visitor.page.get_by_role("button", name="Send invitation").click()
+    visitor.page.get_by_role("button", name="Invite member").click()
     expect(visitor.page.locator("[aria-invalid=true]")).not_to_have_count(0)
     check(visitor.page)
     visitor.forgive(422)
@@ -304,12 +304,12 @@ def test_pages_of_who_has_two_factor(options: dict[str, Any], visit: Visit) -> N
     page = visitor.page
     visitor.goto("/auth/2fa/totp/activate/")
     page.get_by_label("Code").fill("1")
-    page.get_by_role("button", name="Switch on").click()
+    page.get_by_role("button", name="Add app").click()
     expect(page.get_by_text("This code is wrong or too old.")).to_be_visible()
     check(page)
     secret = page.locator("#secret").inner_text()
     page.get_by_label("Code").fill(code(secret))
-    page.get_by_role("button", name="Switch on").click()
+    page.get_by_role("button", name="Add app").click()
     page.wait_for_url("**/recovery-codes/")
     check(page)
     for path in ("", "totp/deactivate/", "recovery-codes/generate/", "reauthenticate/"):

@@ -31,17 +31,17 @@ def test_a_service_is_created_changed_and_deleted(javascript: bool, visit: Visit
     page.get_by_role("button", name="Create service").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Reports API")
-    expect(page.get_by_role("status")).to_contain_text("Service Reports API created.")
+    expect(page.get_by_role("status")).to_contain_text("Service Reports API created")
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Reading methods").fill("GET")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save changes").click()
     expect(page.get_by_role("status")).to_contain_text("Service saved.")
     service = Service.objects.get()
     assert (service.gateways, service.reading_methods) == (["10.0.0.5/32"], ["GET"])
 
     page.get_by_role("link", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete service").click()
-    expect(page.get_by_role("status")).to_contain_text("Service Reports API deleted.")
+    expect(page.get_by_role("status")).to_contain_text("Service Reports API deleted")
     assert not Service.objects.exists()
 
 
@@ -74,7 +74,7 @@ def test_the_page_of_a_service_follows_its_gateway_from_the_first_request_on(vis
 
     Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
     page.get_by_role("link", name="Add this address").click()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save changes").click()
     expect(page.get_by_text("Waiting for the first authorization request")).to_be_visible()
     service.refresh_from_db()
     assert service.gateways == ["10.0.0.5/32", "10.0.0.9/32"]
@@ -112,7 +112,7 @@ def test_a_key_for_a_service_is_created_from_its_page_and_leads_back(visit: Visi
     visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
     page = visitor.page
     visitor.goto(f"/accounts/{cast.account.slug}/services/{service.id}/?host=api.acme.test")
-    page.get_by_role("link", name="New API key for it").click()
+    page.get_by_role("link", name="New API key").click()
     page.get_by_label("API Key Name").fill("Fresh")
     page.get_by_label("Read", exact=True).check()
     page.get_by_role("button", name="Create", exact=True).click()
@@ -122,7 +122,7 @@ def test_a_key_for_a_service_is_created_from_its_page_and_leads_back(visit: Visi
     assert copied.startswith("curl -i https://api.acme.test/ ")
     assert page.locator("#secret").inner_text() in copied
 
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I've saved this key").check()
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Reports API")
     expect(page.get_by_label("Host name of your API")).to_have_value("api.acme.test")

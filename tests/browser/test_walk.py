@@ -59,7 +59,7 @@ def test_an_owner_or_admin_generates_a_key_that_opens_the_api(
     assert re.fullmatch(tokens.SCANNER_PATTERN, key)
     assert call(site, key)["api_key"]["permission"] == permission.lower().replace(" & ", "_")
 
-    visitor.page.get_by_label("I have stored it").check()
+    visitor.page.get_by_label("I've saved this key").check()
     visitor.page.get_by_role("button", name="Done").click()
     expect(visitor.page.get_by_role("row", name="Deploys")).to_contain_text("Active")
     assert key not in visitor.page.content()
@@ -74,7 +74,7 @@ def test_a_user_is_turned_away_and_sees_no_link(visit: Visit, cast: Cast) -> Non
     expect(page.get_by_role("link", name="API Keys")).to_have_count(0)
     refused = visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/")
     assert refused.status == 403
-    expect(page.get_by_role("heading", level=1)).to_have_text("You may not open this")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You don't have access")
     visitor.forgive(403)
 
 
@@ -105,7 +105,7 @@ def test_a_key_is_revoked(javascript: bool, visit: Visit, site: str, cast: Cast)
     visitor.page.get_by_label("Actions for Old").click()
     visitor.page.get_by_role("link", name="Revoke Old").click()
     expect(visitor.page.get_by_role("heading", name="Revoke Old?")).to_be_visible()
-    visitor.page.get_by_role("button", name="Revoke", exact=True).click()
+    visitor.page.get_by_role("button", name="Revoke API key", exact=True).click()
 
     expect(visitor.page.get_by_role("status")).to_contain_text("Old is revoked.")
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
@@ -191,7 +191,7 @@ def test_the_shown_key_does_not_go_away_by_accident(visit: Visit) -> None:
     page.evaluate("location.reload()")
     page.wait_for_timeout(300)
     assert warned == ["beforeunload"]
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I've saved this key").check()
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -201,7 +201,7 @@ def test_the_browser_keeps_no_copy_of_the_key(visit: Visit) -> None:
     page = visitor.page
     open_keys(page)
     key = make_key(page)
-    page.get_by_label("I have stored it").check()
+    page.get_by_label("I've saved this key").check()
     page.get_by_role("button", name="Done").click()
     page.get_by_role("link", name="Active", exact=True).click()
     page.wait_for_url("**state=active**")
