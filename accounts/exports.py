@@ -1,8 +1,8 @@
 """The audit log as a file.
 
-It is written to a temporary file first, as fast as the database yields rows, and sent from there. So no query stays
-open behind a slow reader, a failure while reading is an error page instead of half a file, and a file that was cut off
-on its way is told by its `Content-Length`. Exports are few at a time: each holds a thread and keeps a processor busy.
+It is first written to a temporary file, as fast as the database returns rows, and sent from there. So a slow client
+keeps no query open, an error while reading gives an error page instead of half a file, and `Content-Length` reveals an
+incomplete download. The number of exports is limited, because each occupies a thread and a processor.
 """
 
 import gzip
@@ -35,29 +35,29 @@ COLUMNS = (
 AT, ADDRESS, CHANGES = map(COLUMNS.index, ("at", "address", "changes"))
 LABELS = [COLUMNS.index(name) for name in ("actor_label", "target_label")]
 
-#: Columns that are read as the text that the database has: Django's way to values takes as long as all the rest.
+#: Columns that the database converts to text: Django's conversion takes as long as everything else together.
 AS_TEXT = ("at", "actor_label", "target_label", "changes")
 
-#: What a cell of CSV can't hold without quotes.
+#: Characters that need quotes around their CSV cell.
 NEED_QUOTES = frozenset('",\r\n')
 
-#: What a formula may start with, in the wide forms of East Asian keyboards too.
+#: Characters that start a formula in spreadsheets, with their full-width forms from East Asian keyboards.
 FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 
-#: Exports that one process works on at once. `serve` starts as many threads on top of `THREADS`.
+#: Exports that one process runs at once. `serve` starts this many threads in addition to `THREADS`.
 MAX_EXPORTS = 2
-#: Seconds that an export may take, from its first row to its last byte.
+#: Seconds that an export may take, from the first row read to the last byte sent.
 TIME_LIMIT = 300
-#: Seconds after which the server cuts off a reader who takes nothing.
+#: Seconds after which the server disconnects a client that reads nothing.
 STALL_LIMIT = 20
-#: Seconds after which an account's lock goes by itself, for a process that was killed: longer than any export.
+#: Seconds after which an account's lock expires, in case its process was killed. Longer than any export.
 LOCK_TIMEOUT = TIME_LIMIT + 2 * STALL_LIMIT
-#: Seconds after which to ask again.
+#: Seconds in `Retry-After`.
 RETRY_AFTER = 30
 
-#: Rows that are handled at a stretch. So few, because other requests of the process wait for the interpreter meanwhile.
+#: Rows per batch. Small, because the process's other requests wait for the interpreter lock meanwhile.
 BATCH = 100
-#: Seconds after each batch in which they get it. Compressing a batch gives them as many.
+#: Seconds of sleep after each batch, in which other requests run. Compression releases the lock for as long.
 PAUSE = 0.00005
 CHUNK_SIZE = 1024 * 1024  # bytes
 
@@ -66,20 +66,20 @@ Writer = Callable[[Iterator[Columns]], Iterator[bytes]]
 
 _slots = threading.BoundedSemaphore(MAX_EXPORTS)
 
-#: One file is written at a time. Two would take twice as long each, and hold up everybody else twice as much.
+#: One file is written at a time. Two would each take twice as long, and delay other requests twice as much.
 _writing = threading.Lock()
 
 
 class Export:
-    """A file that was written and waits to be sent, once. Its place is free when it is closed, or garbage."""
+    """A written file, to be sent once. Its slot becomes free when it is closed or garbage-collected."""
 
     def __init__(
         self, events: QuerySet[AuditEvent], write: Writer, *, account_id: int, compressed: bool = False
     ) -> None:
-        """Write the file. `compressed` says whether its reader takes gzip.
+        """Write the file. `compressed` says whether the client accepts gzip.
 
-        Raises `Unavailable` if the account has an export already or the process has enough of them, and `Invalid`
-        if there is more than can be written in time.
+        Raises `Unavailable` if another export of the account, or too many in this process, are running, and `Invalid`
+        if the file can't be written in time.
         """
         self._deadline = time.monotonic() + TIME_LIMIT
         with ExitStack() as resources:
@@ -103,20 +103,20 @@ class Export:
                     raise Invalid("This is too much for one file. Filter it by date and export it in parts.")
 
     def __iter__(self) -> Iterator[bytes]:
-        """The file, in pieces. The server keeps what is unsent of 2 MiB: a file up to that frees its thread at once.
+        """The file in chunks. The server buffers 2 MiB, so a file up to that size frees its thread immediately.
 
-        Ends too early when the time is over. The reader, who was told the size, sees that as a failure.
+        Stops early at the time limit. The client knows the size, so it sees that as a failure.
         """
         while piece := self._file.read(CHUNK_SIZE):
             if time.monotonic() > self._deadline:
-                logger.warning("An export was cut off: its reader was not done after %s s.", TIME_LIMIT)
+                logger.warning("An export was stopped: the client had not read all of it after %s s.", TIME_LIMIT)
                 return
             yield piece
 
 
 @contextmanager
 def _slot(account_id: int) -> Iterator[None]:
-    """One of the process's places, and the only one of the account over all processes that share a cache."""
+    """Occupy one of the process's slots, and the account's only one in all processes that share the cache."""
     if not _slots.acquire(blocking=False):
         raise Unavailable("Other exports are running. Try again in a minute.", retry_after=RETRY_AFTER)
     try:
@@ -133,10 +133,10 @@ def _slot(account_id: int) -> Iterator[None]:
 
 
 def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
-    """Some rows at a time, as plain values in columns: what is done column by column costs a third of the time.
+    """Batches of rows, as columns of plain values: work by column takes a third of the time.
 
-    One query, because the database's order of rows is used once: a query a batch would sort anew for each on a
-    PostgreSQL that has no statistics of a table that has just grown.
+    One query, so that rows are sorted once. With a query for each batch, a PostgreSQL without current statistics of a
+    growing table would sort each time.
     """
     texts = {f"{name}_text": Cast(name, TextField()) for name in AS_TEXT}
     names = [f"{name}_text" if name in AS_TEXT else name for name in COLUMNS]
@@ -150,12 +150,12 @@ def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
 
 
 def _utc_time(text: str) -> str:
-    """A time as the database writes it, which is in UTC whether it says so (PostgreSQL) or not (SQLite)."""
+    """A time as the database writes it: always in UTC, with an offset (PostgreSQL) or without (SQLite)."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat()
 
 
 def as_csv(batches: Iterator[Columns]) -> Iterator[bytes]:
-    """CSV (RFC 4180), the first line naming the columns."""
+    """CSV (RFC 4180) with a header line."""
     yield _lines([[name] for name in COLUMNS])
     for columns in batches:
         columns[ADDRESS] = [address or "" for address in columns[ADDRESS]]
@@ -163,12 +163,12 @@ def as_csv(batches: Iterator[Columns]) -> Iterator[bytes]:
 
 
 def _lines(columns: list[list[str]]) -> bytes:
-    """Column by column, because that is three times as fast as `csv.writer`, which looks at each character."""
+    """CSV lines from columns. Three times as fast as `csv.writer`, which checks each character."""
     return "".join([f"{line}\r\n" for line in map(",".join, zip(*columns, strict=True))]).encode()
 
 
 def _quoted(column: list[str]) -> list[str]:
-    """Cells with a comma, a quote or the end of a line in them stand in quotes."""
+    """Put cells that contain a comma, a quote or a line break into quotes."""
     text = "".join(column)
     if not any(mark in text for mark in NEED_QUOTES):
         return column
@@ -176,7 +176,7 @@ def _quoted(column: list[str]) -> list[str]:
 
 
 def _without_formulas(column: list[str]) -> list[str]:
-    """A text that a spreadsheet would take for a formula, made plain text (OWASP, CSV injection)."""
+    """Prefix cells that a spreadsheet would run as a formula (OWASP, CSV injection)."""
     if FORMULA_STARTS.isdisjoint([cell[:1] for cell in column]):
         return column
     return [f"'{cell}" if cell[:1] in FORMULA_STARTS else cell for cell in column]

@@ -1,7 +1,7 @@
-"""Second factors as they are stored: which of their fields are secret, whether they can be read, encrypting them anew.
+"""Stored second factors: which fields are secret, whether they can be decrypted, and re-encryption.
 
-The secret of an authenticator app and the seed of recovery codes are encrypted. A passkey has nothing to hide:
-what is stored of it is its public key.
+The secret of an authenticator app and the seed of recovery codes are encrypted. A passkey needs no encryption: only
+its public key is stored.
 """
 
 import base64
@@ -24,34 +24,34 @@ from . import encryption
 from .encryption import Unreadable
 from .sessions import SIGNED_IN_AT
 
-#: Where a factor's secret stands in its `data`, by its type.
+#: The key of a factor's secret in its `data`, by type.
 SECRETS = {Authenticator.Type.TOTP.value: "secret", Authenticator.Type.RECOVERY_CODES.value: "seed"}
 
-#: What a factor is called in a sentence to its person.
+#: How a message to the user names a factor.
 NAMES = {
     Authenticator.Type.TOTP.value: "your authenticator app's secret",
     Authenticator.Type.RECOVERY_CODES.value: "your recovery codes",
 }
 
-#: What sign-in asks for. Recovery codes stand in for them.
+#: What sign-in asks for. Recovery codes can replace them.
 FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
-#: What allauth calls a proof by one of them, or by a recovery code, in a session.
+#: The method that allauth records in the session for one of them, or for a recovery code.
 MFA_METHOD = "mfa"
 
-#: How many factors are locked and written at a time.
+#: Factors that are locked and written at a time.
 BATCH = 500
 
 
 def has_second_factor(user: Any) -> bool:
-    """Whether signing in asks for more than a password. Recovery codes alone are no factor."""
+    """Whether signing in asks for more than a password. Recovery codes alone don't count."""
     return bool(is_mfa_enabled(user, FACTORS))
 
 
 def session_has_second_factor(request: HttpRequest) -> bool:
-    """Whether this session showed a second factor, or was opened when there was one, which sign-in then asked for.
+    """Whether this session used a second factor, or started when one existed, so that sign-in asked for it.
 
-    A session that a password alone opened before, perhaps not its person's own, is no better for the factor.
+    A session that started earlier with a password alone may be an attacker's, so a factor added since doesn't count.
     """
     if not request.user.is_authenticated:
         return False
@@ -63,23 +63,23 @@ def session_has_second_factor(request: HttpRequest) -> bool:
 
 
 def reauthentication_page(user: Any) -> str:
-    """The name of the page that asks who is signed in for a second factor of theirs."""
+    """The name of the page that asks the signed-in user for a second factor."""
     has_app = is_mfa_enabled(user, [Authenticator.Type.TOTP])
     return "mfa_reauthenticate" if has_app else "mfa_reauthenticate_webauthn"
 
 
 @receiver(post_save, sender=Authenticator)
 def record_proof(instance: Authenticator, created: bool, **kwargs: Any) -> None:
-    """Whoever sets a factor up in a session shows it with that."""
+    """Setting up a factor in a session counts as using it."""
     request = context.request
     if created and instance.type in FACTORS and request is not None and request.user.pk == instance.user_id:
         record_authentication(request, request.user, method=MFA_METHOD, type=instance.type, id=instance.pk)
 
 
 def read(stored: str) -> str:
-    """A secret as allauth uses it. One that an older version stored plain is read, too.
+    """A secret as allauth uses it. Also reads secrets that an older version stored unencrypted.
 
-    Raises `Unreadable` with the sentence for its person.
+    Raises `Unreadable` with a message for the user.
     """
     if _is_plain(stored):
         return stored
@@ -106,13 +106,13 @@ def is_readable(factor: Authenticator) -> bool:
 
 
 def with_secrets() -> "QuerySet[Authenticator]":
-    """The factors that have something to hide."""
+    """The factors with a stored secret."""
     stored: QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECRETS)
     return stored
 
 
 def _stored(factor: Authenticator) -> str:
-    """Raises `Unreadable` where no text is stored at all."""
+    """The stored text of a secret. Raises `Unreadable` if there is none."""
     stored = factor.data.get(SECRETS[factor.type]) if isinstance(factor.data, dict) else None
     if not isinstance(stored, str):
         raise Unreadable(explain(NAMES.values()))
@@ -120,16 +120,16 @@ def _stored(factor: Authenticator) -> str:
 
 
 def _is_plain(stored: str) -> bool:
-    """Whether it is what allauth makes: Base32 with whole bytes, or the 80 digits of a seed."""
+    """Whether it looks as allauth generates it: Base32 of whole bytes, or the 80 digits of a seed."""
     if re.fullmatch(r"[0-9a-f]{80}", stored):
         return True
     try:
-        return len(base64.b32decode(stored)) >= 10  # bytes: RFC 4226, 4 wants 16, and apps have been given 10
+        return len(base64.b32decode(stored)) >= 10  # bytes: RFC 4226, 4 requires 16, but some apps use 10
     except ValueError:
         return False
 
 
-# Encrypting anew --------------------------------------------------------------------------------
+# Re-encryption ----------------------------------------------------------------------------------
 
 
 class Rewritten(NamedTuple):
@@ -138,14 +138,14 @@ class Rewritten(NamedTuple):
 
 
 def reencrypted(stored: str) -> str:
-    """The same secret under the newest key, and as it is if it is that already. Raises `Unreadable`."""
+    """The secret encrypted with the newest key; unchanged if it already is. Raises `Unreadable`."""
     return stored if encryption.is_current(stored) else encryption.encrypt(read(stored))
 
 
 def rewrite(factors: "QuerySet[Authenticator]", change: Callable[[str], str]) -> Rewritten:
-    """Change each secret in place, a batch at a time and each batch under a lock, beside whoever signs in.
+    """Change each secret in place. Each batch is locked, so this is safe while users sign in.
 
-    What can't be read stays as it is. Opens transactions of its own, so it may run again after it was stopped.
+    Secrets that can't be decrypted stay unchanged. Each batch has its own transaction, so it can be stopped and rerun.
     """
     changed, unreadable, last = 0, [], 0
     factors = factors.filter(type__in=SECRETS).order_by("pk")

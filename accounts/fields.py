@@ -1,9 +1,9 @@
-"""Columns of text. Every one that a person or a program can fill is one of these, which a test sees to.
+"""Text fields. A test makes sure that every column that users or programs can fill is one of these.
 
-They refuse secrets and characters that can't be seen (`validators`), in the form fields made from them, in serializers
-of the API and wherever a model is cleaned. How long each may be stands in its model and nowhere else. A name is one
-line whoever saves it without cleaning, and so is one that an older version saved, as it is read. To migrations they are
-Django's own fields, for the columns are no others.
+They refuse secrets and invisible characters (`validators`) in form fields made from them, in API serializers and when
+a model is cleaned. Only the model sets the maximum length. A `LineField` is one line even if it is saved without
+cleaning, or was saved by an older version. In migrations they are Django's own fields, because the columns are the
+same.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ else:
     _Field, _CharField, _EmailField, _TextField = models.Field, models.CharField, models.EmailField, models.TextField
 
 
-#: How many characters are kept of how a client calls itself.
+#: Characters that are stored of a user agent.
 AGENT_LENGTH = 200
 
 
 class _Checked(_Field):
-    """Looks to migrations as the field of Django that it extends."""
+    """Migrations see the Django field that it extends."""
 
-    #: What is checked beyond what Django's field does.
+    #: Validators in addition to those of Django's field.
     extra_validators: ClassVar[Sequence[Callable[[str], None]]]
 
     def formfield(self, **kwargs: Any) -> forms.Field | None:
@@ -64,7 +64,7 @@ class EmailField(_Checked, _EmailField):
 
 
 class TextField(_Checked, _TextField):
-    """Text of several lines, which end in a line feed."""
+    """Text of several lines, stored with line feeds."""
 
     extra_validators = validators.TEXT
     default_validators = [*models.TextField.default_validators, *extra_validators]

@@ -1,4 +1,4 @@
-"""What people type."""
+"""Forms of the pages."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -38,19 +38,19 @@ PASSWORD_RULES = f"At least {settings.PASSWORD_LENGTH} characters, and none that
 
 
 def status_of(form: forms.BaseForm) -> int:
-    """A form that was refused is no success: 422, and htmx swaps it in all the same."""
+    """422 for a form with errors, which htmx swaps in too; otherwise 200."""
     return 422 if form.errors else 200
 
 
 def field_of(form: forms.BaseForm, name: str, kind: type[F]) -> F:
-    """A field of the form as what it is declared to be: `fields` knows it as a field alone."""
+    """A field of the form with its declared type, for the type checker."""
     field = form.fields[name]
     assert isinstance(field, kind)
     return field
 
 
 def add_service_error(form: forms.BaseForm, error: DomainError) -> None:
-    """Show what a service refused at the fields that it is about, or at the whole form."""
+    """Add a service's error to the fields that it is about, or to the whole form."""
     for field, sentences in (error.errors or {}).items():
         form.add_error(field if field in form.fields else None, list(sentences))
     if not error.errors:
@@ -58,18 +58,18 @@ def add_service_error(form: forms.BaseForm, error: DomainError) -> None:
 
 
 class ChangeForm(forms.BaseForm):
-    """Changes what is there: passes on only what its reader changed, and says what somebody else changed meanwhile.
+    """Changes only the fields that the user changed, and warns if somebody else changed them meanwhile.
 
-    Each field carries the value that the reader saw in a hidden input (Django's `show_hidden_initial`), so
-    `changed_data` names what the reader changed, however old the form is. A field that somebody else changed
-    too is refused once, with what it is now; the form then carries that, and saving again replaces it. A form
-    that comes back shows the other fields as they are now. One that is sent without these inputs is compared
-    with what is there now.
+    Each field has a hidden input with the value that the user saw (Django's `show_hidden_initial`), so
+    `changed_data` names what the user changed, however old the form is. If somebody else changed the same
+    field, it is refused once, with the current value; saving again then replaces that. A form that is shown
+    again has the current values of the other fields. A form sent without hidden inputs is compared with the
+    current values.
 
-    `item` is the row that is changed; `initial` holds its values, also for a form that was sent.
+    `item` is the row to change; `initial` holds its current values, also for a bound form.
     """
 
-    #: Fields whose refusal is shown at another field.
+    #: Fields whose error is shown at another field.
     error_fields: ClassVar[Mapping[str, str]] = {}
 
     item: Any
@@ -77,18 +77,18 @@ class ChangeForm(forms.BaseForm):
     def __init__(self, *args: Any, item: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.item = item or getattr(self, "instance", None)
-        data: Any = copy(self.data)  # of a request: a QueryDict, whose copy may be changed
+        data: Any = copy(self.data)  # a request's QueryDict is immutable, its copy isn't
         for name, field in self.fields.items():
             field.show_hidden_initial = not self.is_bound or self._shown(name) is not None
             if self.is_bound and field.show_hidden_initial:
-                # Where the input is several (a date and a time), Django looks for their common name and, without
-                # it, lets a form that comes back carry what was typed as what was seen.
+                # For several inputs (a date and a time), Django looks up their common name. Without it, a form that
+                # is shown again would take the user's input for the value that they saw.
                 data.setdefault(self.add_initial_prefix(name), "")
         self.data = data
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What the reader changed, as a service is told it."""
+        """What the user changed, as arguments for a service."""
         return {name: self.cleaned_data[name] for name in self.changed_data if name in self.cleaned_data}
 
     def clean(self) -> Any:
@@ -103,16 +103,16 @@ class ChangeForm(forms.BaseForm):
         return cleaned
 
     def has_conflict(self, name: str) -> bool:
-        """Whether somebody else changed the field since the reader saw it, and not to what the reader wants."""
+        """Whether somebody else changed the field meanwhile, to another value than the user did."""
         return self.was_changed(name) and self.fields[name].has_changed(self._current(name), _text(self[name].data))
 
     def was_changed(self, name: str) -> bool:
-        """Whether the field is no longer what the reader saw."""
+        """Whether the field's current value differs from what the user saw."""
         field = self.fields[name]
         return field.show_hidden_initial and field.has_changed(self._current(name), _text(self._shown(name)))
 
     def _shown(self, name: str) -> Any:
-        """What the hidden input holds; None without one."""
+        """The value of the hidden input; None without one."""
         widget, input_name = self.fields[name].hidden_widget(), self.add_initial_prefix(name)
         if widget.value_omitted_from_data(self.data, self.files, input_name):
             return None
@@ -122,7 +122,7 @@ class ChangeForm(forms.BaseForm):
         return self.get_initial_for_field(self.fields[name], name)
 
     def _set_input(self, name: str, widget: forms.Widget, input_name: str) -> None:
-        """Let an input hold what is there now: a form that comes back shows it and carries it as seen."""
+        """Set an input to the current value, so that a form shown again has it."""
         data: Any = self.data
         value = self.fields[name].prepare_value(self._current(name))
         if isinstance(widget, forms.CheckboxInput):
@@ -141,7 +141,7 @@ class ChangeForm(forms.BaseForm):
         return f"{who} changed this meanwhile. Now it is: {self.value_in_words(name)}. Save again to replace that."
 
     def value_in_words(self, name: str) -> str:
-        """What the field is now, for people."""
+        """The field's current value, for people."""
         value = getattr(self.item, name)
         return plain(name, value.isoformat() if isinstance(value, datetime) else value)
 
@@ -155,7 +155,7 @@ class ChangeModelForm(ChangeForm, forms.ModelForm):  # type: ignore[type-arg]  #
 
 
 class Theme:
-    """Light, dark, or as the reader's system has it. Kept in a cookie, so that a page is right from its first byte."""
+    """Light, dark, or the browser's setting. Stored in a cookie, so that pages render right from the start."""
 
     COOKIE = "theme"
     SYSTEM = "system"
@@ -164,7 +164,7 @@ class Theme:
 
 
 class Shortcuts:
-    """Keys that act without a modifier. WCAG 2.2, 2.1.4: they can be switched off. Kept in a cookie too."""
+    """Single-key shortcuts. They can be switched off (WCAG 2.2, 2.1.4). Stored in a cookie too."""
 
     COOKIE = "shortcuts"
     OFF = "off"
@@ -177,7 +177,7 @@ def _name_of_new_account() -> forms.Field | None:
 
 
 class SignupForm(forms.Form):
-    """What sign-up asks beside e-mail and password: the account that the newcomer will own."""
+    """What sign-up asks for besides e-mail and password: the account that the new user will own."""
 
     account_name = _name_of_new_account()
 
@@ -197,7 +197,7 @@ class AccountForm(ChangeForm, forms.Form):
 
 
 class KeyPolicyForm(ChangeModelForm):
-    """What holds for every key of the account."""
+    """Rules for all keys of the account."""
 
     class Meta:
         model = Account
@@ -217,9 +217,9 @@ class KeyPolicyForm(ChangeModelForm):
 
 
 class AuditFilter(forms.Form):
-    """The filters of `AuditEventQuerySet.matching`, as the page asks for them: days are the reader's, both included."""
+    """The filters of `AuditEventQuerySet.matching` on the page. Days are in the user's time zone, both included."""
 
-    #: At the ends of the calendar a day has no midnight in every time zone.
+    #: At the limits of `datetime`, midnight doesn't exist in every time zone.
     CALENDAR = (MinValueValidator(date(1900, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
 
     actor = forms.CharField(
@@ -239,7 +239,7 @@ class AuditFilter(forms.Form):
     until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
 
     def apply(self, events: AuditEventQuerySet) -> AuditEventQuerySet:
-        """The events that match. A filter that can't be read is told on the page and matches nothing."""
+        """The matching events. An invalid filter is shown on the page and matches nothing."""
         if not self.is_valid():
             return events.none()
         since, until = self.cleaned_data.pop("since"), self.cleaned_data.pop("until")
@@ -266,7 +266,7 @@ class ProjectForm(forms.Form):
 
 
 class ChangeProjectForm(ChangeForm, ProjectForm):
-    """A project that is there."""
+    """Changes an existing project."""
 
 
 class DeploymentForm(forms.Form):
@@ -317,7 +317,7 @@ class RoleForm(forms.Form):
 
 
 class ChangeRoleForm(ChangeForm, RoleForm):
-    """Of a member, or of somebody who is invited."""
+    """Changes the role of a member or of an invitation."""
 
 
 class InviteForm(RoleForm):
@@ -330,7 +330,7 @@ class InviteForm(RoleForm):
 
 
 class JoinForm(forms.Form):
-    """What a newcomer gives to accept an invitation; the link has proved the address."""
+    """What a new user enters to accept an invitation. The link has verified the address."""
 
     name = User._meta.get_field("name").formfield(
         label="Your name",
@@ -363,7 +363,7 @@ class MemberChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]  # no
 
 
 class OfferForm(forms.Form):
-    """To whom the account is offered, and its name, typed out: this is not for a slip of the hand."""
+    """The new Owner, and the account's name, typed to prevent mistakes."""
 
     member = MemberChoiceField(label="New Owner", queryset=Membership.objects.none(), empty_label="Choose a member")
     name = forms.CharField(label="Account name", widget=forms.TextInput({"autocomplete": "off"}))

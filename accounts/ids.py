@@ -1,4 +1,4 @@
-"""Public ids: opaque strings whose prefix says what they name, such as `prj_7Kd2Qm0aXb9LsTyW`."""
+"""Public ids: opaque strings with a prefix for the kind of item, such as `prj_7Kd2Qm0aXb9LsTyW`."""
 
 import re
 import secrets
@@ -21,12 +21,12 @@ def new_id(prefix: str) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text has the form of our ids."""
+    """Whether the text has the format of our ids."""
     return _ID.fullmatch(text) is not None
 
 
 def is_kept_id(text: str) -> bool:
-    """Whether the text has the form of ids that Atatus gives to projects, which a team may keep when it moves here."""
+    """Whether the text has the format of Atatus' project ids, which teams can keep when they move here."""
     return _KEPT.fullmatch(text) is not None
 
 
@@ -59,7 +59,7 @@ def new_service_id() -> str:
 
 
 class IdConverter:
-    """An id in a path. Wider than our ids, so that a wrong one is a missing item and not a missing page."""
+    """An id in a path. It accepts more than our ids, so that a wrong id is a missing item and not a missing page."""
 
     regex = "[0-9A-Za-z_-]{1,64}"
 

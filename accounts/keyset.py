@@ -1,7 +1,7 @@
-"""Pages of a list by position instead of by number: as quick at the end as at the start, and stable while rows arrive.
+"""Keyset pagination: the last page is as fast as the first, and pages stay stable while rows are added.
 
-A cursor names the row that a page starts after, by the values of the columns that order the list. Nothing is
-counted and nothing is skipped over, so an index in that order answers a page of any list in the same time.
+A cursor names the row that a page starts after, by the values of the columns that order the list. No rows are
+counted or skipped, so with an index in that order every page takes the same time.
 """
 
 import json
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Page(Generic[M]):
-    """Some rows of a list, and the cursors of the pages after and before them, if there are any."""
+    """Rows of a list, and the cursors of the next and previous pages, if they exist."""
 
     rows: list[M]
     next: str | None
@@ -33,10 +33,10 @@ class Page(Generic[M]):
 
 
 def page(queryset: QuerySet[M], *, size: int, cursor: str = "") -> Page[M]:
-    """The page that the cursor names, or the first, in the order of the model.
+    """The cursor's page, or the first one, in the model's order.
 
-    The columns of that order are never null, and its last one is unique. Raises `ValueError` for a cursor that is
-    not one of ours.
+    The columns of that order must not be null, and the last one must be unique. Raises `ValueError` for an invalid
+    cursor.
     """
     order = Order.of(queryset.model)
     backward, position = order.read(cursor) if cursor else (False, None)
@@ -67,21 +67,21 @@ class Order:
 
     @classmethod
     def of(cls, model: type[Model]) -> "Order":
-        """A model without an order has its newest rows first."""
+        """The model's order; without one, the newest rows come first."""
         return cls(model, tuple(str(name) for name in model._meta.ordering or (f"-{model._meta.pk.name}",)))
 
     @property
     def fields(self) -> list["Field[Any, Any]"]:
         found = [self.model._meta.get_field(name.removeprefix("-")) for name in self.names]
-        return [field for field in found if isinstance(field, Field)]  # all of them: relations order no list
+        return [field for field in found if isinstance(field, Field)]  # keeps all: no list is ordered by a relation
 
     def reversed(self) -> "Order":
         return Order(self.model, tuple(name[1:] if name.startswith("-") else f"-{name}" for name in self.names))
 
     def after(self, position: Sequence[Any]) -> Q:
-        """The rows that come after these values: further in the first column, or equal in it and further in the next.
+        """The rows after these values: after in the first column, or equal there and after in the next, and so on.
 
-        The first condition says less than the others together, and lets a database start in its index.
+        The first condition follows from the others; it lets the database use its index.
         """
         first, *_ = self.names
         further = Q(**{f"{_column(first)}__{_direction(first)}e": position[0]})
@@ -96,7 +96,7 @@ class Order:
         return urlsafe_b64encode(json.dumps([int(backward), *values]).encode()).decode().rstrip("=")
 
     def read(self, cursor: str) -> tuple[bool, list[Any]]:
-        """The direction and the values that a cursor holds. Raises `ValueError`."""
+        """The direction and the values in a cursor. Raises `ValueError`."""
         try:
             content = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         except RecursionError as error:
@@ -111,12 +111,12 @@ def _column(name: str) -> str:
 
 
 def _direction(name: str) -> str:
-    """The comparison that leads further in this direction."""
+    """The comparison for rows that come later in this order."""
     return "lt" if name.startswith("-") else "gt"
 
 
 def _value(field: "Field[Any, Any]", text: Any) -> Any:
-    """A column's value, read strictly: it goes to the database. Raises `ValueError`."""
+    """A column's value, strictly validated because the database gets it. Raises `ValueError`."""
     if not isinstance(text, str) or "\0" in text:
         raise ValueError
     try:
@@ -125,7 +125,7 @@ def _value(field: "Field[Any, Any]", text: Any) -> Any:
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 raise ValueError
-            return value.astimezone(UTC)  # of all the offsets that Python takes, PostgreSQL takes some
+            return value.astimezone(UTC)  # PostgreSQL doesn't accept every offset that Python does
         return value
     except (ValidationError, OverflowError) as error:
         raise ValueError from error

@@ -1,7 +1,7 @@
-"""Addresses of this server for those who use them elsewhere: in a mail, in a terminal, in a program.
+"""Absolute URLs of this server, for mail, terminals and programs.
 
-`PUBLIC_URL` says where they lead. Without it there is only the `Host` that a request was sent with, which
-`ALLOWED_HOSTS` bounds but for its port.
+They begin with `PUBLIC_URL`. Without it, only the request's `Host` is known, and `ALLOWED_HOSTS` doesn't check its
+port.
 """
 
 from django.conf import settings
@@ -13,10 +13,10 @@ from . import services
 
 
 def in_mail(path: str, request: HttpRequest | None = None) -> str:
-    """For whoever reads a mail or a terminal. Empty where neither `PUBLIC_URL` nor a request says where it leads.
+    """A URL for mail or a terminal. Empty without both `PUBLIC_URL` and a request.
 
-    Whoever sent the request isn't who reads the mail, so a port in its `Host` counts only if this server
-    listens on it. Raises `DisallowedHost`.
+    The request's sender may be somebody else than the mail's reader, so a port in its `Host` is used only if this
+    server listens on it. Raises `DisallowedHost`.
     """
     if settings.PUBLIC_URL or request is None:
         return settings.PUBLIC_URL and f"{settings.PUBLIC_URL}{path}"
@@ -26,19 +26,19 @@ def in_mail(path: str, request: HttpRequest | None = None) -> str:
 
 
 def on_page(path: str, request: HttpRequest) -> str:
-    """For who opened a page and pastes the address into a program of theirs. Raises `DisallowedHost`."""
+    """A URL on a page, to paste into a program. Raises `DisallowedHost`."""
     if settings.PUBLIC_URL:
         return f"{settings.PUBLIC_URL}{path}"
     return request.build_absolute_uri(path)
 
 
 def for_gateways(path: str, request: HttpRequest) -> str:
-    """For the gateway of who opened a page. Raises `DisallowedHost`."""
+    """A URL on a page, for the configuration of a gateway. Raises `DisallowedHost`."""
     return f"{settings.GUARD_URL}{path}" if settings.GUARD_URL else request.build_absolute_uri(path)
 
 
 def in_answer(path: str, request: HttpRequest) -> str:
-    """For the program that asked. One that came by another name than the public one goes on by that name.
+    """A URL in an API response. A client that uses another host than `PUBLIC_URL` keeps its own host.
 
     Raises `DisallowedHost`.
     """
@@ -54,5 +54,5 @@ def host_of(origin: str) -> str:
 
 
 def invitations(request: HttpRequest) -> services.Link:
-    """Makes the address of the page that accepts an invitation."""
+    """A function from an invitation's token to the URL of its page."""
     return lambda token: in_mail(reverse("accounts:invitation", args=[token]), request)

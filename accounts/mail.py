@@ -1,4 +1,4 @@
-"""Mail to people about an account, from `templates/accounts/mail/`. All of it goes through the outbox."""
+"""Mail about an account, from `templates/accounts/mail/`. All of it goes through the outbox."""
 
 from collections.abc import Iterable
 from datetime import UTC, timedelta
@@ -12,17 +12,17 @@ from .models import Account, Membership
 
 MAX_ADDRESS_LENGTH = 254
 
-#: How long a mail is tried. A link to reset a password, or to confirm an address, works for as long.
+#: How long we try to send a mail. Links to reset a password or to confirm an address work equally long.
 LIFETIME = timedelta(days=3)
 
 
 def member_addresses(account: Account) -> list[str]:
-    """The addresses of the account's members."""
+    """The e-mail addresses of the account's members."""
     return list(Membership.objects.for_account(account).values_list("user__email", flat=True))
 
 
 def is_deliverable(address: str) -> bool:
-    """Whether mail can be sent there: Django's check passes domains that have no form in ASCII, or too long a one."""
+    """Whether mail can be sent there. Django's check accepts domains whose ASCII form doesn't exist or is too long."""
     local, _, domain = address.rpartition("@")
     try:
         return len(local) + 1 + len(domain.encode("idna")) <= MAX_ADDRESS_LENGTH
@@ -33,8 +33,8 @@ def is_deliverable(address: str) -> bool:
 def notify(
     addresses: Iterable[str], name: str, *, lifetime: timedelta = LIFETIME, about: str = "", **context: Any
 ) -> None:
-    """Mail each address by itself, if the transaction is committed."""
-    # A mail goes to several people, in whose name somebody acts: its times are in UTC, whatever their own are.
+    """Send a separate mail to each address once the transaction is committed."""
+    # Recipients have different time zones, so times in mail are in UTC.
     with timezone.override(UTC):
         subject = render_to_string(f"accounts/mail/{name}_subject.txt", context)
         text = render_to_string(f"accounts/mail/{name}.txt", context)

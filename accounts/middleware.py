@@ -1,4 +1,4 @@
-"""What every page owes the person who asks for it: their session seen, their time zone, no secret in a cache."""
+"""Middleware of the pages: session activity, the user's time zone, no secrets in caches."""
 
 import time
 from collections.abc import Callable
@@ -14,12 +14,12 @@ SEEN_EVERY = 5 * 60  # seconds
 
 
 class ActivityMiddleware(UserSessionsMiddleware):
-    """Notes now and then when a session was last seen. allauth would on every request, at five queries each."""
+    """Records every few minutes when a session was last used. allauth would on every request, with five queries."""
 
     get_response: Callable[[HttpRequest], HttpResponse]
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        by_itself = request.headers.get("HX-Trigger") == "guide"  # a page left open, with nobody before it
+        by_itself = request.headers.get("HX-Trigger") == "guide"  # an open page that polls, without a user action
         if request.session.session_key and request.user.is_authenticated and not by_itself:
             now = int(time.time())
             if now - request.session.get(SEEN, 0) >= SEEN_EVERY:
@@ -30,7 +30,7 @@ class ActivityMiddleware(UserSessionsMiddleware):
 
 
 class TimeZoneMiddleware:
-    """Writes times in the reader's time zone. The API, which is answered before, has UTC throughout."""
+    """Renders times in the user's time zone. API requests are answered before it and use UTC."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -41,7 +41,7 @@ class TimeZoneMiddleware:
 
 
 class NoStoreMiddleware:
-    """Keeps allauth's pages, some of which show codes and secrets, out of every cache."""
+    """Forbids caches to store allauth's pages, because some show codes and secrets."""
 
     PAGES = "/auth/"
 

@@ -1,4 +1,4 @@
-"""`manage.py create_account`: the first account of an installation, or another."""
+"""`manage.py create_account`: create the first account of an installation, or another one."""
 
 import getpass
 import sys
@@ -68,7 +68,7 @@ def _password_for(owner: User) -> str:
         no_secret(owner.email)
     except ValidationError as error:
         raise CommandError(f"--owner: {error.message}") from None
-    password = settings.ACCOUNT_OWNER_PASSWORD or _asked_for(owner)
+    password = settings.ACCOUNT_OWNER_PASSWORD or _prompt_password(owner)
     try:
         validate_password(password, owner)
     except ValidationError as error:
@@ -76,7 +76,7 @@ def _password_for(owner: User) -> str:
     return str(password)
 
 
-def _asked_for(owner: User) -> str:
+def _prompt_password(owner: User) -> str:
     if not sys.stdin.isatty():
         raise CommandError("Set ACCOUNT_OWNER_PASSWORD, or run this in a terminal to be asked for a password.")
     password = getpass.getpass(f"Password for {owner.email}: ")

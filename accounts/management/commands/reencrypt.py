@@ -1,4 +1,4 @@
-"""`manage.py reencrypt`: every stored secret under the newest key."""
+"""`manage.py reencrypt`: encrypt every stored secret with the newest key."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py reset_two_factor`: the way back for a person whose second factors are lost or can't be read."""
+"""`manage.py reset_two_factor`: for users whose second factors are lost or can't be decrypted."""
 
 from typing import Any
 
