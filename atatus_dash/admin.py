@@ -1,4 +1,4 @@
-"""Django admin for operators: offline on purpose, and back; jobs, and when they ran."""
+"""Django admin for operators: maintenance mode and scheduled jobs."""
 
 from typing import Any, cast
 
@@ -43,7 +43,7 @@ class MaintenanceAdmin(OperatorAdmin):
 
 @admin.register(ScheduledJob)
 class ScheduledJobAdmin(ViewOnlyAdmin):
-    """*Operations* shows the same with what each job is for."""
+    """The page *Operations* shows the same, with a description of each job."""
 
     list_display = ["name", "state", "last_run_at", "took", "last_result", "last_error", "next_run_at", "node"]
     fields = [
@@ -72,5 +72,5 @@ class ScheduledJobAdmin(ViewOnlyAdmin):
 
     @admin.action(description="Run now", permissions=["run"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
-        by = cast(User, request.user)  # admin lets nobody else in
+        by = cast(User, request.user)  # admin requires a sign-in
         self.for_each(request, queryset, lambda row: operations.run_now(row.name, by=by), "will run in a moment")

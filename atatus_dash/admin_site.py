@@ -1,6 +1,6 @@
-"""Django admin's site: it opens to operators who sign in with a second factor, and to nobody else.
+"""Django admin's site, for operators who signed in with a second factor only.
 
-Beside the tables it has a page of what an operator watches, *Operations*.
+It has one page besides those of the tables: *Operations*, with the scheduled jobs.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from accounts.models import User
 
 from . import VERSION, operations
 
-#: Where a session keeps the page of admin that was asked for before there was a second factor.
+#: The session key of the admin page to open once the operator has set up a second factor.
 WANTED = "admin_wanted"
 
 
@@ -38,13 +38,13 @@ class OperatorSite(AdminSite):
         )
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Refuse a NUL in whatever an operator's browser sends: PostgreSQL has it in no text, and Django asks on."""
+        """Refuse a NUL in path, query or form: PostgreSQL stores none in text, and Django passes it to the database."""
 
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             sent = (request.path, *_texts(request.GET), *_texts(request.POST))
             if any("\0" in text for text in sent):
-                raise BadRequest("A NUL stands in the request.")
+                raise BadRequest("The request contains a NUL character.")
             response: HttpResponse = view(request, *args, **kwargs)
             return response
 
@@ -52,9 +52,9 @@ class OperatorSite(AdminSite):
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Lead to what is missing, and then to the page that was asked for.
+        """Redirect to the missing step of sign-in, and after it to the requested page.
 
-        Django's own form is never drawn: it asks for no second factor.
+        Django's own form is never shown, because it asks for no second factor.
         """
         wanted = get_next_redirect_url(request)
         back = wanted or reverse("admin:index")

@@ -7,11 +7,11 @@ class AtatusDashConfig(AppConfig):
     verbose_name = "Atatus Dash"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  registers them
+        from . import checks  # noqa: F401  registers the checks
 
 
 class OperatorAdminConfig(admin.AdminConfig):
     """django.contrib.admin with our site."""
 
-    default = False  # of this package
+    default = False  # AtatusDashConfig is this package's default
     default_site = "atatus_dash.admin_site.OperatorSite"

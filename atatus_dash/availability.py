@@ -1,4 +1,4 @@
-"""Telling a database or Redis that can't be reached from one that was asked nonsense: a 503 from a 500."""
+"""Tells an outage of the database or Redis (503) from an error in our queries (500)."""
 
 import sqlite3
 
@@ -10,15 +10,15 @@ from django.template.loader import render_to_string
 from accounts.errors import Unavailable
 from apikeys import outages
 
-#: What PostgreSQL counts among internal errors (class 25) and is none of ours: it ended a transaction that was idle
-#: for too long, or it takes no writes, as a standby does.
-_ELSEWHERE = ("25006", "25P03")
+#: PostgreSQL's internal errors (class 25) that are outages: a standby refuses writes, and a transaction that was idle
+#: for too long is ended.
+_OUTAGE_STATES = ("25006", "25P03")
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether a service can't answer now (gone, locked, full, shutting down).
+    """Whether the database or Redis can't answer now (unreachable, locked, full, shutting down).
 
-    SQLite calls a missing table operational too: its error code tells it from a lock.
+    SQLite raises `OperationalError` for a missing table too. The error code tells it from a lock.
     """
     if error is None:
         return False
@@ -27,12 +27,12 @@ def is_outage(error: BaseException | None) -> bool:
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         return isinstance(error, OperationalError) and code != sqlite3.SQLITE_ERROR
     if isinstance(error, InternalError):
-        return getattr(cause, "sqlstate", "") in _ELSEWHERE
+        return getattr(cause, "sqlstate", "") in _OUTAGE_STATES
     return isinstance(error, (OperationalError, InterfaceError, redis.RedisError))
 
 
 def unavailable(error: BaseException | None) -> Unavailable:
-    """What a reader is told then. The log is told once an outage."""
+    """The 503 for an outage, which is logged once."""
     if isinstance(error, redis.RedisError):
         outages.REDIS.record_failure(error)
         return Unavailable("Our rate limits are out of reach. Please try again later.", retry_after=2)
@@ -42,13 +42,13 @@ def unavailable(error: BaseException | None) -> Unavailable:
 
 
 def page(error: Unavailable) -> HttpResponse:
-    """The sentence as a page that asks nothing of what is out of reach."""
+    """The message as a page that needs neither database nor Redis."""
     content = render_to_string("503.html", {"message": error.message})
     return HttpResponse(content, status=error.status, headers={"Retry-After": str(error.retry_after)})
 
 
 def probe_database() -> None:
-    """Ask on a new connection whether the database answers anybody. Raises what says that it doesn't."""
+    """Run a statement on a new connection. Raises the database's error if it fails."""
     connection.close()
     with outages.wait_at_most(outages.PROBE_SECONDS):
         try:

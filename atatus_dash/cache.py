@@ -13,10 +13,10 @@ from apikeys import limits
 
 
 class JSONSerializer:
-    """What the cache holds, as JSON. Django's own serializer unpickles: whoever writes to Redis could run code here."""
+    """Stores values as JSON. With Django's own, which uses pickle, write access to Redis would allow running code."""
 
     def dumps(self, value: Any) -> int | str:
-        return value if type(value) is int else json.dumps(value)  # Redis increments what is a number
+        return value if type(value) is int else json.dumps(value)  # Redis increments numbers only
 
     def loads(self, data: bytes) -> Any:
         return json.loads(data)
@@ -55,7 +55,7 @@ class Client(redis.RedisCacheClient):
 
 
 def _call(call: Callable[[], Any], default: Any) -> Any:
-    """What Redis answers, or what it would if it held nothing. Raises `RedisError` if the operator wants refusals."""
+    """What Redis answers, or else the default. Raises `RedisError` if LIMITS_WITHOUT_REDIS is `refuse`."""
     answer = limits.call_redis(call)
     return default if answer is limits.NO_ANSWER else answer
 

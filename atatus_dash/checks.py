@@ -1,4 +1,4 @@
-"""Mistakes of an installation, as system checks: errors stop `serve`, the rest shows in `check --deploy`."""
+"""System checks for mistakes in the settings. Errors stop `serve`; warnings are shown by `check --deploy`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 @register(Tags.security)
 def exact_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Several processes count together only through Redis."""
+    """Several processes share their counts only through Redis."""
     if settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
         return [
             Error(
@@ -33,21 +33,23 @@ def exact_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Whoever can choose the Host header can choose where links lead."""
+    """Without PUBLIC_URL, links lead to the host that the request's Host header names."""
     if LOOPBACK.issuperset(settings.ALLOWED_HOSTS):
-        return [Warning("ALLOWED_HOSTS names no host but this machine: all others get 400.", id="atatus_dash.W001")]
+        return [
+            Warning("ALLOWED_HOSTS lists this machine only: requests to other hosts get 400.", id="atatus_dash.W001")
+        ]
     if "*" in settings.ALLOWED_HOSTS:
-        return [Warning("ALLOWED_HOSTS=* lets a request choose where links lead.", id="atatus_dash.W002")]
+        return [Warning("ALLOWED_HOSTS=* lets a request choose the host of links.", id="atatus_dash.W002")]
     return []
 
 
 @register(Tags.security, deploy=True)
 def public_url(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Where mail leads is the operator's to say, and what it names has to be served, over HTTPS."""
+    """Links in mail lead to PUBLIC_URL, so it has to be served here, over HTTPS."""
     if not settings.PUBLIC_URL:
         return [
             Warning(
-                "PUBLIC_URL is not set: links in mail lead where a request says, and many mails have none.",
+                "PUBLIC_URL is not set: links in mail lead to the host of a request, and many mails have no link.",
                 hint="Set it to the address that people open, such as https://keys.example.com.",
                 id="atatus_dash.W005",
             )
@@ -56,30 +58,33 @@ def public_url(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     host = links.host_of(settings.PUBLIC_URL)
     if not validate_host(host, settings.ALLOWED_HOSTS):
         problems.append(
-            Warning(f"ALLOWED_HOSTS doesn't name {host}, where PUBLIC_URL leads: it gets 400.", id="atatus_dash.W006")
+            Warning(
+                f"ALLOWED_HOSTS doesn't list {host}, the host of PUBLIC_URL: requests to it get 400.",
+                id="atatus_dash.W006",
+            )
         )
     if settings.PUBLIC_URL.startswith("http:") and not settings.ALLOW_HTTP:
         problems.append(
-            Warning("PUBLIC_URL leads to plain HTTP, where the API answers 403 only.", id="atatus_dash.W007")
+            Warning("PUBLIC_URL begins with http:, but the API answers 403 to plain HTTP.", id="atatus_dash.W007")
         )
     return problems
 
 
 @register(Tags.security, deploy=True)
 def plain_http(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A key that travels in the clear is a key that others have."""
+    """Over plain HTTP, others on the network can read keys."""
     if settings.ALLOW_HTTP:
-        return [Warning("ALLOW_HTTP=1 lets keys and sessions travel in the clear.", id="atatus_dash.W003")]
+        return [Warning("ALLOW_HTTP=1 lets keys and sessions be sent unencrypted.", id="atatus_dash.W003")]
     return []
 
 
 @register(Tags.security, deploy=True)
 def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A proxy list that holds everybody lets everybody choose their address."""
+    """A client that counts as a trusted proxy can forge its address."""
     if any(network.prefixlen == 0 for network in settings.TRUSTED_PROXIES):
         return [
             Warning(
-                "TRUSTED_PROXIES holds every address: a client can claim any address and that it came over HTTPS.",
+                "TRUSTED_PROXIES contains every address: a client can forge its address, and HTTPS.",
                 id="atatus_dash.W004",
             )
         ]
@@ -88,14 +93,14 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def tls_without_a_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """`serve` speaks plain HTTP: who ends TLS before it has to be believed when it says so."""
+    """`serve` takes plain HTTP, so the proxy that terminates TLS has to be trusted when it says https."""
     if settings.ALLOW_HTTP or settings.TRUSTED_PROXIES:
         return []
     return [
         Warning(
-            "TRUSTED_PROXIES is not set, so nobody can tell this server that a request came over HTTPS: "
+            "TRUSTED_PROXIES is not set, so no proxy can tell this server that a request came over HTTPS: "
             "every page redirects to itself without end, and the API answers 403.",
-            hint="Set it to the addresses of the proxy that ends TLS, such as 127.0.0.1/32.",
+            hint="Set it to the addresses of the proxy that terminates TLS, such as 127.0.0.1/32.",
             id="atatus_dash.W011",
         )
     ]
@@ -103,14 +108,14 @@ def tls_without_a_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Who runs PostgreSQL has, or will have, a second node."""
+    """An installation on PostgreSQL probably has several nodes, or will have them."""
     if settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
         return []
     return [
         Warning(
-            "DATABASE_URL names PostgreSQL, and REDIS_URL is not set: with a second node every limit, "
-            "those of sign-in included, would let twice as much pass.",
-            hint="Set REDIS_URL, for all nodes the same.",
+            "DATABASE_URL names PostgreSQL, and REDIS_URL is not set: each node would count by itself, "
+            "so that two nodes let twice as many requests and sign-ins pass.",
+            hint="Set REDIS_URL, the same on all nodes.",
             id="atatus_dash.W012",
         )
     ]
@@ -118,11 +123,11 @@ def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 
 @register(Tags.security, deploy=True)
 def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Mail carries links that set passwords."""
+    """The links in mail set passwords, so they must not be in the log."""
     if settings.EMAIL_BACKEND == "accounts.console.EmailBackend":
         return [
             Warning(
-                "EMAIL_URL=consolemail:// sends no mail: links that set passwords go to the log.",
+                "EMAIL_URL=consolemail:// sends no mail: links that set passwords are written to the log.",
                 hint="Set it to a mail server, such as smtp+tls://USER:PASSWORD@HOST:587.",
                 id="atatus_dash.W013",
             )
@@ -132,7 +137,7 @@ def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def second_factors(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """As `second_factors_of_databases`, where `check --deploy` names no database."""
+    """The same as `second_factors_of_databases`, for `check --deploy` without `--database`."""
     return [] if databases else _second_factors("default")
 
 
@@ -140,12 +145,12 @@ def second_factors(app_configs: Any, databases: Sequence[str] | None = None, **k
 def second_factors_of_databases(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """A factor that can't be read keeps its person out."""
+    """A person whose second factor can't be decrypted can't sign in."""
     return [message for alias in databases or [] for message in _second_factors(alias)]
 
 
 def _second_factors(alias: str) -> list[CheckMessage]:
-    """Nothing without a database or before its first migration: other commands tell that."""
+    """No messages without a database or before its first migration: other commands report that."""
     if not _may_connect(alias):
         return []
     try:
@@ -158,22 +163,22 @@ def _second_factors(alias: str) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"{unreadable} second factor{'s'[: unreadable > 1]} can't be read with the keys that are set. Add the "
-            "missing one to ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS; `manage.py reencrypt` tells whose they are.",
+            f"{unreadable} second factor{'s'[: unreadable > 1]} can't be decrypted with the keys that are set. Add the "
+            "missing key to ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS. `manage.py reencrypt` lists the people.",
             id="atatus_dash.W010",
         )
     ]
 
 
 def _may_connect(alias: str) -> bool:
-    """Connecting to SQLite would make the file."""
+    """False for a SQLite file that doesn't exist: connecting would create it."""
     is_sqlite = settings.DATABASES[alias]["ENGINE"].endswith("sqlite3")
     return not is_sqlite or Path(connections[alias].settings_dict["NAME"]).exists()
 
 
 @register(Tags.security, deploy=True)
 def scheduled_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A job that nobody runs is missed when the first mail stays away. Nothing without a database, as above."""
+    """Jobs that fail or that no server runs. No messages without a database, as above."""
     if not _may_connect("default"):
         return []
     try:
@@ -181,7 +186,7 @@ def scheduled_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             statuses = operations.scheduled_jobs()
     except DatabaseError:
         return []
-    hint = "A running server runs the jobs by itself. The page Operations in /admin/ shows each of them."
+    hint = "A server that is up runs the jobs. The page Operations in /admin/ shows them."
     return [
         Warning(f"The scheduled job {status.job.name} {status.problem}", hint=hint, id="atatus_dash.W014")
         for status in statuses

@@ -1,7 +1,7 @@
-"""What reading a form may cost, on pages and in the API: bounded before it is parsed.
+"""Limits on forms, on pages and in the API, checked before a form is parsed.
 
-The limits are on what costs time, and far above what anybody needs; bytes alone are cheap. The slowest body that
-passes took 50 ms, measured over 1 MiB of each kind.
+They limit what makes parsing slow, because bytes alone are cheap, and are far above any normal use. The slowest body
+within them took 50 ms, measured with 1 MiB of each kind.
 """
 
 from io import BytesIO
@@ -15,10 +15,10 @@ from django.utils.datastructures import MultiValueDict
 
 from accounts.errors import Invalid
 
-#: Bytes of a page's form, which may hold a file; the API takes `DATA_UPLOAD_MAX_MEMORY_SIZE`.
+#: Bytes of a page's form, which may contain a file. The API's limit is `DATA_UPLOAD_MAX_MEMORY_SIZE`.
 MAX_FORM_BYTES = 2 * 1024 * 1024
 
-#: Percent-encoded bytes in one form: 64 KiB of text fit in which every byte is encoded.
+#: Percent-encoded bytes in one form: enough for 64 KiB of text with every byte encoded.
 MAX_ESCAPES = 70_000
 #: Parts of one multipart body, and lines and parameters in the headers of one part.
 MAX_PARTS, MAX_HEADERS = 200, 12
@@ -31,7 +31,7 @@ def require_few_escapes(body: bytes) -> None:
 
 
 class BoundedUploadHandler(FileUploadHandler):
-    """Looks at every multipart body before it is parsed, the API's and the pages'; the handlers after it keep files.
+    """Checks every multipart body, of pages and API, before it is parsed. The handlers after it store the files.
 
     Raises `TooManyFieldsSent`, which is a 400.
     """
@@ -43,7 +43,7 @@ class BoundedUploadHandler(FileUploadHandler):
         input_data: Any,
         META: Any,  # noqa: N803  as Django names it
         content_length: int,
-        boundary: Any,  # bytes, whatever its stubs say
+        boundary: Any,  # bytes, although the stubs say str
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
         body = input_data.read(MAX_FORM_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Threads for what must not happen on a request: reading maintenance, writing usage, sending mail, jobs.
+"""Threads for work that no request should wait for: reading maintenance, writing usage, sending mail, jobs.
 
-The heartbeat is no daemon and has no `atexit`: some servers never run those, and what was counted last would be
-lost. It waits on the main thread instead, and when that ends it flushes once more.
+The heartbeat is neither a daemon nor stopped by `atexit`, which some servers never run: the last counts would be
+lost. It waits for the main thread to end instead, and then flushes once more.
 """
 
 import logging
@@ -21,16 +21,16 @@ from .scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the maintenance state: every process obeys within a second.
+#: Seconds between two reads of the maintenance state, which has to change in every process within a second.
 INTERVAL = 0.5
 
-#: Seconds between two writings of where keys are used from, which nobody waits for.
+#: Seconds between two writes of the sources that keys are used from, which are not urgent.
 SOURCES_INTERVAL = 10
 
-#: Seconds between two looks at whether a service that failed answers again.
+#: Seconds between two probes of a database or Redis that failed.
 PROBE_INTERVAL = 0.25
 
-#: Seconds that a stop waits for the mail that is being sent, and for the jobs that run to come to their next step.
+#: Seconds that a stop waits for the mail being sent, and for running jobs to reach their next checkpoint.
 STOP_SECONDS = 3
 
 _lock = threading.Lock()
@@ -38,10 +38,10 @@ _has_started = False
 
 
 def start() -> None:
-    """Start the threads, once per process, and wait at most `INTERVAL` for the first look at the maintenance state.
+    """Start the threads, once per process, and wait at most `INTERVAL` for the first read of the maintenance state.
 
-    A worker of `manage.py serve` calls this before it serves; under another server the first request does. No import
-    does: threads don't survive the fork of a server that loads the application first.
+    A worker of `manage.py serve` calls this before it serves; under another server the first request does. An import
+    must not: some servers load the application and then fork, and threads don't survive a fork.
     """
     global _has_started
     if _has_started:
@@ -54,7 +54,7 @@ def start() -> None:
         mail.start()
         has_looked = threading.Event()
         threading.Thread(target=_run, args=[mail, has_looked], name="heartbeat").start()
-        # A daemon: it has nothing to lose, and has to be there while the others finish.
+        # A daemon: it has nothing to write, and has to run while the others finish.
         threading.Thread(target=_probe, name="probe", daemon=True).start()
         has_looked.wait(INTERVAL)
         _has_started = True
@@ -90,30 +90,30 @@ def _run(mail: threading.Thread, has_looked: threading.Event) -> None:
 
 
 def _finish(tasks: "TaskRunner") -> None:
-    """Write what came last, and tell how much of it could not be written."""
+    """Write what is left, and log how much could not be written."""
     tasks.run(counts.flush)
     if requests := counts.discard():
         logger.error("%d counted requests are lost: they could not be written before the stop.", requests)
     tasks.run(exposure.examine)
     if plain := exposure.discard():
-        logger.error("%d requests over plain HTTP were not looked at for keys before the stop.", plain)
+        logger.error("%d requests over plain HTTP were not searched for keys before the stop.", plain)
     tasks.run(sources.flush)
     tasks.run(questions.flush)
     tasks.run(problems.flush)
 
 
 def _send_mail() -> None:
-    """Send the mail of this process soon after it is committed. Its own thread, because a mail server may be slow.
+    """Send this process's mail soon after it is committed. In its own thread, because a mail server may be slow.
 
-    What fails, and what other processes leave, is sent by a scheduled job.
-    A daemon, for a mail server that hangs must not hold up a stop: what it was sending is sent again later.
+    A scheduled job sends what fails and what other processes leave. The thread is a daemon, because a mail server that
+    hangs must not delay a stop: an interrupted mail is sent again later.
     """
     outages.mark_background_thread()
     main = threading.main_thread()
     tasks = TaskRunner()
     while main.is_alive():
         if outbox.pending.is_set():
-            outbox.pending.clear()  # what is committed from here on is looked for again
+            outbox.pending.clear()  # mail committed from now on sets it again
             tasks.run(notices.mail_pending)
             tasks.run(outbox.deliver)
         close_old_connections()
@@ -122,7 +122,7 @@ def _send_mail() -> None:
 
 
 def _probe() -> None:
-    """Ask services that somebody has doubts about. Its own thread, because the others may wait for them."""
+    """Probe the database and Redis if they may be down. In its own thread, because the others may wait for them."""
     outages.mark_background_thread()
     while True:
         outages.DATABASE.check(availability.probe_database)
@@ -132,7 +132,7 @@ def _probe() -> None:
 
 
 class TaskRunner:
-    """Runs tasks whatever they met the last time. What fails is told once, not twice a second."""
+    """Runs tasks again after they failed. A failure is logged once, not twice a second."""
 
     def __init__(self) -> None:
         self._failing: set[Callable[[], object]] = set()

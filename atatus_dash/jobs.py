@@ -1,7 +1,7 @@
-"""What servers do at intervals. One more job is one more entry of `JOBS`; `scheduler` runs each once at a time.
+"""The scheduled jobs. A new job is an entry of `JOBS`; `scheduler` runs each in one process at a time.
 
-A job may be run again at any moment: by a command, or because the process that ran it died. It has to leave nothing
-undone that the next run doesn't do, and do nothing twice.
+A job can stop at any point and run again at any time: a command starts it, or the process that ran it died. The next
+run has to do what is left, and nothing twice.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from apikeys import expiry, notices, pruning
 
 class Job(NamedTuple):
     name: str
-    #: What it does, in a sentence for operators.
+    #: What it does, in one sentence for operators.
     summary: str
-    #: From the end of a run to the beginning of the next.
+    #: From the end of one run to the start of the next.
     interval: timedelta
-    #: Does it, calls its checkpoint between two steps, and returns how many of what it did.
+    #: Does the work and calls the checkpoint between two steps. Returns what it did, and how many of each.
     work: Callable[[Checkpoint], dict[str, int]]
 
     @property

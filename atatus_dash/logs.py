@@ -1,4 +1,4 @@
-"""Log lines that carry the request id and never a key, nor what a link of a mail opens with."""
+"""Log lines with the request id, and without API keys or the tokens of links in e-mails."""
 
 import logging
 import re
@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from apikeys import tokens
 
-#: The id of the request that this thread is answering, or answered last.
+#: The id of the request that this thread answers, or answered last.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -23,14 +23,14 @@ class RequestIdFilter(logging.Filter):
 
 
 class Not503Filter(logging.Filter):
-    """Drops what Django tells of each 503: an outage is told once, and maintenance is no news."""
+    """Drops Django's record of each 503: `outages` logs an outage once, and maintenance is intended."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class RedactingFormatter(logging.Formatter):
-    """Masks every key, and every link of a mail, in the finished line, traceback included, whoever wrote it."""
+    """Masks API keys and links of e-mails in the finished line, in its traceback too, whatever logged it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _LINK.sub(r"\1-", tokens.redact(super().format(record)))

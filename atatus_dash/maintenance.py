@@ -11,17 +11,17 @@ _at_guard: gate.Maintenance | None = None
 
 
 def current() -> gate.Maintenance | None:
-    """What the last heartbeat read: None unless it is on."""
+    """The state that the heartbeat read last. None unless maintenance is on."""
     return _current
 
 
 def at_guard() -> gate.Maintenance | None:
-    """What gateways are told: None unless it is on for the services behind them, too."""
+    """The state for authorization requests. None unless maintenance is on for services too."""
     return _at_guard
 
 
 def refresh() -> None:
-    """Read the state from the database. While that is out of reach, which raises, what was known stays."""
+    """Read the state from the database. If the database is unavailable, this raises and the last state stays."""
     global _current, _at_guard
     row = Maintenance.objects.filter(on=True).first()
     _current = gate.Maintenance(row.message, row.retry_after) if row else None
@@ -35,9 +35,9 @@ def switch(
     message: str = Maintenance.MESSAGE,
     retry_after: int = Maintenance.RETRY_AFTER,
 ) -> None:
-    """Switch maintenance on or off; every process obeys within a second. `retry_after` is in seconds.
+    """Switch maintenance on or off, in every process within a second. `retry_after` is in seconds.
 
-    With `guard` it stops gateways, too: an upgrade of ours need be no outage of the services behind them.
+    Without `guard`, gateways still get answers: an upgrade of this server is no outage of the services behind them.
     """
     values = {"on": on, "guard": guard, "message": message, "retry_after": retry_after, "changed_at": timezone.now()}
     Maintenance.objects.update_or_create(pk=1, defaults=values)

@@ -1,4 +1,4 @@
-"""What needs both apps, or neither."""
+"""The state of this installation: maintenance mode and scheduled jobs."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
@@ -9,16 +9,16 @@ from django.utils import timezone
 
 from accounts import fields
 
-#: A run of a job that takes longer hangs, most likely.
+#: A run of a job that takes longer is reported as hanging.
 MAX_RUN = timedelta(hours=1)
 
 
 class Maintenance(models.Model):
-    """Whether we are offline on purpose. One row; `manage.py maintenance on|off` writes it."""
+    """Maintenance mode, in one row. `manage.py maintenance on|off` and Django admin change it."""
 
     MESSAGE = "We are offline due to maintenance work. Please try again later."
     RETRY_AFTER = 300  # seconds
-    #: A day, in seconds. No client waits for longer.
+    #: A day, in seconds. Clients don't wait longer.
     MAX_RETRY_AFTER = 24 * 60 * 60
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
@@ -56,10 +56,10 @@ class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
 
 
 class ScheduledJob(models.Model):
-    """When a job of `jobs.JOBS` runs next, which process holds it, and what became of its last run.
+    """When a job of `jobs.JOBS` runs next, which process runs it, and the result of its last run.
 
-    A process that runs it holds it until `leased_until`, which it puts off while it runs. `holder` names the process
-    and tells its runs apart; it stays there afterwards. All times are the database's.
+    A process that runs the job holds a lease until `leased_until`, and renews it during the run. `holder` names the
+    process and the run, and is kept after the run. All times are the database's.
     """
 
     name = fields.LineField(primary_key=True, max_length=50)
@@ -90,12 +90,12 @@ class ScheduledJob(models.Model):
         return self.is_late(timedelta())
 
     def is_late(self, by: timedelta) -> bool:
-        """Whether it has been due for longer, and nobody runs it."""
+        """Whether it is overdue by that time or more and no process runs it."""
         return self.next_run_at <= self._now - by and not self.is_running
 
     @property
     def is_hanging(self) -> bool:
-        """Whether a run goes on for so long that it hangs, most likely. Its process renews the lease all the same."""
+        """Whether a run takes so long that it probably hangs. A run that hangs still renews its lease."""
         return self.is_running and self.running_since is not None and self.running_since <= self._now - MAX_RUN
 
     @property
@@ -104,5 +104,5 @@ class ScheduledJob(models.Model):
 
     @property
     def node(self) -> str:
-        """The host and the process of the run that is going on, or of the last one."""
+        """The host and the process of the current run, or of the last one."""
         return self.holder.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""What the page of operators shows, and what can be done there."""
+"""The page *Operations* of Django admin: what it shows, and its actions."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -18,17 +18,17 @@ UNITS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedel
 
 class JobStatus(NamedTuple):
     job: Job
-    #: None until a server or a command has looked for jobs.
+    #: None until a server or a command has created the row.
     row: ScheduledJob | None
 
     @property
     def is_late(self) -> bool:
-        """Whether it has not run for twice its interval, or a run hangs."""
+        """Whether a run hangs, or is overdue by more than the job's interval."""
         return self.row is not None and (self.row.is_late(by=self.job.interval) or self.row.is_hanging)
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, after its name. Empty if nothing is."""
+        """What is wrong, to be read after the job's name. Empty if nothing is."""
         if self.row is None:
             return ""
         if self.row.failures:
@@ -60,7 +60,7 @@ def scheduled_jobs() -> list[JobStatus]:
 
 
 def run_now(name: str, *, by: User) -> Job:
-    """Let a server run the job within a second, and record who asked for it in the log of Django admin.
+    """Let a server run the job within a second, and record the operator in Django admin's log.
 
     Raises `NotFound`, or `InvalidState` for a job that is running.
     """

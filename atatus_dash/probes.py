@@ -1,4 +1,4 @@
-"""What a supervisor or load balancer asks: is the process alive, can it answer? Open to all, over plain HTTP too."""
+"""Health checks for supervisors and load balancers: `/healthz`, `/readyz`. Open to all, over plain HTTP too."""
 
 from collections.abc import Callable
 
@@ -10,19 +10,19 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process is alive, whatever it depends on."""
+    """The process is alive. Database and Redis are not checked."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Database, migrations and cache are as they should be, or which of them is not.
+    """Whether database, migrations and cache are ready, each by name. 503 if one is not.
 
-    That is a 503, except for a cache that the operator lets us do without: LIMITS_WITHOUT_REDIS.
+    With `LIMITS_WITHOUT_REDIS=allow` the cache is optional.
     """
     probes = {"database": _database, "migrations": _migrations, "cache": _cache}
     states = {name: _works(probe) for name, probe in probes.items()}
-    can_be_missed = {"cache"} if settings.LIMITS_WITHOUT_REDIS == "allow" else set()
-    is_ready = all(works or name in can_be_missed for name, works in states.items())
+    optional = {"cache"} if settings.LIMITS_WITHOUT_REDIS == "allow" else set()
+    is_ready = all(works or name in optional for name, works in states.items())
     return JsonResponse(states, status=200 if is_ready else 503)
 
 

@@ -1,4 +1,4 @@
-"""What is settled of a request before anybody answers it: its name, and where it comes from."""
+"""The first values set in a request's `META`: its id, and the client's real address and scheme."""
 
 import re
 import secrets
@@ -19,12 +19,12 @@ _REQUEST_ID = re.compile(rf"[0-9A-Za-z._:/+=-]{{1,{_REQUEST_ID_LENGTH}}}", re.AS
 
 MALFORMED = "The proxy in front of this server sent a malformed X-Forwarded-For."
 
-#: A request's `META`, or the environ that becomes one.
+#: A request's `META`, or the WSGI environ that becomes it.
 Meta = dict[str, Any]
 
 
 def assign_request_id(meta: Meta) -> str:
-    """Name the request, for the logs and in `X-Request-ID`; a valid name that the client sent is kept."""
+    """Set the request's id, for the logs and `X-Request-ID`. A valid id that the client sent is kept."""
     sent = meta.get("HTTP_X_REQUEST_ID", "")
     is_valid = _REQUEST_ID.fullmatch(sent) and tokens.redact(sent) == sent
     name: str = sent if is_valid else secrets.token_hex(16)
@@ -34,17 +34,17 @@ def assign_request_id(meta: Meta) -> str:
 
 
 def peer(meta: Mapping[str, Any]) -> str:
-    """The address of who opened the connection."""
+    """The address from which the connection was opened."""
     return networks.without_interface(str(meta.get("REMOTE_ADDR", "")))
 
 
 def apply_forwarded_headers(meta: Meta) -> None:
-    """Put the client's address, scheme and port in place of those of a trusted proxy.
+    """Replace a trusted proxy's address, scheme and port by those of its client.
 
-    `X-Forwarded-For` and `X-Forwarded-Proto` are believed only when the peer is in `TRUSTED_PROXIES`. The
-    address is the last in `X-Forwarded-For` that is no trusted proxy; the scheme is https only if every hop
-    says so. Without the header the proxy asks for itself, as for `/healthz`.
-    Raises `ValueError` for a client whose address the proxy names badly: the proxy's own must not count as its.
+    `X-Forwarded-For` and `X-Forwarded-Proto` are used only if the peer is in `TRUSTED_PROXIES`. The
+    address is the last in `X-Forwarded-For` that is not a trusted proxy. The scheme is https only if every hop
+    says so. Without the header, the proxy itself is the client, as for `/healthz`.
+    Raises `ValueError` for a malformed address, so that the proxy's own address never counts as its client's.
     """
     proxy = meta["REMOTE_ADDR"] = peer(meta)
     if not is_trusted_proxy(proxy):
@@ -57,7 +57,7 @@ def apply_forwarded_headers(meta: Meta) -> None:
 
 
 def is_trusted_proxy(address: str) -> bool:
-    """Whether the address is a proxy's that the operator named."""
+    """Whether the address is in `TRUSTED_PROXIES`."""
     if not settings.TRUSTED_PROXIES:
         return False
     try:
@@ -68,6 +68,6 @@ def is_trusted_proxy(address: str) -> bool:
 
 
 def user_agent(meta: Mapping[str, Any]) -> str:
-    """How the client calls itself, keys masked, before anybody counts, cuts, stores or mails it."""
+    """The `User-Agent` with keys masked. It is masked before it is counted, truncated, stored or mailed."""
     sent = meta.get("HTTP_USER_AGENT", "")
     return validators.in_one_line(tokens.redact(sent)) if sent else ""

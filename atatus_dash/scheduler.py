@@ -1,8 +1,9 @@
-"""Runs the jobs of `jobs.JOBS`, each in one process at a time, however many servers and commands there are.
+"""Runs the jobs of `jobs.JOBS`, each in one process at a time, with any number of servers and commands.
 
-A process claims a job by one UPDATE that finds it free and due, which PostgreSQL and SQLite both decide for one of
-them. It holds the job for `LEASE`, and renews that while it runs. The lease of a process that died or froze lapses,
-and the job, still due, is claimed by another. What the first writes afterwards finds another holder, and is dropped.
+A process claims a job with one UPDATE of a row that is free and due. On PostgreSQL and SQLite only one process
+succeeds. It holds a lease of length `LEASE`, and renews it during the run. If the process dies or freezes, the lease
+expires and another process claims the job, which is still due. Later writes of the first process change no row,
+because the holder is another.
 """
 
 import logging
@@ -28,28 +29,28 @@ from .models import ScheduledJob
 
 logger = logging.getLogger(__name__)
 
-#: How long a job is held without a renewal. When its process died, another takes it over after this time.
+#: How long a lease lasts without a renewal. When a process died, another takes its job over after this time.
 LEASE = timedelta(seconds=30)
 
-#: Seconds between two renewals. Several of them may fail, or wait for a lock, before the lease lapses.
+#: Seconds between two renewals. Several may fail, or wait for a lock, before the lease expires.
 RENEW_SECONDS = 5
 
-#: When a job that failed is tried again: after its first failure, its second, and so on; no later than it would run.
+#: The wait after a job's first failure, its second, and so on. Never longer than the job's interval.
 BACK_OFF = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
 
-#: Seconds between two looks of a command at whether the job that it waits for is free.
+#: Seconds between two attempts of a command to claim a job that another process runs.
 WAIT_SECONDS = 0.5
 
 
 class Stopped(Exception):
-    """A run ended before its work was done: the server stops, or another process has taken the job over."""
+    """A run ended early, because the server stops or another process has taken the job over."""
 
 
 class Run:
-    """A run of a job, by the process that holds it.
+    """A run of a job, by the process that holds its lease.
 
-    `started` is when it asked for the job, in seconds of `time.monotonic`. `before` is the job's row, which still says
-    what became of the run before.
+    `started` is when the process tried to claim the job, in seconds of `time.monotonic`. `before` is the job's row with
+    the result of the previous run.
     """
 
     def __init__(self, job: Job, holder: str, started: float, before: ScheduledJob) -> None:
@@ -61,22 +62,22 @@ class Run:
         self._is_done = threading.Event()
 
     def work(self) -> dict[str, int]:
-        """Do it and note what became of it. Raises what the job raises, or `Stopped`."""
+        """Run the job and record the result. Raises what the job raises, or `Stopped`."""
         try:
             with self._renewing():
                 result = self.job.work(self._checkpoint)
         except (Stopped, KeyboardInterrupt):
-            self._write(leased_until=None, running_since=None)  # due as before: another does the rest
+            self._write(leased_until=None, running_since=None)  # still due: another process does the rest
             raise
         except Exception as error:
-            with suppress(Error):  # without a database the lease lapses instead
+            with suppress(Error):  # without a database, the lease expires
                 self._record_failure(error)
             raise
         self._record_success(result)
         return result
 
     def _checkpoint(self) -> None:
-        """Raises `Stopped`, also when this process was frozen for so long that another has claimed the job."""
+        """Raises `Stopped`, also after this process was frozen for so long that another has claimed the job."""
         if time.monotonic() - self._renewed > LEASE.total_seconds():
             self._renew()
         if self._is_lost:
@@ -86,7 +87,7 @@ class Run:
 
     @contextmanager
     def _renewing(self) -> Iterator[None]:
-        """Renew the lease meanwhile, in a thread of its own: a step of the job may take long."""
+        """Renew the lease during the block, in a separate thread, because a step of the job may take long."""
         threading.Thread(target=self._keep_renewing, name=f"lease-{self.job.name}", daemon=True).start()
         try:
             yield
@@ -96,13 +97,13 @@ class Run:
     def _keep_renewing(self) -> None:
         outages.mark_background_thread()
         while not self._is_done.wait(RENEW_SECONDS) and not self._is_lost:
-            with suppress(Error):  # and once more in a moment
+            with suppress(Error):  # tried again after RENEW_SECONDS
                 self._renew()
             close_old_connections()
         connection.close()
 
     def _renew(self) -> None:
-        """Hold the job for another `LEASE`, unless another process has claimed it, or the run has ended meanwhile."""
+        """Extend the lease by `LEASE`, unless another process has claimed the job or the run has ended."""
         now = time.monotonic()
         self._is_lost = not self._row.filter(leased_until__isnull=False).update(leased_until=Now() + LEASE)
         self._renewed = now
@@ -117,7 +118,7 @@ class Run:
             logger.info("The job %s works again.", self.job.name)
 
     def _record_failure(self, error: Exception) -> None:
-        """Write an outage to the log once, for all processes together, and an error of ours once until it changes."""
+        """Record the failure. Log an outage once for all processes, and another error once until its text changes."""
         failures, said = self._before.failures, _error_text(error)
         is_known = isinstance(error, outbox.ServerUnreachable)
         if availability.is_outage(error):
@@ -139,16 +140,18 @@ class Run:
             **became,
         )
         if not is_ours:
-            logger.warning("Another process has taken the job %s over: its result here is dropped.", self.job.name)
+            logger.warning(
+                "Another process has taken the job %s over: the result of this run is dropped.", self.job.name
+            )
 
     def _write(self, **values: object) -> bool:
         return bool(self._row.update(**values))
 
 
 def claim(job: Job, *, ignore_schedule: bool = False) -> Run | None:
-    """Take the job for this process if it is free and due, or just free. None if it is not."""
+    """Take the job for this process if it is free and, unless `ignore_schedule`, due. None otherwise."""
     holder = f"{socket.gethostname()[:150]}:{os.getpid()}:{secrets.token_hex(8)}"
-    started = time.monotonic()  # no later than the lease
+    started = time.monotonic()  # not after the lease begins
     rows = ScheduledJob.objects.free().filter(pk=job.name)
     if not ignore_schedule:
         rows = rows.filter(next_run_at__lte=Now())
@@ -158,7 +161,7 @@ def claim(job: Job, *, ignore_schedule: bool = False) -> Run | None:
 
 
 def run_and_wait(job: Job, notify: Callable[[str], object]) -> dict[str, int]:
-    """Run a job for a command, due or not. While another process runs it, tell so, and wait.
+    """Run a job for a command, due or not. Notify and wait while another process runs it.
 
     Raises what the job raises.
     """
@@ -166,7 +169,7 @@ def run_and_wait(job: Job, notify: Callable[[str], object]) -> dict[str, int]:
     has_notified = False
     while True:
         if run := claim(job, ignore_schedule=True):
-            with suppress(Stopped):  # taken over by another, which is waited for
+            with suppress(Stopped):  # another process took it over: wait for that one
                 return run.work()
         elif not has_notified:
             node = ScheduledJob.objects.get(pk=job.name).node
@@ -176,13 +179,13 @@ def run_and_wait(job: Job, notify: Callable[[str], object]) -> dict[str, int]:
 
 
 def run_soon(job: Job) -> bool:
-    """Let a server run the job within a second. False if it runs already."""
+    """Let a server run the job within a second. False if it is running already."""
     create_rows()
     return bool(ScheduledJob.objects.free().filter(pk=job.name).update(next_run_at=Now()))
 
 
 def create_rows() -> None:
-    """Add the jobs that are new. They are due at once."""
+    """Add the rows of new jobs, due now."""
     missing = {job.name for job in jobs.JOBS}.difference(ScheduledJob.objects.values_list("pk", flat=True))
     ScheduledJob.objects.bulk_create(
         [ScheduledJob(name=name, next_run_at=Now()) for name in sorted(missing)], ignore_conflicts=True
@@ -190,16 +193,16 @@ def create_rows() -> None:
 
 
 class Scheduler:
-    """Runs what is due, for a process that serves. Each job has a thread of its own, for one may take long.
+    """Runs due jobs in a server, each in its own thread, because one may take long.
 
-    They are daemons: a stop waits a moment for them, and leaves what they have not done to another process.
+    The threads are daemons: a stop waits a few seconds for them and leaves the rest to another process.
     """
 
     def __init__(self) -> None:
         self.threads: dict[str, threading.Thread] = {}
 
     def start_due_jobs(self) -> None:
-        """Start what is due and free. One SELECT, unless there is something to do."""
+        """Start the jobs that are due and free. One SELECT, unless there is something to do."""
         rows = {row.name: row for row in ScheduledJob.objects.with_clock()}
         if any(job.name not in rows for job in jobs.JOBS):
             create_rows()
@@ -219,18 +222,18 @@ def _run(run: Run) -> None:
     except Stopped as stopped:
         logger.info("The job %s ended early: %s", run.job.name, stopped)
     except Exception as error:
-        logger.debug("The job %s failed: %s", run.job.name, error)  # noted where it is shown
+        logger.debug("The job %s failed: %s", run.job.name, error)  # `Run` has recorded it
     finally:
         connection.close()
 
 
 def result_text(result: dict[str, int]) -> str:
-    """What a run did, for operators, in one line: `Mails sent: 3, keys that have expired: 1`."""
+    """What a run did, in one line for operators: `Mails sent: 3, keys that have expired: 1`."""
     text = ", ".join(f"{what}: {number:,}" for what, number in result.items() if number)
     return f"{text[0].upper()}{text[1:]}"[:300] if text else "Nothing to do"
 
 
 def _error_text(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """The error in one line."""
     text = str(error) if isinstance(error, outbox.ServerUnreachable) else f"{type(error).__name__}: {error}"
     return redaction.redact(validators.in_one_line(" ".join(text.split())))[:300]

@@ -1,4 +1,4 @@
-"""Ctrl K: finds keys, services, projects, members and pages of an account by what a person has in hand."""
+"""Ctrl K: searches the account's keys, services, projects, members and pages."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from accounts.policy import Permission
 from apikeys import tokens
 from apikeys.models import APIKey, Service
 
-#: How many of each kind are listed, and how much of what was typed is looked for.
+#: Results of each kind, and characters of the search text.
 MAX_RESULTS, MAX_LENGTH = 5, 100
 
 _PAGES = {
@@ -29,13 +29,13 @@ _PAGES = {
 class SearchResult(NamedTuple):
     kind: str
     name: str
-    #: What tells it from others of the same name.
+    #: Tells results of the same name apart.
     detail: str
     url: str
 
 
 def search(request: AccountRequest, typed: str) -> list[SearchResult]:
-    """What the person may see and the text names: part of a name, an id, a mask, or a whole key."""
+    """What matches the text and the person may see: by part of a name, an id, a mask or a whole key."""
     text = typed.replace("\0", "").strip()
     if tokens.may_be_a_key(text) and (keys := list(_keys(request, Q(digest=tokens.digest(text))))):
         return keys

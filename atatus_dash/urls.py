@@ -1,4 +1,4 @@
-"""Pages, admin and probes; the API's routes stand in `api.urls`."""
+"""Routes of pages, admin and health checks. The API's are in `api.urls`."""
 
 from inspect import unwrap
 
@@ -15,7 +15,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("healthz", probes.healthz, name="healthz"),
     path("readyz", probes.readyz, name="readyz"),
-    # In front of allauth's view of the same name and address.
+    # Before allauth's view of the same name and path.
     path("auth/2fa/recovery-codes/generate/", GenerateRecoveryCodesView.as_view(), name="mfa_generate_recovery_codes"),
     path("auth/", include("allauth.urls")),
     path("", include("accounts.urls")),
@@ -27,9 +27,9 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
-# Django's own, but for their look into the form for a CSRF token, which they don't use: a form that can't be read
-# would make a 500 of a refusal.
+# Django's own without their decorator `requires_csrf_token`: it reads the form, and a malformed form would turn a 400
+# into a 500.
 handler400 = unwrap(defaults.bad_request)
 handler404 = unwrap(defaults.page_not_found)
-#: What no view answers for: a middleware, a template of an error page, the saving of a session.
+#: For errors outside of views: in middleware, in an error page's template, while a session is saved.
 handler500 = views.server_error

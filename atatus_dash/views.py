@@ -26,27 +26,27 @@ from .dry_runs import DescribedRequest, dry_run
 
 LATEST = 5
 MAX_ATTENTION = 8
-#: The newest services, and the days of their use that the Overview looks at.
+#: How many services the Overview counts, newest first, and over how many days.
 MAX_SERVICES, SERVICE_DAYS = 100, 7
 
-#: The spans of the chart, with its bars: days, or the weeks of a year.
+#: The chart's spans: days, days in one bar, label.
 SPANS = {"7": (7, 1, "7 days"), "30": (30, 1, "30 days"), "365": (364, 7, "year")}
 DEFAULT_SPAN = "30"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """What nobody else caught, wherever it arose: a 503 if a service that we need is out of reach, else a 500."""
+    """The page for an uncaught exception: 503 if the database or Redis is unavailable, else 500."""
     error = sys.exception()
     if availability.is_outage(error):
         return availability.page(availability.unavailable(error))
-    # Without Django's look into the form for a CSRF token, which this page doesn't use.
+    # Without Django's decorator `requires_csrf_token`, which reads the form: this page uses no token.
     response: HttpResponse = unwrap(defaults.server_error)(request)
     return response
 
 
 @signed_in
 def home(request: SignedInRequest) -> HttpResponse:
-    """Lead to the Overview of the account that was open last, or of the first one that opens."""
+    """Redirect to the Overview of the account that was open last, or of the first active one."""
     accounts = Account.objects.for_user(request.user).active()
     account = accounts.filter(slug=request.session.get(LAST_ACCOUNT)).first() or accounts.first()
     if account is not None:
@@ -58,7 +58,7 @@ def home(request: SignedInRequest) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_READ)
 def overview(request: AccountRequest) -> HttpResponse:
-    """What happens in the account: its requests, what needs attention, and what was done lately."""
+    """The account's requests, what needs attention, and its latest deployments and events."""
     account = request.account
     deployments = Deployment.objects.for_account(account).select_related("project")
     keys = APIKey.objects.for_account(account)
@@ -81,9 +81,9 @@ def overview(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_READ)
 def guide(request: AccountRequest) -> HttpResponse:
-    """What follows the step that the first-run guide shows: nothing yet, the next step, or the Overview anew.
+    """Polled by the first-run guide: 204 while its step is unchanged, else the next step.
 
-    The guide asks now and then, by itself. The Overview is loaded again when the first call has arrived.
+    When the first call has arrived, the Overview is reloaded.
     """
     step = _guide(request)
     if step == request.GET.get("step"):
@@ -98,7 +98,7 @@ def guide(request: AccountRequest) -> HttpResponse:
 @vary_on_headers("HX-Request", "HX-Target")
 @account_page(Permission.ACCOUNT_READ)
 def find(request: AccountRequest) -> HttpResponse:
-    """The search for things of the account. What is typed comes by POST: a whole key must be in no address."""
+    """The account's search. The text is sent by POST, because it may be a key, which must not be in a URL."""
     typed = request.POST.get("q", "")
     context = {"found": search.search(request, typed), "typed": "" if tokens.is_in(typed) else typed}
     return render(request, "_found.html" if request.htmx.target == "found" else "find.html", context)
@@ -107,7 +107,7 @@ def find(request: AccountRequest) -> HttpResponse:
 @vary_on_headers("HX-Request")
 @account_page(Permission.API_KEY_READ)
 def test_request(request: AccountRequest, id: str) -> HttpResponse:
-    """What would happen to a request with a key that somebody describes. Changes nothing and counts nothing."""
+    """*Test a request*: what would happen to a request with this key. Changes and counts nothing."""
     api_key = get_object_or_404(APIKey.objects.for_account(request.account), pk=id)
     services = Service.objects.visible_to(request.account)
     form = DescribedRequestForm(request.GET if "path" in request.GET else None, services=services)
@@ -127,7 +127,7 @@ def test_request(request: AccountRequest, id: str) -> HttpResponse:
 
 
 def _urgent_keys(request: AccountRequest) -> list[APIKey]:
-    """The keys that need it most, for who may see keys."""
+    """The keys that need attention most. Empty for members who may not see keys."""
     if not request.actor.may(Permission.API_KEY_READ):
         return []
     urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MAX_ATTENTION]
@@ -135,7 +135,7 @@ def _urgent_keys(request: AccountRequest) -> list[APIKey]:
 
 
 def _services(request: AccountRequest) -> dict[str, Any]:
-    """The services with the most requests, and those whose gateway was refused lately."""
+    """The services with the most requests, and those whose gateway was refused recently."""
     services = {service.id: service for service in Service.objects.visible_to(request.account)[:MAX_SERVICES]}
     usage = KeyUsage.objects.for_account(request.account).filter(service__in=services)
     uses = charts.by_value(usage, "service", SERVICE_DAYS, most=LATEST) if services else {}
@@ -149,19 +149,19 @@ def _services(request: AccountRequest) -> dict[str, Any]:
 
 
 def _guide(request: AccountRequest) -> str:
-    """What the first-run guide waits for: a key, a call with it, or nothing any more. For who may make keys."""
+    """The step of the first-run guide: `key`, `call`, or empty when it is done or the member may not create keys."""
     if not request.actor.may(Permission.API_KEY_CHANGE):
         return ""
     keys = APIKey.objects.for_account(request.account)
     if keys.filter(last_used_at__isnull=False).exists():
         return ""
-    # Only who created a key has its secret: nobody can call the API with those of the demonstration.
+    # A key's secret is known to its creator only: no member has the secrets of the demonstration's keys.
     members = Membership.objects.for_account(request.account).values("user__email")
     return "call" if keys.in_state(State.ACTIVE).filter(created_by__in=members).exists() else "key"
 
 
 def _usage_chart(request: AccountRequest) -> dict[str, Any]:
-    """The chart of the span that the address names, and how it compares with the span before. One query."""
+    """The chart for the span in the URL, and the change from the span before it. One query."""
     span = request.GET.get("days", DEFAULT_SPAN)
     days, days_per_bar, words = SPANS.get(span, SPANS[DEFAULT_SPAN])
     every = list(charts.by_day(AccountUsage.objects.for_account(request.account), 2 * days).items())

@@ -1,4 +1,4 @@
-"""An ordinary WSGI application (PEP 3333), for `manage.py serve` and any other WSGI server."""
+"""The WSGI application (PEP 3333), for `manage.py serve` and any other WSGI server."""
 
 import gc
 import os
@@ -16,13 +16,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 django.setup(set_prefix=False)
 
 from accounts import bodies  # noqa: E402
-from atatus_dash import guard, heartbeat  # noqa: E402  they need the apps loaded
+from atatus_dash import guard, heartbeat  # noqa: E402  they need the apps
 
 
 class WholeStream(LimitedStream):
-    """A body of a known length. One that ends before it was cut off on its way, and is never acted on.
+    """A body of a known length. A shorter one was cut off on its way, and must not be used.
 
-    Raises `OSError`, which Django makes an `UnreadablePostError` and we a 400.
+    Raises `OSError` for it, which Django turns into `UnreadablePostError`, and we answer with 400.
     """
 
     def __init__(self, stream: Any, limit: int) -> None:
@@ -44,11 +44,11 @@ class WholeStream(LimitedStream):
 
 
 class Request(WSGIRequest):
-    """Reads `Content-Type` and leaves its charset to who reads the body.
+    """Reads `Content-Type` and leaves its charset to the parser of the body.
 
-    Django looks up whatever codec a client names, and reads query strings with it, too: some fail at reading or
-    writing, and Python remembers each unknown name. So parameters that name a codec of their own (RFC 2231) are
-    dropped as well.
+    Django looks up any codec that a client names and decodes query strings with it too. Some codecs fail to decode or
+    encode, and Python caches every unknown name. Parameters with a codec of their own (RFC 2231) are dropped for the
+    same reason.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
@@ -59,9 +59,9 @@ class Request(WSGIRequest):
 
 
 class Application(WSGIHandler):
-    """Django's handler, after `guard`. For both, a body that was cut off is none.
+    """Django's handler behind `guard`. Both refuse a body that was cut off.
 
-    Its first request starts the threads that write usage and read the maintenance state, if the server hasn't.
+    The first request starts the threads of `heartbeat`, if the server hasn't.
     """
 
     request_class = Request
@@ -78,9 +78,9 @@ class Application(WSGIHandler):
 
 application = Application()
 
-# What is loaded by now stays. Frozen, it is no longer walked by every full collection, which took 30 ms each time and
-# which anybody could bring about by sending something with many parts.
-reverse("home")  # loads every view
+# What is loaded now stays in memory. Frozen, it is left out of full garbage collections, which took 30 ms each and
+# which any client could cause with a request of many parts.
+reverse("home")  # loads all views
 engines.all()
 gc.collect()
 gc.freeze()

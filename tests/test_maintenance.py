@@ -90,7 +90,7 @@ def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [sentence.split(":")[0].split(" before")[0] for sentence in said] == [
         "3 counted requests are lost",
-        "1 requests over plain HTTP were not looked at for keys",
+        "1 requests over plain HTTP were not searched for keys",
     ]
 
 
