@@ -122,7 +122,7 @@ def locked_out(settings: Any) -> User:
 def test_a_second_factor_that_can_not_be_read_is_a_warning(locked_out: User, options: Any) -> None:
     factories.give_second_factor(factories.make_user())
     (told,) = _unreadable(**options)
-    assert told.startswith("1 second factor can't be read")
+    assert told.startswith("1 second factor can't be decrypted")
     assert locked_out.email not in told
 
 
