@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
@@ -23,7 +24,9 @@ hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: Any) -> None:
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """SQLite in a file, as installations have it: in memory it knows neither WAL nor waiting for a lock."""
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -44,12 +47,12 @@ def _no_counts_from_before() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _fast_passwords(settings: Any) -> None:
+def _fast_passwords(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
-def _plain_static_files(settings: Any) -> None:
+def _plain_static_files(settings: Settings) -> None:
     """Straight from their sources: what `serve` collects in another test comes and goes."""
     settings.STATIC_ROOT = None
     settings.STORAGES = {
@@ -86,7 +89,9 @@ def cast(db: None) -> Cast:
 class SecureClient(Client):
     """Comes over HTTPS unless a request says `plain_http=True`. Reads a file to its end, as a browser does."""
 
-    def generic(self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any) -> Any:
+    def generic(  # type: ignore[override]  # the stubs know no further keyword
+        self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any
+    ) -> Any:
         response: Any = super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
         if response.streaming:
             response.streaming_content = [response.getvalue()]

@@ -15,12 +15,14 @@ from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy, services
 from accounts.audit import Event
 from accounts.models import Account, AuditEvent, Deployment, Invitation, Membership, OutgoingMail, Project, User
 from accounts.policy import Role
 from apikeys.models import APIKey, KeyOrigin, KeyUsage, Service, State
+from apikeys.services import Issued
 from atatus_dash import scheduler
 from atatus_dash.models import Maintenance, ScheduledJob
 
@@ -60,7 +62,7 @@ def desk(browser: Browser, operator: User) -> Browser:
 
 
 @pytest.fixture
-def key(cast: Cast) -> factories.Issued:
+def key(cast: Cast) -> Issued:
     return factories.make_key(cast.account)
 
 
@@ -108,7 +110,7 @@ def test_every_table_is_there_and_is_listed_and_searched(desk: Browser, cast: Ca
 
 @pytest.mark.parametrize("model", TABLES)
 def test_a_longer_list_asks_the_database_no_more_often(
-    desk: Browser, cast: Cast, model: Any, django_assert_max_num_queries: Any
+    desk: Browser, cast: Cast, model: Any, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     _fill(cast, 1)
     with django_assert_max_num_queries(30) as few:
@@ -377,7 +379,7 @@ def test_a_service_that_is_refused_in_admin_is_told_at_its_field(
 # Keys -------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: factories.Issued) -> None:
+def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: Issued) -> None:
     for page in (_url(key.api_key, "changelist"), _url(key.api_key, "change")):
         text = desk.get(page).content.decode()
         assert key.api_key.mask in text
@@ -385,12 +387,12 @@ def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: factories.Issued) 
         assert key.api_key.digest not in text
 
 
-def _settings(key: factories.Issued, **changes: str) -> dict[str, str]:
+def _settings(key: Issued, **changes: str) -> dict[str, str]:
     sent = {"name": "Deploys", "permission": "read_write", "allowed_networks": "[]", "rate_limit": ""}
     return {**sent, "accepts_query": "on", "accepts_body": "on", **changes}
 
 
-def test_of_a_key_its_settings_alone_can_be_typed(desk: Browser, key: factories.Issued) -> None:
+def test_of_a_key_its_settings_alone_can_be_typed(desk: Browser, key: Issued) -> None:
     page = desk.get(_url(key.api_key, "change")).content.decode()
     form = page[page.index('id="apikey_form"') :]
     typed = set(re.findall(r'<(?:input|textarea|select)[^>]* name="([a-z_0-9]+)"', form))
@@ -398,7 +400,7 @@ def test_of_a_key_its_settings_alone_can_be_typed(desk: Browser, key: factories.
     assert {"name", "permission", "administrator", "rate_limit"} <= typed
 
 
-def test_a_keys_settings_change_through_the_service(desk: Browser, key: factories.Issued) -> None:
+def test_a_keys_settings_change_through_the_service(desk: Browser, key: Issued) -> None:
     desk.post(_url(key.api_key, "change"), _settings(key, permission="read", allowed_networks='["127.0.0.1/8"]'))
     assert Program(key.secret).send("post", "/v2/projects", {"name": "web"}).status_code == 403
     event = AuditEvent.objects.get(event=Event.API_KEY_CHANGED)
@@ -411,32 +413,30 @@ def test_a_keys_settings_change_through_the_service(desk: Browser, key: factorie
 @pytest.mark.parametrize(
     "changes", [{"rate_limit": "fast"}, {"allowed_networks": '["nowhere"]'}, {"allowed_networks": '"10.0.0.0/8"'}]
 )
-def test_settings_that_can_not_be_are_refused_at_the_field(
-    desk: Browser, key: factories.Issued, changes: dict[str, str]
-) -> None:
+def test_settings_that_can_not_be_are_refused_at_the_field(desk: Browser, key: Issued, changes: dict[str, str]) -> None:
     answer = desk.post(_url(key.api_key, "change"), _settings(key, **changes))
     assert list(changes) == list(answer.context["adminform"].errors)
 
 
-def test_an_end_that_has_passed_is_refused_at_the_field(desk: Browser, key: factories.Issued) -> None:
+def test_an_end_that_has_passed_is_refused_at_the_field(desk: Browser, key: Issued) -> None:
     past = _settings(key, expires_at_0="2020-01-01", expires_at_1="00:00:00")
     answer = desk.post(_url(key.api_key, "change"), past)
     assert answer.context["adminform"].errors == {"expires_at": ["This is in the past."]}
 
 
-def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: factories.Issued) -> None:
+def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: Issued) -> None:
     assert desk.get(_url(APIKey, "add")).status_code == 403
     assert desk.post(_url(key.api_key, "delete"), {"post": "yes"}).status_code == 403
     _act(desk, "delete_selected", key.api_key, post="yes")
     assert APIKey.objects.filter(pk=key.api_key.pk).exists()
 
 
-def test_a_revoked_key_is_only_looked_at(desk: Browser, key: factories.Issued) -> None:
+def test_a_revoked_key_is_only_looked_at(desk: Browser, key: Issued) -> None:
     _act(desk, "revoke", key.api_key, sure="yes")
     assert desk.post(_url(key.api_key, "change"), _settings(key, name="Back")).status_code == 403
 
 
-def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, key: factories.Issued) -> None:
+def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, key: Issued) -> None:
     program = Program(key.secret)
     assert _told(_act(desk, "disable", key.api_key)) == ["1 disabled."]
     assert program.get("/v2").json() == {"Message": "API key is disabled!"}
@@ -449,18 +449,18 @@ def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, ke
     assert {(event.actor_kind, event.address) for event in events} == {("person", "127.0.0.1")}
 
 
-def test_revoking_for_good_asks_first_and_names_the_keys(desk: Browser, key: factories.Issued) -> None:
+def test_revoking_for_good_asks_first_and_names_the_keys(desk: Browser, key: Issued) -> None:
     asked = _act(desk, "revoke", key.api_key).content.decode()
     assert "Deploys" in asked
     assert 'name="sure"' in asked
     assert APIKey.objects.get().state == State.ACTIVE
 
 
-def test_what_a_key_is_not_fit_for_is_told(desk: Browser, key: factories.Issued) -> None:
+def test_what_a_key_is_not_fit_for_is_told(desk: Browser, key: Issued) -> None:
     assert _told(_act(desk, "enable", key.api_key)) == ["Deploys is active."]
 
 
-def test_who_may_only_look_has_no_actions(desk: Browser, operator: User, key: factories.Issued) -> None:
+def test_who_may_only_look_has_no_actions(desk: Browser, operator: User, key: Issued) -> None:
     from django.contrib.auth.models import Permission
 
     operator.is_superuser = False
@@ -642,7 +642,8 @@ def test_an_operator_resets_a_persons_two_factor_on_record(desk: Browser, cast: 
 
 def _session_of(person: User) -> UserSession:
     Browser().as_(person).get(reverse("accounts:profile"))
-    return UserSession.objects.get(user=person)
+    session: UserSession = UserSession.objects.get(user=person)
+    return session
 
 
 def test_a_sessions_key_is_neither_shown_nor_searched(desk: Browser, cast: Cast) -> None:

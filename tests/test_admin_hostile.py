@@ -7,6 +7,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.admin.base import OperatorAdmin
 from tests import factories
@@ -107,7 +108,7 @@ def test_no_search_of_a_field_is_an_error_of_the_server(desk: Browser) -> None:
     field = {"app_label": "accounts", "model_name": "project", "field_name": "account"}
     for value in VALUES:
         for name in ("term", "page", *field):
-            query = {**field, name: value.encode(errors="surrogatepass")}
+            query: dict[str, str | bytes] = {**field, name: value.encode(errors="surrogatepass")}
             assert desk.get(reverse("admin:autocomplete"), query).status_code < 500
 
 
@@ -118,7 +119,9 @@ def test_no_other_address_is_an_error_of_the_server(desk: Browser, path: str) ->
     assert desk.get(f"/admin/{path}").status_code < 500
 
 
-def test_a_list_counts_nothing_for_its_filters(desk: Browser, django_assert_max_num_queries: Any) -> None:
+def test_a_list_counts_nothing_for_its_filters(
+    desk: Browser, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
     """`?_facets=True` would count every row for every filter."""
     from apikeys.models import APIKey
 

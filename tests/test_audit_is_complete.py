@@ -2,7 +2,9 @@
 
 import inspect
 import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -13,12 +15,15 @@ from django.utils import timezone
 
 from accounts import audit, policy
 from accounts import services as account_services
+from accounts.audit import Event
 from accounts.context import NO_REQUEST, RequestContext
-from accounts.models import AuditEvent, Membership
+from accounts.models import Account, AuditEvent, Membership
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
 from apikeys import services as key_services
+from apikeys.models import APIKey
 from apikeys.services import ImportedKey, Overlap
 from tests import factories
+from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,33 +46,33 @@ CHANGE_NOTHING = {
 }
 
 
-def member(cast, who):
+def member(cast: Cast, who: str) -> Membership:
     return Membership.objects.get(account=cast.account, user=getattr(cast, who))
 
 
-def person(cast, who):
+def person(cast: Cast, who: str) -> Actor:
     role = Role(member(cast, who).role)
     user = getattr(cast, who)
     return Actor(ActorKind.PERSON, str(user.pk), user.email, cast.account.ref, GRANTS[role], role)
 
 
-def offered(cast):
-    account_services.offer_ownership(actor=person(cast, "owner"), membership=member(cast, "admin"))
+def offered(cast: Cast) -> Account:
+    return account_services.offer_ownership(actor=person(cast, "owner"), membership=member(cast, "admin"))
 
 
-def closed(cast):
-    account_services.close_account(actor=person(cast, "owner"), name="Acme")
+def closed(cast: Cast) -> Account:
+    return account_services.close_account(actor=person(cast, "owner"), name="Acme")
 
 
-def suspended(cast):
-    account_services.suspend_account(actor=policy.system(cast.account.ref))
+def suspended(cast: Cast) -> Account:
+    return account_services.suspend_account(actor=policy.system(cast.account.ref))
 
 
-def disabled(cast):
+def disabled(cast: Cast) -> APIKey:
     return factories.make_key(cast.account, disabled_at=timezone.now()).api_key
 
 
-CALLS = {
+CALLS: dict[str, Callable[[Cast, Actor], object]] = {
     "create_account": lambda c, a: account_services.create_account(name="Other", owner=c.owner),
     "change_account": lambda c, a: account_services.change_account(actor=a, name="Other"),
     "suspend_account": lambda c, a: account_services.suspend_account(actor=a),
@@ -189,7 +194,7 @@ EVENTS = {
 }
 
 
-def services():
+def services() -> Iterator[str]:
     for module in (account_services, key_services):
         for name, service in inspect.getmembers(module, inspect.isfunction):
             is_ours = service.__module__.startswith(module.__name__)
@@ -197,14 +202,14 @@ def services():
                 yield name
 
 
-def test_every_service_is_listed():
+def test_every_service_is_listed() -> None:
     assert set(services()) == set(CALLS) == set(EVENTS)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_service_records_what_it_changes_and_outside_a_request_too(name, cast):
+def test_a_service_records_what_it_changes_and_outside_a_request_too(name: str, cast: Cast) -> None:
     CALLS[name](cast, person(cast, "owner"))
-    assert AuditEvent.objects.order_by("-at").first().event == EVENTS[name]
+    assert AuditEvent.objects.latest("at").event == EVENTS[name]
 
 
 # Whole or not at all ----------------------------------------------------------------------------
@@ -224,13 +229,15 @@ class RecordFails(Exception):
     """The last record of a service could not be written."""
 
 
-def everything():
+def everything() -> dict[str, list[dict[str, Any]]]:
     """Every row that services write."""
     models = [*apps.get_app_config("accounts").get_models(), *apps.get_app_config("apikeys").get_models()]
     return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in models}
 
 
-def wrapped(monkeypatch, name, around):
+def wrapped(
+    monkeypatch: pytest.MonkeyPatch, name: str, around: Callable[[Callable[..., Any], dict[str, Any]], None]
+) -> None:
     """Puts `around(service, fields)` in the service's place, once what it needs is there."""
     module = key_services if hasattr(key_services, name) and name not in dir(account_services) else account_services
     service = getattr(module, name)
@@ -238,40 +245,40 @@ def wrapped(monkeypatch, name, around):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_service_whose_record_fails_leaves_no_change(name, cast, monkeypatch):
+def test_a_service_whose_record_fails_leaves_no_change(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     record = audit.record_all
 
-    def fail_at_the_last(*, event, **fields):
+    def fail_at_the_last(*, event: Event, **fields: Any) -> Any:
         if event == EVENTS[name]:
             raise RecordFails
         return record(event=event, **fields)
 
-    def around(service, fields):
+    def around(service: Callable[..., Any], fields: dict[str, Any]) -> None:
         before = everything()
         with mock.patch.object(audit, "record_all", fail_at_the_last), pytest.raises(RecordFails):
             service(**fields)
         assert everything() == before
         called.append(name)
 
-    called = []
+    called: list[str] = []
     wrapped(monkeypatch, name, around)
     CALLS[name](cast, person(cast, "owner"))
     assert called
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in MAKE_ANEW])
-def test_a_service_holds_what_it_changes(name, cast, monkeypatch):
+def test_a_service_holds_what_it_changes(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once take turns. SQLite has no row locks and lets one transaction write at a time."""
     if not connection.features.has_select_for_update:
         pytest.skip("this database locks as a whole")
 
-    def around(service, fields):
+    def around(service: Callable[..., Any], fields: dict[str, Any]) -> None:
         with CaptureQueriesContext(connection) as queries:
             service(**fields)
         assert any(re.search("FOR (NO KEY )?UPDATE", query["sql"]) for query in queries)
         called.append(name)
 
-    called = []
+    called: list[str] = []
     wrapped(monkeypatch, name, around)
     CALLS[name](cast, person(cast, "owner"))
     assert called

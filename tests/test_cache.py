@@ -13,17 +13,17 @@ from .servers import ROOT
 
 
 @pytest.mark.parametrize("value", [[1.5, 2.5], True, 7, "1", None, {"a": [1]}], ids=repr)
-def test_a_value_comes_back_as_it_was(value):
+def test_a_value_comes_back_as_it_was(value: object) -> None:
     kept = JSONSerializer().dumps(value)
     assert JSONSerializer().loads(str(kept).encode()) == value
 
 
-def test_a_pickle_that_somebody_put_into_redis_is_not_read():
+def test_a_pickle_that_somebody_put_into_redis_is_not_read() -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # JSON's own, or that of bytes that are no text
         JSONSerializer().loads(pickle.dumps(["a list"]))
 
 
-def test_the_cache_on_redis_reads_json_alone():
+def test_the_cache_on_redis_reads_json_alone() -> None:
     program = "from atatus_dash.settings import CACHES; print(CACHES['default']['OPTIONS']['serializer'])"
     environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "SECRET_KEY": "a" * 50}
     printed = subprocess.run(

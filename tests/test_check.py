@@ -3,21 +3,25 @@
 import json
 from io import BytesIO
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.policy import KeyPermission
 from apikeys import exposure, tokens
 from apikeys.gate import Rule
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey, KeyUsage, Service
+from apikeys.services import Issued
 from apikeys.usage import counts, problems, questions
 from atatus_dash import maintenance
 from tests import factories
-from tests.asking import CLIENT, send
+from tests.asking import CLIENT, Answer, send
+from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db
 
@@ -26,21 +30,30 @@ NOT_ASKER = "Ask from one of the service's gateways, or over HTTPS with an admin
 
 
 @pytest.fixture
-def service(cast):
+def service(cast: Cast) -> Service:
     return factories.make_service(cast.account, gateways=[ASKER])
 
 
 @pytest.fixture
-def key(cast):
+def key(cast: Cast) -> Issued:
     return factories.make_key(cast.account, permission=KeyPermission.READ)
 
 
 @pytest.fixture
-def root(cast):
+def root(cast: Cast) -> Issued:
     return factories.make_key(cast.account, name="Root", permission=KeyPermission.WRITE, administrator=True)
 
 
-def check(service, body=None, *, peer=ASKER, asker=None, https=False, method="POST", **environ):
+def check(
+    service: Service | str,
+    body: bytes | dict[str, Any] | None = None,
+    *,
+    peer: str = ASKER,
+    asker: str | None = None,
+    https: bool = False,
+    method: str = "POST",
+    **environ: Any,
+) -> Answer:
     if not isinstance(body, bytes):
         body = json.dumps({"method": "GET", "path": "/a", **(body or {})}).encode()
     return send(
@@ -58,7 +71,7 @@ def check(service, body=None, *, peer=ASKER, asker=None, https=False, method="PO
     )
 
 
-def test_a_service_asks_over_plain_http_and_is_told_whose_key_it_is(service, key):
+def test_a_service_asks_over_plain_http_and_is_told_whose_key_it_is(service: Service, key: Issued) -> None:
     answer = check(service, {"key": key.secret, "address": CLIENT})
     assert answer.status == 200
     assert answer.json == {
@@ -87,7 +100,9 @@ def test_a_service_asks_over_plain_http_and_is_told_whose_key_it_is(service, key
         ({"key": "KEY", "path": "/a/../b"}, 403, "This API key has no access to this path."),
     ],
 )
-def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(service, key, body, status, message):
+def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(
+    service: Service, key: Issued, body: dict[str, Any], status: int, message: str
+) -> None:
     if body.get("path"):
         access = json.dumps([{"service": service.id, "paths": ["/b"]}])
         APIKey.objects.filter(pk=key.api_key.pk).update(access=access)
@@ -101,19 +116,21 @@ def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(service, key, 
 
 
 @pytest.mark.parametrize("interface", ["eth0", "\ud800", "\0", "\n"], ids=ascii)
-def test_an_address_is_noted_without_its_interface_which_no_database_takes(service, key, interface):
+def test_an_address_is_noted_without_its_interface_which_no_database_takes(
+    service: Service, key: Issued, interface: str
+) -> None:
     assert check(service, {"key": key.secret, "address": f"fe80::1%{interface}"}).status == 200
     counts.flush()
     assert APIKey.objects.get(pk=key.api_key.pk).last_used_from == "fe80::1"
 
 
-def test_without_an_address_a_key_bound_to_networks_is_refused(cast, service):
+def test_without_an_address_a_key_bound_to_networks_is_refused(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, allowed_networks=["203.0.113.0/24"]).secret
     assert check(service, {"key": secret, "address": CLIENT}).status == 200
     assert check(service, {"key": secret}).message == "This API key may not be used from this address."
 
 
-def test_maintenance_does_not_stop_a_check(service, key):
+def test_maintenance_does_not_stop_a_check(service: Service, key: Issued) -> None:
     try:
         maintenance.switch(on=True, guard=True)
         maintenance.refresh()
@@ -123,7 +140,7 @@ def test_maintenance_does_not_stop_a_check(service, key):
         maintenance.refresh()
 
 
-def test_a_check_is_one_query_and_is_counted_at_the_service(service, key):
+def test_a_check_is_one_query_and_is_counted_at_the_service(service: Service, key: Issued) -> None:
     with CaptureQueriesContext(connection) as captured:
         assert check(service, {"key": key.secret, "address": CLIENT}).status == 200
     assert len(captured) == 1  # the service, the key and its account
@@ -134,7 +151,7 @@ def test_a_check_is_one_query_and_is_counted_at_the_service(service, key):
     assert service.last_question_at is not None
 
 
-def test_over_the_limit_is_429(cast, service):
+def test_over_the_limit_is_429(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, rate_limit="1/minute").secret
     assert [check(service, {"key": secret}).status for _ in range(2)] == [200, 429]
 
@@ -142,7 +159,9 @@ def test_over_the_limit_is_429(cast, service):
 # Who may ask ------------------------------------------------------------------------------------
 
 
-def test_an_administrator_key_of_the_account_asks_over_https_whatever_its_permission_and_access(service, key, root):
+def test_an_administrator_key_of_the_account_asks_over_https_whatever_its_permission_and_access(
+    service: Service, key: Issued, root: Issued
+) -> None:
     APIKey.objects.filter(pk=root.api_key.pk).update(access="[]", rate_limit="1/minute")
     for _ in range(3):
         answer = check(service, {"key": key.secret}, peer=CLIENT, asker=root.secret, https=True)
@@ -150,7 +169,7 @@ def test_an_administrator_key_of_the_account_asks_over_https_whatever_its_permis
     assert check(service, {}, peer=CLIENT, asker=root.secret, https=True).message == "API key is required!"
 
 
-def test_anyone_else_is_401_with_a_message_alone(cast, service, key, root):
+def test_anyone_else_is_401_with_a_message_alone(cast: Cast, service: Service, key: Issued, root: Issued) -> None:
     stranger = factories.make_key(cast.elsewhere, administrator=True).secret
     revoked = factories.make_key(cast.account, administrator=True, revoked_at=timezone.now()).secret
     bound = factories.make_key(cast.account, administrator=True, allowed_networks=["192.0.2.1/32"]).secret
@@ -164,22 +183,24 @@ def test_anyone_else_is_401_with_a_message_alone(cast, service, key, root):
     assert (answer.status, answer.json) == (401, {"Message": NOT_ASKER})
 
 
-def test_an_administrator_key_in_the_clear_is_401_and_flagged(service, key, root):
+def test_an_administrator_key_in_the_clear_is_401_and_flagged(service: Service, key: Issued, root: Issued) -> None:
     answer = check(service, {"key": key.secret}, peer=CLIENT, asker=root.secret)
     assert (answer.status, answer.json) == (401, {"Message": NOT_ASKER})
     exposure.examine()
     assert APIKey.objects.get(pk=root.api_key.pk).exposed_at is not None
 
 
-def test_a_service_that_asks_through_a_trusted_proxy_is_known_by_its_own_address(service, key, settings):
+def test_a_service_that_asks_through_a_trusted_proxy_is_known_by_its_own_address(
+    service: Service, key: Issued, settings: Settings
+) -> None:
     settings.TRUSTED_PROXIES = (ip_network("127.0.0.1/32"),)
-    through = {"peer": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "https"}
+    through: dict[str, Any] = {"peer": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "https"}
     assert check(service, {"key": key.secret}, HTTP_X_FORWARDED_FOR=ASKER, **through).status == 200
     assert check(service, {"key": key.secret}, HTTP_X_FORWARDED_FOR=CLIENT, **through).status == 401
     assert check(service, {"key": key.secret}, HTTP_X_FORWARDED_FOR="nonsense", **through).status == 400
 
 
-def test_failures_count_against_the_asker_in_dry_runs_too(service, key, settings):
+def test_failures_count_against_the_asker_in_dry_runs_too(service: Service, key: Issued, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=2)
     assert check(service, {"key": tokens.generate(), "address": CLIENT}).status == 401
     assert check(service, {"key": tokens.generate(), "dry_run": True}).json["status"] == 401
@@ -188,13 +209,13 @@ def test_failures_count_against_the_asker_in_dry_runs_too(service, key, settings
     assert check(service, {"key": key.secret}).status == 200
 
 
-def test_bad_administrator_keys_count_against_their_address(service, settings):
+def test_bad_administrator_keys_count_against_their_address(service: Service, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=2)
     answers = [check(service, {}, peer=CLIENT, asker=tokens.generate(), https=True).status for _ in range(3)]
     assert answers == [401, 401, 429]
 
 
-def test_an_address_that_is_not_listed_is_told_on_the_services_page(service, root):
+def test_an_address_that_is_not_listed_is_told_on_the_services_page(service: Service, root: Issued) -> None:
     check(service, peer="10.0.0.99", asker=root.secret)
     problems.flush()
     service.refresh_from_db()
@@ -224,19 +245,21 @@ def test_an_address_that_is_not_listed_is_told_on_the_services_page(service, roo
         (b"{}", {"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
     ],
 )
-def test_a_body_that_can_not_be_read_is_refused_to_who_may_ask(service, body, environ, status):
+def test_a_body_that_can_not_be_read_is_refused_to_who_may_ask(
+    service: Service, body: bytes, environ: dict[str, Any], status: int
+) -> None:
     answer = check(service, body, **environ)
     assert answer.status == status
     assert answer.message
 
 
-def test_fields_that_are_wrong_are_named_as_everywhere(service):
+def test_fields_that_are_wrong_are_named_as_everywhere(service: Service) -> None:
     answer = check(service, b'{"method": "G T", "path": "/a", "unknown": 1}')
     assert answer.message == "These fields are invalid: unknown, method."
     assert [*answer.json["Errors"]] == ["unknown", "method"]
 
 
-def test_other_methods_are_405(service):
+def test_other_methods_are_405(service: Service) -> None:
     answer = check(service, {}, method="GET")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
@@ -244,7 +267,7 @@ def test_other_methods_are_405(service):
 # Dry runs ---------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_every_rule_in_order_and_counts_nothing(service, key):
+def test_a_dry_run_tells_every_rule_in_order_and_counts_nothing(service: Service, key: Issued) -> None:
     APIKey.objects.filter(pk=key.api_key.pk).update(disabled_at=timezone.now())
     answer = check(service, {"key": key.secret, "method": "POST", "dry_run": True})
     assert answer.status == 200
@@ -260,14 +283,14 @@ def test_a_dry_run_tells_every_rule_in_order_and_counts_nothing(service, key):
     assert KeyUsage.objects.count() == 0
 
 
-def test_a_dry_run_leaves_the_limit_alone(cast, service):
+def test_a_dry_run_leaves_the_limit_alone(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, rate_limit="1/minute").secret
     assert {check(service, {"key": secret, "dry_run": True}).json["status"] for _ in range(3)} == {200}
     assert check(service, {"key": secret}).status == 200
     assert check(service, {"key": secret, "dry_run": True}).json["status"] == 429
 
 
-def about_api(body, asker, **arguments):
+def about_api(body: dict[str, Any], asker: str | None, **arguments: Any) -> Answer:
     return check("api", {"dry_run": True, **body}, peer=CLIENT, asker=asker, https=True, **arguments)
 
 
@@ -286,7 +309,9 @@ def about_api(body, asker, **arguments):
         ("get", "/v2/projects", 200, ""),
     ],
 )
-def test_a_dry_run_about_the_api_agrees_with_the_api(key, root, method, path, status, message):
+def test_a_dry_run_about_the_api_agrees_with_the_api(
+    key: Issued, root: Issued, method: str, path: str, status: int, message: str
+) -> None:
     found = about_api({"key": key.secret, "method": method, "path": path}, root.secret).json
     assert (found["status"], found["message"]) == (status, message)
     if path.startswith("/v2"):
@@ -294,7 +319,9 @@ def test_a_dry_run_about_the_api_agrees_with_the_api(key, root, method, path, st
         assert (real.status_code if real.status_code != 400 else 200) == status
 
 
-def test_a_dry_run_about_the_api_is_for_administrator_keys_and_keys_of_their_account(cast, service, key, root):
+def test_a_dry_run_about_the_api_is_for_administrator_keys_and_keys_of_their_account(
+    cast: Cast, service: Service, key: Issued, root: Issued
+) -> None:
     stranger = factories.make_key(cast.elsewhere).secret
     assert about_api({"key": stranger, "path": "/v2"}, root.secret).json["message"] == "API key is invalid!"
     assert about_api({"key": key.secret}, key.secret).json == {"Message": NOT_ASKER}

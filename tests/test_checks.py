@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.checks import INFO, WARNING, CheckMessage, run_checks
 from django.db import connection
+from pytest_django import Settings
 
 from accounts.models import User
 from apikeys.networks import parse_network
@@ -26,7 +27,7 @@ def _ids(deploy: bool = True, level: int = INFO) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def _as_an_installation_should_be(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_an_installation_should_be(db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)  # the browser's tests set it
     settings.ALLOWED_HOSTS = ["keys.example.com"]
     settings.PUBLIC_URL = "https://keys.example.com"
@@ -39,41 +40,41 @@ def test_a_right_installation_is_warned_of_nothing() -> None:
     assert _ids(level=WARNING) == set()
 
 
-def test_one_process_on_sqlite_needs_no_redis(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_on_sqlite_needs_no_redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.REDIS_URL = ""
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.sqlite3")
     assert "atatus_dash.W012" not in _ids()
 
 
-def test_postgresql_without_redis_is_a_mistake(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_without_redis_is_a_mistake(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.REDIS_URL = ""
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     assert "atatus_dash.W012" in _ids()
     assert "atatus_dash.W012" not in _ids(deploy=False)
 
 
-def test_plain_http_needs_no_proxy(settings: Any) -> None:
+def test_plain_http_needs_no_proxy(settings: Settings) -> None:
     settings.ALLOW_HTTP, settings.TRUSTED_PROXIES = True, ()
     assert "atatus_dash.W011" not in _ids()
 
 
-def test_the_public_address_may_be_one_of_several_hosts(settings: Any) -> None:
+def test_the_public_address_may_be_one_of_several_hosts(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = [".example.com", "127.0.0.1"]
     settings.PUBLIC_URL = "https://keys.example.com:8443"
     assert _ids(level=WARNING) == set()
 
 
-def test_plain_http_in_the_public_address_is_fine_where_plain_http_is_allowed(settings: Any) -> None:
+def test_plain_http_in_the_public_address_is_fine_where_plain_http_is_allowed(settings: Settings) -> None:
     settings.PUBLIC_URL, settings.ALLOW_HTTP = "http://keys.example.com", True
     assert "atatus_dash.W007" not in _ids()
 
 
-def test_several_processes_without_redis_are_an_error_for_every_command(settings: Any) -> None:
+def test_several_processes_without_redis_are_an_error_for_every_command(settings: Settings) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
     assert "atatus_dash.E001" in _ids(deploy=False)
 
 
-def test_several_processes_with_redis_are_none(settings: Any) -> None:
+def test_several_processes_with_redis_are_none(settings: Settings) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, "redis://localhost"
     assert "atatus_dash.E001" not in _ids()
 
@@ -94,7 +95,7 @@ def test_several_processes_with_redis_are_none(settings: Any) -> None:
         ("TRUSTED_PROXIES", (), "atatus_dash.W011"),
     ],
 )
-def test_a_mistake_of_an_installation_is_a_warning(settings: Any, name: str, value: object, id: str) -> None:
+def test_a_mistake_of_an_installation_is_a_warning(settings: Settings, name: str, value: object, id: str) -> None:
     setattr(settings, name, value)
     assert id in _ids()
     assert id not in _ids(deploy=False)
@@ -110,7 +111,7 @@ def _unreadable(**options: Any) -> list[str]:
 
 
 @pytest.fixture
-def locked_out(settings: Any) -> User:
+def locked_out(settings: Settings) -> User:
     """Somebody whose factor was encrypted under a key that is gone."""
     settings.ENCRYPTION_KEYS = ["a key that was lost since " * 2]
     person = factories.give_second_factor(factories.make_user())
@@ -130,7 +131,7 @@ def test_a_plain_check_asks_no_database(locked_out: User) -> None:
     assert _unreadable() == []
 
 
-def test_second_factors_that_can_be_read_are_none(settings: Any) -> None:
+def test_second_factors_that_can_be_read_are_none(settings: Settings) -> None:
     factories.give_second_factor(factories.make_user())
     settings.ENCRYPTION_KEYS = ["a key that was set later on, and is newest"]
     assert _unreadable(include_deployment_checks=True) == []

@@ -5,11 +5,11 @@ import re
 import sys
 from datetime import timedelta
 from io import StringIO
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts import policy
 from accounts.audit import Event
@@ -44,7 +44,7 @@ def _refused(*arguments: str) -> str:
 
 
 @pytest.fixture
-def password(settings: Any) -> None:
+def password(settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = PASSWORD
 
 
@@ -69,7 +69,7 @@ def test_the_audit_log_says_that_an_account_came_from_the_command_line(db: None,
     assert set(AuditEvent.objects.values_list("actor_kind", "actor_label")) == {("system", "Command line")}
 
 
-def test_who_exists_becomes_owner_and_keeps_their_password(cast: Cast, settings: Any) -> None:
+def test_who_exists_becomes_owner_and_keeps_their_password(cast: Cast, settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = "another one altogether"
     assert "user@example.com is here already: the password stays as it is." in _run(
         "create_account", "Second", "--owner", "USER@example.com"
@@ -110,7 +110,7 @@ def test_without_a_terminal_a_password_has_to_be_set(db: None, monkeypatch: pyte
     ("weak", "sentence"),
     [("short", "too short"), ("password1234", "too common"), ("olivia@example.com", "too similar")],
 )
-def test_a_weak_password_makes_nothing_and_is_told_why(db: None, settings: Any, weak: str, sentence: str) -> None:
+def test_a_weak_password_makes_nothing_and_is_told_why(db: None, settings: Settings, weak: str, sentence: str) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = weak
     assert sentence in _refused("create_account", "Acme", "--owner", "olivia@example.com")
     assert not Account.objects.exists()
@@ -208,7 +208,7 @@ def test_no_path_of_an_access_holds_a_key(cast: Cast) -> None:
     assert secret not in told
 
 
-def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: Any) -> None:
+def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tokens.generate()
     assert "holds an API key" in _refused("create_account", f"Acme {secret}", "--owner", "o@example.com")
     assert "holds an API key" in _refused("create_account", "Acme", "--owner", f"{secret}@example.com")
@@ -262,7 +262,7 @@ def test_a_key_is_revoked_by_itself_and_not_printed(cast: Cast) -> None:
     assert APIKey.objects.get().state == State.REVOKED
 
 
-def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: Any) -> None:
+def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     issued = factories.make_key(cast.account)
     monkeypatch.setattr("sys.stdin", StringIO(f"{issued.secret}\n"))
     _run("revoke_api_key", "-")
@@ -271,7 +271,9 @@ def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: Any) -> N
 
 @pytest.mark.parametrize("secret", ["sk_live_0123456789abcdef", "a,b and, c: 0123456789", "x" * 512])
 @pytest.mark.parametrize("by", ["argument", "standard input"])
-def test_an_imported_key_is_revoked_by_itself_too(cast: Cast, monkeypatch: Any, secret: str, by: str) -> None:
+def test_an_imported_key_is_revoked_by_itself_too(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, secret: str, by: str
+) -> None:
     text = f"name,permission,digest\nLegacy,read,{tokens.digest(secret)}\n"
     services.import_api_keys(actor=policy.system(cast.account.ref), rows=imports.read(text))
     monkeypatch.setattr("sys.stdin", StringIO(f"{secret}\r\n"))

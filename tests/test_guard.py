@@ -3,8 +3,10 @@
 import json
 import logging
 import threading
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,17 +17,20 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from accounts.policy import KeyPermission
 from apikeys import exposure, lookup, tokens
 from apikeys.gate import Maintenance
 from apikeys.lookup import ServiceRecord
 from apikeys.models import APIKey, KeyUsage, Service
+from apikeys.services import Issued
 from apikeys.usage import counts, problems, questions
 from atatus_dash import guard, maintenance
 from atatus_dash.guard import gateways
 from tests import factories
 from tests.asking import CLIENT, GATEWAYS, PROXY, ask, caddy, envoy, forged, nginx, send
+from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db
 
@@ -33,16 +38,16 @@ IDENTITY = ["x-account", "x-api-key-id", "x-api-key-name", "x-api-key-permission
 
 
 @pytest.fixture
-def service(cast):
+def service(cast: Cast) -> Service:
     return factories.make_service(cast.account, gateways=["10.0.0.0/24"])
 
 
 @pytest.fixture
-def key(cast):
+def key(cast: Cast) -> Issued:
     return factories.make_key(cast.account, name="Nightly – reports", permission=KeyPermission.READ_WRITE)
 
 
-def change(service, **fields):
+def change(service: Service, **fields: Any) -> None:
     Service.objects.filter(pk=service.pk).update(**fields)
 
 
@@ -50,7 +55,9 @@ def change(service, **fields):
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_yes_is_200_without_a_body_and_says_whose_key_it_is(service, key, gateway):
+def test_yes_is_200_without_a_body_and_says_whose_key_it_is(
+    service: Service, key: Issued, gateway: Callable[..., Any]
+) -> None:
     answer = ask(service, key=key.secret, gateway=gateway)
     assert (answer.status, answer.body) == (200, b"")
     assert [answer.headers[name] for name in IDENTITY[:4]] == [
@@ -66,13 +73,13 @@ def test_yes_is_200_without_a_body_and_says_whose_key_it_is(service, key, gatewa
     assert answer.headers["cache-control"] == "private, no-store"
 
 
-def test_the_name_of_a_question_is_kept_and_a_key_in_it_is_not(service, key):
+def test_the_name_of_a_question_is_kept_and_a_key_in_it_is_not(service: Service, key: Issued) -> None:
     assert ask(service, key=key.secret, headers=[("X-Request-ID", "abc-1")]).headers["x-request-id"] == "abc-1"
     assert ask(service, headers=[("X-Request-ID", key.secret)]).headers["x-request-id"] != key.secret
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PROPFIND", "DELETE"])
-def test_any_method_may_ask(service, key, method):
+def test_any_method_may_ask(service: Service, key: Issued, method: str) -> None:
     headers = {
         "HTTP_X_FORWARDED_METHOD": "GET",
         "HTTP_X_FORWARDED_URI": "/a",
@@ -83,14 +90,14 @@ def test_any_method_may_ask(service, key, method):
     assert send(method, f"/v2/verify/{service.id}/forward-auth", headers).status == 200
 
 
-def test_the_questions_own_query_host_ranges_and_conditions_mean_nothing(service, key):
+def test_the_questions_own_query_host_ranges_and_conditions_mean_nothing(service: Service, key: Issued) -> None:
     headers = [("Host", "nobody.example"), ("Range", "bytes=0-1"), ("If-None-Match", "*"), ("If-Match", '"x"')]
     answer = ask(service, key=key.secret, headers=headers, gateway=caddy)
     assert answer.status == 200
-    headers = {"HTTP_X_FORWARDED_METHOD": "GET", "HTTP_X_FORWARDED_URI": "/a", "HTTP_X_FORWARDED_FOR": CLIENT}
-    headers["HTTP_X_FORWARDED_PROTO"] = "https"
+    environ = {"HTTP_X_FORWARDED_METHOD": "GET", "HTTP_X_FORWARDED_URI": "/a", "HTTP_X_FORWARDED_FOR": CLIENT}
+    environ["HTTP_X_FORWARDED_PROTO"] = "https"
     path = f"/v2/verify/{service.id}/forward-auth?api_key={key.secret}"
-    assert send("GET", path, headers, QUERY_STRING=f"api_key={key.secret}").message == "API key is required!"
+    assert send("GET", path, environ, QUERY_STRING=f"api_key={key.secret}").message == "API key is required!"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,9 @@ def test_the_questions_own_query_host_ranges_and_conditions_mean_nothing(service
     ],
 )
 @pytest.mark.parametrize("gateway", [nginx, caddy, envoy])
-def test_methods_and_paths_of_the_service_decide_what_is_reading(cast, gateway, permission, method, target, message):
+def test_methods_and_paths_of_the_service_decide_what_is_reading(
+    cast: Cast, gateway: Callable[..., Any], permission: str, method: str, target: str, message: str | None
+) -> None:
     service = factories.make_service(cast.account, gateways=["10.0.0.0/24"], reading_paths=["/graphql"])
     secret = factories.make_key(cast.account, permission=KeyPermission(permission)).secret
     answer = ask(service, method, target, secret, gateway=gateway)
@@ -121,24 +130,24 @@ def test_methods_and_paths_of_the_service_decide_what_is_reading(cast, gateway, 
 # Whose key --------------------------------------------------------------------------------------
 
 
-def test_another_accounts_key_is_no_key_at_a_service(cast, service):
+def test_another_accounts_key_is_no_key_at_a_service(cast: Cast, service: Service) -> None:
     stranger = factories.make_key(cast.elsewhere).secret
     answer = ask(service, key=stranger)
     assert (answer.status, answer.message) == (401, "API key is invalid!")
 
 
-def test_a_shared_service_opens_to_every_account_and_is_told_which(cast, service, key):
+def test_a_shared_service_opens_to_every_account_and_is_told_which(cast: Cast, service: Service, key: Issued) -> None:
     change(service, shared=True)
     stranger = factories.make_key(cast.elsewhere).secret
     assert ask(service, key=stranger).headers["x-account"] == "elsewhere"
     assert ask(service, key=key.secret).headers["x-account"] == "acme"
 
 
-def test_a_keys_access_decides(cast, service):
+def test_a_keys_access_decides(cast: Cast, service: Service) -> None:
     other = factories.make_service(cast.account, name="Other", gateways=["10.0.0.0/24"])
     key = factories.make_key(cast.account)
 
-    def answers(access):
+    def answers(access: str | None) -> list[str | None]:
         APIKey.objects.filter(pk=key.api_key.pk).update(access=access)
         found = [
             ask(at, target=target, key=key.secret) for at, target in [(service, "/a/b"), (service, "/c"), (other, "/a")]
@@ -172,7 +181,9 @@ ODD = [
 
 @pytest.mark.parametrize("gateway", [nginx, envoy])
 @pytest.mark.parametrize("target", ODD)
-def test_no_encoding_of_a_path_gets_out_of_a_keys_paths(cast, service, gateway, target):
+def test_no_encoding_of_a_path_gets_out_of_a_keys_paths(
+    cast: Cast, service: Service, gateway: Callable[..., Any], target: str
+) -> None:
     key = factories.make_key(cast.account)
     access = json.dumps([{"service": service.id, "paths": ["/reports/*"]}])
     APIKey.objects.filter(pk=key.api_key.pk).update(access=access)
@@ -183,7 +194,7 @@ def test_no_encoding_of_a_path_gets_out_of_a_keys_paths(cast, service, gateway, 
 # No ---------------------------------------------------------------------------------------------
 
 
-def states(key):
+def states(key: Issued) -> dict[str, dict[str, datetime]]:
     now = timezone.now()
     return {
         "API key has been revoked!": {"revoked_at": now},
@@ -192,7 +203,7 @@ def states(key):
     }
 
 
-def test_a_dead_key_is_401_and_says_why(service, key):
+def test_a_dead_key_is_401_and_says_why(service: Service, key: Issued) -> None:
     for message, fields in states(key).items():
         APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=None, expires_at=None, disabled_at=None)
         APIKey.objects.filter(pk=key.api_key.pk).update(**fields)
@@ -202,7 +213,7 @@ def test_a_dead_key_is_401_and_says_why(service, key):
         assert answer.headers["x-guard-message"] == message
 
 
-def test_a_revoked_key_is_refused_at_once(cast, service, key):
+def test_a_revoked_key_is_refused_at_once(cast: Cast, service: Service, key: Issued) -> None:
     assert ask(service, key=key.secret).status == 200
     APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
     assert ask(service, key=key.secret).message == "API key has been revoked!"
@@ -213,7 +224,7 @@ def test_a_revoked_key_is_refused_at_once(cast, service, key):
     [(None, "API key is required!"), ("nonsense", "API key is invalid!"), (tokens.generate(), "API key is invalid!")],
     ids=["none", "malformed", "unknown"],  # a random one would differ between the suite's processes
 )
-def test_no_key_and_an_unknown_one_are_401(service, secret, message):
+def test_no_key_and_an_unknown_one_are_401(service: Service, secret: str | None, message: str) -> None:
     answer = ask(service, key=secret)
     assert (answer.status, answer.json) == (401, {"Message": message})
     assert not set(IDENTITY[:4]) & answer.headers.keys()
@@ -228,12 +239,12 @@ def test_no_key_and_an_unknown_one_are_401(service, secret, message):
         [("Authorization", "a-key-that-was-imported,with-commas")],
     ],
 )
-def test_an_ambiguous_key_is_403(service, headers):
+def test_an_ambiguous_key_is_403(service: Service, headers: list[tuple[str, str]]) -> None:
     answer = ask(service, headers=headers)
     assert (answer.status, answer.message) == (403, "Send the API key once, and in one place only.")
 
 
-def test_a_key_in_the_query_is_read_where_the_service_takes_it(service, key):
+def test_a_key_in_the_query_is_read_where_the_service_takes_it(service: Service, key: Issued) -> None:
     target = f"/a?api_key={key.secret}"
     assert ask(service, target=target).message == "API key is required!"
     assert ask(service, target=target, key=key.secret).status == 200
@@ -245,7 +256,7 @@ def test_a_key_in_the_query_is_read_where_the_service_takes_it(service, key):
     assert ask(service, target=target).message == "This API key may not be sent in the query string."
 
 
-def test_a_request_that_seems_to_have_its_key_in_the_body_is_told_where_to_send_it(service):
+def test_a_request_that_seems_to_have_its_key_in_the_body_is_told_where_to_send_it(service: Service) -> None:
     for media_type in ("application/json", "multipart/form-data; boundary=x"):
         answer = ask(service, "POST", CONTENT_TYPE=media_type)
         assert answer.json == {
@@ -256,7 +267,7 @@ def test_a_request_that_seems_to_have_its_key_in_the_body_is_told_where_to_send_
     assert "Errors" not in ask(service, "POST", CONTENT_TYPE="image/png").json
 
 
-def test_a_client_that_asks_for_problem_details_gets_them(service):
+def test_a_client_that_asks_for_problem_details_gets_them(service: Service) -> None:
     answer = ask(service, headers=[("Accept", "application/problem+json")])
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json == {
@@ -267,38 +278,42 @@ def test_a_client_that_asks_for_problem_details_gets_them(service):
     }
 
 
-def test_the_sentence_in_the_header_is_ascii_and_fits_between_quotes(db, service, monkeypatch):
+def test_the_sentence_in_the_header_is_ascii_and_fits_between_quotes(
+    db: None, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(maintenance, "_at_guard", Maintenance('Back at “noon”, say "we".\\', 60))
     answer = ask(service)
     assert json.loads(f'"{answer.headers["x-guard-message"]}"') == answer.message == 'Back at “noon”, say "we".\\'
 
 
-def test_plain_http_is_403_whether_the_key_is_good_or_not_and_a_good_one_is_flagged(service, key):
+def test_plain_http_is_403_whether_the_key_is_good_or_not_and_a_good_one_is_flagged(
+    service: Service, key: Issued
+) -> None:
     answers = [ask(service, key=secret, scheme="http") for secret in (key.secret, tokens.generate(), None)]
     assert {(answer.status, answer.message) for answer in answers} == {(403, "HTTPS is required.")}
     exposure.examine()
     assert APIKey.objects.get(pk=key.api_key.pk).exposed_at is not None
 
 
-def test_a_key_that_came_in_the_clear_is_not_looked_up(service, key):
+def test_a_key_that_came_in_the_clear_is_not_looked_up(service: Service, key: Issued) -> None:
     with mock.patch.object(lookup, "at_service", wraps=lookup.at_service) as asked:
         ask(service, key=key.secret, scheme="http")
     asked.assert_called_once_with(service.id, "")
 
 
-def test_networks_are_compared_with_the_clients_address(cast, service):
+def test_networks_are_compared_with_the_clients_address(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, allowed_networks=["203.0.113.0/24"]).secret
     assert ask(service, key=secret, client="203.0.113.9").status == 200
     answer = ask(service, key=secret, client="198.51.100.1")
     assert (answer.status, answer.message) == (403, "This API key may not be used from this address.")
 
 
-def test_a_suspended_account_is_403(cast, service, key):
+def test_a_suspended_account_is_403(cast: Cast, service: Service, key: Issued) -> None:
     type(cast.account).objects.filter(pk=cast.account.pk).update(suspended_at=timezone.now())
     assert ask(service, key=key.secret).message == "This account is suspended."
 
 
-def test_maintenance_stops_gateways_only_when_it_is_switched_on_for_them(service, key):
+def test_maintenance_stops_gateways_only_when_it_is_switched_on_for_them(service: Service, key: Issued) -> None:
     try:
         maintenance.switch(on=True, message="Back at noon.", retry_after=60)
         maintenance.refresh()
@@ -312,7 +327,9 @@ def test_maintenance_stops_gateways_only_when_it_is_switched_on_for_them(service
         maintenance.refresh()
 
 
-def test_a_preflight_passes_without_a_key_where_the_service_lets_it(service, key, monkeypatch):
+def test_a_preflight_passes_without_a_key_where_the_service_lets_it(
+    service: Service, key: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
     headers = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "POST")]
     assert ask(service, "OPTIONS", headers=headers).status == 401
     change(service, preflight=True)
@@ -329,7 +346,7 @@ def test_a_preflight_passes_without_a_key_where_the_service_lets_it(service, key
 # Limits -----------------------------------------------------------------------------------------
 
 
-def test_a_key_over_its_limit_is_429_and_its_limit_is_one_for_v2_and_services(cast, service):
+def test_a_key_over_its_limit_is_429_and_its_limit_is_one_for_v2_and_services(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, rate_limit="3/minute").secret
     assert [ask(service, key=secret).status for _ in range(2)] == [200, 200]
     assert Client().get("/v2", HTTP_X_API_KEY=secret, secure=True).status_code == 200
@@ -339,7 +356,9 @@ def test_a_key_over_its_limit_is_429_and_its_limit_is_one_for_v2_and_services(ca
     assert answer.headers["ratelimit"].startswith('"default";r=0')
 
 
-def test_failed_keys_count_against_the_client_and_not_the_gateway(service, key, settings):
+def test_failed_keys_count_against_the_client_and_not_the_gateway(
+    service: Service, key: Issued, settings: Settings
+) -> None:
     settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=2)
     assert [ask(service, key=tokens.generate()).status for _ in range(3)] == [401, 401, 429]
     assert ask(service, key=key.secret).status == 200
@@ -347,11 +366,11 @@ def test_failed_keys_count_against_the_client_and_not_the_gateway(service, key, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_limits_are_exact_over_threads(cast, service):
+def test_limits_are_exact_over_threads(cast: Cast, service: Service) -> None:
     secret = factories.make_key(cast.account, rate_limit="50/minute").secret
     statuses: list[int] = []
 
-    def many():
+    def many() -> None:
         try:
             statuses.extend(ask(service, key=secret).status for _ in range(20))
         finally:
@@ -368,7 +387,7 @@ def test_limits_are_exact_over_threads(cast, service):
 # Who may ask ------------------------------------------------------------------------------------
 
 
-def test_an_unknown_service_and_an_unlisted_gateway_are_answered_alike(service, key):
+def test_an_unknown_service_and_an_unlisted_gateway_are_answered_alike(service: Service, key: Issued) -> None:
     answers = [ask("svc_nothing", key=key.secret), ask(service, key=key.secret, peer="192.0.2.1")]
     assert {(answer.status, answer.message) for answer in answers} == {
         (403, "This gateway may not ask about this service.")
@@ -376,26 +395,30 @@ def test_an_unknown_service_and_an_unlisted_gateway_are_answered_alike(service, 
     assert answers[0].headers.keys() == answers[1].headers.keys()
 
 
-def test_the_three_contracts_know_no_service_api(key, settings):
+def test_the_three_contracts_know_no_service_api(key: Issued, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = (ip_network("10.0.0.0/24"),)
     for gateway in (nginx, caddy, envoy):
         assert ask("api", key=key.secret, gateway=gateway).status == 403
 
 
-def test_a_gateway_is_believed_for_its_own_services_alone_and_a_trusted_proxy_for_any(cast, service, key, settings):
+def test_a_gateway_is_believed_for_its_own_services_alone_and_a_trusted_proxy_for_any(
+    cast: Cast, service: Service, key: Issued, settings: Settings
+) -> None:
     other = factories.make_service(cast.account, name="Other", gateways=["192.0.2.1"])
     assert ask(other, key=key.secret).status == 403
     settings.TRUSTED_PROXIES = (ip_network("10.0.0.0/24"),)
     assert ask(other, key=key.secret).status == 200
 
 
-def test_nobody_asks_about_a_service_without_gateways(cast, key):
+def test_nobody_asks_about_a_service_without_gateways(cast: Cast, key: Issued) -> None:
     service = factories.make_service(cast.account)
     assert ask(service, key=key.secret).status == 403
     assert ask(service, key=key.secret, peer="").status == 403
 
 
-def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(service, key, caplog):
+def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(
+    service: Service, key: Issued, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         ask(service, key=key.secret, peer="192.0.2.1")
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -411,20 +434,22 @@ def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(service, k
     assert KeyUsage.objects.count() == 0
 
 
-def test_a_query_may_have_more_fields_than_our_own(service, key):
+def test_a_query_may_have_more_fields_than_our_own(service: Service, key: Issued) -> None:
     target = f"/a?{'&' * 1001}%20"
     assert ask(service, "GET", target, key.secret).status == 200
     assert ask(service, "GET", target).message == "API key is required!"
 
 
-def test_a_household_of_unlisted_addresses_is_told_of_in_the_log_once(service, caplog):
+def test_a_household_of_unlisted_addresses_is_told_of_in_the_log_once(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(5):
         ask(service, peer=f"2001:db8::{number}")
         ask("svc_unknown", peer=f"2001:db8::{number}")
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
 
 
-def test_a_misconfigured_gateway_is_told_what_is_wrong(service, caplog):
+def test_a_misconfigured_gateway_is_told_what_is_wrong(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"HTTP_X_ORIGINAL_METHOD": "GET", "HTTP_X_ORIGINAL_URI": "/a", "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("GET", f"/v2/verify/{service.id}/auth-request", headers)
     sentence = (
@@ -451,8 +476,14 @@ def test_a_misconfigured_gateway_is_told_what_is_wrong(service, caplog):
     ids=["url", "method"],
 )
 def test_what_a_client_alone_can_send_is_no_problem_of_the_gateway(
-    service, key, gateway, method, target, message, caplog
-):
+    service: Service,
+    key: Issued,
+    gateway: Callable[..., Any],
+    method: str,
+    target: str,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answer = ask(service, method, target, key.secret, gateway=gateway)
     assert (answer.status, answer.message) == (403, message)
     unlisted = ask(service, method, target, key.secret, gateway=gateway, peer="192.0.2.1")
@@ -468,7 +499,7 @@ def test_what_a_client_alone_can_send_is_no_problem_of_the_gateway(
     assert service.last_question_at is not None
 
 
-def test_a_client_that_asks_envoy_for_a_tunnel_is_no_problem_of_the_gateway(service, key):
+def test_a_client_that_asks_envoy_for_a_tunnel_is_no_problem_of_the_gateway(service: Service, key: Issued) -> None:
     headers = {"HTTP_X_API_KEY": key.secret, "HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("CONNECT", f"/v2/verify/{service.id}/ext-authz", headers)
     assert (answer.status, answer.message) == (403, "CONNECT names no path, so it can't be authorized.")
@@ -477,7 +508,7 @@ def test_a_client_that_asks_envoy_for_a_tunnel_is_no_problem_of_the_gateway(serv
     assert service.problem == ""
 
 
-def test_ext_authz_without_a_path_is_misconfigured(service, key):
+def test_ext_authz_without_a_path_is_misconfigured(service: Service, key: Issued) -> None:
     headers = {"HTTP_X_API_KEY": key.secret, "HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
     for end in ("", "?a=b"):
         answer = send("GET", f"/v2/verify/{service.id}/ext-authz{end}", headers)
@@ -488,7 +519,7 @@ def test_ext_authz_without_a_path_is_misconfigured(service, key):
 @pytest.mark.parametrize(
     "path", ["/v2/verify", "/v2/verify/", "/v2/verify/svc_1/auth", "/v2/verify/svc_1/auth-request/x"]
 )
-def test_what_is_no_question_is_left_to_the_api(path):
+def test_what_is_no_question_is_left_to_the_api(path: str) -> None:
     assert guard.answer({"REQUEST_METHOD": "GET", "REQUEST_URI": path, "PATH_INFO": path}) is None
     assert Client().get(path, secure=True).status_code == 404
 
@@ -496,7 +527,7 @@ def test_what_is_no_question_is_left_to_the_api(path):
 # What is written --------------------------------------------------------------------------------
 
 
-def test_use_is_counted_by_key_and_service_and_the_question_is_noted(service, key):
+def test_use_is_counted_by_key_and_service_and_the_question_is_noted(service: Service, key: Issued) -> None:
     ask(service, key=key.secret, headers=[("User-Agent", f"curl {key.secret}")])
     ask(service, "POST", key=factories.make_key(key.api_key.account, permission=KeyPermission.READ).secret)
     ask(service, key=tokens.generate())
@@ -513,7 +544,7 @@ def test_use_is_counted_by_key_and_service_and_the_question_is_noted(service, ke
     assert service.last_question_at is not None
 
 
-def test_a_question_is_one_query_and_it_reads(service, key):
+def test_a_question_is_one_query_and_it_reads(service: Service, key: Issued) -> None:
     change(service, reading_paths=["/a"], query_keys=True)
     with CaptureQueriesContext(connection) as captured:
         assert ask(service, key=key.secret).status == 200
@@ -524,7 +555,7 @@ def test_a_question_is_one_query_and_it_reads(service, key):
     assert all(query["sql"].startswith("SELECT") for query in captured)
 
 
-def test_the_statement_knows_every_column_of_its_records(cast, service, key):
+def test_the_statement_knows_every_column_of_its_records(cast: Cast, service: Service, key: Issued) -> None:
     change(service, reading_paths=["/a"], preflight=True, shared=False)
     found, record = lookup.at_service(service.id, tokens.digest(key.secret))
     assert record == lookup.by_digest(tokens.digest(key.secret))
@@ -539,10 +570,10 @@ def test_the_statement_knows_every_column_of_its_records(cast, service, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_dead_connection_is_replaced_once(service, key):
+def test_a_dead_connection_is_replaced_once(service: Service, key: Issued) -> None:
     fetch, calls = lookup._fetch, []
 
-    def die_once(*arguments):
+    def die_once(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 1:
             raise OperationalError("server closed the connection unexpectedly")
@@ -554,14 +585,14 @@ def test_a_dead_connection_is_replaced_once(service, key):
     close.assert_called_once()
 
 
-def test_a_database_out_of_reach_is_503(service, key):
+def test_a_database_out_of_reach_is_503(service: Service, key: Issued) -> None:
     with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("gone")):
         answer = ask(service, key=key.secret)
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert answer.message == "Our database is out of reach. Please try again later."
 
 
-def test_a_fault_of_ours_is_503_and_logged(service, key, caplog):
+def test_a_fault_of_ours_is_503_and_logged(service: Service, key: Issued, caplog: pytest.LogCaptureFixture) -> None:
     with mock.patch("apikeys.gate.decide", side_effect=ZeroDivisionError):
         answer = ask(service, key=key.secret)
     assert (answer.status, answer.message) == (503, "We have a problem with our server. Please try again later.")
@@ -580,7 +611,9 @@ in_a_transaction = hypothesis_settings(
     forged, st.sampled_from(["GET", "POST", "get"]), st.sampled_from(["/admin", "/reports/a", "/reports/..%2f", "*"])
 )
 @in_a_transaction
-def test_no_header_that_a_client_adds_changes_a_verdict(cast, service, gateway, headers, method, target):
+def test_no_header_that_a_client_adds_changes_a_verdict(
+    cast: Cast, service: Service, gateway: Callable[..., Any], headers: Any, method: str, target: str
+) -> None:
     access = json.dumps([{"service": service.id, "paths": ["/reports/*"]}])
     key = APIKey.objects.filter(name="Bound").first()
     if key is None:
@@ -621,7 +654,9 @@ values = latin | st.sampled_from(
     st.booleans(),
 )
 @in_a_transaction
-def test_whatever_is_asked_the_status_is_one_of_five(service, method, contract, tail, headers, peer, is_known):
+def test_whatever_is_asked_the_status_is_one_of_five(
+    service: Service, method: str, contract: str, tail: str, headers: Any, peer: str, is_known: bool
+) -> None:
     change(service, query_keys=True, reading_paths=["/a"])
     tail = tail if contract == "ext-authz/" else tail and f"?{tail}"
     path = f"/v2/verify/{service.id if is_known else 'svc_nothing'}/{contract}{tail}"

@@ -19,6 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.db.models import F
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts import outbox
 from accounts.deletion import Checkpoint
@@ -196,7 +197,9 @@ def test_a_lease_is_renewed_while_the_job_runs(job: Job, work: Work, monkeypatch
 # Holders that froze -----------------------------------------------------------------------------
 
 
-def test_a_holder_that_froze_writes_no_result_over_the_next_ones(job: Job, work: Work, caplog: Any) -> None:
+def test_a_holder_that_froze_writes_no_result_over_the_next_ones(
+    job: Job, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
     frozen = claimed(job)
     let_the_lease_lapse()
     work.may_end.set()
@@ -274,7 +277,7 @@ def test_a_renewal_that_comes_after_the_end_of_a_run_holds_nothing(job: Job, wor
 
 
 def test_a_renewal_that_comes_too_late_ends_the_run(
-    job: Job, work: Work, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    job: Job, work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(scheduler, "RENEW_SECONDS", 0.05)
@@ -387,7 +390,9 @@ def test_a_job_waits_no_longer_after_a_failure_than_after_a_success(job: Job, wo
     assert row().next_run_at - row().read_at <= timedelta(seconds=10)
 
 
-def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(job: Job, work: Work, caplog: Any) -> None:
+def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(
+    job: Job, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     work.may_end.set()
     work.error = RuntimeError("no such thing")
@@ -404,7 +409,7 @@ def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(job: Job, wo
 
 
 def test_the_log_tells_of_another_error_too_but_not_each_way_in_which_mail_waits(
-    job: Job, work: Work, caplog: Any
+    job: Job, work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
     work.may_end.set()
     for work.error in (
@@ -480,7 +485,7 @@ def test_a_command_that_is_interrupted_frees_the_job(job: Job, work: Work) -> No
     assert row().is_due
 
 
-def test_prune_and_send_notices_note_their_runs(settings: Any) -> None:
+def test_prune_and_send_notices_note_their_runs(settings: Settings) -> None:
     call_command("prune", stdout=StringIO())
     call_command("send_notices", stdout=StringIO())
     assert [each.last_result for each in ScheduledJob.objects.all()] == ["Nothing to do"] * 3

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from .servers import Installation, Server, install, serving, wait_for
 
 pytestmark = pytest.mark.xdist_group("serve")
 
-PROXY = {"TRUSTED_PROXIES": "127.0.0.1/32"}
+PROXY: dict[str, Any] = {"TRUSTED_PROXIES": "127.0.0.1/32"}
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.core.management import call_command
 from django.urls import reverse
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts import ids, policy, services
 from accounts.models import Account, Invitation, Membership
@@ -32,7 +32,7 @@ def _no_limits_from_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def public_url(settings: Any) -> str:
+def public_url(settings: Settings) -> str:
     settings.PUBLIC_URL = PUBLIC
     return PUBLIC
 
@@ -75,13 +75,15 @@ def test_a_reset_link_never_takes_its_port_from_the_host_header(cast: Cast, brow
     assert host not in str(delivered()[0].message())
 
 
-def test_a_link_keeps_the_port_that_the_server_itself_listens_on(cast: Cast, browser: Browser, settings: Any) -> None:
+def test_a_link_keeps_the_port_that_the_server_itself_listens_on(
+    cast: Cast, browser: Browser, settings: Settings
+) -> None:
     browser.post(RESET, {"email": "owner@example.com"}, HTTP_HOST="127.0.0.1:8000", SERVER_PORT="8000")
 
     assert mailed()[0].startswith("https://127.0.0.1:8000/auth/")
 
 
-def test_behind_a_proxy_the_port_of_the_server_is_in_no_link(cast: Cast, browser: Browser, settings: Any) -> None:
+def test_behind_a_proxy_the_port_of_the_server_is_in_no_link(cast: Cast, browser: Browser, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = (parse_network("127.0.0.0/8"),)
     proxied = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     browser.post(
@@ -98,7 +100,7 @@ def test_a_confirmation_leads_to_the_public_address(cast: Cast, browser: Browser
 
 
 def test_who_signs_up_again_is_led_to_the_public_address(
-    cast: Cast, browser: Browser, settings: Any, public_url: str
+    cast: Cast, browser: Browser, settings: Settings, public_url: str
 ) -> None:
     settings.SIGNUP_OPEN = True
     form = {"email": "owner@example.com", "account_name": "Copy"}
@@ -149,7 +151,7 @@ def test_a_notice_has_no_link_where_nobody_said_where_to(cast: Cast) -> None:
 
 
 def test_mail_about_members_and_ownership_leads_to_the_page_it_is_about(
-    cast: Cast, public_url: str, django_capture_on_commit_callbacks: Any
+    cast: Cast, public_url: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     actor = policy.system(cast.account.ref)
     admin = Membership.objects.get(user=cast.admin)
@@ -162,7 +164,7 @@ def test_mail_about_members_and_ownership_leads_to_the_page_it_is_about(
 
 
 def test_mail_of_a_closed_account_leads_to_where_it_is_taken_back(
-    cast: Cast, public_url: str, django_capture_on_commit_callbacks: Any
+    cast: Cast, public_url: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         services.close_account(actor=policy.system(cast.account.ref), name="Acme")
@@ -171,7 +173,7 @@ def test_mail_of_a_closed_account_leads_to_where_it_is_taken_back(
 
 
 def test_mail_of_a_new_device_leads_to_what_to_do_about_it(
-    cast: Cast, browser: Browser, public_url: str, django_capture_on_commit_callbacks: Any
+    cast: Cast, browser: Browser, public_url: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     form = {"login": "owner@example.com", "password": factories.PASSWORD}
     with django_capture_on_commit_callbacks(execute=True):
@@ -189,7 +191,7 @@ def run(*command: str) -> str:
     return output.getvalue()
 
 
-def test_commands_print_where_to_go_on(settings: Any, public_url: str) -> None:
+def test_commands_print_where_to_go_on(settings: Settings, public_url: str) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = factories.PASSWORD
     account = run("create_account", "Acme", "--owner", "olivia@example.com")
     key = run("create_api_key", "--account", "acme", "--name", "Deploys", "--permission", "read")
@@ -201,7 +203,7 @@ def test_commands_print_where_to_go_on(settings: Any, public_url: str) -> None:
     assert key.splitlines()[-1].startswith("atk_")
 
 
-def test_commands_print_no_address_where_none_is_set(settings: Any) -> None:
+def test_commands_print_no_address_where_none_is_set(settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = factories.PASSWORD
     account = run("create_account", "Acme", "--owner", "olivia@example.com")
     key = run("create_api_key", "--account", "acme", "--name", "Deploys", "--permission", "read")
@@ -239,7 +241,7 @@ def test_without_a_public_address_a_page_gives_the_one_that_it_was_opened_by(cas
 
 
 def test_a_client_that_comes_by_the_public_name_gets_links_with_its_port(
-    cast: Cast, program: Program, settings: Any
+    cast: Cast, program: Program, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://testserver:8443"
     made = program.send("POST", "/v2/projects", {"name": "web"}, HTTP_HOST="testserver:1337")
@@ -259,7 +261,7 @@ def test_a_client_that_comes_by_another_name_gets_links_that_work_for_it(
     assert made["Location"] == f"https://localhost:9000/v2/projects/{made.json()['id']}"
 
 
-def test_no_link_of_the_api_holds_a_key(cast: Cast, public_url: str, settings: Any) -> None:
+def test_no_link_of_the_api_holds_a_key(cast: Cast, public_url: str, settings: Settings) -> None:
     settings.PUBLIC_URL = "https://testserver"
     key = factories.make_key(cast.account).secret
     for name in ("web", "api"):

@@ -1,11 +1,12 @@
 import io
 import logging
+from collections.abc import Callable
 
 from apikeys import tokens
 from atatus_dash.logs import RedactingFormatter, RequestIdFilter, request_id
 
 
-def logged(write):
+def logged(write: Callable[[logging.Logger], None]) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(RedactingFormatter("[%(request_id)s] %(message)s"))
@@ -16,10 +17,10 @@ def logged(write):
     return stream.getvalue()
 
 
-def test_a_key_is_masked_wherever_it_stands_in_a_log_line():
+def test_a_key_is_masked_wherever_it_stands_in_a_log_line() -> None:
     key = tokens.generate()
 
-    def crash(logger):
+    def crash(logger: logging.Logger) -> None:
         try:
             raise ValueError(f"bad {key}")
         except ValueError:
@@ -30,8 +31,8 @@ def test_a_key_is_masked_wherever_it_stands_in_a_log_line():
     assert text.count(tokens.mask(key)) == 2
 
 
-def test_the_link_of_a_mail_opens_nothing_for_who_reads_the_log():
-    def refuse(logger):
+def test_the_link_of_a_mail_opens_nothing_for_who_reads_the_log() -> None:
+    def refuse(logger: logging.Logger) -> None:
         logger.warning("Forbidden (CSRF cookie not set.): %s", "/invitations/tokentoken/")
         logger.error("Internal Server Error: %s", "/auth/password/reset/key/1-tokentoken/")
 
@@ -40,7 +41,7 @@ def test_the_link_of_a_mail_opens_nothing_for_who_reads_the_log():
     assert "/invitations/-/" in text
 
 
-def test_a_log_line_carries_the_request_id():
+def test_a_log_line_carries_the_request_id() -> None:
     token = request_id.set("req-1")
     try:
         assert logged(lambda logger: logger.warning("hello")) == "[req-1] hello\n"

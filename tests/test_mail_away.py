@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
@@ -23,7 +22,7 @@ OWNER, ANOTHER = "owner@example.com", "another battery staple"
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: Any) -> Installation:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return install(tmp_path_factory.mktemp("mail"), ALLOW_HTTP="1")
 
 

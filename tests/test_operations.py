@@ -126,7 +126,9 @@ def test_a_run_that_goes_on_for_hours_is_late_though_it_renews_its_lease(desk: B
     update(running_since=now - timedelta(minutes=61))
     assert status().is_late
     assert status().problem.startswith("has been running on node-1:812 since ")
-    assert not status().row.is_due
+    row = status().row
+    assert row is not None
+    assert not row.is_due
     assert "Late" in text(desk)
 
 

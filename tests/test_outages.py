@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ import redis
 from django.core.cache import caches
 from django.db import OperationalError, ProgrammingError, connection
 from django.test import override_settings
+from pytest_django import Settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -152,7 +154,7 @@ def _refuses() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(outages.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("apikeys.outages.time.monotonic", lambda: now[0])
     return now
 
 
@@ -254,7 +256,7 @@ def test_a_thread_that_comes_back_lets_the_waiting_one_go_on() -> None:
 
 
 def test_threads_in_the_background_take_no_turn() -> None:
-    slots, taken = Slots(), []
+    slots, taken = Slots(), list[bool]()
     slots.limit(1)
 
     def wait() -> None:
@@ -343,7 +345,11 @@ def test_a_cache_without_redis_has_forgotten_everything(monkeypatch: pytest.Monk
 
 
 def test_an_outage_of_redis_is_told_once_whoever_meets_it(
-    cast: Cast, program: Program, signing_in: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: Any
+    cast: Cast,
+    program: Program,
+    signing_in: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with _without_redis(monkeypatch, "allow"):
         for _ in range(3):
@@ -361,7 +367,7 @@ def _times_out() -> None:
 @pytest.mark.usefixtures("_watched")
 @pytest.mark.parametrize("mode", ["allow", "refuse"])
 def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
-    settings: Any, clock: list[float], mode: str
+    settings: Settings, clock: list[float], mode: str
 ) -> None:
     def hangs() -> None:
         clock[0] += outages.PROBE_SECONDS
@@ -378,7 +384,7 @@ def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
 
 @pytest.mark.usefixtures("_watched")
 def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_may_be_missed(
-    settings: Any, caplog: pytest.LogCaptureFixture
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str] = []
     settings.LIMITS_WITHOUT_REDIS = "allow"
@@ -396,7 +402,7 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
 
 
 @pytest.mark.usefixtures("_watched")
-def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: Any) -> None:
+def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     for _ in range(2):
         assert outages.slots.acquire()
@@ -405,12 +411,16 @@ def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: 
 
 
 @pytest.mark.usefixtures("_watched")
-def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: Program, settings: Any) -> None:
+def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: Program, settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     held, freed = threading.Event(), threading.Event()
 
     def wait() -> None:
-        limits.call_redis(lambda: (held.set(), freed.wait(5)))
+        def ask() -> None:
+            held.set()
+            freed.wait(5)
+
+        limits.call_redis(ask)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -433,7 +443,7 @@ def mute() -> Iterator[int]:
 
 
 @pytest.mark.xdist_group("serve")
-def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(mute: int, tmp_path: Any) -> None:
+def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(mute: int, tmp_path: Path) -> None:
     installation = Installation(
         tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
     )
@@ -485,7 +495,7 @@ def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monke
 @pytest.mark.services
 @pytest.mark.xdist_group("serve")
 @pytest.mark.skipif(not os.environ.get("REDIS_URL"), reason="needs REDIS_URL")
-def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_path: Any) -> None:
+def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_path: Path) -> None:
     real = urlsplit(os.environ["REDIS_URL"])
     with closing(Cable((real.hostname or "127.0.0.1", real.port or 6379))) as cable:
         away = real._replace(netloc=f"{real.netloc.rpartition('@')[0]}@127.0.0.1:{cable.port}".lstrip("@"))
@@ -518,7 +528,7 @@ def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_
 @pytest.mark.xdist_group("serve")
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
 @pytest.mark.django_db(transaction=True)
-def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path: Any) -> None:
+def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path: Path) -> None:
     key = factories.make_key(cast.account, rate_limit="1000000/minute").secret
     database = connection.settings_dict
     login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))

@@ -8,6 +8,7 @@ import pytest
 from django import forms
 from django.conf import settings
 from django.core.cache import cache
+from pytest_django import Settings
 
 from tests import factories
 from tests.accounts.test_sessions import visits
@@ -101,7 +102,7 @@ def test_no_charset_that_a_client_names_makes_a_page_fall_over(
     ("address", "headers"), [("/auth/login/", OTHER_HOST), ("/nowhere/", {}), ("/auth/login/", {})]
 )
 def test_a_form_that_cannot_be_read_makes_no_refusal_a_fault_of_ours(
-    content_type: str, address: str, headers: dict[str, str], db: None, settings: Any
+    content_type: str, address: str, headers: dict[str, Any], db: None, settings: Settings
 ) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://testserver"]
     browser = Browser(raise_request_exception=False, enforce_csrf_checks=True)

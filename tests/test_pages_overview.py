@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy
 from accounts.middleware import SEEN
@@ -122,7 +123,7 @@ def test_events_are_for_those_who_may_see_them(cast: Cast, browser: Browser) -> 
 
 
 def test_the_overview_costs_the_same_however_much_there_is(
-    cast: Cast, browser: Browser, django_assert_num_queries: Any
+    cast: Cast, browser: Browser, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     browser.as_(cast.owner).get(overview(cast))
     for number in range(12):
@@ -135,7 +136,7 @@ def test_the_overview_costs_the_same_however_much_there_is(
         browser.get(overview(cast))
 
 
-def use(api_key: APIKey, days_ago: int, **counts: int) -> None:
+def use(api_key: APIKey, days_ago: int, **counts: Any) -> None:
     day = timezone.now().date() - timedelta(days=days_ago)
     factories.make_usage(api_key, day, **counts)
 

@@ -32,7 +32,7 @@ def _locked(name: str) -> dict[str, Locked]:
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
     return {
         _name(entry.partition("==")[0]): Locked(
-            version=re.match(r"[^=\s]+==([^\s;]+)", entry)[1],
+            version=re.findall(r"^[^=\s]+==([^\s;]+)", entry)[0],
             hashes=re.findall(r"--hash=sha256:[0-9a-f]{64}\b", entry),
             sources=re.findall(r"-r (\S+\.in)", entry),
         )
@@ -41,7 +41,7 @@ def _locked(name: str) -> dict[str, Locked]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_the_lock_has_what_is_named_in_the_version_that_is_named_and_names_nothing_else(name):
+def test_the_lock_has_what_is_named_in_the_version_that_is_named_and_names_nothing_else(name: str) -> None:
     from_this_file = {
         package: locked.version for package, locked in _locked(name).items() if f"{name}.in" in locked.sources
     }
@@ -50,11 +50,11 @@ def test_the_lock_has_what_is_named_in_the_version_that_is_named_and_names_nothi
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_package_of_the_lock_has_hashes(name):
+def test_every_package_of_the_lock_has_hashes(name: str) -> None:
     assert [package for package, locked in _locked(name).items() if not locked.hashes] == []
 
 
-def test_the_tools_are_locked_beside_the_same_versions_that_the_product_runs_on():
+def test_the_tools_are_locked_beside_the_same_versions_that_the_product_runs_on() -> None:
     product, tools = _locked("requirements"), _locked("requirements-dev")
 
     assert {package: locked.version for package, locked in product.items()} == {
@@ -63,20 +63,20 @@ def test_the_tools_are_locked_beside_the_same_versions_that_the_product_runs_on(
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_names_no_package_index(name):
+def test_a_lock_names_no_package_index(name: str) -> None:
     assert (
         re.findall(r"--(?:index|extra-index|find-links|trusted)\S*|\w+://\S+", (ROOT / f"{name}.txt").read_text()) == []
     )
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_named_package_has_a_reason(name):
+def test_every_named_package_has_a_reason(name: str) -> None:
     lines = (ROOT / f"{name}.in").read_text().splitlines()
 
     assert [line for line in lines if not re.match(r"#|-r |\S+==\S+ +# \S", line)] == []
 
 
-def test_whatever_installs_a_lock_asks_for_hashes():
+def test_whatever_installs_a_lock_asks_for_hashes() -> None:
     """pip checks hashes anyway where a file has some; with the option a line without any is refused."""
     texts = [
         (ROOT / name).read_text() for name in ("Makefile", "Dockerfile", ".ci/run", "README.md", "docs/operations.md")
@@ -87,7 +87,7 @@ def test_whatever_installs_a_lock_asks_for_hashes():
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 
-def test_the_image_copies_files_that_are_there_and_sent_to_the_builder():
+def test_the_image_copies_files_that_are_there_and_sent_to_the_builder() -> None:
     copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     copied = {name for sources in copies for name in sources.split()}
     sent = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)

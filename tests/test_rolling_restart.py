@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -60,7 +61,7 @@ class Clients:
     def _ask(self, method: str) -> int:
         if method == "GET":
             return self.front.ask("/v2", X_API_KEY=self.key).status
-        form = {"body": b"name=web", "Content_Type": "application/x-www-form-urlencoded"}
+        form: dict[str, Any] = {"body": b"name=web", "Content_Type": "application/x-www-form-urlencoded"}
         return self.front.ask("/v2/projects", method="POST", X_API_KEY=self.key, **form).status
 
 

@@ -1,23 +1,25 @@
 """Whose word on address and scheme counts."""
 
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from apikeys.models import APIKey
 from apikeys.usage import counts
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Browser, Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def behind_a_proxy(settings):
+def behind_a_proxy(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
 
 
-def address_seen(key, **meta):
+def address_seen(key: str, **meta: Any) -> str | None:
     Program(key).get("/v2", **meta)
     counts.flush()
     return APIKey.objects.get().last_used_from
@@ -36,7 +38,9 @@ def address_seen(key, **meta):
         (", 203.0.113.7, 10.0.0.1", "203.0.113.7"),
     ],
 )
-def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(cast, behind_a_proxy, forwarded_for, seen):
+def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(
+    cast: Cast, behind_a_proxy: None, forwarded_for: str, seen: str
+) -> None:
     key = factories.make_key(cast.account).secret
     headers = {"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
     assert address_seen(key, headers=headers) == seen
@@ -63,7 +67,9 @@ def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(cast, behind_a_prox
         "unknown",
     ],
 )
-def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(cast, behind_a_proxy, forwarded_for):
+def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(
+    cast: Cast, behind_a_proxy: None, forwarded_for: str
+) -> None:
     key = factories.make_key(cast.account, allowed_networks=["127.0.0.0/8", "10.0.0.0/8"]).secret
     headers = {"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": "https"}
     response = Program(key).get("/v2", headers=headers)
@@ -75,7 +81,9 @@ def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(
     assert APIKey.objects.get().last_used_at is None
 
 
-def test_a_page_is_refused_as_well_and_the_log_names_the_proxy(db, browser, behind_a_proxy, caplog):
+def test_a_page_is_refused_as_well_and_the_log_names_the_proxy(
+    db: None, browser: Browser, behind_a_proxy: None, caplog: pytest.LogCaptureFixture
+) -> None:
     response = browser.get("/auth/login/", headers={"X-Forwarded-For": "nonsense", "X-Forwarded-Proto": "https"})
 
     assert response.status_code == 400
@@ -83,22 +91,22 @@ def test_a_page_is_refused_as_well_and_the_log_names_the_proxy(db, browser, behi
     assert caplog.messages == ["The proxy at 127.0.0.1 sent a malformed X-Forwarded-For: the request was refused."]
 
 
-def test_a_request_of_the_proxys_own_has_its_own_address(db, browser, behind_a_proxy):
+def test_a_request_of_the_proxys_own_has_its_own_address(db: None, browser: Browser, behind_a_proxy: None) -> None:
     assert browser.get("/healthz", plain_http=True).status_code == 200
 
 
-def test_who_is_no_trusted_proxy_may_send_what_they_like(cast, behind_a_proxy):
+def test_who_is_no_trusted_proxy_may_send_what_they_like(cast: Cast, behind_a_proxy: None) -> None:
     key = factories.make_key(cast.account).secret
-    meta = {"REMOTE_ADDR": "203.0.113.7", "headers": {"X-Forwarded-For": "nonsense"}}
+    meta: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7", "headers": {"X-Forwarded-For": "nonsense"}}
     assert Program(key).get("/v2", **meta).status_code == 200
 
 
-def test_nobody_is_believed_by_default(cast):
+def test_nobody_is_believed_by_default(cast: Cast) -> None:
     key = factories.make_key(cast.account).secret
     assert address_seen(key, headers={"X-Forwarded-For": "203.0.113.7"}) == "127.0.0.1"
 
 
-def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast, behind_a_proxy):
+def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast: Cast, behind_a_proxy: None) -> None:
     key = factories.make_key(cast.account, allowed_networks=["192.0.2.0/24"]).secret
     forged = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
     assert Program(key).get("/v2", REMOTE_ADDR="203.0.113.7", headers=forged).status_code == 403
@@ -118,11 +126,13 @@ def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast, behind_a_prox
         ("203.0.113.7", "https", 403),
     ],
 )
-def test_https_is_what_a_trusted_proxy_says_it_was(program, behind_a_proxy, peer, proto, status):
+def test_https_is_what_a_trusted_proxy_says_it_was(
+    program: Program, behind_a_proxy: None, peer: str, proto: str, status: int
+) -> None:
     response = program.get("/v2", plain_http=True, REMOTE_ADDR=peer, headers={"X-Forwarded-Proto": proto})
     assert response.status_code == status
 
 
-def test_pages_over_plain_http_lead_to_https_and_the_api_never_does(browser, program):
+def test_pages_over_plain_http_lead_to_https_and_the_api_never_does(browser: Browser, program: Program) -> None:
     assert browser.get("/auth/login/", plain_http=True)["Location"] == "https://testserver/auth/login/"
     assert program.get("/v2", plain_http=True).status_code == 403

@@ -41,13 +41,13 @@ def _imports() -> set[str]:
     return {name for name in names if name.startswith("allauth.") and "internal" in name.split(".")}
 
 
-def test_nothing_else_is_imported_past_the_public_interface():
+def test_nothing_else_is_imported_past_the_public_interface() -> None:
     assert len(_imports()) >= 5
     assert [name for name in _imports() if not any(f"{path}.".startswith(f"{name}.") for path in FORMS)] == []
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_what_is_taken_has_the_form_that_our_calls_rely_on(path):
+def test_what_is_taken_has_the_form_that_our_calls_rely_on(path: str) -> None:
     found = pydoc.locate(path)
     if callable(found):
         parameters = inspect.signature(found).parameters.values()

@@ -258,7 +258,7 @@ def test_an_export_is_a_file_that_honours_the_filters(
     name: str, content_type: str, cast: Cast, owner: Browser, events: None
 ) -> None:
     response = owner.get(log(cast, name), {"event": "project"})
-    text = b"".join(response.streaming_content).decode()
+    text = response.getvalue().decode()
     rows = json.loads(text) if name == "audit_log_json" else list(csv.DictReader(io.StringIO(text)))
 
     assert response.streaming
@@ -280,7 +280,7 @@ def test_the_page_links_to_exports_of_what_it_shows(cast: Cast, owner: Browser, 
 def test_an_export_of_a_filter_that_can_not_be_read_is_empty(cast: Cast, owner: Browser, events: None) -> None:
     response = owner.get(log(cast, "audit_log_json"), {"since": "yesterday"})
 
-    assert json.loads(b"".join(response.streaming_content)) == []
+    assert json.loads(response.getvalue()) == []
 
 
 def test_page_and_api_filter_by_the_same_names_and_events() -> None:

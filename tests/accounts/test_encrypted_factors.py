@@ -18,6 +18,7 @@ from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts import encryption, factors
 from accounts.audit import Event
@@ -93,7 +94,7 @@ def test_the_secret_of_an_app_that_is_being_set_up_stands_in_no_session(cast: Ca
     assert browser.post(ACTIVATE, {"code": code(found[1])}).status_code == 302
 
 
-def test_a_set_up_that_outlives_its_key_starts_again(cast: Cast, browser: Browser, settings: Any) -> None:
+def test_a_set_up_that_outlives_its_key_starts_again(cast: Cast, browser: Browser, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     sign_in(browser, cast.owner)
     browser.get(ACTIVATE)
@@ -118,7 +119,7 @@ def test_a_set_up_that_outlives_its_key_starts_again(cast: Cast, browser: Browse
         ({"ENCRYPTION_KEYS": [Fernet.generate_key().decode(), OLD]}, {"ENCRYPTION_KEYS": [OLD]}),
     ],
 )
-def test_what_was_encrypted_is_read_after_the_keys_change(settings: Any, before: Any, after: Any) -> None:
+def test_what_was_encrypted_is_read_after_the_keys_change(settings: Settings, before: Any, after: Any) -> None:
     set_all(settings, before)
     stored, by_the_second = encryption.encrypt("JBSWY3DPEHPK3PXP"), None
     if len(settings.ENCRYPTION_KEYS) > 1:  # written before the newest was put in front
@@ -162,7 +163,7 @@ def test_what_was_tampered_with_is_garbage() -> None:
 # What can't be read -----------------------------------------------------------------------------
 
 
-def test_who_signs_in_is_told_what_to_do(cast: Cast, browser: Browser, settings: Any) -> None:
+def test_who_signs_in_is_told_what_to_do(cast: Cast, browser: Browser, settings: Settings) -> None:
     secret = give_factors(cast.owner)
     lose_the_keys(settings)
     sign_in(browser, cast.owner)
@@ -185,7 +186,7 @@ def test_so_is_who_has_garbage_in_their_row(cast: Cast, browser: Browser, data: 
 
 
 def test_a_factor_that_can_be_read_signs_in_beside_one_that_can_not(
-    cast: Cast, browser: Browser, settings: Any
+    cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
     lose_the_keys(settings)
@@ -214,7 +215,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_page_of_who_is_signed_in_breaks(cast: Cast, browser: Browser, settings: Any, name: str) -> None:
+def test_no_page_of_who_is_signed_in_breaks(cast: Cast, browser: Browser, settings: Settings, name: str) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     settings.ENCRYPTION_KEYS = [NEW]
@@ -309,7 +310,7 @@ def test_nothing_to_reset_is_told(cast: Cast, email: str, sentence: str) -> None
 # reencrypt --------------------------------------------------------------------------------------
 
 
-def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, settings: Any) -> None:
+def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     secret = give_factors(cast.owner)
     Authenticator.objects.create(user=cast.admin, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
@@ -327,7 +328,7 @@ def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, setti
     assert passkey.data == {"name": "Key", "credential": {}}
 
 
-def test_reencrypt_names_who_can_not_be_read_does_the_rest_and_fails(cast: Cast, settings: Any) -> None:
+def test_reencrypt_names_who_can_not_be_read_does_the_rest_and_fails(cast: Cast, settings: Settings) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
     lose_the_keys(settings)
     Authenticator.objects.create(user=cast.admin, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
@@ -340,7 +341,7 @@ def test_reencrypt_names_who_can_not_be_read_does_the_rest_and_fails(cast: Cast,
     ]
 
 
-def test_a_recovery_code_used_before_stays_used(cast: Cast, settings: Any) -> None:
+def test_a_recovery_code_used_before_stays_used(cast: Cast, settings: Settings) -> None:
     give_factors(cast.owner)
     used = recovery_code(cast.owner)
     codes = RecoveryCodes(Authenticator.objects.get(user=cast.owner, type="recovery_codes"))

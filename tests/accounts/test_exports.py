@@ -16,6 +16,7 @@ from django.core.cache import cache
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import exports, policy, services
 from accounts.errors import Invalid, Unavailable
@@ -142,7 +143,7 @@ def test_a_log_of_several_batches_is_one_file(
 
 
 def test_an_export_is_one_query_and_makes_no_objects(
-    events: Any, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+    events: Any, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "BATCH", 2)
     monkeypatch.setattr(AuditEvent, "__init__", None)

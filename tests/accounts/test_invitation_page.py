@@ -9,6 +9,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts import services
 from accounts.models import Account, Invitation, Membership, User
@@ -58,7 +59,7 @@ def test_the_page_names_the_account_the_role_and_who_invites(newcomers: Any, bro
 
 
 def test_a_newcomer_is_in_at_once_without_another_mail(
-    newcomers: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: Any
+    newcomers: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         response = browser.post(link(newcomers), FORM, follow=True)
@@ -177,7 +178,7 @@ def test_a_second_address_that_is_not_confirmed_is_not(newcomers: Any, cast: Cas
 # Links that open nothing ------------------------------------------------------------------------
 
 
-ENDS = {
+ENDS: dict[str, tuple[dict[str, Any], str]] = {
     "used": ({"accepted_at": timezone.now()}, "This invitation was already accepted"),
     "withdrawn": ({"withdrawn_at": timezone.now()}, "This invitation was withdrawn"),
     "expired": ({"expires_at": timezone.now() - timedelta(seconds=1)}, "This invitation has expired"),
@@ -274,4 +275,6 @@ def test_a_member_already_loses_no_role_by_accepting(cast: Cast, browser: Browse
     browser.as_(late).post(link(sent))
 
     assert Membership.objects.get(account=cast.account, user=late).role == Role.ADMIN
-    assert services.find_invitation(sent.token).state == Invitation.State.ACCEPTED  # type: ignore[union-attr]
+    found = services.find_invitation(sent.token)
+    assert found is not None
+    assert found.state == Invitation.State.ACCEPTED

@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.db import connection, transaction
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts import services
 from accounts.context import NO_REQUEST
@@ -15,6 +17,7 @@ from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotP
 from accounts.models import Account, AuditEvent, Invitation, User
 from accounts.policy import Role
 from tests import factories
+from tests.conftest import Cast
 from tests.mail import delivered
 
 from .people import accept, actor_of, events, membership
@@ -22,7 +25,7 @@ from .people import accept, actor_of, events, membership
 pytestmark = pytest.mark.django_db
 
 
-def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
+def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account, "New@Example.com", Role.ADMIN)
     message = delivered()[-1]
     assert message.to == ["new@example.com"]
@@ -33,7 +36,7 @@ def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast):
     assert "member.invited" in events()
 
 
-def test_a_name_is_no_markup_in_a_mail(cast):
+def test_a_name_is_no_markup_in_a_mail(cast: Cast) -> None:
     Account.objects.update(name="<a href='https://elsewhere.example'>Acme & Co</a>")
     cast.account.refresh_from_db()
     factories.make_invitation(cast.account)
@@ -43,14 +46,14 @@ def test_a_name_is_no_markup_in_a_mail(cast):
     assert html.count("<a href=") == 1
 
 
-def test_accepting_makes_a_member_with_the_role(cast):
+def test_accepting_makes_a_member_with_the_role(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account, "new@example.com", Role.ADMIN)
     user = factories.make_user("new@example.com")
     assert accept(sent, user).role == Role.ADMIN
     assert AuditEvent.objects.get(event="member.joined").actor_label == "new@example.com"
 
 
-def test_a_newcomer_joins_without_a_second_mail(cast):
+def test_a_newcomer_joins_without_a_second_mail(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     user = services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
     assert membership(user, cast.account).role == Role.USER
@@ -59,7 +62,7 @@ def test_a_newcomer_joins_without_a_second_mail(cast):
         services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
 
 
-def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     factories.make_user("new@example.com")
     with mock.patch("accounts.services.members.is_registered", return_value=False), pytest.raises(AlreadyExists):
@@ -75,7 +78,7 @@ def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast):
         ({"expires_at": timezone.now() - timedelta(seconds=1)}, "expired"),
     ],
 )
-def test_a_link_that_no_longer_works_says_why(cast, fields, problem):
+def test_a_link_that_no_longer_works_says_why(cast: Cast, fields: dict[str, Any], problem: str) -> None:
     sent = factories.make_invitation(cast.account, **fields)
     with pytest.raises(InvalidState, match=problem):
         accept(sent, factories.make_user("new@example.com"))
@@ -85,36 +88,39 @@ def test_a_link_that_no_longer_works_says_why(cast, fields, problem):
     assert not User.objects.filter(email="new@example.com").exists()
 
 
-def test_a_link_works_once(cast):
+def test_a_link_works_once(cast: Cast) -> None:
     sent, user = factories.make_invitation(cast.account), factories.make_user("new@example.com")
     accept(sent, user)
     with pytest.raises(InvalidState, match="used already"):
         accept(sent, user)
 
 
-def test_a_link_is_for_the_person_it_was_sent_to(cast):
+def test_a_link_is_for_the_person_it_was_sent_to(cast: Cast) -> None:
     with pytest.raises(NotPermitted, match=r"for new@example\.com"):
         accept(factories.make_invitation(cast.account), cast.stranger)
 
 
-def test_a_token_that_nobody_made_is_not_there(cast):
+def test_a_token_that_nobody_made_is_not_there(cast: Cast) -> None:
     with pytest.raises(NotFound):
         services.accept_invitation(token="x" * 43, user=cast.stranger, context=NO_REQUEST)
 
 
-def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast):
+def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast: Cast) -> None:
     first = factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
-    tokens = []
-    services.resend_invitation(
-        actor=actor_of(cast.owner, cast.account), invitation=first.invitation, link=lambda t: tokens.append(t) or t
-    )
+    tokens: list[str] = []
+
+    def link(token: str) -> str:
+        tokens.append(token)
+        return token
+
+    services.resend_invitation(actor=actor_of(cast.owner, cast.account), invitation=first.invitation, link=link)
     user = factories.make_user("new@example.com")
     with pytest.raises(NotFound):
         accept(first, user)
     services.accept_invitation(token=tokens[0], user=user, context=NO_REQUEST)
 
 
-def test_nobodys_mailbox_is_flooded_with_invitations(cast):
+def test_nobodys_mailbox_is_flooded_with_invitations(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     actor = actor_of(cast.owner, cast.account)
     for _ in range(9):
@@ -127,7 +133,7 @@ def test_nobodys_mailbox_is_flooded_with_invitations(cast):
     factories.make_invitation(cast.account, "other@example.com")
 
 
-def test_all_accounts_together_flood_nobodys_mailbox_either(cast):
+def test_all_accounts_together_flood_nobodys_mailbox_either(cast: Cast) -> None:
     for number in range(10):
         factories.make_invitation(factories.make_account(f"Account {number}"), "Victim@example.com")
     with pytest.raises(TooManyRequests):
@@ -136,7 +142,7 @@ def test_all_accounts_together_flood_nobodys_mailbox_either(cast):
     factories.make_invitation(cast.account, "other@example.com")
 
 
-def test_an_hour_later_the_mailbox_is_open_again(cast):
+def test_an_hour_later_the_mailbox_is_open_again(cast: Cast) -> None:
     for number in range(10):
         factories.make_invitation(factories.make_account(f"Account {number}"))
     with mock.patch("django.utils.timezone.now", return_value=timezone.now() + timedelta(hours=1, seconds=1)):
@@ -144,10 +150,10 @@ def test_an_hour_later_the_mailbox_is_open_again(cast):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast):
+def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast: Cast) -> None:
     accounts = [cast.account, *(factories.make_account(f"Account {number}") for number in range(11))]
 
-    def invite(account):
+    def invite(account: Account) -> bool:
         try:
             factories.make_invitation(account, "victim@example.com")
         except TooManyRequests:
@@ -160,7 +166,7 @@ def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast):
         assert sum(pool.map(invite, accounts)) == 10
 
 
-def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
+def test_an_account_mails_so_many_invitations_an_hour(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accounts.services.members.MAX_PER_ACCOUNT", 2)
     for name in ("a", "b"):
         factories.make_invitation(cast.account, f"{name}@example.com")
@@ -168,7 +174,7 @@ def test_an_account_mails_so_many_invitations_an_hour(cast, monkeypatch):
         factories.make_invitation(cast.account, "c@example.com")
 
 
-def test_members_and_invited_people_are_not_invited_twice(cast):
+def test_members_and_invited_people_are_not_invited_twice(cast: Cast) -> None:
     factories.make_invitation(cast.account)
     for email in ("new@example.com", "NEW@example.com", "user@example.com"):
         with pytest.raises(AlreadyExists):
@@ -180,53 +186,55 @@ IMPOSSIBLE = [f"a@{'ä' * 60}.com", "a@xn--ä.com", f"a@{'.'.join(['İ' * 40] * 
 
 
 @pytest.mark.parametrize("address", IMPOSSIBLE)
-def test_nobody_is_invited_where_no_mail_can_be_sent(address, cast):
+def test_nobody_is_invited_where_no_mail_can_be_sent(address: str, cast: Cast) -> None:
     with pytest.raises(Invalid) as refused:
         factories.make_invitation(cast.account, address)
-    assert list(refused.value.errors) == ["email"]
+    assert list(refused.value.errors or {}) == ["email"]
     assert not Invitation.objects.exists()
 
 
-def test_an_expired_invitation_makes_way_for_a_new_one(cast):
+def test_an_expired_invitation_makes_way_for_a_new_one(cast: Cast) -> None:
     factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
     factories.make_invitation(cast.account)
     assert Invitation.objects.open().count() == 1
 
 
-def test_an_invitation_that_is_withdrawn_before_it_was_mailed_is_not_mailed(cast):
+def test_an_invitation_that_is_withdrawn_before_it_was_mailed_is_not_mailed(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     services.withdraw_invitation(actor=actor_of(cast.owner, cast.account), invitation=sent.invitation)
     assert not delivered()
 
 
-def test_an_invitation_that_is_not_made_is_not_mailed(cast):
+def test_an_invitation_that_is_not_made_is_not_mailed(cast: Cast) -> None:
     with transaction.atomic():
         factories.make_invitation(cast.account)
         transaction.set_rollback(True)
     assert not delivered()
 
 
-def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast):
+def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast: Cast) -> None:
     EmailAddress.objects.create(user=cast.user, email="second@example.com", verified=True)
     accept(factories.make_invitation(cast.account, "second@example.com", Role.ADMIN), cast.user)
     assert membership(cast.user, cast.account).role == Role.USER
     assert "member.joined" not in events()
 
 
-def test_everybody_hears_that_their_account_is_closed(cast, django_capture_on_commit_callbacks):
+def test_everybody_hears_that_their_account_is_closed(
+    cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
     assert {message.to[0] for message in delivered()} == {"owner@example.com", "admin@example.com", "user@example.com"}
 
 
-def test_nobody_joins_a_closed_account(cast):
+def test_nobody_joins_a_closed_account(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account, cast.stranger.email)
     services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
     with pytest.raises(InvalidState, match="closed"):
         accept(sent, cast.stranger)
 
 
-def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast):
+def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast: Cast) -> None:
     owner = actor_of(cast.owner, cast.account)
     invitation = factories.make_invitation(cast.account).invitation
     services.change_invitation(actor=owner, invitation=invitation, role=Role.ADMIN)

@@ -1,10 +1,10 @@
 """Pages of a list by position."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import keyset
 from accounts.models import Project
@@ -48,7 +48,9 @@ def test_rows_that_arrive_move_no_page(names: list[str], cast: Cast) -> None:
     assert [project.name for project in (*first, *second)] == names[:6]
 
 
-def test_a_page_costs_one_query_and_counts_nothing(names: list[str], django_assert_num_queries: Any) -> None:
+def test_a_page_costs_one_query_and_counts_nothing(
+    names: list[str], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(1) as queries:
         keyset.page(Project.objects.all(), size=3)
     assert "COUNT" not in queries[0]["sql"]

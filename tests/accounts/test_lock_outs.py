@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts import cookies, devices
 from accounts import sign_in as sign_in_module
@@ -22,7 +23,7 @@ LOGIN = reverse("account_login")
 RESET = reverse("account_reset_password")
 OWNER = "owner@example.com"
 LOCKED = "Too many failed login attempts"
-HOME = {"REMOTE_ADDR": "192.0.2.1"}
+HOME: dict[str, Any] = {"REMOTE_ADDR": "192.0.2.1"}
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +132,7 @@ def test_a_port_in_the_host_header_gives_no_fresh_guesses(host: str, cast: Cast)
     assert is_locked(last)
 
 
-def test_who_is_locked_out_learns_nothing_of_the_address(cast: Cast, monkeypatch: Any) -> None:
+def test_who_is_locked_out_learns_nothing_of_the_address(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     strangers_guess()
     strangers_guess("nobody@example.com")
     monkeypatch.setattr(sign_in_module, "_run_after_response", lambda task: None)  # done once the answer is sent
@@ -164,7 +165,7 @@ def test_a_new_password_by_mail_ends_the_lock_out(is_known: bool, cast: Cast) ->
     assert sign_in(browser, new).status_code == 302
 
 
-def test_a_flood_of_addresses_resets_no_limit(cast: Cast, settings: Any) -> None:
+def test_a_flood_of_addresses_resets_no_limit(cast: Cast, settings: Settings) -> None:
     strangers_guess(times=6)
     for number in range(2000):
         cache.set(f"allauth:rl:allauth.account:guess:5/300.0/key:{number}", [1.0], 300)

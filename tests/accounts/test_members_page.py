@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts import policy
 from accounts.models import Account, Invitation, Membership, User
@@ -220,7 +221,7 @@ def test_an_invitation_is_changed_and_withdrawn(cast: Cast, browser: Browser) ->
     [("invite", "get"), ("invite", "post"), ("change_role", "get"), ("transfer", "get"), ("close", "post")],
 )
 def test_weighty_pages_ask_for_the_password_again_after_a_while(
-    name: str, method: str, cast: Cast, browser: Browser, settings: Any
+    name: str, method: str, cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     settings.SUDO_MINUTES = 0
     address = page(cast, name, *([member(cast, cast.user).id] if name == "change_role" else []))

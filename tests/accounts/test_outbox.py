@@ -13,8 +13,10 @@ import pytest
 from django.core import mail as django_mail
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts import encryption, mail, outbox
 from accounts.models import OutgoingMail
@@ -32,7 +34,7 @@ TEXT = f"Open:\n\n{LINK}\n"
 
 
 @pytest.fixture
-def server(settings: Any) -> Iterator[MailServer]:
+def server(settings: Settings) -> Iterator[MailServer]:
     with mail_server() as found:
         use(settings, found.port)
         yield found
@@ -50,8 +52,7 @@ def add(recipient: str = "a@example.com", lifetime: timedelta = timedelta(days=1
 
 def later(delta: timedelta) -> None:
     """Let so much time pass for all mail that is tried again."""
-    for outgoing in OutgoingMail.objects.filter(due_at__isnull=False):
-        OutgoingMail.objects.filter(pk=outgoing.pk).update(due_at=outgoing.due_at - delta)
+    OutgoingMail.objects.update(due_at=F("due_at") - delta)
 
 
 def deliver() -> int:
@@ -117,7 +118,9 @@ def test_mail_is_not_sent_if_what_it_tells_did_not_happen() -> None:
     assert not delivered()
 
 
-def test_the_mail_thread_is_woken_once_a_mail_is_committed(django_capture_on_commit_callbacks: Any) -> None:
+def test_the_mail_thread_is_woken_once_a_mail_is_committed(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
     outbox.pending.clear()
     with django_capture_on_commit_callbacks(execute=True):
         add()
@@ -156,7 +159,7 @@ def test_a_claim_of_a_process_that_died_lapses(server: MailServer) -> None:
 # Failing ----------------------------------------------------------------------------------------
 
 
-def test_a_mail_server_that_is_away_loses_nothing_and_is_asked_once_a_minute(settings: Any) -> None:
+def test_a_mail_server_that_is_away_loses_nothing_and_is_asked_once_a_minute(settings: Settings) -> None:
     port = free_port()
     use(settings, port)
     for number in range(3):
@@ -206,7 +209,7 @@ def test_a_mail_that_is_refused_for_good_is_given_up_with_the_reason(server: Mai
 
 
 def test_a_server_that_quotes_the_mail_it_refuses_puts_no_link_into_the_record_or_the_log(
-    server: MailServer, caplog: Any
+    server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.replies["DATA"] = f"554 {LINK} is on a list"
     outgoing = add()
@@ -216,7 +219,7 @@ def test_a_server_that_quotes_the_mail_it_refuses_puts_no_link_into_the_record_o
     assert LINK not in caplog.text
 
 
-def test_a_sender_that_is_refused_gives_no_mail_up(server: MailServer, monkeypatch: Any) -> None:
+def test_a_sender_that_is_refused_gives_no_mail_up(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     import smtplib
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -280,7 +283,7 @@ def test_mail_that_is_done_with_is_deleted_after_a_month(server: MailServer) -> 
 # Commands ---------------------------------------------------------------------------------------
 
 
-def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: Any) -> None:
+def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: Settings) -> None:
     port = free_port()
     use(settings, port)
     add()
@@ -293,7 +296,7 @@ def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: An
     assert output.getvalue() == "1 mails sent\n"
 
 
-def test_reencrypt_encrypts_the_mail_that_waits_too(settings: Any) -> None:
+def test_reencrypt_encrypts_the_mail_that_waits_too(settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = ["o" * 40]
     outgoing, lost = add(), add("lost@example.com")
     settings.ENCRYPTION_KEYS = ["n" * 40, "o" * 40]
@@ -378,7 +381,7 @@ def test_an_operator_who_may_only_look_sends_nothing_again(browser: Browser, ser
 
 
 def test_no_page_opens_a_connection_to_the_mail_server(
-    cast: Cast, browser: Browser, settings: Any, monkeypatch: Any
+    cast: Cast, browser: Browser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "create_connection", lambda *args, **kwargs: pytest.fail("a connection"))
     use(settings, free_port())

@@ -7,13 +7,14 @@ from accounts import services
 from accounts.errors import Invalid, InvalidState, NotPermitted
 from accounts.models import Account, AuditEvent
 from accounts.policy import Role
+from tests.conftest import Cast, Program
 
 from .people import actor_of, events, membership
 
 pytestmark = pytest.mark.django_db
 
 
-def test_ownership_passes_when_the_offer_is_accepted(cast):
+def test_ownership_passes_when_the_offer_is_accepted(cast: Cast) -> None:
     services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     assert membership(cast.owner, cast.account).role == Role.OWNER
     services.accept_ownership(actor=actor_of(cast.admin, cast.account))
@@ -24,7 +25,7 @@ def test_ownership_passes_when_the_offer_is_accepted(cast):
     assert [name for name in events() if name.startswith("ownership")] == ["ownership.offered", "ownership.taken"]
 
 
-def test_only_the_person_it_is_offered_to_accepts(cast):
+def test_only_the_person_it_is_offered_to_accepts(cast: Cast) -> None:
     services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     with pytest.raises(NotPermitted):
         services.accept_ownership(actor=actor_of(cast.user, cast.account))
@@ -33,7 +34,7 @@ def test_only_the_person_it_is_offered_to_accepts(cast):
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])
-def test_an_offer_is_withdrawn_or_declined(cast, who):
+def test_an_offer_is_withdrawn_or_declined(cast: Cast, who: str) -> None:
     owner, admin = actor_of(cast.owner, cast.account), actor_of(cast.admin, cast.account)
     services.offer_ownership(actor=owner, membership=membership(cast.admin, cast.account))
     services.withdraw_ownership(actor=owner if who == "owner" else admin)
@@ -43,7 +44,7 @@ def test_an_offer_is_withdrawn_or_declined(cast, who):
         services.withdraw_ownership(actor=owner)
 
 
-def test_an_offer_goes_with_whom_it_was_made_to(cast):
+def test_an_offer_goes_with_whom_it_was_made_to(cast: Cast) -> None:
     owner = actor_of(cast.owner, cast.account)
     services.offer_ownership(actor=owner, membership=membership(cast.admin, cast.account))
     services.remove_member(actor=owner, membership=membership(cast.admin, cast.account))
@@ -51,7 +52,7 @@ def test_an_offer_goes_with_whom_it_was_made_to(cast):
     assert cast.account.offered_to is None
 
 
-def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast):
+def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast: Cast) -> None:
     """Their request came in while they were the Owner, and had to wait for the one that accepted."""
     was_owner = actor_of(cast.owner, cast.account)
     services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
@@ -62,7 +63,7 @@ def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(
         services.close_account(actor=was_owner, name="Acme")
 
 
-def test_who_was_removed_while_they_waited_changes_nothing(cast):
+def test_who_was_removed_while_they_waited_changes_nothing(cast: Cast) -> None:
     was_admin = actor_of(cast.admin, cast.account)
     services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     with pytest.raises(NotPermitted):
@@ -71,7 +72,7 @@ def test_who_was_removed_while_they_waited_changes_nothing(cast):
         services.leave(actor=was_admin)
 
 
-def test_an_admin_offers_nothing(cast):
+def test_an_admin_offers_nothing(cast: Cast) -> None:
     with pytest.raises(NotPermitted):
         services.offer_ownership(
             actor=actor_of(cast.admin, cast.account), membership=membership(cast.user, cast.account)
@@ -81,7 +82,7 @@ def test_an_admin_offers_nothing(cast):
 # Closing ----------------------------------------------------------------------------------------
 
 
-def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast, program):
+def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast: Cast, program: Program) -> None:
     owner = actor_of(cast.owner, cast.account)
     with pytest.raises(Invalid):
         services.close_account(actor=owner, name="acme")
@@ -93,7 +94,7 @@ def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast, pr
     assert program.get("/v2").status_code == 200
 
 
-def test_a_closed_account_goes_with_all_its_data_after_the_grace_period(cast, program):
+def test_a_closed_account_goes_with_all_its_data_after_the_grace_period(cast: Cast, program: Program) -> None:
     program.send("post", "/v2/projects", {"name": "web"})
     services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
     assert services.prune_closed() == 0

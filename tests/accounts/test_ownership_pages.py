@@ -1,18 +1,17 @@
 """Handing the account over, closing it and taking it back; suspended and several accounts."""
 
-from typing import Any
-
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts import policy, services
 from accounts.models import Account, AuditEvent, Membership, User
 from accounts.policy import Role
 from tests import factories
-from tests.conftest import Browser, Cast
+from tests.conftest import Browser, Cast, Program
 from tests.mail import delivered
 
 
@@ -36,7 +35,7 @@ def html(browser: Browser, path: str) -> str:
 
 
 def test_the_account_is_offered_and_taken(
-    cast: Cast, browser: Browser, django_capture_on_commit_callbacks: Any
+    cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         offered = browser.as_(cast.owner).post(
@@ -149,7 +148,9 @@ def shut(cast: Cast) -> Account:
     return services.close_account(actor=policy.system(cast.account.ref), name="Acme")
 
 
-def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(cast: Cast, browser: Browser, program: Any) -> None:
+def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(
+    cast: Cast, browser: Browser, program: Program
+) -> None:
     browser.as_(cast.owner)
     asked = html(browser, page(cast, "close"))
     closed = browser.post(page(cast, "close"), {"name": "Acme"}, follow=True)
@@ -247,7 +248,7 @@ def test_a_suspended_account_stays_a_strangers_secret(cast: Cast, browser: Brows
 
 
 @pytest.fixture
-def sign_up_is_open(settings: Any) -> None:
+def sign_up_is_open(settings: Settings) -> None:
     cache.clear()
     settings.SIGNUP_OPEN = True
 

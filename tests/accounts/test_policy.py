@@ -37,16 +37,16 @@ TABLE = {
 
 @pytest.mark.parametrize("role", [*Role, *KeyRole])
 @pytest.mark.parametrize("permission", Permission)
-def test_the_table_grants_what_is_documented_and_no_more(role, permission):
+def test_the_table_grants_what_is_documented_and_no_more(role: KeyRole | Role, permission: Permission) -> None:
     assert (permission in GRANTS[role]) == (permission in TABLE[role])
 
 
-def test_the_table_knows_every_permission():
+def test_the_table_knows_every_permission() -> None:
     assert set().union(*TABLE.values()) == set(Permission)
 
 
 @pytest.mark.parametrize("role", KeyRole)
-def test_a_read_key_only_looks_and_a_write_key_only_changes(role):
+def test_a_read_key_only_looks_and_a_write_key_only_changes(role: KeyRole) -> None:
     assert all(permission.reads for permission in policy.KEY_GRANTS[role, "read"])
     assert not any(permission.reads for permission in policy.KEY_GRANTS[role, "write"])
     assert policy.KEY_GRANTS[role, "read_write"] == GRANTS[role]
@@ -56,18 +56,18 @@ def key(role: KeyRole, permission: KeyPermission) -> Actor:
     return Actor(ActorKind.KEY, "key_1", "Deploys", ACCOUNT, policy.KEY_GRANTS[role, permission.value], role)
 
 
-def test_a_key_is_told_which_permission_it_lacks():
+def test_a_key_is_told_which_permission_it_lacks() -> None:
     with pytest.raises(NotPermitted, match="does not have the Write permission"):
         policy.require(key(KeyRole.KEY, KeyPermission.READ), Permission.PROJECT_CHANGE)
     with pytest.raises(NotPermitted, match="does not have the Read permission"):
         policy.require(key(KeyRole.KEY, KeyPermission.WRITE), Permission.PROJECT_READ)
 
 
-def test_a_key_without_administrator_access_is_told_that_the_item_is_for_administrators():
+def test_a_key_without_administrator_access_is_told_that_the_item_is_for_administrators() -> None:
     with pytest.raises(NotPermitted, match="for administrators only"):
         policy.require(key(KeyRole.KEY, KeyPermission.READ_WRITE), Permission.API_KEY_READ)
 
 
-def test_the_labels_are_those_of_the_source_page():
+def test_the_labels_are_those_of_the_source_page() -> None:
     assert [role.label for role in Role] == ["Owner", "Admin", "User"]
     assert [permission.label for permission in KeyPermission] == ["Read", "Write", "Read & Write"]

@@ -1,9 +1,8 @@
 """Projects and their deployments."""
 
-from typing import Any
-
 import pytest
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import AuditEvent, Deployment, Project
 from tests import factories
@@ -62,7 +61,7 @@ def test_the_list_shows_the_newest_first_and_how_often_and_when_each_was_deploye
 
 
 def test_the_list_costs_the_same_however_long_it_is(
-    cast: Cast, owner: Browser, project: Project, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, project: Project, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(projects(cast))
     for number in range(30):
@@ -150,7 +149,7 @@ def test_a_deployment_without_a_revision_is_refused(owner: Browser, project: Pro
 
 
 def test_the_deployments_cost_the_same_however_many(
-    owner: Browser, project: Project, django_assert_num_queries: Any
+    owner: Browser, project: Project, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page_of(project))
     for number in range(30):

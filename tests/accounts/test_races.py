@@ -2,20 +2,24 @@
 
 import random
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.test import RequestFactory
 from django.utils import timezone
 
 from accounts import services
 from accounts.context import NO_REQUEST
 from accounts.decorators import actor_for
 from accounts.errors import AlreadyExists, DomainError
-from accounts.models import Invitation, Membership, User
+from accounts.models import Account, Invitation, Membership, User
 from accounts.policy import Role
+from accounts.services.members import SentInvitation
 from tests import factories
+from tests.conftest import Cast
 
 from .people import accept, actor_of, membership
 
@@ -23,25 +27,24 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast):
+def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast: Cast) -> None:
     """Two Admins and an Owner transfer, remove, leave and accept at once, fifty times."""
     other = factories.make_member(cast.account, Role.ADMIN, "other@example.com")
     people = [cast.owner, cast.admin, other]
 
-    def act(start, newcomer, sent, user):
+    def act(start: threading.Barrier, newcomer: User, sent: SentInvitation, user: User) -> None:
         start.wait()
         try:
             actor = actor_of(user, cast.account)
-            random.choice(
-                [
-                    lambda: services.offer_ownership(actor=actor, membership=pick(cast.account)),
-                    lambda: services.accept_ownership(actor=actor),
-                    lambda: services.remove_member(actor=actor, membership=pick(cast.account)),
-                    lambda: services.leave(actor=actor),
-                    lambda: services.change_role(actor=actor, membership=pick(cast.account), role=Role.ADMIN),
-                    lambda: accept(sent, newcomer),
-                ]
-            )()
+            attempts: list[Callable[[], object]] = [
+                lambda: services.offer_ownership(actor=actor, membership=pick(cast.account)),
+                lambda: services.accept_ownership(actor=actor),
+                lambda: services.remove_member(actor=actor, membership=pick(cast.account)),
+                lambda: services.leave(actor=actor),
+                lambda: services.change_role(actor=actor, membership=pick(cast.account), role=Role.ADMIN),
+                lambda: accept(sent, newcomer),
+            ]
+            random.choice(attempts)()
             accept(sent, newcomer)
         except (DomainError, Membership.DoesNotExist, IntegrityError, OperationalError):
             pass
@@ -62,11 +65,11 @@ def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
+def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast: Cast) -> None:
     token = factories.make_invitation(cast.account).token
     start = threading.Barrier(2)
 
-    def join(_):
+    def join(_: int) -> User | None:
         start.wait()
         try:
             return services.join(token=token, name="", password="x" * 12, context=NO_REQUEST)
@@ -80,11 +83,11 @@ def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast):
     assert User.objects.filter(email="new@example.com").count() == 1
 
 
-def pick(account):
+def pick(account: Account) -> Membership:
     return random.choice(list(Membership.objects.filter(account=account)))
 
 
-def test_the_database_holds_one_open_invitation_for_an_address(cast):
+def test_the_database_holds_one_open_invitation_for_an_address(cast: Cast) -> None:
     invitation = factories.make_invitation(cast.account).invitation
     with pytest.raises(IntegrityError), transaction.atomic():
         Invitation.objects.create(
@@ -92,7 +95,7 @@ def test_the_database_holds_one_open_invitation_for_an_address(cast):
         )
 
 
-def test_the_actor_of_a_page_is_the_member(cast, rf):
+def test_the_actor_of_a_page_is_the_member(cast: Cast, rf: RequestFactory) -> None:
     request = rf.get("/")
     request.user = cast.admin
     assert actor_for(request, membership(cast.admin, cast.account)).role == Role.ADMIN

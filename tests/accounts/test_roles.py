@@ -1,12 +1,17 @@
 """Roles that are changed, members who leave and are removed."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts import services
 from accounts.errors import Invalid, NotFound, NotPermitted
 from accounts.models import AuditEvent, Membership
 from accounts.policy import KEY_GRANTS, Actor, ActorKind, KeyRole, Role
 from tests import factories
+from tests.conftest import Cast
 from tests.mail import delivered
 
 from .people import actor_of, events, membership
@@ -14,7 +19,9 @@ from .people import actor_of, events, membership
 pytestmark = pytest.mark.django_db
 
 
-def test_a_role_changes_and_the_person_is_told(cast, django_capture_on_commit_callbacks):
+def test_a_role_changes_and_the_person_is_told(
+    cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         services.change_role(
             actor=actor_of(cast.admin, cast.account),
@@ -27,7 +34,7 @@ def test_a_role_changes_and_the_person_is_told(cast, django_capture_on_commit_ca
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])
-def test_nobody_touches_the_owner_or_makes_a_second_one(cast, who):
+def test_nobody_touches_the_owner_or_makes_a_second_one(cast: Cast, who: str) -> None:
     actor = actor_of(getattr(cast, who), cast.account)
     owner = membership(cast.owner, cast.account)
     with pytest.raises(NotPermitted):
@@ -40,7 +47,7 @@ def test_nobody_touches_the_owner_or_makes_a_second_one(cast, who):
         factories.make_invitation(cast.account, role=Role.OWNER)
 
 
-def test_a_user_changes_nobody(cast):
+def test_a_user_changes_nobody(cast: Cast) -> None:
     actor = actor_of(cast.user, cast.account)
     for attempt in (
         lambda: services.change_role(actor=actor, membership=membership(cast.user, cast.account), role=Role.ADMIN),
@@ -70,7 +77,7 @@ def test_a_user_changes_nobody(cast):
     ],
     ids=["invite", "change_role", "add_member", "resend_invitation", "change_invitation"],
 )
-def test_a_key_gives_no_role_that_may_more_than_it(cast, give):
+def test_a_key_gives_no_role_that_may_more_than_it(cast: Cast, give: Callable[..., Any]) -> None:
     writer = Actor(
         ActorKind.KEY,
         "key_1",
@@ -83,19 +90,19 @@ def test_a_key_gives_no_role_that_may_more_than_it(cast, give):
         give(cast, writer)
 
 
-def test_another_accounts_member_is_out_of_reach(cast):
+def test_another_accounts_member_is_out_of_reach(cast: Cast) -> None:
     foreign = membership(cast.stranger, cast.elsewhere)
     with pytest.raises(NotFound):
         services.remove_member(actor=actor_of(cast.owner, cast.account), membership=foreign)
 
 
-def test_leaving_and_being_removed_end_a_membership(cast):
+def test_leaving_and_being_removed_end_a_membership(cast: Cast) -> None:
     services.leave(actor=actor_of(cast.user, cast.account))
     services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     assert Membership.objects.filter(account=cast.account).count() == 1
     assert events()[-2:] == ["member.left", "member.removed"]
 
 
-def test_the_owner_does_not_leave(cast):
+def test_the_owner_does_not_leave(cast: Cast) -> None:
     with pytest.raises(NotPermitted, match="Transfer the account first"):
         services.leave(actor=actor_of(cast.owner, cast.account))

@@ -16,6 +16,7 @@ from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.decorators import is_recently_authenticated
 from accounts.models import User
@@ -88,7 +89,7 @@ WAYS = [by_password, by_second_factor, by_invitation, by_signing_up, by_admin]
 
 @pytest.mark.parametrize("sign_in", WAYS)
 def test_a_session_ends_so_many_days_after_its_sign_in_however_much_it_is_used(
-    sign_in: Any, cast: Cast, browser: Browser, settings: Any, later: Any
+    sign_in: Any, cast: Cast, browser: Browser, settings: Settings, later: Any
 ) -> None:
     settings.SIGNUP_OPEN, settings.SESSION_DAYS = True, 3
     sign_in(cast, browser)
@@ -105,7 +106,7 @@ def test_a_session_ends_so_many_days_after_its_sign_in_however_much_it_is_used(
 
 @pytest.mark.parametrize("sign_in", WAYS)
 def test_using_a_session_does_not_move_its_end(
-    sign_in: Any, cast: Cast, browser: Browser, settings: Any, later: Any
+    sign_in: Any, cast: Cast, browser: Browser, settings: Settings, later: Any
 ) -> None:
     settings.SIGNUP_OPEN, settings.SESSION_DAYS = True, 3
     sign_in(cast, browser)
@@ -118,7 +119,9 @@ def test_using_a_session_does_not_move_its_end(
     assert int(browser.cookies[installed.SESSION_COOKIE_NAME]["max-age"]) <= DAY
 
 
-def test_fewer_days_hold_for_sessions_that_are_there(cast: Cast, browser: Browser, settings: Any, later: Any) -> None:
+def test_fewer_days_hold_for_sessions_that_are_there(
+    cast: Cast, browser: Browser, settings: Settings, later: Any
+) -> None:
     by_password(cast, browser)
     later(2 * DAY)
     before = browser.get(PROFILE).status_code
@@ -263,7 +266,8 @@ def test_an_odd_cookie_is_as_good_as_none(name: str, value: str, cast: Cast) -> 
         browser.cookies.clear()
         # As WSGI has it: the bytes of the header, one character each.
         header = f"{kept}; {sent}".encode("utf-8", "surrogatepass").decode("latin-1")
-        return getattr(browser, method)(address, HTTP_COOKIE=header, REMOTE_ADDR="127.0.0.1").status_code
+        status: int = getattr(browser, method)(address, HTTP_COOKIE=header, REMOTE_ADDR="127.0.0.1").status_code
+        return status
 
     cache.clear()
     assert ask("get", LOGIN, False) == 200

@@ -1,10 +1,10 @@
 """Settings: General, Members, Audit Log, Profile."""
 
 import re
-from typing import Any
 
 import pytest
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import cookies
 from accounts.forms import Theme
@@ -126,7 +126,7 @@ def test_members_are_listed_with_their_roles(cast: Cast, browser: Browser) -> No
 # Session, person, membership; the page; the switcher. Members: how many there are and the invitations, too.
 @pytest.mark.parametrize(("name", "queries"), [("members", 7), ("audit_log", 5)])
 def test_a_list_costs_the_same_however_long_it_is(
-    name: str, queries: int, cast: Cast, browser: Browser, django_assert_num_queries: Any
+    name: str, queries: int, cast: Cast, browser: Browser, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     browser.as_(cast.owner).get(tab(cast, name))
     for number in range(30):

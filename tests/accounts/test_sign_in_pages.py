@@ -11,6 +11,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.models import Account, Membership, User
 from tests.conftest import Browser, Cast
@@ -167,7 +168,7 @@ def test_signing_up_is_closed_unless_opened(db: None, browser: Browser) -> None:
     assert not User.objects.exists()
 
 
-def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Browser, settings: Any) -> None:
+def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Browser, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     form = {"email": "new@example.com", "password1": PASSWORD, "password2": PASSWORD, "account_name": "New & Co"}
     told = browser.post(SIGNUP, form, follow=True)
@@ -185,7 +186,7 @@ def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Brow
 
 
 def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
-    cast: Cast, browser: Browser, settings: Any
+    cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     settings.SIGNUP_OPEN = True
     before = Account.objects.count()
@@ -198,15 +199,18 @@ def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
 
 
 def test_signing_up_with_a_taken_address_costs_as_much_as_with_a_new_one(
-    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What takes long are the hash and the rows: one password hashed, and the same rows written, kept or not."""
     settings.SIGNUP_OPEN = True
     hashed: list[str] = []
     encode = MD5PasswordHasher.encode
-    monkeypatch.setattr(
-        MD5PasswordHasher, "encode", lambda self, word, salt: hashed.append(word) or encode(self, word, salt)
-    )
+
+    def counted(hasher: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append(password)
+        return encode(hasher, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
 
     def cost(email: str) -> tuple[list[str], Counter[str], int]:
         form = {"email": email, "password1": PASSWORD, "password2": PASSWORD, "account_name": "Copy"}

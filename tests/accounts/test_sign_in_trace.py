@@ -17,18 +17,19 @@ from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 from fido2.utils import websafe_encode
+from pytest_django import Settings
 
 from accounts import audit
 from accounts.audit import Event
 from accounts.models import AuditEvent, User
 from tests import factories
-from tests.conftest import Browser, Cast
+from tests.conftest import Browser, Cast, Program
 from tests.factories import PASSWORD
 from tests.mail import delivered
 
 LOGIN = reverse("account_login")
 ANOTHER = "a fresh horse on a new battery"
-SOMEWHERE = {"REMOTE_ADDR": "203.0.113.7"}
+SOMEWHERE: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7"}
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,9 @@ def test_a_newcomer_who_joins_by_invitation_is_told(cast: Cast, browser: Browser
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sign_in_that_cannot_be_recorded_does_not_happen(cast: Cast, browser: Browser, monkeypatch: Any) -> None:
+def test_a_sign_in_that_cannot_be_recorded_does_not_happen(
+    cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(**fields: Any) -> None:
         raise RuntimeError
 
@@ -131,7 +134,9 @@ def test_a_sign_in_that_cannot_be_recorded_does_not_happen(cast: Cast, browser: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_password_whose_change_cannot_be_recorded_stays(cast: Cast, browser: Browser, monkeypatch: Any) -> None:
+def test_a_password_whose_change_cannot_be_recorded_stays(
+    cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(**fields: Any) -> None:
         raise RuntimeError
 
@@ -179,7 +184,7 @@ def test_too_many_failures_are_a_lock_out_that_is_recorded_once(cast: Cast, brow
     assert [event for event, *_ in recorded(cast)] == ["member.sign_in_failed"] * 5 + ["member.locked_out"]
 
 
-def test_failures_do_not_flood_the_audit_log(cast: Cast, browser: Browser, lines: Any, settings: Any) -> None:
+def test_failures_do_not_flood_the_audit_log(cast: Cast, browser: Browser, lines: Any, settings: Settings) -> None:
     settings.ACCOUNT_RATE_LIMITS = {**settings.ACCOUNT_RATE_LIMITS, "guess": None, "sign_in": None}
     for _ in range(30):
         sign_in(browser, "owner@example.com", "wrong")
@@ -189,7 +194,7 @@ def test_failures_do_not_flood_the_audit_log(cast: Cast, browser: Browser, lines
 
 
 def test_a_failure_that_cannot_be_recorded_is_logged_and_spoils_no_answer(
-    cast: Cast, browser: Browser, lines: Any, monkeypatch: Any
+    cast: Cast, browser: Browser, lines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**fields: Any) -> None:
         raise RuntimeError
@@ -403,7 +408,7 @@ def test_the_owner_reads_and_filters_them_and_a_user_does_not(cast: Cast, browse
 
 
 @pytest.mark.parametrize("event", [event for event in Event if event.startswith("member.")])
-def test_every_event_of_members_can_be_asked_for_by_api(event: Event, cast: Cast, administrator: Any) -> None:
+def test_every_event_of_members_can_be_asked_for_by_api(event: Event, cast: Cast, administrator: Program) -> None:
     assert administrator.get(f"/v2/audit-events?event={event}").status_code == 200
 
 

@@ -10,6 +10,7 @@ from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_tot
 from allauth.usersessions.models import UserSession
 from django.core.cache import cache
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.middleware import SEEN
 from accounts.models import Account, User
@@ -140,7 +141,7 @@ def test_what_changes_is_told_by_mail_without_any_secret(cast: Cast, browser: Br
 
 
 def test_a_fresh_sign_in_counts_and_an_old_one_is_asked_for_the_password(
-    cast: Cast, browser: Browser, settings: Any
+    cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     sign_in(browser, cast.owner)
     fresh = browser.get(ACTIVATE).status_code

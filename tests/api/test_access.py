@@ -1,16 +1,17 @@
 """A key's access over HTTP: what /v2 opens to it, how it is set, and that no key gets or gives more than its own."""
 
 import json
+from typing import Any
 
 import pytest
 
 from accounts import policy
 from accounts.models import AuditEvent
 from apikeys import limits, services, tokens
-from apikeys.models import APIKey
+from apikeys.models import APIKey, Service
 from apikeys.rates import Rate
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 from .test_matrix import api_routes
 
@@ -21,11 +22,11 @@ API = '[{"service":"api"}]'
 
 
 @pytest.fixture
-def service(cast):
+def service(cast: Cast) -> Service:
     return factories.make_service(cast.account)
 
 
-def stored(*entries):
+def stored(*entries: dict[str, Any]) -> str:
     return json.dumps(entries, separators=(",", ":"))
 
 
@@ -34,7 +35,7 @@ def stored(*entries):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("access", [None, "[]", API, '[{"service":"svc_1","paths":["/a"]}]'])
-def test_every_key_asks_who_it_is_whatever_its_access(cast, access, method):
+def test_every_key_asks_who_it_is_whatever_its_access(cast: Cast, access: str | None, method: str) -> None:
     issued = factories.make_key(cast.account)
     APIKey.objects.update(access=access)
     assert Program(issued.secret).send(method, "/v2").status_code == 200
@@ -50,7 +51,9 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "route", "view"), ROUTES, ids=str)
-def test_everything_else_is_closed_to_a_key_without_access_to_the_api(cast, service, method, route, view):
+def test_everything_else_is_closed_to_a_key_without_access_to_the_api(
+    cast: Cast, service: Service, method: str, route: str, view: object
+) -> None:
     access = stored({"service": service.id})
     program = Program(factories.make_key(cast.account, administrator=True, access=access).secret)
     parts = [part if part[0] != "<" else "x" for part in route.split("/")]
@@ -59,13 +62,13 @@ def test_everything_else_is_closed_to_a_key_without_access_to_the_api(cast, serv
     assert "RateLimit" not in answer
 
 
-def test_a_key_with_access_to_the_api_alone_uses_all_of_it(cast):
+def test_a_key_with_access_to_the_api_alone_uses_all_of_it(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, access=API).secret)
     assert program.send("POST", "/v2/projects", {"name": "web"}).status_code == 201
     assert program.get("/v2/services").status_code == 200
 
 
-def test_access_is_judged_after_network_and_before_limit_method_and_permission(cast):
+def test_access_is_judged_after_network_and_before_limit_method_and_permission(cast: Cast) -> None:
     limited = factories.make_key(cast.account, access="[]", rate_limit="1/minute", allowed_networks=["10.0.0.0/8"])
     program = Program(limited.secret)
     assert "not be used from this address" in program.get("/v2/projects").json()["Message"]
@@ -73,11 +76,13 @@ def test_access_is_judged_after_network_and_before_limit_method_and_permission(c
         assert program.get("/v2/projects", REMOTE_ADDR="10.0.0.1").json() == KEPT_OUT
     assert program.put("/v2/projects", REMOTE_ADDR="10.0.0.1").json() == KEPT_OUT
     assert program.get("/v2/members", REMOTE_ADDR="10.0.0.1").json() == KEPT_OUT
-    assert limits.limiter.peek(limited.api_key.id, Rate(1, 60)).allowed
+    peeked = limits.limiter.peek(limited.api_key.id, Rate(1, 60))
+    assert peeked is not None
+    assert peeked.allowed
     assert program.get("/v2/nothing", REMOTE_ADDR="10.0.0.1").status_code == 404
 
 
-def test_less_access_holds_on_the_next_request(administrator, cast):
+def test_less_access_holds_on_the_next_request(administrator: Program, cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     program = Program(issued.secret)
     assert program.get("/v2/projects").status_code == 200
@@ -90,11 +95,11 @@ def test_less_access_holds_on_the_next_request(administrator, cast):
 # Setting it ---------------------------------------------------------------------------------------
 
 
-def make(program, access, **fields):
+def make(program: Program, access: object, **fields: Any) -> Any:
     return program.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "access": access, **fields})
 
 
-def test_an_access_is_set_answered_and_changed(administrator, service):
+def test_an_access_is_set_answered_and_changed(administrator: Program, service: Service) -> None:
     wanted = [{"service": service.id, "paths": ["/reports/*", "/a b"]}, {"service": "api"}]
     made = make(administrator, wanted)
     path = f"/v2/api-keys/{made.json()['id']}"
@@ -124,7 +129,9 @@ def test_an_access_is_set_answered_and_changed(administrator, service):
     ],
     ids=str,
 )
-def test_an_access_that_is_refused_is_told_at_its_field(administrator, cast, access, sentence):
+def test_an_access_that_is_refused_is_told_at_its_field(
+    administrator: Program, cast: Cast, access: object, sentence: str
+) -> None:
     key = factories.make_key(cast.account, access=API).api_key
     for answer in (
         make(administrator, access),
@@ -137,14 +144,14 @@ def test_an_access_that_is_refused_is_told_at_its_field(administrator, cast, acc
     assert key.access == API
 
 
-def test_an_access_nested_without_end_is_refused(administrator):
+def test_an_access_nested_without_end_is_refused(administrator: Program) -> None:
     for depth in (50, 200, 400, 800, 990):
         body = '{"name": "x", "permission": "read", "access": ' + "[" * depth + "]" * depth + "}"
         answer = administrator.post("/v2/api-keys", body, content_type="application/json")
         assert answer.status_code == 400
 
 
-def test_a_key_in_an_access_is_refused_and_not_repeated(administrator):
+def test_a_key_in_an_access_is_refused_and_not_repeated(administrator: Program) -> None:
     secret = tokens.generate()
     for access in ([{"service": secret}], [{"service": "svc_1", "paths": [f"/{secret}"]}], [{secret: 1}], secret):
         answer = make(administrator, access)
@@ -152,7 +159,7 @@ def test_a_key_in_an_access_is_refused_and_not_repeated(administrator):
         assert secret[:30] not in answer.content.decode()
 
 
-def test_a_form_sends_an_access_as_json_text(administrator, service):
+def test_a_form_sends_an_access_as_json_text(administrator: Program, service: Service) -> None:
     sent = {"name": "x", "permission": "read"}
     for access in (None, [], [{"service": service.id, "paths": ["/a"]}]):
         answer = administrator.post("/v2/api-keys", {**sent, "access": json.dumps(access)})
@@ -167,7 +174,7 @@ def test_a_form_sends_an_access_as_json_text(administrator, service):
         assert (answer.status_code, answer.json()["Errors"]) == (400, {"access": [sentence]})
 
 
-def test_services_of_other_accounts_are_unknown_unless_they_are_shared(administrator, cast):
+def test_services_of_other_accounts_are_unknown_unless_they_are_shared(administrator: Program, cast: Cast) -> None:
     own, shared = factories.make_service(cast.elsewhere), factories.make_service(cast.elsewhere, shared=True)
     assert make(administrator, [{"service": shared.id}]).status_code == 201
     refused = make(administrator, [{"service": shared.id}, {"service": own.id}])
@@ -175,8 +182,8 @@ def test_services_of_other_accounts_are_unknown_unless_they_are_shared(administr
 
 
 def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_comes_to_no_other_key(
-    administrator, cast, service
-):
+    administrator: Program, cast: Cast, service: Service
+) -> None:
     gone = {"service": service.id, "paths": ["/a"]}
     path = f"/v2/api-keys/{make(administrator, [gone]).json()['id']}"
     administrator.delete(f"/v2/services/{service.id}")
@@ -205,8 +212,10 @@ def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_comes_to_n
     ],
     ids=str,
 )
-def test_more_access_is_widening(administrator, service, before, after, event):
-    def real(access):
+def test_more_access_is_widening(
+    administrator: Program, service: Service, before: list[Any] | None, after: list[Any] | None, event: str
+) -> None:
+    def real(access: Any) -> Any:
         return json.loads(json.dumps(access).replace("svc", service.id)) if access else access
 
     path = f"/v2/api-keys/{make(administrator, real(before)).json()['id']}"
@@ -216,7 +225,9 @@ def test_more_access_is_widening(administrator, service, before, after, event):
     assert list(recorded.changes) == ["access"]
 
 
-def test_the_audit_log_has_an_access_in_the_short_form_of_the_commands(administrator, service):
+def test_the_audit_log_has_an_access_in_the_short_form_of_the_commands(
+    administrator: Program, service: Service
+) -> None:
     path = f"/v2/api-keys/{make(administrator, [{'service': 'api'}]).json()['id']}"
     administrator.send("PATCH", path, {"access": [{"service": service.id, "paths": ["/a", "/b/*"]}]})
     administrator.send("PATCH", path, {"access": None})
@@ -230,7 +241,7 @@ def test_the_audit_log_has_an_access_in_the_short_form_of_the_commands(administr
     ]
 
 
-def test_an_access_that_says_the_same_is_no_change(administrator, service):
+def test_an_access_that_says_the_same_is_no_change(administrator: Program, service: Service) -> None:
     path = f"/v2/api-keys/{make(administrator, [{'service': service.id, 'paths': ['/a']}]).json()['id']}"
     administrator.send("PATCH", path, {"access": [{"paths": ["/a", "/a"], "service": service.id}]})
     assert not AuditEvent.objects.filter(event__in=["api_key.changed", "api_key.widened"]).exists()
@@ -242,17 +253,19 @@ BEYOND = {"Message": "A key can't make a key that opens more than it does."}
 
 
 @pytest.fixture
-def access(service):
+def access(service: Service) -> list[dict[str, Any]]:
     return [{"service": "api"}, {"service": service.id, "paths": ["/reports/*"]}]
 
 
 @pytest.fixture
-def limited(cast, access):
+def limited(cast: Cast, access: list[dict[str, Any]]) -> Program:
     """An administrator key with access to the API and to some paths of a service."""
     return Program(factories.make_key(cast.account, "Limited", administrator=True, access=stored(*access)).secret)
 
 
-def test_a_key_with_limited_access_makes_no_key_that_opens_more(limited, service, access):
+def test_a_key_with_limited_access_makes_no_key_that_opens_more(
+    limited: Program, service: Service, access: list[dict[str, Any]]
+) -> None:
     more = [
         None,
         [{"service": service.id}],
@@ -267,7 +280,9 @@ def test_a_key_with_limited_access_makes_no_key_that_opens_more(limited, service
     assert [make(limited, wanted).status_code for wanted in fewer] == [201] * 5
 
 
-def test_a_key_with_limited_access_widens_no_key_beyond_it_itself_included(limited, cast, service):
+def test_a_key_with_limited_access_widens_no_key_beyond_it_itself_included(
+    limited: Program, cast: Cast, service: Service
+) -> None:
     own = APIKey.objects.get()
     other = factories.make_key(cast.account, access="[]").api_key
     for key in (own, other):
@@ -276,7 +291,7 @@ def test_a_key_with_limited_access_widens_no_key_beyond_it_itself_included(limit
     assert limited.send("PATCH", f"/v2/api-keys/{other.id}", {"access": [{"service": "api"}]}).status_code == 200
 
 
-def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited, cast):
+def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited: Program, cast: Cast) -> None:
     free = factories.make_key(cast.account).api_key
     answer = limited.send("POST", f"/v2/api-keys/{free.id}/rotate", {})
     assert (answer.status_code, answer.json()) == (403, BEYOND)
@@ -284,14 +299,16 @@ def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited, 
     assert limited.send("PATCH", f"/v2/api-keys/{free.id}", {"disabled": False}).json() == BEYOND
 
 
-def test_a_successor_has_the_access_of_its_key_deleted_services_included(limited, cast, service, access):
+def test_a_successor_has_the_access_of_its_key_deleted_services_included(
+    limited: Program, cast: Cast, service: Service, access: list[dict[str, Any]]
+) -> None:
     services.delete_service(actor=policy.system(cast.account.ref), service=service)
     key = APIKey.objects.get()
     successor = limited.send("POST", f"/v2/api-keys/{key.id}/rotate", {"overlap": "1h"})
     assert (successor.status_code, successor.json()["access"]) == (201, access)
 
 
-def test_a_rotated_key_gets_no_more_access(administrator, cast):
+def test_a_rotated_key_gets_no_more_access(administrator: Program, cast: Cast) -> None:
     key = factories.make_key(cast.account, access="[]").api_key
     administrator.send("POST", f"/v2/api-keys/{key.id}/rotate", {"overlap": "1h"})
     assert administrator.send("PATCH", f"/v2/api-keys/{key.id}", {"access": None}).status_code == 400

@@ -3,19 +3,26 @@
 import json
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.request import Request
 
 from accounts.models import Account, AuditEvent, Membership
 from accounts.policy import GRANTS, KeyPermission, KeyRole
 from apikeys.models import APIKey
+from apikeys.services import Issued
 from atatus_dash.api.base import APIView
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 from tests.servers import install, serving, wait_for
 
 from .test_matrix import ROUTES, fill
@@ -23,7 +30,7 @@ from .test_matrix import ROUTES, fill
 pytestmark = pytest.mark.django_db
 
 #: What each changing request sends, so that it would change something.
-BODIES = {
+BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("PATCH", "v2/account"): {"name": "Other"},
     ("POST", "v2/projects"): {"name": "site"},
     ("PUT", "v2/projects/<id:project_id>"): {"name": "site"},
@@ -48,7 +55,7 @@ BODIES = {
 A_MINUTE_AGO = timezone.now() - timedelta(minutes=1)
 
 #: What happens to the key or to its account meanwhile, and what the request is answered then.
-FATES = {
+FATES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
     "revoked": ({"revoked_at": A_MINUTE_AGO}, {}, 401, "API key has been revoked!"),
     "expired": ({"expires_at": A_MINUTE_AGO}, {}, 401, "API key has expired!"),
     "disabled": ({"disabled_at": A_MINUTE_AGO}, {}, 401, "API key is disabled!"),
@@ -72,7 +79,7 @@ FATES = {
 
 
 @pytest.fixture
-def things(cast):
+def things(cast: Cast) -> dict[str, str]:
     project = factories.make_project(cast.account)
     return {
         "<id:project_id>": project.id,
@@ -85,27 +92,30 @@ def things(cast):
 
 
 @pytest.fixture
-def root(cast):
+def root(cast: Cast) -> Issued:
     return factories.make_key(cast.account, "Root", administrator=True)
 
 
-@pytest.fixture
-def meanwhile(monkeypatch):
+Meanwhile = Callable[[Callable[[], object]], None]
+
+
+def once_past_the_gates(patch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Lets something happen once a request has passed the gates, as while the rest of its body is arriving."""
+    gates = APIView.check_permissions
 
-    def let(happen):
-        gates = APIView.check_permissions
+    def pass_gates(view: APIView, request: Request) -> None:
+        gates(view, request)
+        happen()
 
-        def pass_gates(view, request):
-            gates(view, request)
-            happen()
-
-        monkeypatch.setattr(APIView, "check_permissions", pass_gates)
-
-    return let
+    patch.setattr(APIView, "check_permissions", pass_gates)
 
 
-def test_every_request_that_changes_something_is_listed_here():
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    return partial(once_past_the_gates, monkeypatch)
+
+
+def test_every_request_that_changes_something_is_listed_here() -> None:
     changing = {
         (method, route)
         for route, methods in ROUTES.items()
@@ -117,10 +127,18 @@ def test_every_request_that_changes_something_is_listed_here():
 
 @pytest.mark.parametrize(("method", "route"), BODIES)
 @pytest.mark.parametrize("fate", FATES)
-def test_a_key_that_ends_meanwhile_changes_nothing(cast, things, root, meanwhile, method, route, fate):
+def test_a_key_that_ends_meanwhile_changes_nothing(
+    cast: Cast,
+    things: dict[str, str],
+    root: Issued,
+    meanwhile: Meanwhile,
+    method: str,
+    route: str,
+    fate: str,
+) -> None:
     of_key, of_account, status, message = FATES[fate]
 
-    def happen():
+    def happen() -> None:
         APIKey.objects.filter(pk=root.api_key.pk).update(**of_key)
         Account.objects.filter(pk=cast.account.pk).update(**of_account)
 
@@ -133,20 +151,24 @@ def test_a_key_that_ends_meanwhile_changes_nothing(cast, things, root, meanwhile
 @pytest.mark.parametrize(
     ("method", "route"), [item for item in BODIES if ROUTES[item[1]][item[0]] not in GRANTS[KeyRole.KEY]]
 )
-def test_a_key_that_loses_administrator_access_meanwhile_changes_nothing(things, root, meanwhile, method, route):
+def test_a_key_that_loses_administrator_access_meanwhile_changes_nothing(
+    things: dict[str, str], root: Issued, meanwhile: Meanwhile, method: str, route: str
+) -> None:
     meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(administrator=False))
     response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
     assert (response.status_code, response.json()) == (403, {"Message": "This item is for administrators only."})
     assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
 
 
-def test_a_key_that_loses_the_read_permission_meanwhile_invites_no_admin(root, meanwhile):
+def test_a_key_that_loses_the_read_permission_meanwhile_invites_no_admin(root: Issued, meanwhile: Meanwhile) -> None:
     meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(permission="write"))
     response = Program(root.secret).send("POST", "/v2/invitations", {"email": "a@example.com", "role": "admin"})
     assert response.status_code == 403
 
 
-def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(cast, things, root, meanwhile):
+def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(
+    cast: Cast, things: dict[str, str], root: Issued, meanwhile: Meanwhile
+) -> None:
     soon = timezone.now() + timedelta(days=1)
     meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(expires_at=soon))
     response = Program(root.secret).send("PATCH", fill("v2/members/<id:member_id>", things), {"role": "admin"})
@@ -155,20 +177,24 @@ def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(cast, things, root,
 
 
 @pytest.mark.parametrize(("method", "route"), BODIES)
-def test_a_key_that_stays_as_it_is_changes_what_it_may(things, root, method, route):
+def test_a_key_that_stays_as_it_is_changes_what_it_may(
+    things: dict[str, str], root: Issued, method: str, route: str
+) -> None:
     response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
     assert response.status_code in (200, 201, 204)
     assert AuditEvent.objects.filter(actor_id=root.api_key.id, actor_label="Root").exists()
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
-def test_a_key_ends_itself(root, method):
+def test_a_key_ends_itself(root: Issued, method: str) -> None:
     path = f"/v2/api-keys/{root.api_key.id}"
     assert Program(root.secret).send(method, path, {"disabled": True} if method == "PATCH" else None).status_code < 300
     assert Program(root.secret).get("/v2").status_code == 401
 
 
-def test_a_request_that_only_reads_locks_nothing(root, things, django_assert_num_queries):
+def test_a_request_that_only_reads_locks_nothing(
+    root: Issued, things: dict[str, str], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(1):  # finding the key
         Program(root.secret).get("/v2")
 
@@ -180,20 +206,20 @@ def test_a_request_that_only_reads_locks_nothing(root, things, django_assert_num
 @pytest.mark.parametrize(
     ("narrowed", "status"), [({"revoked_at": A_MINUTE_AGO}, 401), ({"permission": "read"}, 403)], ids=["ended", "read"]
 )
-def test_a_change_waits_for_a_revocation_that_is_under_way(cast, narrowed, status):
+def test_a_change_waits_for_a_revocation_that_is_under_way(cast: Cast, narrowed: dict[str, Any], status: int) -> None:
     """The request passes the gates before the other transaction ends, and is refused after it."""
     root = factories.make_key(cast.account, "Root", administrator=True)
-    passed, answers = threading.Event(), []
+    answers: list[Any] = []
 
-    def send():
+    def send() -> None:
         try:
             answers.append(Program(root.secret).send("POST", "/v2/projects", {"name": "late"}))
         finally:
             connection.close()
 
-    gates = APIView.check_permissions
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(APIView, "check_permissions", lambda view, request: (gates(view, request), passed.set()))
+        passed = threading.Event()
+        once_past_the_gates(patch, passed.set)
         thread = threading.Thread(target=send)
         with transaction.atomic():
             APIKey.objects.filter(pk=root.api_key.pk).update(**narrowed)
@@ -206,18 +232,19 @@ def test_a_change_waits_for_a_revocation_that_is_under_way(cast, narrowed, statu
     assert not cast.account.projects.exists()
 
 
-def patched_while(root, path, wish, meanwhile):
+def patched_while(root: Issued, path: str, wish: dict[str, Any], meanwhile: Callable[[], object]) -> Any:
     """Send the PATCH, let it reach the lock of what `meanwhile` changes, and return its answer."""
-    answers, gates, passed = [], APIView.check_permissions, threading.Event()
+    answers: list[Any] = []
 
-    def send():
+    def send() -> None:
         try:
             answers.append(Program(root.secret).send("PATCH", path, wish))
         finally:
             connection.close()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(APIView, "check_permissions", lambda view, request: (gates(view, request), passed.set()))
+        passed = threading.Event()
+        once_past_the_gates(patch, passed.set)
         thread = threading.Thread(target=send)
         with transaction.atomic():
             meanwhile()
@@ -229,7 +256,7 @@ def patched_while(root, path, wish, meanwhile):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_patch_keeps_what_was_restricted_while_it_waited(cast):
+def test_a_patch_keeps_what_was_restricted_while_it_waited(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     target = factories.make_key(cast.account, "Target").api_key
     rows = APIKey.objects.filter(pk=target.pk)
@@ -244,7 +271,7 @@ def test_a_patch_keeps_what_was_restricted_while_it_waited(cast):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_that(cast):
+def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_that(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     target = factories.make_key(cast.account, "Target", allowed_networks=["10.0.0.0/8"]).api_key
     answer = patched_while(
@@ -258,11 +285,11 @@ def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_th
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_revocation_waits_for_a_change_that_is_under_way(cast):
+def test_a_revocation_waits_for_a_change_that_is_under_way(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     ended = threading.Event()
 
-    def revoke():
+    def revoke() -> None:
         try:
             APIKey.objects.filter(pk=root.api_key.pk).update(revoked_at=timezone.now())
             ended.set()
@@ -281,13 +308,14 @@ def test_a_revocation_waits_for_a_change_that_is_under_way(cast):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what", [("DELETE", None), ("PATCH", {"disabled": True}), ("PATCH", {"administrator": False})])
-def test_of_two_keys_that_end_each_other_at_once_one_does(cast, what):
+def test_of_two_keys_that_end_each_other_at_once_one_does(cast: Cast, what: tuple[str, dict[str, Any] | None]) -> None:
     method, body = what
 
-    def act(start, me, other):
+    def act(start: threading.Barrier, me: Issued, other: Issued) -> int:
         start.wait()
         try:
-            return Program(me.secret).send(method, f"/v2/api-keys/{other.api_key.id}", body).status_code
+            status: int = Program(me.secret).send(method, f"/v2/api-keys/{other.api_key.id}", body).status_code
+            return status
         finally:
             connection.close()
 
@@ -300,11 +328,11 @@ def test_of_two_keys_that_end_each_other_at_once_one_does(cast, what):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast):
+def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast: Cast) -> None:
     keys = [factories.make_key(cast.account, f"Root {n}", administrator=True) for n in range(3)]
     member = Membership.objects.get(account=cast.account, user=cast.user)
     target = factories.make_key(cast.account, "Target").api_key
-    requests = [
+    requests: list[tuple[str, str, Callable[[int], dict[str, str]]]] = [
         ("PATCH", f"/v2/members/{member.id}", lambda n: {"role": ("admin", "user")[n % 2]}),
         ("PATCH", f"/v2/api-keys/{keys[0].api_key.id}", lambda n: {"description": str(n)}),
         ("PATCH", "/v2/account", lambda n: {"name": f"Acme {n}"}),
@@ -313,10 +341,11 @@ def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast):
         ("PATCH", f"/v2/api-keys/{keys[2].api_key.id}", lambda n: {"description": str(n)}),
     ]
 
-    def act(n):
+    def act(n: int) -> int:
         method, path, body = requests[n % len(requests)]
         try:
-            return Program(keys[n % 3].secret).send(method, path, body(n)).status_code
+            status: int = Program(keys[n % 3].secret).send(method, path, body(n)).status_code
+            return status
         finally:
             connection.close()
 
@@ -328,7 +357,7 @@ def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast):
 # Over a real server -----------------------------------------------------------------------------
 
 
-def test_a_key_that_is_revoked_while_its_body_arrives_makes_no_key(tmp_path):
+def test_a_key_that_is_revoked_while_its_body_arrives_makes_no_key(tmp_path: Path) -> None:
     installation = install(tmp_path, ALLOW_HTTP="1")
     secret = installation.key("Root", "read_write", "--administrator")
     body = json.dumps({"name": "Late", "permission": KeyPermission.READ_WRITE.value}).encode()

@@ -6,11 +6,13 @@ import sqlite3
 import tempfile
 from base64 import urlsafe_b64encode
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connection
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import services
 from accounts.models import Account, Project
@@ -20,19 +22,19 @@ from apikeys import tokens
 from apikeys.rates import Rate
 from atatus_dash import availability, maintenance
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Browser, Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
-def assert_refused(response, status, message):
+def assert_refused(response: Any, status: int, message: str) -> None:
     assert response.status_code == status
     assert response["Content-Type"] == "application/json"
     assert json.loads(response.content)["Message"] == message
     assert response["X-Request-ID"]
 
 
-def test_200_tells_who_the_key_is(cast):
+def test_200_tells_who_the_key_is(cast: Cast) -> None:
     issued = factories.make_key(cast.account, name="Deploys")
     response = Program(issued.secret).get("/v2")
     assert response.status_code == 200
@@ -49,19 +51,19 @@ def test_200_tells_who_the_key_is(cast):
     }
 
 
-def test_200_tells_when_the_key_ends_in_utc(cast):
+def test_200_tells_when_the_key_ends_in_utc(cast: Cast) -> None:
     ends = timezone.now().replace(microsecond=0) + timedelta(days=1)
     response = Program(factories.make_key(cast.account, expires_at=ends).secret).get("/v2")
     assert response.json()["api_key"]["expires_at"] == ends.isoformat().replace("+00:00", "Z")
 
 
-def test_201_tells_where_the_new_item_is(program):
+def test_201_tells_where_the_new_item_is(program: Program) -> None:
     response = program.send("post", "/v2/projects", {"name": "web"})
     assert response.status_code == 201
     assert program.get(response["Location"]).json() == response.json()
 
 
-def test_204_has_no_body(program):
+def test_204_has_no_body(program: Program) -> None:
     location = program.send("post", "/v2/projects", {"name": "web"})["Location"]
     response = program.delete(location)
     assert (response.status_code, response.content) == (204, b"")
@@ -82,14 +84,14 @@ def test_204_has_no_body(program):
         "9" * 5000,
     ],
 )
-def test_400_for_a_malformed_body(program, body):
+def test_400_for_a_malformed_body(program: Program, body: str | bytes) -> None:
     response = program.post("/v2/projects", body, content_type="application/json")
     assert response.status_code == 400
     assert response["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize("depth", [1_000, 200_000])
-def test_400_for_endless_nesting_even_without_a_key(depth, db):
+def test_400_for_endless_nesting_even_without_a_key(depth: int, db: None) -> None:
     body = '{"api_key":' + "[" * depth + "]" * depth + "}"
     response = Program().post("/v2/projects", body, content_type="application/json")
     assert response.status_code in (400, 401)
@@ -97,23 +99,23 @@ def test_400_for_endless_nesting_even_without_a_key(depth, db):
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary", "; boundary=", '; boundary=""', "; charset=utf-8"])
-def test_400_for_a_multipart_body_without_a_boundary_says_what_to_do(program, boundary):
+def test_400_for_a_multipart_body_without_a_boundary_says_what_to_do(program: Program, boundary: str) -> None:
     response = program.post("/v2/projects", b"nonsense", content_type=f"multipart/form-data{boundary}")
     assert_refused(response, 400, "The multipart body has no boundary: let your client write its Content-Type.")
 
 
-def test_400_for_a_broken_multipart_body(program):
+def test_400_for_a_broken_multipart_body(program: Program) -> None:
     response = program.post("/v2/projects", b"nonsense", content_type="multipart/form-data; boundary=" + "b" * 300)
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/v2/projects", "/v2"])
-def test_a_byte_order_mark_before_json_is_no_error(cast, path):
+def test_a_byte_order_mark_before_json_is_no_error(cast: Cast, path: str) -> None:
     body = json.dumps({"api_key": factories.make_key(cast.account).secret, "name": "Café"}).encode("utf-8-sig")
     assert Program().post(path, body, content_type="application/json").status_code in (200, 201)
 
 
-def test_400_for_two_byte_order_marks(program):
+def test_400_for_two_byte_order_marks(program: Program) -> None:
     body = b"\xef\xbb\xbf\xef\xbb\xbf{}"
     assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)
 
@@ -132,7 +134,7 @@ def test_400_for_two_byte_order_marks(program):
         ({"name": "web", "id": "prj_1"}, "id"),
     ],
 )
-def test_400_names_the_fields_that_are_wrong(program, fields, named):
+def test_400_names_the_fields_that_are_wrong(program: Program, fields: dict[str, Any], named: str) -> None:
     response = program.send("post", "/v2/projects", json.loads(json.dumps(fields)))
     assert_refused(response, 400, f"These fields are invalid: {named}.")
     assert list(response.json()["Errors"]) == [named]
@@ -140,31 +142,31 @@ def test_400_names_the_fields_that_are_wrong(program, fields, named):
 
 
 @pytest.mark.parametrize("body", ["[]", "5", '"text"', "null", "[1, 2]"])
-def test_400_for_a_body_that_is_no_object(program, body):
+def test_400_for_a_body_that_is_no_object(program: Program, body: str) -> None:
     assert program.post("/v2/projects", body, content_type="application/json").status_code == 400
 
 
-def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program):
+def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program: Program) -> None:
     response = program.send("post", "/v2/projects", {"name": "web"}, headers={"Host": "elsewhere.example"})
     assert_refused(response, 400, "This host is not served here.")
     assert not Project.objects.exists()
 
 
-def cursor(*values):
+def cursor(*values: object) -> str:
     return "cursor=" + urlsafe_b64encode(json.dumps([0, *values]).encode()).decode().replace("=", "%3D")
 
 
 @pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00+23:59"])
-def test_400_for_a_cursor_whose_position_is_no_moment(program, position):
+def test_400_for_a_cursor_whose_position_is_no_moment(program: Program, position: str) -> None:
     assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
 
 
 @pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
-def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program, position):
+def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program: Program, position: str) -> None:
     assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
 
 
-def test_a_cursor_may_have_any_offset_that_python_reads(program):
+def test_a_cursor_may_have_any_offset_that_python_reads(program: Program) -> None:
     """PostgreSQL reads fewer of them."""
     assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00+23:59:59', 'prj_1')}").status_code == 200
 
@@ -172,30 +174,30 @@ def test_a_cursor_may_have_any_offset_that_python_reads(program):
 @pytest.mark.parametrize(
     "content", ["[]", "[0]", "[2, 1, 1]", '[0, "2026-11-24T10:00:00Z", "\\u0000"]', "null", "{}", "[" * 5000, "\\xff"]
 )
-def test_400_for_a_cursor_that_is_not_one_of_ours(program, content):
+def test_400_for_a_cursor_that_is_not_one_of_ours(program: Program, content: str) -> None:
     text = urlsafe_b64encode(content.encode()).decode()
     assert_refused(program.get("/v2/projects", {"cursor": text}), 400, "The cursor is not one of ours.")
 
 
 @pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])
-def test_400_for_json_that_no_answer_could_repeat(program, body):
+def test_400_for_json_that_no_answer_could_repeat(program: Program, body: str) -> None:
     assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)
 
 
-def test_400_names_a_few_of_many_unknown_fields(program):
+def test_400_names_a_few_of_many_unknown_fields(program: Program) -> None:
     response = program.send("post", "/v2/projects", {f"field{number}": 1 for number in range(5000)})
     assert len(response.json()["Errors"]) == 20
     assert len(response.content) < 5000
 
 
-def test_400_for_a_value_that_is_too_long_repeats_little_of_it(administrator):
+def test_400_for_a_value_that_is_too_long_repeats_little_of_it(administrator: Program) -> None:
     response = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "p" * 500_000})
     assert response.status_code == 400
     assert len(response.content) < 2000
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "limit=", "cursor=nonsense"])
-def test_400_for_a_page_that_can_not_be(program, query):
+def test_400_for_a_page_that_can_not_be(program: Program, query: str) -> None:
     response = program.get(f"/v2/projects?{query}")
     assert response.status_code == 400
     assert query.split("=")[0] in response.json()["Errors"]
@@ -214,18 +216,18 @@ def test_400_for_a_page_that_can_not_be(program, query):
         ),
     ],
 )
-def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast, state, message):
+def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast: Cast, state: dict[str, Any], message: str) -> None:
     response = Program(factories.make_key(cast.account, **state).secret).get("/v2")
     assert_refused(response, 401, message)
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
-def test_403_for_an_administrators_item(program):
+def test_403_for_an_administrators_item(program: Program) -> None:
     assert_refused(program.get("/v2/api-keys"), 403, "This item is for administrators only.")
     assert_refused(program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only.")
 
 
-def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast, program):
+def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast: Cast, program: Program) -> None:
     read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
     write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
     for refused in (
@@ -237,7 +239,7 @@ def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast, program)
         assert refused["WWW-Authenticate"] == 'Bearer realm="atatus", error="insufficient_scope"'
 
 
-def test_403_for_any_other_reason_is_no_challenge(cast, administrator):
+def test_403_for_any_other_reason_is_no_challenge(cast: Cast, administrator: Program) -> None:
     elsewhere = Program(factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"]).secret)
     in_query = Program().get("/v2", {"api_key": factories.make_key(cast.account, accepts_query=False).secret})
     limited = Program(factories.make_key(cast.account, administrator=True, rate_limit="9/minute").secret)
@@ -257,7 +259,9 @@ def test_403_for_any_other_reason_is_no_challenge(cast, administrator):
         ({"revoked_at": timezone.now()}, 401, "API key has been revoked!"),
     ],
 )
-def test_403_for_the_keys_of_a_closed_account_unless_they_are_dead_themselves(cast, state, status, message, settings):
+def test_403_for_the_keys_of_a_closed_account_unless_they_are_dead_themselves(
+    cast: Cast, state: dict[str, Any], status: int, message: str, settings: Settings
+) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(2, 60)
     key = Program(factories.make_key(cast.account, **state).secret)
     Account.objects.update(closed_at=timezone.now(), suspended_at=timezone.now())
@@ -266,7 +270,7 @@ def test_403_for_the_keys_of_a_closed_account_unless_they_are_dead_themselves(ca
     assert_refused(key.get("/v2"), status, "This account is suspended." if status == 403 else message)
 
 
-def test_403_from_an_address_outside_the_keys_networks(cast):
+def test_403_from_an_address_outside_the_keys_networks(cast: Cast) -> None:
     key = factories.make_key(cast.account, allowed_networks=["10.0.0.0/8", "2001:db8::/32"]).secret
     assert_refused(Program(key).get("/v2"), 403, "This API key may not be used from this address.")
     assert Program(key).get("/v2", REMOTE_ADDR="10.1.2.3").status_code == 200
@@ -274,14 +278,16 @@ def test_403_from_an_address_outside_the_keys_networks(cast):
     assert Program(key).get("/v2", REMOTE_ADDR="2001:db8::7").status_code == 200
 
 
-def test_403_for_the_keys_of_a_suspended_account(cast, program):
+def test_403_for_the_keys_of_a_suspended_account(cast: Cast, program: Program) -> None:
     services.suspend_account(actor=system(cast.account.ref))
     assert_refused(program.get("/v2"), 403, "This account is suspended.")
     services.resume_account(actor=system(cast.account.ref))
     assert program.get("/v2").status_code == 200
 
 
-def test_403_over_plain_http_answers_good_and_bad_keys_byte_for_byte_alike(program, django_assert_num_queries):
+def test_403_over_plain_http_answers_good_and_bad_keys_byte_for_byte_alike(
+    program: Program, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(0):
         good = program.get("/v2", plain_http=True, headers={"X-Request-ID": "same"})
         bad = Program("nonsense").get("/v2", plain_http=True, headers={"X-Request-ID": "same"})
@@ -291,44 +297,44 @@ def test_403_over_plain_http_answers_good_and_bad_keys_byte_for_byte_alike(progr
     assert "RateLimit" not in good
 
 
-def test_plain_http_is_served_where_the_operator_allows_it(program, settings):
+def test_plain_http_is_served_where_the_operator_allows_it(program: Program, settings: Settings) -> None:
     settings.ALLOW_HTTP = True
     assert program.get("/v2", plain_http=True).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/nope", "/v2/projects/a/b/c", "/v2//", "/v2/projects//", "/v2/%00", "/v2/é"])
-def test_404_for_a_path_that_is_none_whatever_the_key(path, db):
+def test_404_for_a_path_that_is_none_whatever_the_key(path: str, db: None) -> None:
     assert_refused(Program().get(path), 404, "The item could not be found.")
 
 
 @pytest.mark.parametrize("project_id", ["prj_0000000000000000", "1", "x" * 64, "-"])
-def test_404_for_an_item_that_is_none(program, project_id):
+def test_404_for_an_item_that_is_none(program: Program, project_id: str) -> None:
     assert_refused(program.get(f"/v2/projects/{project_id}"), 404, "The item could not be found.")
 
 
-def test_a_page_outside_the_api_is_no_business_of_it(browser):
+def test_a_page_outside_the_api_is_no_business_of_it(browser: Browser) -> None:
     assert browser.get("/v2x").headers["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace"])
-def test_405_names_the_methods_that_are_known(program, method):
+def test_405_names_the_methods_that_are_known(program: Program, method: str) -> None:
     response = getattr(program, method)("/v2/projects")
     assert_refused(response, 405, "This item can't be accessed with this method.")
     assert response["Allow"] == "GET, POST, HEAD"
     assert "RateLimit" in response
 
 
-def test_405_names_them_where_no_key_is_needed_too():
+def test_405_names_them_where_no_key_is_needed_too() -> None:
     response = Program(None).get("/v2/leaked-keys")
     assert_refused(response, 405, "This item can't be accessed with this method.")
     assert response["Allow"] == "POST"
 
 
-def test_head_works_where_get_does(program):
+def test_head_works_where_get_does(program: Program) -> None:
     assert program.head("/v2").status_code == 200
 
 
-def test_a_trailing_slash_works_without_a_redirect(program):
+def test_a_trailing_slash_works_without_a_redirect(program: Program) -> None:
     assert program.get("/v2/").status_code == 200
     assert program.get("/v2/projects/").status_code == 200
     location = program.send("post", "/v2/projects/", {"name": "web"})["Location"]
@@ -337,7 +343,7 @@ def test_a_trailing_slash_works_without_a_redirect(program):
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
-def test_400_for_more_fields_than_anybody_needs(program, content_type):
+def test_400_for_more_fields_than_anybody_needs(program: Program, content_type: str) -> None:
     part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
     body = "a=1&" * 1001 if "urlencoded" in content_type else part * 1001 + "--b--\r\n"
     response = program.post("/v2/projects", body, content_type=content_type)
@@ -345,23 +351,23 @@ def test_400_for_more_fields_than_anybody_needs(program, content_type):
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
-def test_413_for_a_body_over_one_mebibyte(program, content_type):
+def test_413_for_a_body_over_one_mebibyte(program: Program, content_type: str) -> None:
     response = program.post("/v2/projects", b"x" * (1024 * 1024 + 1), content_type=content_type)
     assert_refused(response, 413, "The body is larger than 1 MiB.")
 
 
-def test_415_for_a_media_type_that_is_not_read(program):
+def test_415_for_a_media_type_that_is_not_read(program: Program) -> None:
     response = program.post("/v2/projects", "<name>web</name>", content_type="text/xml")
     assert response.status_code == 415
     assert response["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", "application/xml;q=1", "nonsense", ""])
-def test_accept_is_never_a_reason_to_refuse(program, accept):
+def test_accept_is_never_a_reason_to_refuse(program: Program, accept: str) -> None:
     assert program.get("/v2", headers={"Accept": accept}).status_code == 200
 
 
-def test_429_past_the_keys_limit(cast):
+def test_429_past_the_keys_limit(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, rate_limit="5/minute").secret)
     responses = [program.get("/v2") for _ in range(7)]
     assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
@@ -372,7 +378,7 @@ def test_429_past_the_keys_limit(cast):
 
 
 @pytest.mark.parametrize("now", [1.0, 26.4, 981.9, 32726.3, 65485.23])
-def test_the_time_left_is_never_longer_than_the_window(cast, now):
+def test_the_time_left_is_never_longer_than_the_window(cast: Cast, now: float) -> None:
     """`(now + 60) - now` is 60.000000007 at times, which rounds up to 61."""
     program = Program(factories.make_key(cast.account, rate_limit="1/minute").secret)
     with mock.patch("apikeys.limits.time.monotonic", return_value=now):
@@ -381,14 +387,16 @@ def test_the_time_left_is_never_longer_than_the_window(cast, now):
     assert (second.status_code, second["Retry-After"]) == (429, "60")
 
 
-def test_the_limit_counts_before_method_and_permission_are_looked_at(cast):
+def test_the_limit_counts_before_method_and_permission_are_looked_at(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, rate_limit="2/minute").secret)
     assert program.put("/v2").status_code == 405
     assert program.get("/v2/api-keys").status_code == 403
     assert program.put("/v2").status_code == 429
 
 
-def test_429_after_too_many_failures_from_one_address_but_never_for_a_good_key(cast, program, settings):
+def test_429_after_too_many_failures_from_one_address_but_never_for_a_good_key(
+    cast: Cast, program: Program, settings: Settings
+) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(3, 60)
     statuses = [Program("nonsense").get("/v2").status_code for _ in range(5)]
     assert statuses == [401, 401, 401, 429, 429]
@@ -399,19 +407,21 @@ def test_429_after_too_many_failures_from_one_address_but_never_for_a_good_key(c
     assert Program("nonsense").get("/v2", REMOTE_ADDR="203.0.113.9").status_code == 401
 
 
-def test_failures_of_one_ipv6_network_count_together(db, settings):
+def test_failures_of_one_ipv6_network_count_together(db: None, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(2, 60)
     addresses = [f"2001:db8::{n}" for n in range(1, 4)]
     statuses = [Program("nonsense").get("/v2", REMOTE_ADDR=address).status_code for address in addresses]
     assert statuses == [401, 401, 429]
 
 
-def test_a_missing_key_is_no_failed_attempt(db, settings):
+def test_a_missing_key_is_no_failed_attempt(db: None, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     assert [Program().get("/v2").status_code for _ in range(3)] == [401] * 3
 
 
-def test_500_leaks_nothing_and_logs_the_traceback_under_the_request_id(program, caplog):
+def test_500_leaks_nothing_and_logs_the_traceback_under_the_request_id(
+    program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE accounts_project RENAME TO gone")
     try:
@@ -427,14 +437,14 @@ def test_500_leaks_nothing_and_logs_the_traceback_under_the_request_id(program, 
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_500_for_a_crash_in_a_view(program):
+def test_500_for_a_crash_in_a_view(program: Program) -> None:
     with mock.patch.object(Project.objects, "for_account", side_effect=ZeroDivisionError("secret detail")):
         response = program.get("/v2/projects")
     assert_refused(response, 500, "We have a problem with our server. Please try again later.")
     assert "RateLimit" in response
 
 
-def test_503_while_the_database_is_out_of_reach(program):
+def test_503_while_the_database_is_out_of_reach(program: Program) -> None:
     with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("server closed the connection")):
         response = program.get("/v2")
     assert response.status_code == 503
@@ -442,7 +452,7 @@ def test_503_while_the_database_is_out_of_reach(program):
     assert "closed" not in response.json()["Message"]
 
 
-def sqlite_error(statement, *, lock=False):
+def sqlite_error(statement: str, *, lock: bool = False) -> OperationalError:
     """A real error of SQLite's, as Django raises it."""
     with tempfile.TemporaryDirectory() as folder:
         first, second = (sqlite3.connect(f"{folder}/db", timeout=0) for _ in range(2))
@@ -457,9 +467,10 @@ def sqlite_error(statement, *, lock=False):
         finally:
             first.close()
             second.close()
+    raise AssertionError("SQLite executed it")
 
 
-def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault():
+def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault() -> None:
     assert availability.is_outage(sqlite_error("CREATE TABLE t (a)", lock=True))
     assert not availability.is_outage(sqlite_error("SELECT * FROM gone"))
     assert availability.is_outage(OperationalError("server closed the connection"))
@@ -467,47 +478,47 @@ def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault():
 
 
 @pytest.fixture
-def offline(db, monkeypatch):
+def offline(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_current", maintenance.current())
     maintenance.switch(on=True, message="Back at noon.", retry_after=120)
     maintenance.refresh()
 
 
-def test_503_during_maintenance_before_the_path_or_the_key_is_looked_at(offline, program):
+def test_503_during_maintenance_before_the_path_or_the_key_is_looked_at(offline: None, program: Program) -> None:
     for client, path in ((program, "/v2"), (program, "/v2/nope"), (Program("nonsense"), "/v2")):
         response = client.get(path)
         assert_refused(response, 503, "Back at noon.")
         assert response["Retry-After"] == "120"
 
 
-def test_plain_http_is_refused_before_maintenance_is_told(offline, program):
+def test_plain_http_is_refused_before_maintenance_is_told(offline: None, program: Program) -> None:
     assert program.get("/v2", plain_http=True).status_code == 403
 
 
-def test_the_apis_answers_over_https_ask_for_https_for_good(program):
+def test_the_apis_answers_over_https_ask_for_https_for_good(program: Program) -> None:
     assert program.get("/v2")["Strict-Transport-Security"] == "max-age=31536000"
     assert program.get("/v2")["X-Content-Type-Options"] == "nosniff"
     assert "Strict-Transport-Security" not in program.get("/v2", plain_http=True)
 
 
-def test_two_keys_have_a_limit_each(cast):
+def test_two_keys_have_a_limit_each(cast: Cast) -> None:
     one, other = (Program(factories.make_key(cast.account, rate_limit="1/minute").secret) for _ in range(2))
     assert [client.get("/v2").status_code for client in (one, other, one)] == [200, 200, 429]
 
 
-def test_a_key_is_no_request_id(program):
+def test_a_key_is_no_request_id(program: Program) -> None:
     secret = tokens.generate()
     assert secret not in program.get("/v2", headers={"X-Request-ID": secret})["X-Request-ID"]
 
 
-def test_a_request_id_that_the_client_sent_is_kept_if_it_is_valid(program):
+def test_a_request_id_that_the_client_sent_is_kept_if_it_is_valid(program: Program) -> None:
     assert program.get("/v2", headers={"X-Request-ID": "abc-123"})["X-Request-ID"] == "abc-123"
     for invalid in ("", "a b", "x" * 129, "é"):
         assert program.get("/v2", headers={"X-Request-ID": invalid})["X-Request-ID"] not in ("", invalid)
 
 
 @pytest.mark.parametrize("accept", ["application/problem+json", "text/html, application/problem+json;q=0.5"])
-def test_rfc_9457_for_a_client_that_lists_it(program, accept):
+def test_rfc_9457_for_a_client_that_lists_it(program: Program, accept: str) -> None:
     response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
@@ -520,12 +531,12 @@ def test_rfc_9457_for_a_client_that_lists_it(program, accept):
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json", "application/problem+json;q=0"])
-def test_the_source_pages_shape_for_everybody_else(program, accept):
+def test_the_source_pages_shape_for_everybody_else(program: Program, accept: str) -> None:
     response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
     assert response["Content-Type"] == "application/json"
 
 
-def test_revocation_holds_on_the_next_request(cast):
+def test_revocation_holds_on_the_next_request(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     program = Program(issued.secret)
     assert program.get("/v2").status_code == 200
@@ -533,12 +544,12 @@ def test_revocation_holds_on_the_next_request(cast):
     assert_refused(program.get("/v2"), 401, "API key has been revoked!")
 
 
-def test_every_answer_to_a_key_is_private(program):
+def test_every_answer_to_a_key_is_private(program: Program) -> None:
     for path in ("/v2", "/v2/projects", "/v2/api-keys", "/v2/nope"):
         assert program.get(path)["Cache-Control"] == "private, no-store"
 
 
-def test_no_answer_sets_a_cookie_or_allows_another_origin(program):
+def test_no_answer_sets_a_cookie_or_allows_another_origin(program: Program) -> None:
     response = program.get("/v2", headers={"Origin": "https://elsewhere.example"})
     assert not response.cookies
     assert not any(name.lower().startswith("access-control") for name in response.headers)

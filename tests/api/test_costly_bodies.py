@@ -1,16 +1,18 @@
 """Bodies made to be costly: refused before they are parsed, whoever sends them, and without a long answer."""
 
 import json
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
 from django.core.cache import cache
+from pytest_django import Settings
 
 from apikeys.models import APIKey
 from apikeys.rates import Rate
 from atatus_dash.api import parsers
 from tests import factories
-from tests.conftest import Browser, Program
+from tests.conftest import Browser, Cast, Program
 
 pytestmark = pytest.mark.django_db
 
@@ -19,23 +21,23 @@ MULTIPART = "multipart/form-data; boundary=B"
 
 
 @pytest.fixture(autouse=True)
-def _sign_ins_uncounted():
+def _sign_ins_uncounted() -> Iterator[None]:
     """What is sent to the sign-in page here is no reason to refuse the tests after these."""
     yield
     cache.clear()
 
 
-def part(headers, text="x"):
+def part(headers: str, text: str = "x") -> str:
     return f"--B\r\n{headers}\r\n\r\n{text}\r\n"
 
 
 @pytest.fixture
-def anonymous():
+def anonymous() -> Program:
     return Program()
 
 
 @pytest.fixture
-def key(cast):
+def key(cast: Cast) -> str:
     return factories.make_key(cast.account).secret
 
 
@@ -54,26 +56,26 @@ MANY_VALUES = {
 
 @pytest.mark.parametrize("body", MANY_VALUES.values(), ids=MANY_VALUES.keys())
 @pytest.mark.parametrize("path", ["/v2/projects", "/v2/leaked-keys"])
-def test_json_of_too_many_values_is_refused_unparsed_without_a_key(anonymous, path, body):
+def test_json_of_too_many_values_is_refused_unparsed_without_a_key(anonymous: Program, path: str, body: str) -> None:
     with mock.patch("json.loads") as loads:
         response = anonymous.post(path, body, content_type="application/json")
     assert (response.status_code, response.json()) == (400, {"Message": "The body holds more than 10,000 values."})
     assert not loads.called
 
 
-def test_json_of_too_many_values_is_refused_with_a_key_too(program):
+def test_json_of_too_many_values_is_refused_with_a_key_too(program: Program) -> None:
     response = program.post("/v2/projects", MANY_VALUES["numbers"], content_type="application/json")
     assert (response.status_code, response.json()) == (400, {"Message": "The body holds more than 10,000 values."})
 
 
 @pytest.mark.parametrize("text", [", " * 400_000, '"' * 400_000, "\\" * 400_000, "[{" * 400_000, "a,\n" * 150_000])
-def test_a_long_text_may_hold_as_much_punctuation_as_it_likes(program, text):
+def test_a_long_text_may_hold_as_much_punctuation_as_it_likes(program: Program, text: str) -> None:
     project = program.send("post", "/v2/projects", {"name": "web"}).json()["id"]
     fields = {"revision": "4f2a91c", "note": text}
     assert program.send("post", f"/v2/projects/{project}/deployments", fields).status_code == 201
 
 
-def test_a_thousand_keys_can_be_reported_at_once(cast, anonymous):
+def test_a_thousand_keys_can_be_reported_at_once(cast: Cast, anonymous: Program) -> None:
     issued = factories.make_key(cast.account)
     credentials = [f"{number:020d}" for number in range(999)] + [issued.secret]
     assert anonymous.send("post", "/v2/leaked-keys", {"credentials": credentials}).status_code == 202
@@ -81,19 +83,19 @@ def test_a_thousand_keys_can_be_reported_at_once(cast, anonymous):
 
 
 @pytest.mark.parametrize("wrong", [[[]] * 1000, ["x" * 1001] * 900, [{"token": "x"}] * 1000])
-def test_a_list_of_wrong_items_is_answered_in_a_few_sentences(anonymous, wrong):
+def test_a_list_of_wrong_items_is_answered_in_a_few_sentences(anonymous: Program, wrong: object) -> None:
     response = anonymous.send("post", "/v2/leaked-keys", {"credentials": wrong})
     assert response.status_code == 400
     assert list(response.json()["Errors"]) == ["credentials"]
     assert len(response.content) < 2500
 
 
-def test_a_list_that_is_too_long_is_refused_before_its_items_are_read(anonymous):
+def test_a_list_that_is_too_long_is_refused_before_its_items_are_read(anonymous: Program) -> None:
     response = anonymous.send("post", "/v2/leaked-keys", {"credentials": [[]] * 1001})
     assert response.json()["Errors"] == {"credentials": ["Ensure this field has no more than 1000 elements."]}
 
 
-def test_a_refusal_is_short_however_long_what_it_is_about(administrator):
+def test_a_refusal_is_short_however_long_what_it_is_about(administrator: Program) -> None:
     long_names = administrator.send("post", "/v2/projects", {f"{number}" * 50_000: 1 for number in range(9)})
     number = administrator.post("/v2/projects", '{"name": %s.5}' % ("9" * 500_000), content_type="application/json")
     kind = administrator.post("/v2/projects", "x", content_type="text/" + "x" * 7000)
@@ -102,25 +104,25 @@ def test_a_refusal_is_short_however_long_what_it_is_about(administrator):
 
 
 @pytest.mark.parametrize("start", range(55, 105, 7))
-def test_no_part_of_a_key_is_left_where_a_refusal_is_cut(program, key, start):
+def test_no_part_of_a_key_is_left_where_a_refusal_is_cut(program: Program, key: str, start: int) -> None:
     response = program.send("post", "/v2/projects", {"x" * start + key: 1, "name": "web"})
     assert response.status_code == 400
     assert key[4:12] not in response.content.decode()
 
 
 @pytest.mark.parametrize("depth", [*range(100, 1000, 50), 990, 995])
-def test_a_key_that_is_nested_deep_is_no_fault_of_ours(anonymous, depth):
+def test_a_key_that_is_nested_deep_is_no_fault_of_ours(anonymous: Program, depth: int) -> None:
     body = '{"api_key":' + "[" * depth + "]" * depth + "}"
     assert anonymous.post("/v2/projects", body, content_type="application/json").status_code in (400, 401)
 
 
-def test_a_form_of_too_many_escapes_is_refused(program):
+def test_a_form_of_too_many_escapes_is_refused(program: Program) -> None:
     response = program.post("/v2/projects", "name=" + "%41" * 300_000, content_type=FORM)
     assert response.status_code == 400
     assert response.json()["Message"].startswith("The form holds too many percent-encoded characters.")
 
 
-def test_a_form_takes_64_kibibytes_of_text_that_is_all_escapes(program):
+def test_a_form_takes_64_kibibytes_of_text_that_is_all_escapes(program: Program) -> None:
     project = program.send("post", "/v2/projects", {"name": "web"}).json()["id"]
     body = "revision=1&note=" + "%D0%9F" * 32 * 1024
     assert program.post(f"/v2/projects/{project}/deployments", body, content_type=FORM).status_code == 201
@@ -136,7 +138,9 @@ COSTLY_PARTS = {
 
 
 @pytest.mark.parametrize("body", COSTLY_PARTS.values(), ids=COSTLY_PARTS.keys())
-def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(program, body, settings, cast):
+def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(
+    program: Program, body: str, settings: Settings, cast: Cast
+) -> None:
     with mock.patch("django.http.multipartparser.parse_boundary_stream") as parse:
         api = program.post("/v2/projects", body + "--B--\r\n", content_type=MULTIPART)
         page = Browser(enforce_csrf_checks=True)
@@ -149,7 +153,7 @@ def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(pr
     assert not parse.called
 
 
-def test_a_multipart_body_as_browsers_and_curl_send_it_is_read(program):
+def test_a_multipart_body_as_browsers_and_curl_send_it_is_read(program: Program) -> None:
     headers = (
         "Content-Disposition: form-data; name=\"name\"; filename*=utf-8''a\r\nContent-Type: text/plain; charset=utf-8"
     )
@@ -170,8 +174,8 @@ LARGE = 20_000 * " "
     [("application/json", LARGE + "{}"), (FORM, "a=" + LARGE), (MULTIPART, part("a: b", LARGE) + "--B--\r\n")],
 )
 def test_large_bodies_without_a_key_elsewhere_count_against_their_address_unparsed(
-    anonymous, settings, content_type, body
-):
+    anonymous: Program, settings: Settings, content_type: str, body: str
+) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(3, 60)
     answers = [anonymous.post("/v2/projects", body, content_type=content_type) for _ in range(3)]
     with (
@@ -186,7 +190,9 @@ def test_large_bodies_without_a_key_elsewhere_count_against_their_address_unpars
     assert not [parse for parse in (as_json, as_form, as_parts) if parse.called]
 
 
-def test_nobody_is_locked_out_by_large_bodies_or_failures_of_a_neighbour(anonymous, program, key, settings):
+def test_nobody_is_locked_out_by_large_bodies_or_failures_of_a_neighbour(
+    anonymous: Program, program: Program, key: str, settings: Settings
+) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     for _ in range(2):
         anonymous.post("/v2/projects", LARGE + "{}", content_type="application/json")
@@ -196,7 +202,7 @@ def test_nobody_is_locked_out_by_large_bodies_or_failures_of_a_neighbour(anonymo
     assert (small.status_code, large.status_code) == (201, 201)
 
 
-def test_failed_keys_do_not_use_up_what_large_bodies_may(anonymous, key, settings):
+def test_failed_keys_do_not_use_up_what_large_bodies_may(anonymous: Program, key: str, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     for _ in range(3):
         anonymous.get("/v2", headers={"X-API-KEY": "wrong"})
@@ -204,7 +210,7 @@ def test_failed_keys_do_not_use_up_what_large_bodies_may(anonymous, key, setting
     assert anonymous.post("/v2/projects", body, content_type="application/json").status_code == 201
 
 
-def test_large_bodies_of_one_ipv6_network_count_together(anonymous, settings):
+def test_large_bodies_of_one_ipv6_network_count_together(anonymous: Program, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     answers = [
         anonymous.post("/v2/projects", LARGE + "{}", content_type="application/json", REMOTE_ADDR=address)
@@ -213,7 +219,7 @@ def test_large_bodies_of_one_ipv6_network_count_together(anonymous, settings):
     assert [answer.status_code for answer in answers] == [401, 429, 401]
 
 
-def test_a_body_over_one_mebibyte_is_too_large_however_often_it_is_sent(anonymous, settings):
+def test_a_body_over_one_mebibyte_is_too_large_however_often_it_is_sent(anonymous: Program, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     body = "x" * (1024 * 1024 + 1)
     assert {anonymous.post("/v2/projects", body, content_type="application/json").status_code for _ in range(3)} == {
@@ -221,7 +227,7 @@ def test_a_body_over_one_mebibyte_is_too_large_however_often_it_is_sent(anonymou
     }
 
 
-def test_large_forms_on_pages_count_against_their_address(browser, cast, settings):
+def test_large_forms_on_pages_count_against_their_address(browser: Browser, cast: Cast, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(2, 60)
     answers = [browser.post("/", {"filler": "x" * 20_000}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [302, 302, 429]
@@ -229,18 +235,20 @@ def test_large_forms_on_pages_count_against_their_address(browser, cast, setting
     assert browser.post("/", {"filler": "x"}).status_code == 302
 
 
-def test_who_is_signed_in_is_not_locked_out_by_large_forms_of_a_neighbour(browser, cast, settings):
+def test_who_is_signed_in_is_not_locked_out_by_large_forms_of_a_neighbour(
+    browser: Browser, cast: Cast, settings: Settings
+) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     assert [browser.post("/", {"filler": "x" * 20_000}).status_code for _ in range(2)] == [302, 429]
     import_keys = f"/accounts/{cast.account.slug}/settings/api-keys/import/"
     assert Browser().as_(cast.owner).post(import_keys, {"text": "x" * 20_000}).status_code == 422
 
 
-def test_a_form_of_too_many_escapes_is_refused_on_pages(browser, cast):
+def test_a_form_of_too_many_escapes_is_refused_on_pages(browser: Browser, cast: Cast) -> None:
     assert browser.post("/auth/login/", "login=" + "%41" * 300_000, content_type=FORM).status_code == 400
 
 
-def test_a_form_over_two_mebibytes_is_too_large_for_a_page(browser, cast):
+def test_a_form_over_two_mebibytes_is_too_large_for_a_page(browser: Browser, cast: Cast) -> None:
     assert browser.post("/auth/login/", {"login": "x" * 2_100_000}).status_code == 413
 
 
@@ -252,7 +260,9 @@ CODECS = ["punycode", "idna", "undefined", "base64", "rot13", "hex", "zlib", "uu
 
 @pytest.mark.parametrize("codec", [*CODECS, "utf-16", "'punycode'", "nonsense", "ISO-8859-1"])
 @pytest.mark.parametrize("kind", [FORM, MULTIPART, "application/json"])
-def test_no_codec_that_a_client_names_is_a_fault_of_ours(program, browser, cast, codec, kind):
+def test_no_codec_that_a_client_names_is_a_fault_of_ours(
+    program: Program, browser: Browser, cast: Cast, codec: str, kind: str
+) -> None:
     text = part('Content-Disposition: form-data; name="name"').encode().replace(b"\r\nx\r\n", b"\r\n\xff.\xe4\r\n")
     body = {FORM: b"name=\xff%ff.%e4&b=1", MULTIPART: text + b"--B--\r\n", "application/json": b'{"name": "a"}'}[kind]
     content_type = f"{kind}; charset={codec}"
@@ -264,7 +274,9 @@ def test_no_codec_that_a_client_names_is_a_fault_of_ours(program, browser, cast,
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_no_codec_that_a_part_names_is_a_fault_of_ours(program, browser, cast, codec):
+def test_no_codec_that_a_part_names_is_a_fault_of_ours(
+    program: Program, browser: Browser, cast: Cast, codec: str
+) -> None:
     for headers in (
         f"Content-Disposition: form-data; name*={codec}''x%ff",
         f'Content-Disposition: form-data; name="name"\r\nContent-Type: text/plain; charset={codec}',
@@ -275,7 +287,7 @@ def test_no_codec_that_a_part_names_is_a_fault_of_ours(program, browser, cast, c
         assert browser.post("/auth/login/", body, content_type=MULTIPART).status_code < 500
 
 
-def test_a_form_in_latin_1_is_read_as_what_it_is(program):
+def test_a_form_in_latin_1_is_read_as_what_it_is(program: Program) -> None:
     response = program.generic("POST", "/v2/projects", b"name=Caf%E9", content_type=f"{FORM}; charset=ISO-8859-1")
     assert response.json()["name"] == "Café"
 
@@ -286,14 +298,16 @@ def test_a_form_in_latin_1_is_read_as_what_it_is(program):
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v2/projects"), ("GET", "/v2"), ("DELETE", "/v2/projects/prj_x")]
 )
-def test_411_for_a_body_in_chunks_with_a_key_or_without(program, anonymous, method, path):
+def test_411_for_a_body_in_chunks_with_a_key_or_without(
+    program: Program, anonymous: Program, method: str, path: str
+) -> None:
     for client in (program, anonymous):
         response = client.generic(method, path, headers={"Transfer-Encoding": "chunked"})
         assert response.status_code == 411
         assert response.json() == {"Message": "Send the body with a Content-Length, not in chunks."}
 
 
-def test_a_body_in_chunks_comes_after_path_key_and_permission(anonymous, program):
+def test_a_body_in_chunks_comes_after_path_key_and_permission(anonymous: Program, program: Program) -> None:
     chunks = {"Transfer-Encoding": "chunked"}
     assert anonymous.generic("POST", "/v2/nowhere", headers=chunks).status_code == 404
     assert anonymous.generic("POST", "/v2", headers={**chunks, "X-API-KEY": "wrong"}).status_code == 401
@@ -302,5 +316,5 @@ def test_a_body_in_chunks_comes_after_path_key_and_permission(anonymous, program
 
 
 @pytest.mark.parametrize("path", ["/auth/login/", "/admin/login/", "/accounts/acme/settings/api-keys/new/"])
-def test_a_page_takes_no_body_in_chunks_either(browser, cast, path):
+def test_a_page_takes_no_body_in_chunks_either(browser: Browser, cast: Cast, path: str) -> None:
     assert browser.as_(cast.owner).post(path, {"a": "b"}, headers={"Transfer-Encoding": "chunked"}).status_code == 411

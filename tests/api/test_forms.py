@@ -1,18 +1,20 @@
 """A form makes what the same JSON makes, multipart or urlencoded, whatever it leaves out, repeats or leaves empty."""
 
 import json
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.request import Request
+from rest_framework.serializers import Serializer
 from rest_framework.test import APIRequestFactory
 
 from accounts.models import Project
 from atatus_dash.api.base import APIView
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 from .test_matrix import api_routes
 
@@ -22,7 +24,7 @@ FORM = "application/x-www-form-urlencoded"
 BOUNDARY = "0f1e2d3c"
 
 
-def multipart(fields):
+def multipart(fields: dict[str, Any]) -> str:
     """As curl writes `-F name=value`; a list is a field sent several times."""
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -32,16 +34,16 @@ def multipart(fields):
     return "".join(parts) + f"--{BOUNDARY}--\r\n"
 
 
-def as_form(fields):
+def as_form(fields: dict[str, Any]) -> dict[str, Any]:
     """What a form says for JSON: true as a word, null and an empty list as an empty field, an access as its text."""
 
-    def text(value):
+    def text(value: Any) -> Any:
         return {True: "true", False: "false", None: ""}.get(value, value) if not isinstance(value, list) else value
 
     return {name: json.dumps(value) if name == "access" else text(value) or "" for name, value in fields.items()}
 
 
-def send_each_way(program, method, path, fields):
+def send_each_way(program: Program, method: str, path: str, fields: dict[str, Any]) -> list[Any]:
     form = as_form(fields)
     return [
         program.send(method, path, fields),
@@ -53,10 +55,12 @@ def send_each_way(program, method, path, fields):
 
 
 @pytest.mark.parametrize("kind", ["multipart", "urlencoded"])
-def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(administrator, kind):
+def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(administrator: Program, kind: str) -> None:
     fields = {"name": "Deploys", "permission": "write"}
-    extra = {} if kind == "multipart" else {"content_type": FORM}
-    made = administrator.post("/v2/api-keys", fields if kind == "multipart" else urlencode(fields), **extra).json()
+    if kind == "multipart":
+        made = administrator.post("/v2/api-keys", fields).json()
+    else:
+        made = administrator.post("/v2/api-keys", urlencode(fields), content_type=FORM).json()
     assert (made["accepts_query"], made["accepts_body"]) == (True, True)
     assert (made["administrator"], made["disabled"]) == (False, False)
     assert Program().get("/v2", {"api_key": made["key"]}).status_code == 200
@@ -64,12 +68,12 @@ def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(adminis
 
 @pytest.mark.parametrize("value", ["true", "false", "1", "0", "on", "off"])
 @pytest.mark.parametrize("name", ["administrator", "disabled", "accepts_query", "accepts_body"])
-def test_a_boolean_that_a_form_holds_is_what_it_says(administrator, name, value):
+def test_a_boolean_that_a_form_holds_is_what_it_says(administrator: Program, name: str, value: str) -> None:
     fields = {"name": "Deploys", "permission": "write", name: value}
     assert administrator.post("/v2/api-keys", fields).json()[name] is (value in ("true", "1", "on"))
 
 
-def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator):
+def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator: Program) -> None:
     networks = ["10.0.0.0/8", "2001:db8::/32"]
     for sent in (networks[:1], networks):
         fields = {"name": "Deploys", "permission": "write", "allowed_networks": sent}
@@ -77,7 +81,7 @@ def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator):
         assert [answer.json()["allowed_networks"] for answer in answers] == [sent] * 3
 
 
-def test_an_empty_field_of_a_form_is_null(administrator):
+def test_an_empty_field_of_a_form_is_null(administrator: Program) -> None:
     fields = {"name": "x", "permission": "read", "expires_at": "", "rate_limit": "", "description": ""}
     made = administrator.post("/v2/api-keys", {**fields, "allowed_networks": ""}).json()
     assert (made["expires_at"], made["rate_limit"], made["description"]) == (None, None, "")
@@ -85,7 +89,7 @@ def test_an_empty_field_of_a_form_is_null(administrator):
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_null_and_an_empty_text_are_one_in_json_too(administrator, empty):
+def test_null_and_an_empty_text_are_one_in_json_too(administrator: Program, empty: str | None) -> None:
     names = ("expires_at", "rate_limit", "description")
     fields = {"name": "x", "permission": "read", **dict.fromkeys(names, empty)}
     made = administrator.send("POST", "/v2/api-keys", fields)
@@ -93,7 +97,7 @@ def test_null_and_an_empty_text_are_one_in_json_too(administrator, empty):
 
 
 @pytest.mark.parametrize("empty", [None, "", " "])
-def test_neither_null_nor_a_text_is_a_list_in_json(administrator, cast, empty):
+def test_neither_null_nor_a_text_is_a_list_in_json(administrator: Program, cast: Cast, empty: str | None) -> None:
     """Least of all an empty one: a key must not lose its networks to a variable that a program forgot to fill."""
     key = factories.make_key(cast.account, administrator=True, allowed_networks=["10.0.0.0/8"]).api_key
     answers = [
@@ -112,21 +116,23 @@ def test_neither_null_nor_a_text_is_a_list_in_json(administrator, cast, empty):
     assert key.allowed_networks == ["10.0.0.0/8"]
 
 
-def test_an_empty_list_lifts_the_restriction_to_networks_which_a_form_says_by_an_empty_field(administrator, cast):
+def test_an_empty_list_lifts_the_restriction_to_networks_which_a_form_says_by_an_empty_field(
+    administrator: Program, cast: Cast
+) -> None:
     for number in range(3):
         key = factories.make_key(cast.account, f"{number}", allowed_networks=["10.0.0.0/8"]).api_key
         answer = send_each_way(administrator, "PATCH", f"/v2/api-keys/{key.id}", {"allowed_networks": []})[number]
         assert (answer.status_code, answer.json()["allowed_networks"]) == (200, [])
 
 
-def test_a_field_that_a_form_holds_twice_is_refused_as_json_refuses_it(program):
+def test_a_field_that_a_form_holds_twice_is_refused_as_json_refuses_it(program: Program) -> None:
     response = program.post("/v2/projects", {"name": ["web", "shop"]})
     assert (response.status_code, response.json()["Errors"]) == (400, {"name": ["Send this field once."]})
     assert not Project.objects.exists()
 
 
 @pytest.mark.parametrize("start", [{"accepts_query": True, "accepts_body": False}, {"accepts_query": False}])
-def test_patch_leaves_alone_what_a_form_leaves_out(administrator, cast, start):
+def test_patch_leaves_alone_what_a_form_leaves_out(administrator: Program, cast: Cast, start: dict[str, Any]) -> None:
     key = factories.make_key(cast.account, administrator=True, **start).api_key
     before = administrator.get(f"/v2/api-keys/{key.id}").json()
     for answer in send_each_way(administrator, "PATCH", f"/v2/api-keys/{key.id}", {"description": "Nightly"}):
@@ -143,7 +149,7 @@ TEXT = LINE | st.none() | st.just("")
 BOOLEAN = st.booleans() | st.sampled_from(["true", "no", "maybe", "", None])
 ROLE = {"role": st.sampled_from(["admin", "user", "owner", "", None])}
 NAME = {"name": TEXT}
-KEY = {
+KEY: dict[str, st.SearchStrategy[Any]] = {
     "name": TEXT,
     "description": TEXT,
     "permission": st.sampled_from(["read", "write", "read_write", "all", "", None]),
@@ -168,7 +174,7 @@ SERVICE = {
 }
 
 #: Everything that reads a body, with what may stand in it.
-BODIES = {
+BODIES: dict[tuple[str, str], dict[str, st.SearchStrategy[Any]]] = {
     ("PATCH", "v2/account"): {
         "name": TEXT,
         "max_key_lifetime_days": st.sampled_from([30, 0, 4000, "many", "", None]),
@@ -199,22 +205,25 @@ BODIES = {
 }
 
 
-def serializer_of(method, route):
-    return dict(api_routes())[route].request_serializers[method]
+def serializer_of(method: str, route: str) -> type[Serializer[Any]]:
+    serializer: type[Serializer[Any]] = dict(api_routes())[route].request_serializers[method]
+    return serializer
 
 
-def test_every_method_that_reads_a_body_is_listed_here():
+def test_every_method_that_reads_a_body_is_listed_here() -> None:
     changing = {(method, route) for route, view in api_routes() for method in set(view.permissions) - {"GET", "DELETE"}}
     assert changing - {("POST", "v2")} == set(BODIES)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=" ".join)
-def test_every_field_that_a_client_may_set_is_listed_here(body):
+def test_every_field_that_a_client_may_set_is_listed_here(body: tuple[str, str]) -> None:
     fields = serializer_of(*body)().fields
     assert {name for name, field in fields.items() if not field.read_only} == set(BODIES[body])
 
 
-def read(serializer, body, content_type, *, partial):
+def read(
+    serializer: type[Serializer[Any]], body: str, content_type: str, *, partial: bool
+) -> dict[str, Any] | set[str]:
     """What a serializer makes of a body: the fields of an item, or which are wrong."""
     request = APIRequestFactory().generic("POST", "/", body, content_type=content_type)
     data = Request(request, parsers=[parser() for parser in APIView.parser_classes]).data
@@ -224,12 +233,12 @@ def read(serializer, body, content_type, *, partial):
 
 @pytest.mark.parametrize("body", BODIES, ids=" ".join)
 @given(st.data())
-def test_a_form_and_json_make_equal_items(body, data):
+def test_a_form_and_json_make_equal_items(body: tuple[str, str], data: st.DataObject) -> None:
     serializer = serializer_of(*body)
     fields = data.draw(st.fixed_dictionaries({}, optional=BODIES[body]))
     partial = body[0] == "PATCH"
     form = as_form(fields)
     json_says = read(serializer, json.dumps(fields), "application/json", partial=partial)
     kind = f"multipart/form-data; boundary={BOUNDARY}"
-    assert read(serializer, multipart(form).encode(), kind, partial=partial) == json_says
+    assert read(serializer, multipart(form), kind, partial=partial) == json_says
     assert read(serializer, urlencode(form, doseq=True), FORM, partial=partial) == json_says

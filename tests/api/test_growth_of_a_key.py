@@ -1,25 +1,27 @@
 """A key with administrator access never gets beyond its own limits: not through keys, not through people."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from accounts.context import NO_REQUEST, RequestContext
 from accounts.errors import NotPermitted
-from accounts.models import Account, Invitation, Membership
+from accounts.models import Account, Invitation, Membership, User
 from accounts.policy import Role
 from accounts.services import change_account, resend_invitation
 from apikeys import actors, lookup
 from apikeys.models import APIKey
+from apikeys.services import Issued
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 IN_A_WEEK = timezone.now() + timedelta(days=7)
 
-LIMITS = {
+LIMITS: dict[str, dict[str, Any]] = {
     "expires": {"expires_at": IN_A_WEEK},
     "is bound to networks": {"allowed_networks": ["127.0.0.0/8"]},
     "has a rate limit of its own": {"rate_limit": "300/minute"},
@@ -28,56 +30,63 @@ LIMITS = {
 
 
 @pytest.fixture(params=LIMITS)
-def limit(request):
-    return request.param
+def limit(request: pytest.FixtureRequest) -> str:
+    limit: str = request.param
+    return limit
 
 
 @pytest.fixture
-def issued(cast, limit):
+def issued(cast: Cast, limit: str) -> Issued:
     return factories.make_key(cast.account, "Limited", administrator=True, **LIMITS[limit])
 
 
 @pytest.fixture
-def limited(issued):
+def limited(issued: Issued) -> Program:
     return Program(issued.secret)
 
 
 @pytest.fixture
-def refusal(limit):
+def refusal(limit: str) -> dict[str, str]:
     return {"Message": f"A key that {limit} can't make anyone Admin."}
 
 
-def member(cast, who):
+def member(cast: Cast, who: User) -> Membership:
     return Membership.objects.get(account=cast.account, user=who)
 
 
-def test_a_limited_key_invites_no_admin(limited, refusal):
+def test_a_limited_key_invites_no_admin(limited: Program, refusal: dict[str, str]) -> None:
     response = limited.send("POST", "/v2/invitations", {"email": "accomplice@example.com", "role": "admin"})
     assert (response.status_code, response.json()) == (403, refusal)
     assert not Invitation.objects.exists()
 
 
-def test_a_limited_key_promotes_nobody(cast, limited, refusal):
+def test_a_limited_key_promotes_nobody(cast: Cast, limited: Program, refusal: dict[str, str]) -> None:
     response = limited.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
     assert (response.status_code, response.json()) == (403, refusal)
     assert member(cast, cast.user).role == "user"
 
 
-def test_a_limited_key_makes_no_invitation_one_of_an_admin(cast, limited, refusal):
+def test_a_limited_key_makes_no_invitation_one_of_an_admin(
+    cast: Cast, limited: Program, refusal: dict[str, str]
+) -> None:
     invitation = factories.make_invitation(cast.account).invitation
     response = limited.send("PATCH", f"/v2/invitations/{invitation.id}", {"role": "admin"})
     assert (response.status_code, response.json()) == (403, refusal)
     assert Invitation.objects.get().role == "user"
 
 
-def test_a_limited_key_sends_no_invitation_of_an_admin_again(cast, issued, refusal):
+def test_a_limited_key_sends_no_invitation_of_an_admin_again(
+    cast: Cast, issued: Issued, refusal: dict[str, str]
+) -> None:
     sent = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
-    actor = actors.actor_of(lookup.by_id(issued.api_key.id), context=RequestContext("127.0.0.1"))
+    record = lookup.by_id(issued.api_key.id)
+    assert record is not None
+    actor = actors.actor_of(record, context=RequestContext("127.0.0.1"))
     with pytest.raises(NotPermitted, match=refusal["Message"]):
         resend_invitation(actor=actor, invitation=sent, link=str)
 
 
-def test_a_limited_key_manages_users_and_takes_power_away(cast, limited):
+def test_a_limited_key_manages_users_and_takes_power_away(cast: Cast, limited: Program) -> None:
     invited = limited.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "user"})
     other = factories.make_invitation(cast.account, "other@example.com", Role.ADMIN).invitation
     answers = [
@@ -90,14 +99,16 @@ def test_a_limited_key_manages_users_and_takes_power_away(cast, limited):
     assert [invited.status_code, *(answer.status_code for answer in answers)] == [201, 200, 204, 200, 204, 200]
 
 
-def test_a_key_without_limits_makes_an_admin(cast, administrator):
+def test_a_key_without_limits_makes_an_admin(cast: Cast, administrator: Program) -> None:
     invited = administrator.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "admin"})
     promoted = administrator.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
     assert (invited.status_code, promoted.status_code) == (201, 200)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_no_key_changes_whether_two_factor_is_required(cast, administrator, limited, wanted):
+def test_no_key_changes_whether_two_factor_is_required(
+    cast: Cast, administrator: Program, limited: Program, wanted: bool
+) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=not wanted)
     for program in (administrator, limited):
         response = program.send("PATCH", "/v2/account", {"requires_two_factor": wanted})
@@ -106,9 +117,11 @@ def test_no_key_changes_whether_two_factor_is_required(cast, administrator, limi
     assert Account.objects.get(pk=cast.account.pk).requires_two_factor is not wanted
 
 
-def test_nor_does_its_service(cast):
+def test_nor_does_its_service(cast: Cast) -> None:
     key = factories.make_key(cast.account, administrator=True).api_key
-    actor = actors.actor_of(lookup.by_id(key.id), context=NO_REQUEST)
+    record = lookup.by_id(key.id)
+    assert record is not None
+    actor = actors.actor_of(record, context=NO_REQUEST)
     with pytest.raises(NotPermitted):
         change_account(actor=actor, requires_two_factor=False)
 
@@ -117,12 +130,14 @@ def test_nor_does_its_service(cast):
 
 
 @pytest.fixture
-def slow(cast):
+def slow(cast: Cast) -> Issued:
     return factories.make_key(cast.account, "Slow", administrator=True, rate_limit="300/minute")
 
 
 @pytest.mark.parametrize("rate", [None, "301/minute", "300/second", "18001/hour", "600/hour"])
-def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(cast, slow, rate):
+def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(
+    cast: Cast, slow: Issued, rate: str | None
+) -> None:
     """The last is slower in the long run and faster at once."""
     root, other = Program(slow.secret), factories.make_key(cast.account, rate_limit="1/minute").api_key
     answers = [
@@ -135,7 +150,7 @@ def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(cast
     assert APIKey.objects.get(pk=slow.api_key.pk).rate_limit == "300/minute"
 
 
-def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast, slow):
+def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast: Cast, slow: Issued) -> None:
     free = factories.make_key(cast.account, "Free").api_key
     off = factories.make_key(cast.account, "Off", disabled_at=timezone.now()).api_key
     root = Program(slow.secret)
@@ -143,7 +158,7 @@ def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast, slow):
     assert root.send("PATCH", f"/v2/api-keys/{off.id}", {"disabled": False}).status_code == 403
 
 
-def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow):
+def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow: Issued) -> None:
     root = Program(slow.secret)
     for rate in ("300/minute", "5/second", "1/day"):
         made = root.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": rate})
@@ -152,6 +167,6 @@ def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow
     assert successor.json()["rate_limit"] == "300/minute"
 
 
-def test_a_key_without_a_rate_of_its_own_sets_any(administrator):
+def test_a_key_without_a_rate_of_its_own_sets_any(administrator: Program) -> None:
     made = administrator.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": "9000/second"})
     assert made.status_code == 201

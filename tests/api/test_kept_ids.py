@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -10,7 +11,7 @@ from django.urls import reverse
 from accounts.models import AuditEvent, Deployment, Project
 from accounts.policy import KeyPermission
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Browser, Cast, Program
 
 pytestmark = pytest.mark.django_db
 
@@ -19,14 +20,14 @@ TAKEN = {"id": ["Another project of this account has this id."]}
 
 
 @pytest.fixture
-def kept(program):
+def kept(program: Program) -> Any:
     response = program.send("post", "/v2/projects", {"id": ID, "name": "web"})
     assert response.status_code == 201
     return response
 
 
 @pytest.mark.parametrize("id", [ID, ID.upper(), "0" * 24, "ABCDEFabcdef0123456789aA"])
-def test_a_project_keeps_its_id_everywhere(program, id):
+def test_a_project_keeps_its_id_everywhere(program: Program, id: str) -> None:
     made = program.send("post", "/v2/projects", {"id": id, "name": "web"})
     assert (made.status_code, made.json()["id"], made["Location"]) == (201, id, f"https://testserver/v2/projects/{id}")
     assert program.get(f"/v2/projects/{id}").json() == made.json()
@@ -38,24 +39,24 @@ def test_a_project_keeps_its_id_everywhere(program, id):
     assert set(AuditEvent.objects.filter(event__startswith="project.").values_list("target_id", flat=True)) == {id}
 
 
-def test_a_project_with_a_kept_id_has_no_other(program, kept):
+def test_a_project_with_a_kept_id_has_no_other(program: Program, kept: Any) -> None:
     assert program.get(f"/v2/projects/{Project.objects.get().pk}").status_code == 404
 
 
 @pytest.mark.parametrize(
     "id", ["5f43", ID + "0", ID[:-1] + "g", ID[:-1] + "é", f"{ID[:-1]}\n", "٣" * 24, "prj_1", 5, [], {}, True]
 )
-def test_an_id_of_another_form_is_refused(program, id):
+def test_an_id_of_another_form_is_refused(program: Program, id: object) -> None:
     response = program.send("post", "/v2/projects", {"id": id, "name": "web"})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["id"])
 
 
 @pytest.mark.parametrize("fields", [{}, {"id": None}, {"id": ""}])
-def test_without_an_id_a_project_has_one_of_ours(program, fields):
+def test_without_an_id_a_project_has_one_of_ours(program: Program, fields: dict[str, Any]) -> None:
     assert program.send("post", "/v2/projects", {**fields, "name": "web"}).json()["id"].startswith("prj_")
 
 
-def test_an_id_that_is_taken_is_refused_at_its_field_until_its_project_is_deleted(program, kept):
+def test_an_id_that_is_taken_is_refused_at_its_field_until_its_project_is_deleted(program: Program, kept: Any) -> None:
     again = program.send("post", "/v2/projects", {"id": ID, "name": "other"})
     assert again.status_code == 400
     assert again.json() == {"Message": "These fields are invalid: id.", "Errors": TAKEN}
@@ -65,13 +66,13 @@ def test_an_id_that_is_taken_is_refused_at_its_field_until_its_project_is_delete
     assert program.send("post", "/v2/projects", {"id": ID, "name": "other"}).status_code == 201
 
 
-def test_a_projects_id_is_never_changed(program, kept):
+def test_a_projects_id_is_never_changed(program: Program, kept: Any) -> None:
     for method in ("put", "patch"):
         response = program.send(method, f"/v2/projects/{ID}", {"id": "0" * 24, "name": "web"})
         assert (response.status_code, list(response.json()["Errors"])) == (400, ["id"])
 
 
-def test_two_accounts_may_keep_the_same_id_and_never_meet(cast, program, kept):
+def test_two_accounts_may_keep_the_same_id_and_never_meet(cast: Cast, program: Program, kept: Any) -> None:
     other = Program(factories.make_key(cast.elsewhere).secret)
     assert other.get(f"/v2/projects/{ID}").status_code == 404
     assert other.send("post", "/v2/projects", {"id": ID, "name": "theirs"}).status_code == 201
@@ -85,7 +86,7 @@ def test_two_accounts_may_keep_the_same_id_and_never_meet(cast, program, kept):
     assert Deployment.objects.get().revision == "ours"
 
 
-def test_a_deployment_is_found_under_its_own_project_only(program, kept):
+def test_a_deployment_is_found_under_its_own_project_only(program: Program, kept: Any) -> None:
     program.send("post", "/v2/projects", {"id": "0" * 24, "name": "other"})
     location = program.send("post", f"/v2/projects/{ID}/deployments", {"revision": "1"})["Location"]
     assert location.startswith(f"https://testserver/v2/projects/{ID}/deployments/dep_")
@@ -95,7 +96,7 @@ def test_a_deployment_is_found_under_its_own_project_only(program, kept):
 
 
 @pytest.mark.parametrize("way", ["multipart", "urlencoded"])
-def test_a_form_keeps_an_id_too(program, way):
+def test_a_form_keeps_an_id_too(program: Program, way: str) -> None:
     if way == "multipart":
         made = program.post("/v2/projects", {"id": ID, "name": "web"})
     else:
@@ -104,12 +105,13 @@ def test_a_form_keeps_an_id_too(program, way):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_ask_for_one_id_at_once_one_gets_it(cast):
+def test_of_many_who_ask_for_one_id_at_once_one_gets_it(cast: Cast) -> None:
     secrets = [factories.make_key(cast.account).secret for _ in range(6)]
 
-    def ask(secret):
+    def ask(secret: str) -> int:
         try:
-            return Program(secret).send("post", "/v2/projects", {"id": ID, "name": "web"}).status_code
+            status: int = Program(secret).send("post", "/v2/projects", {"id": ID, "name": "web"}).status_code
+            return status
         finally:
             connection.close()
 
@@ -117,7 +119,9 @@ def test_of_many_who_ask_for_one_id_at_once_one_gets_it(cast):
         assert sorted(pool.map(ask, secrets)) == [201] + [400] * 5
 
 
-def test_pages_and_admin_know_the_project_by_its_kept_id(cast, browser, program, kept):
+def test_pages_and_admin_know_the_project_by_its_kept_id(
+    cast: Cast, browser: Browser, program: Program, kept: Any
+) -> None:
     program.send("post", f"/v2/projects/{ID}/deployments", {"revision": "4f2a91c"})
     browser.as_(cast.owner)
     page = reverse("accounts:project", args=["acme", ID])
@@ -131,18 +135,20 @@ def test_pages_and_admin_know_the_project_by_its_kept_id(cast, browser, program,
     assert not Project.objects.exists()
 
 
-def test_an_operator_finds_a_project_by_its_kept_id(browser, kept):
+def test_an_operator_finds_a_project_by_its_kept_id(browser: Browser, kept: Any) -> None:
     listed = browser.as_(factories.make_operator()).get("/admin/accounts/project/", {"q": ID}).content.decode()
     assert ID in listed
     assert "web" in listed
 
 
-def test_events_of_a_project_are_found_by_its_kept_id(administrator, kept):
+def test_events_of_a_project_are_found_by_its_kept_id(administrator: Program, kept: Any) -> None:
     found = administrator.get("/v2/audit-events", {"target": ID}).json()["results"]
     assert [(event["event"], event["target"]["id"]) for event in found] == [("project.created", ID)]
 
 
-def test_the_action_of_atatus_records_deployments_under_the_id_that_it_knows(cast, program, kept):
+def test_the_action_of_atatus_records_deployments_under_the_id_that_it_knows(
+    cast: Cast, program: Program, kept: Any
+) -> None:
     """Exactly what its current version sends: axios' JSON, with no header of its own, and `user` from the workflow."""
     body = {
         "api_key": factories.make_key(cast.account, permission=KeyPermission.WRITE).secret,

@@ -2,46 +2,48 @@
 
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 from unittest import mock
 
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
 from apikeys import exposure, services, tokens
 from apikeys.models import APIKey
-from apikeys.services import SETTINGS
+from apikeys.services import SETTINGS, Issued
 from apikeys.usage import counts
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def issued(cast):
+def issued(cast: Cast) -> Issued:
     return factories.make_key(cast.account, name="Status page", permission=KeyPermission.READ)
 
 
 @pytest.fixture
-def path(issued):
+def path(issued: Issued) -> str:
     return f"/v2/api-keys/{issued.api_key.id}"
 
 
-def last_event():
-    return AuditEvent.objects.filter(target_kind="api_key").order_by("-at").first()
+def last_event() -> AuditEvent:
+    return AuditEvent.objects.filter(target_kind="api_key").latest("at")
 
 
-def in_days(days):
+def in_days(days: float) -> str:
     return (timezone.now() + timedelta(days=days)).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 # Changing ---------------------------------------------------------------------------------------
 
 
-def test_a_change_holds_on_the_next_request(administrator, issued, path):
+def test_a_change_holds_on_the_next_request(administrator: Program, issued: Issued, path: str) -> None:
     program = Program(issued.secret)
     assert program.send("post", "/v2/projects", {"name": "web"}).status_code == 403
     assert administrator.send("patch", path, {"permission": "read_write"}).json()["permission"] == "read_write"
@@ -52,7 +54,9 @@ def test_a_change_holds_on_the_next_request(administrator, issued, path):
     assert program.get("/v2")["RateLimit-Policy"] == '"default";q=3;w=60'
 
 
-def test_a_key_is_disabled_and_enabled_from_request_to_request(administrator, issued, path):
+def test_a_key_is_disabled_and_enabled_from_request_to_request(
+    administrator: Program, issued: Issued, path: str
+) -> None:
     program = Program(issued.secret)
     assert administrator.send("patch", path, {"disabled": True}).json()["state"] == "disabled"
     assert program.get("/v2").json() == {"Message": "API key is disabled!"}
@@ -62,7 +66,7 @@ def test_a_key_is_disabled_and_enabled_from_request_to_request(administrator, is
     assert last_event().event == "api_key.enabled"
 
 
-def test_a_key_can_be_made_disabled(administrator):
+def test_a_key_can_be_made_disabled(administrator: Program) -> None:
     made = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read", "disabled": True}).json()
     assert made["state"] == "disabled"
     assert Program(made["key"]).get("/v2").status_code == 401
@@ -99,14 +103,16 @@ def test_a_key_can_be_made_disabled(administrator):
         ({"allowed_networks": ["10.0.0.0/8"]}, {"allowed_networks": ["10.0.0.0/7"]}, "api_key.widened"),
     ],
 )
-def test_widening_is_an_event_of_its_own_and_tells_before_and_after(administrator, cast, before, wish, event):
+def test_widening_is_an_event_of_its_own_and_tells_before_and_after(
+    administrator: Program, cast: Cast, before: dict[str, Any], wish: dict[str, Any], event: str
+) -> None:
     key = factories.make_key(cast.account, **{"permission": KeyPermission.READ, **before}).api_key
     assert administrator.send("patch", f"/v2/api-keys/{key.id}", wish).status_code == 200
     assert last_event().event == event
     assert set(last_event().changes) == set(wish)
 
 
-def test_a_change_that_changes_nothing_is_no_event(administrator, path):
+def test_a_change_that_changes_nothing_is_no_event(administrator: Program, path: str) -> None:
     administrator.send("patch", path, {"name": "Status page", "disabled": False})
     assert last_event().event == "api_key.created"
 
@@ -115,12 +121,12 @@ def test_a_change_that_changes_nothing_is_no_event(administrator, path):
     "field",
     ["id", "key", "digest", "mask", "state", "created_at", "created_by", "last_used_at", "revoked_at", "rotated_from"],
 )
-def test_fields_that_are_not_the_clients_are_refused(administrator, path, field):
+def test_fields_that_are_not_the_clients_are_refused(administrator: Program, path: str, field: str) -> None:
     response = administrator.send("patch", path, {field: "x"})
     assert (response.status_code, list(response.json()["Errors"])) == (400, [field])
 
 
-def test_a_revoked_key_can_not_come_back(administrator, issued, path):
+def test_a_revoked_key_can_not_come_back(administrator: Program, issued: Issued, path: str) -> None:
     assert administrator.delete(path).status_code == 204
     for wish in ({"disabled": False}, {"name": "x"}, {"expires_at": in_days(3)}):
         response = administrator.send("patch", path, wish)
@@ -130,7 +136,9 @@ def test_a_revoked_key_can_not_come_back(administrator, issued, path):
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
 
 
-def test_a_write_only_administrator_key_can_not_get_hold_of_a_reading_one(cast, issued, path):
+def test_a_write_only_administrator_key_can_not_get_hold_of_a_reading_one(
+    cast: Cast, issued: Issued, path: str
+) -> None:
     writer = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE, administrator=True).secret)
     assert writer.send("post", "/v2/api-keys", {"name": "x", "permission": "read"}).status_code == 403
     assert writer.send("post", f"{path}/rotate", {"overlap": "none"}).status_code == 403
@@ -140,7 +148,7 @@ def test_a_write_only_administrator_key_can_not_get_hold_of_a_reading_one(cast, 
     assert writer.send("patch", path, {"disabled": False}).status_code == 403
 
 
-def test_a_key_can_not_lengthen_its_own_life(cast):
+def test_a_key_can_not_lengthen_its_own_life(cast: Cast) -> None:
     issued = factories.make_key(cast.account, administrator=True, expires_at=timezone.now() + timedelta(days=2))
     response = Program(issued.secret).send("patch", f"/v2/api-keys/{issued.api_key.id}", {"expires_at": in_days(3)})
     assert response.status_code == 403
@@ -149,7 +157,7 @@ def test_a_key_can_not_lengthen_its_own_life(cast):
 # The account's policy ---------------------------------------------------------------------------
 
 
-def test_the_accounts_longest_life_is_enforced(administrator, path):
+def test_the_accounts_longest_life_is_enforced(administrator: Program, path: str) -> None:
     assert administrator.send("patch", "/v2/account", {"max_key_lifetime_days": 30}).status_code == 200
     key = {"name": "x", "permission": "read"}
     for wish in ({}, {"expires_at": None}, {"expires_at": in_days(31)}):
@@ -161,13 +169,15 @@ def test_the_accounts_longest_life_is_enforced(administrator, path):
 
 
 @pytest.mark.parametrize("days", [0, -1, 3651, "soon"])
-def test_a_longest_life_is_a_number_of_days(administrator, days):
+def test_a_longest_life_is_a_number_of_days(administrator: Program, days: int | str) -> None:
     response = administrator.send("patch", "/v2/account", {"max_key_lifetime_days": days})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["max_key_lifetime_days"])
 
 
 @pytest.mark.parametrize("where", ["/v2/account", None])
-def test_query_and_body_can_be_switched_off_for_the_account_or_for_a_key(administrator, cast, where):
+def test_query_and_body_can_be_switched_off_for_the_account_or_for_a_key(
+    administrator: Program, cast: Cast, where: str | None
+) -> None:
     issued = factories.make_key(cast.account)
     where = where or f"/v2/api-keys/{issued.api_key.id}"
     assert administrator.send("patch", where, {"accepts_query": False, "accepts_body": False}).status_code == 200
@@ -182,7 +192,9 @@ def test_query_and_body_can_be_switched_off_for_the_account_or_for_a_key(adminis
 
 
 @pytest.mark.parametrize(("overlap", "hours"), [("1h", 1), ("24h", 24), ("7d", 168)])
-def test_a_rotated_key_goes_on_for_the_overlap(administrator, issued, path, overlap, hours):
+def test_a_rotated_key_goes_on_for_the_overlap(
+    administrator: Program, issued: Issued, path: str, overlap: str, hours: int
+) -> None:
     response = administrator.send("post", f"{path}/rotate", {"overlap": overlap})
     assert response.status_code == 201
     successor = response.json()
@@ -191,16 +203,17 @@ def test_a_rotated_key_goes_on_for_the_overlap(administrator, issued, path, over
     assert Program(successor["key"]).get("/v2").status_code == 200
     assert Program(issued.secret).get("/v2").status_code == 200
     issued.api_key.refresh_from_db()
+    assert issued.api_key.expires_at is not None
     left = issued.api_key.expires_at - timezone.now()
     assert timedelta(hours=hours) - timedelta(minutes=1) < left <= timedelta(hours=hours)
 
 
-def test_without_an_overlap_the_old_key_ends_at_once(administrator, issued, path):
+def test_without_an_overlap_the_old_key_ends_at_once(administrator: Program, issued: Issued, path: str) -> None:
     assert administrator.send("post", f"{path}/rotate", {"overlap": "none"}).status_code == 201
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
 
 
-def test_the_successor_keeps_the_settings_and_never_outlives_the_original(administrator, cast):
+def test_the_successor_keeps_the_settings_and_never_outlives_the_original(administrator: Program, cast: Cast) -> None:
     ends = timezone.now() + timedelta(hours=2)
     old = factories.make_key(
         cast.account,
@@ -222,7 +235,9 @@ def test_the_successor_keeps_the_settings_and_never_outlives_the_original(admini
 
 
 @pytest.mark.parametrize(("old_ends", "new_ends"), [(None, 30), (90, 30), (7, 7)])
-def test_the_successor_lives_no_longer_than_the_account_allows(administrator, cast, old_ends, new_ends):
+def test_the_successor_lives_no_longer_than_the_account_allows(
+    administrator: Program, cast: Cast, old_ends: int | None, new_ends: int
+) -> None:
     key = factories.make_key(cast.account, expires_at=old_ends and timezone.now() + timedelta(days=old_ends)).api_key
     administrator.send("patch", "/v2/account", {"max_key_lifetime_days": 30})
     successor = administrator.send("post", f"/v2/api-keys/{key.id}/rotate", {"overlap": "none"}).json()
@@ -230,28 +245,34 @@ def test_the_successor_lives_no_longer_than_the_account_allows(administrator, ca
     assert timedelta(days=new_ends) - timedelta(minutes=1) < left <= timedelta(days=new_ends)
 
 
-def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator, cast, path):
+def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator: Program, cast: Cast, path: str) -> None:
     administrator.send("post", f"{path}/rotate", {"overlap": "24h"})
     again = administrator.send("post", f"{path}/rotate", {"overlap": "24h"})
     assert (again.status_code, again.json()) == (400, {"Message": "This key was rotated already."})
-    for state in ({"disabled_at": timezone.now()}, {"expires_at": timezone.now() - timedelta(days=1)}):
+    states: list[dict[str, Any]] = [
+        {"disabled_at": timezone.now()},
+        {"expires_at": timezone.now() - timedelta(days=1)},
+    ]
+    for state in states:
         key = factories.make_key(cast.account, **state).api_key
         assert administrator.send("post", f"/v2/api-keys/{key.id}/rotate", {"overlap": "24h"}).status_code == 400
 
 
-def test_a_rotated_key_is_not_given_a_longer_life(administrator, path):
+def test_a_rotated_key_is_not_given_a_longer_life(administrator: Program, path: str) -> None:
     administrator.send("post", f"{path}/rotate", {"overlap": "1h"})
     assert administrator.send("patch", path, {"expires_at": in_days(3)}).status_code == 400
     assert administrator.send("patch", path, {"name": "Old"}).status_code == 200
 
 
 @pytest.mark.parametrize("overlap", ["", "2h", None, 24])
-def test_an_overlap_that_is_none_of_the_four_is_refused(administrator, path, overlap):
+def test_an_overlap_that_is_none_of_the_four_is_refused(
+    administrator: Program, path: str, overlap: str | int | None
+) -> None:
     response = administrator.send("post", f"{path}/rotate", {"overlap": overlap})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["overlap"])
 
 
-def test_a_key_rotates_itself(cast):
+def test_a_key_rotates_itself(cast: Cast) -> None:
     issued = factories.make_key(cast.account, administrator=True)
     program = Program(issued.secret)
     successor = program.send("post", f"/v2/api-keys/{issued.api_key.id}/rotate", {"overlap": "none"}).json()
@@ -259,11 +280,15 @@ def test_a_key_rotates_itself(cast):
     assert Program(successor["key"]).get("/v2").status_code == 200
 
 
-def test_a_key_that_ends_soon_or_was_rotated_says_so_in_every_answer(administrator, issued, path, cast):
+def test_a_key_that_ends_soon_or_was_rotated_says_so_in_every_answer(
+    administrator: Program, issued: Issued, path: str, cast: Cast
+) -> None:
     assert "Sunset" not in Program(issued.secret).get("/v2")
     administrator.send("post", f"{path}/rotate", {"overlap": "7d"})
     rotated = Program(issued.secret).get("/v2")
     issued.api_key.refresh_from_db()
+    assert issued.api_key.expires_at is not None
+    assert issued.api_key.rotated_at is not None
     assert parsedate_to_datetime(rotated["Sunset"]) == issued.api_key.expires_at.replace(microsecond=0)
     since = datetime.fromtimestamp(int(rotated["Deprecation"].removeprefix("@")), UTC)
     assert since == issued.api_key.rotated_at.replace(microsecond=0)
@@ -276,7 +301,7 @@ def test_a_key_that_ends_soon_or_was_rotated_says_so_in_every_answer(administrat
 # Leaks ------------------------------------------------------------------------------------------
 
 
-def test_whoever_holds_a_key_may_end_it(issued):
+def test_whoever_holds_a_key_may_end_it(issued: Issued) -> None:
     known = Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, "nonsense"]})
     unknown = Program().send("post", "/v2/leaked-keys", {"credentials": [tokens.generate()]})
     assert known.status_code == unknown.status_code == 202
@@ -290,7 +315,7 @@ def test_whoever_holds_a_key_may_end_it(issued):
 @pytest.mark.parametrize(
     "fields", [{"disabled_at": timezone.now()}, {"expires_at": timezone.now() + timedelta(days=1)}]
 )
-def test_a_leaked_key_whatever_its_state_is_ended_once(cast, fields):
+def test_a_leaked_key_whatever_its_state_is_ended_once(cast: Cast, fields: dict[str, Any]) -> None:
     issued = factories.make_key(cast.account, **fields)
     for _ in range(2):
         Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, issued.secret]})
@@ -300,19 +325,21 @@ def test_a_leaked_key_whatever_its_state_is_ended_once(cast, fields):
 
 
 @pytest.mark.parametrize("credentials", [None, [], "atk_x", ["x"] * 1001, [5, {}], [["x"]]])
-def test_a_report_holds_one_to_a_thousand_credentials(db, credentials):
+def test_a_report_holds_one_to_a_thousand_credentials(db: None, credentials: object) -> None:
     response = Program().send("post", "/v2/leaked-keys", {"credentials": credentials})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["credentials"])
 
 
-def test_reports_are_limited_by_address(db, settings):
+def test_reports_are_limited_by_address(db: None, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = type(settings.FAILED_AUTH_LIMIT)(2, 60)
     answers = [Program().send("post", "/v2/leaked-keys", {"credentials": ["x"]}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert int(answers[-1]["Retry-After"]) >= 1
 
 
-def test_a_good_key_over_plain_http_is_flagged_off_the_request(issued, django_assert_num_queries):
+def test_a_good_key_over_plain_http_is_flagged_off_the_request(
+    issued: Issued, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(0):
         Program(issued.secret).get("/v2", plain_http=True, REMOTE_ADDR="203.0.113.7")
         Program().get("/v2", {"api_key": issued.secret}, plain_http=True)
@@ -325,7 +352,7 @@ def test_a_good_key_over_plain_http_is_flagged_off_the_request(issued, django_as
     assert Program(issued.secret).get("/v2").status_code == 200
 
 
-def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrator, issued):
+def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrator: Program, issued: Issued) -> None:
     administrator.send("patch", "/v2/account", {"revoke_exposed_keys": True})
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
@@ -340,7 +367,9 @@ def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrato
         ({"revoked_at": timezone.now()}, False),
     ],
 )
-def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(cast, fields, is_told):
+def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(
+    cast: Cast, fields: dict[str, Any], is_told: bool
+) -> None:
     issued = factories.make_key(cast.account, **fields)
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
@@ -348,7 +377,7 @@ def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(cast, fields,
     assert (issued.api_key.exposed_at is not None) == is_told
 
 
-def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
+def test_a_key_that_is_seen_again_is_news_after_a_day(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for hours_ago, events in ((0, 1), (23, 1), (25, 2)):
         APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
@@ -358,7 +387,7 @@ def test_a_key_that_is_seen_again_is_news_after_a_day(cast):
         assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
 
 
-def test_what_was_seen_over_plain_http_waits_for_the_database(issued):
+def test_what_was_seen_over_plain_http_waits_for_the_database(issued: Issued) -> None:
     Program(issued.secret).get("/v2", plain_http=True)
     with (
         mock.patch("apikeys.services.flag_exposed_key", side_effect=OperationalError("gone")),
@@ -371,7 +400,7 @@ def test_what_was_seen_over_plain_http_waits_for_the_database(issued):
     assert exposure.discard() == 0
 
 
-def test_a_flood_of_plain_requests_fills_no_memory(db):
+def test_a_flood_of_plain_requests_fills_no_memory(db: None) -> None:
     for number in range(1000):
         exposure.record({"HTTP_X_API_KEY": str(number)})
     assert len(exposure._seen) <= 256
@@ -382,7 +411,7 @@ def test_a_flood_of_plain_requests_fills_no_memory(db):
 # Use and audit ----------------------------------------------------------------------------------
 
 
-def test_usage_is_told_per_day_and_key(cast, administrator):
+def test_usage_is_told_per_day_and_key(cast: Cast, administrator: Program) -> None:
     one, other = factories.make_key(cast.account, name="one"), factories.make_key(cast.account, name="other")
     for issued, times in ((one, 3), (other, 1)):
         for _ in range(times):
@@ -408,14 +437,14 @@ def test_usage_is_told_per_day_and_key(cast, administrator):
     assert administrator.get("/v2/usage", {"since": "yesterday"}).status_code == 400
 
 
-def test_usage_is_told_by_service_even_of_one_that_is_gone(cast, administrator):
+def test_usage_is_told_by_service_even_of_one_that_is_gone(cast: Cast, administrator: Program) -> None:
     key, other = (factories.make_key(cast.account).api_key for _ in range(2))
     for day in (date(2026, 11, 23), date(2026, 11, 24)):
         factories.make_usage(key, day, succeeded=1)
         factories.make_usage(key, day, service="svc_gone", succeeded=2, throttled=1)
         factories.make_usage(other, day, service="svc_gone", server_errors=4)
 
-    def told(**filters):
+    def told(**filters: str) -> set[tuple[str, str, int]]:
         rows = administrator.get("/v2/usage", {"until": "2026-11-24", **filters}).json()["results"]
         return {(row["day"], row["service"], row["requests"]) for row in rows}
 
@@ -432,7 +461,7 @@ def test_usage_is_told_by_service_even_of_one_that_is_gone(cast, administrator):
     assert told(service="svc_other") == set()
 
 
-def test_audit_events_are_filtered(administrator, issued, path):
+def test_audit_events_are_filtered(administrator: Program, issued: Issued, path: str) -> None:
     administrator.send("patch", path, {"name": "Other"}, headers={"X-Request-ID": "req-1"})
     rows = administrator.get("/v2/audit-events", {"target": issued.api_key.id, "event": "api_key.changed"}).json()
     row = rows["results"][0]
@@ -447,7 +476,7 @@ def test_audit_events_are_filtered(administrator, issued, path):
         "changes": {"name": ["Status page", "Other"]},
     }
 
-    def count(**filters):
+    def count(**filters: str) -> int:
         return len(administrator.get("/v2/audit-events", filters).json()["results"])
 
     assert count(actor="Root") == count(actor=row["actor"]["id"]) == 1

@@ -1,19 +1,23 @@
 """Two accounts × every route × every method, generated from the URLconf: a new route fails until it is listed."""
 
+from collections.abc import Iterator
+from typing import Any, cast
+
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import Membership
 from accounts.policy import KEY_GRANTS, KeyPermission, KeyRole, Permission
+from atatus_dash.api.base import APIView
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # Each route with what each method needs; None opens to any key.
-ROUTES = {
+ROUTES: dict[str, dict[str, Permission | None]] = {
     "v2": {"GET": None, "POST": None},
     "v2/account": {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE},
     "v2/projects": {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE},
@@ -62,28 +66,30 @@ ROUTES = {
 }
 
 
-def api_routes(patterns=None, prefix=""):
+def api_routes(
+    patterns: list[URLPattern | URLResolver] | None = None, prefix: str = ""
+) -> Iterator[tuple[str, type[APIView]]]:
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
             if route.startswith("v2") or "v2/".startswith(route):
                 yield from api_routes(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern) and route.startswith("v2"):
-            yield route, pattern.callback.view_class
+            yield route, cast(Any, pattern.callback).view_class
 
 
-def test_every_route_is_listed_here():
+def test_every_route_is_listed_here() -> None:
     assert {route for route, _ in api_routes()} == set(ROUTES)
 
 
-def test_every_method_declares_what_it_needs():
+def test_every_method_declares_what_it_needs() -> None:
     for route, view in api_routes():
         handled = {method for method in METHODS if hasattr(view, method.lower())}
         assert handled == set(view.permissions) == set(ROUTES[route]), route
         assert dict(view.permissions) == ROUTES[route]
 
 
-def test_every_method_names_what_reads_its_body_and_what_writes_its_answer():
+def test_every_method_names_what_reads_its_body_and_what_writes_its_answer() -> None:
     for route, view in api_routes():
         methods = set(view.permissions)
         assert set(view.request_serializers) == methods - {"GET", "DELETE"} - ({"POST"} if route == "v2" else set())
@@ -91,7 +97,7 @@ def test_every_method_names_what_reads_its_body_and_what_writes_its_answer():
         assert set(view.response_serializers) == answers_an_item, route
 
 
-def test_safe_methods_look_and_the_others_change():
+def test_safe_methods_look_and_the_others_change() -> None:
     for needed in ROUTES.values():
         for method, permission in needed.items():
             if permission is not None:
@@ -99,7 +105,7 @@ def test_safe_methods_look_and_the_others_change():
 
 
 @pytest.fixture
-def things(cast):
+def things(cast: Cast) -> dict[str, str]:
     project = factories.make_project(cast.account)
     return {
         "<id:project_id>": project.id,
@@ -111,7 +117,7 @@ def things(cast):
     }
 
 
-def fill(route, things):
+def fill(route: str, things: dict[str, str]) -> str:
     for placeholder, value in things.items():
         route = route.replace(placeholder, value)
     return "/" + route
@@ -121,7 +127,9 @@ def fill(route, things):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("role", KeyRole)
 @pytest.mark.parametrize("permission", KeyPermission)
-def test_a_key_reaches_what_its_power_covers_and_nothing_else(cast, things, route, method, role, permission):
+def test_a_key_reaches_what_its_power_covers_and_nothing_else(
+    cast: Cast, things: dict[str, str], route: str, method: str, role: KeyRole, permission: KeyPermission
+) -> None:
     key = factories.make_key(cast.account, permission=permission, administrator=role == KeyRole.ADMINISTRATOR)
     status = Program(key.secret).send(method, fill(route, things), None if method == "GET" else {}).status_code
     if method not in ROUTES[route]:
@@ -143,7 +151,7 @@ WISHES = {
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
 @pytest.mark.parametrize("method", METHODS)
-def test_another_accounts_items_are_not_there(cast, things, route, method):
+def test_another_accounts_items_are_not_there(cast: Cast, things: dict[str, str], route: str, method: str) -> None:
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
     response = stranger.send(
         method, fill(route, things), None if method == "GET" else {"name": "mine", "revision": "1"}
@@ -152,13 +160,13 @@ def test_another_accounts_items_are_not_there(cast, things, route, method):
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "GET" in ROUTES[route]])
-def test_head_is_answered_as_get_is(administrator, things, route):
+def test_head_is_answered_as_get_is(administrator: Program, things: dict[str, str], route: str) -> None:
     path = fill(route, things)
     assert administrator.head(path).status_code == administrator.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
-def test_lists_hold_nothing_of_another_account(cast, things, route):
+def test_lists_hold_nothing_of_another_account(cast: Cast, things: dict[str, str], route: str) -> None:
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
     response = stranger.get("/" + route)
     text = response.content.decode()

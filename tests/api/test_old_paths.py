@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Browser, Cast, Program
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +15,7 @@ PATHS = ["/api", "/api/", "/api/deployments", "/api/v1/logs", "/api/browser/sour
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_an_old_path_is_a_404_with_its_sentence_in_both_ways_of_writing(db, path, method):
+def test_an_old_path_is_a_404_with_its_sentence_in_both_ways_of_writing(db: None, path: str, method: str) -> None:
     response = Program().generic(method, path, headers={"Accept": "text/html", "X-Request-ID": "req-1"})
     assert (response.status_code, response["Content-Type"]) == (404, "application/json")
     assert json.loads(response.content) == {"Message": NOT_FOUND, "message": NOT_FOUND}
@@ -23,13 +23,13 @@ def test_an_old_path_is_a_404_with_its_sentence_in_both_ways_of_writing(db, path
     assert response["Cache-Control"] == "private, no-store"
 
 
-def test_an_old_path_needs_no_csrf_token_and_reads_no_body(cast):
+def test_an_old_path_needs_no_csrf_token_and_reads_no_body(cast: Cast) -> None:
     client = Program(factories.make_key(cast.account).secret, enforce_csrf_checks=True)
     assert client.post("/api/deployments", {"admin_api_key": "x", "revision": "1"}).status_code == 404
     assert client.post("/track/logs/ingest", b"\x1f\x8b", content_type="application/gzip").status_code == 404
 
 
-def test_an_old_path_answers_a_problem_where_one_is_asked_for(db):
+def test_an_old_path_answers_a_problem_where_one_is_asked_for(db: None) -> None:
     response = Program().get("/api/deployments", headers={"Accept": "application/problem+json"})
     assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
     assert response.json()["detail"] == NOT_FOUND
@@ -37,7 +37,7 @@ def test_an_old_path_answers_a_problem_where_one_is_asked_for(db):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("accept", ["*/*", "application/problem+json"])
-def test_an_old_path_over_plain_http_is_refused_as_v2_is(program, path, accept):
+def test_an_old_path_over_plain_http_is_refused_as_v2_is(program: Program, path: str, accept: str) -> None:
     headers = {"Accept": accept, "X-Request-ID": "same"}
     old = program.post(path, {"a": 1}, plain_http=True, headers=headers)
     new = program.post("/v2", {"a": 1}, plain_http=True, headers=headers)
@@ -45,10 +45,10 @@ def test_an_old_path_over_plain_http_is_refused_as_v2_is(program, path, accept):
     assert (old.content, dict(old.headers)) == (new.content, dict(new.headers))
 
 
-def test_what_only_begins_like_an_old_path_is_a_page(browser, db):
+def test_what_only_begins_like_an_old_path_is_a_page(browser: Browser, db: None) -> None:
     for path in ("/apis", "/tracks", "/api-keys/"):
         assert browser.get(path)["Content-Type"].startswith("text/html")
 
 
-def test_paths_of_v2_say_their_sentence_once(program):
+def test_paths_of_v2_say_their_sentence_once(program: Program) -> None:
     assert program.get("/v2/nowhere").json() == {"Message": NOT_FOUND}

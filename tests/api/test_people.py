@@ -3,18 +3,19 @@
 import pytest
 from django.utils import timezone
 
-from accounts.models import Invitation, Membership
+from accounts.models import Invitation, Membership, User
 from tests import factories
+from tests.conftest import Cast, Program
 from tests.mail import delivered
 
 pytestmark = pytest.mark.django_db
 
 
-def member_path(cast, user):
+def member_path(cast: Cast, user: User) -> str:
     return f"/v2/members/{Membership.objects.get(account=cast.account, user=user).id}"
 
 
-def test_members_are_listed_with_their_roles(administrator, cast):
+def test_members_are_listed_with_their_roles(administrator: Program, cast: Cast) -> None:
     rows = administrator.get("/v2/members").json()["results"]
     assert {(row["email"], row["role"]) for row in rows} == {
         ("owner@example.com", "owner"),
@@ -24,7 +25,7 @@ def test_members_are_listed_with_their_roles(administrator, cast):
     assert set(rows[0]) == {"id", "email", "name", "role", "joined_at"}
 
 
-def test_a_role_is_changed_and_a_member_removed(administrator, cast):
+def test_a_role_is_changed_and_a_member_removed(administrator: Program, cast: Cast) -> None:
     path = member_path(cast, cast.user)
     assert administrator.send("patch", path, {"role": "admin"}).json()["role"] == "admin"
     assert administrator.get(path).json()["role"] == "admin"
@@ -32,7 +33,7 @@ def test_a_role_is_changed_and_a_member_removed(administrator, cast):
     assert administrator.get(path).status_code == 404
 
 
-def test_the_owner_is_out_of_a_keys_reach(administrator, cast):
+def test_the_owner_is_out_of_a_keys_reach(administrator: Program, cast: Cast) -> None:
     path = member_path(cast, cast.owner)
     assert administrator.send("patch", path, {"role": "user"}).status_code == 403
     assert administrator.delete(path).status_code == 403
@@ -42,12 +43,14 @@ def test_the_owner_is_out_of_a_keys_reach(administrator, cast):
     ("fields", "named"),
     [({"role": "owner"}, "role"), ({"role": "king"}, "role"), ({"email": "x@example.com"}, "email")],
 )
-def test_what_is_no_role_or_not_the_clients_is_refused(administrator, cast, fields, named):
+def test_what_is_no_role_or_not_the_clients_is_refused(
+    administrator: Program, cast: Cast, fields: dict[str, str], named: str
+) -> None:
     response = administrator.send("patch", member_path(cast, cast.user), fields)
     assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
 
 
-def test_an_invitations_whole_life(administrator):
+def test_an_invitations_whole_life(administrator: Program) -> None:
     made = administrator.send("post", "/v2/invitations", {"email": "new@example.com", "role": "user"})
     assert made.status_code == 201
     assert set(made.json()) == {"id", "email", "role", "expires_at"}
@@ -70,17 +73,19 @@ def test_an_invitations_whole_life(administrator):
         ({"email": "x@example.com", "role": "user", "token": "x"}, "token"),
     ],
 )
-def test_an_invitation_that_can_not_be_is_refused_by_field(administrator, fields, named):
+def test_an_invitation_that_can_not_be_is_refused_by_field(
+    administrator: Program, fields: dict[str, str], named: str
+) -> None:
     response = administrator.send("post", "/v2/invitations", fields)
     assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
 
 
-def test_the_token_is_in_no_answer(administrator, cast):
+def test_the_token_is_in_no_answer(administrator: Program, cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     assert sent.token not in administrator.get("/v2/invitations").content.decode()
 
 
-def test_invitations_that_were_withdrawn_or_accepted_are_listed_no_more(administrator, cast):
+def test_invitations_that_were_withdrawn_or_accepted_are_listed_no_more(administrator: Program, cast: Cast) -> None:
     factories.make_invitation(cast.account, "open@example.com")
     factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=timezone.now())
     factories.make_invitation(cast.account, "here@example.com", accepted_at=timezone.now())

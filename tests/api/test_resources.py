@@ -1,9 +1,11 @@
 """What programs read and write."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Deployment, Project
@@ -12,12 +14,12 @@ from apikeys import tokens
 from apikeys.models import APIKey, KeyUsage
 from atatus_dash.api.resources.whoami import WhoAmISerializer
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
-def events(name):
+def events(name: str) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(event=name)
 
 
@@ -26,7 +28,9 @@ def events(name):
 
 @pytest.mark.parametrize("expires_at", [None, timezone.now() + timedelta(days=30)])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_answer_about_a_key_is_what_its_serializer_describes(cast, method, expires_at):
+def test_the_answer_about_a_key_is_what_its_serializer_describes(
+    cast: Cast, method: str, expires_at: datetime | None
+) -> None:
     key = factories.make_key(cast.account, expires_at=expires_at)
     answer = Program(key.secret).send(method, "/v2").json()
     assert answer["api_key"]["id"] == key.api_key.id
@@ -36,7 +40,7 @@ def test_the_answer_about_a_key_is_what_its_serializer_describes(cast, method, e
 # Account ----------------------------------------------------------------------------------------
 
 
-def test_the_account_is_read_by_any_reading_key(program, cast):
+def test_the_account_is_read_by_any_reading_key(program: Program, cast: Cast) -> None:
     assert program.get("/v2/account").json() == {
         "slug": "acme",
         "name": "Acme",
@@ -49,21 +53,21 @@ def test_the_account_is_read_by_any_reading_key(program, cast):
     }
 
 
-def test_an_administrator_key_renames_the_account_and_its_slug_stays(administrator, cast):
+def test_an_administrator_key_renames_the_account_and_its_slug_stays(administrator: Program, cast: Cast) -> None:
     response = administrator.send("patch", "/v2/account", {"name": "Acme Corp"})
     assert (response.status_code, response.json()["name"], response.json()["slug"]) == (200, "Acme Corp", "acme")
     assert events("account.changed").get().changes == {"name": ["Acme", "Acme Corp"]}
 
 
 @pytest.mark.parametrize("field", ["slug", "created_at", "owner"])
-def test_the_accounts_other_fields_are_not_the_clients(administrator, field):
+def test_the_accounts_other_fields_are_not_the_clients(administrator: Program, field: str) -> None:
     assert list(administrator.send("patch", "/v2/account", {field: "x"}).json()["Errors"]) == [field]
 
 
 # Projects ---------------------------------------------------------------------------------------
 
 
-def test_a_projects_whole_life(program):
+def test_a_projects_whole_life(program: Program) -> None:
     made = program.send("post", "/v2/projects", {"name": "web"}).json()
     path = f"/v2/projects/{made['id']}"
     assert program.get(path).json() == made
@@ -80,16 +84,16 @@ def test_a_projects_whole_life(program):
     ]
 
 
-def test_put_wants_the_whole_project(program):
+def test_put_wants_the_whole_project(program: Program) -> None:
     path = program.send("post", "/v2/projects", {"name": "web"})["Location"]
     assert list(program.send("put", path, {}).json()["Errors"]) == ["name"]
 
 
-def test_two_projects_may_have_one_name(program):
+def test_two_projects_may_have_one_name(program: Program) -> None:
     assert [program.send("post", "/v2/projects", {"name": "web"}).status_code for _ in range(2)] == [201, 201]
 
 
-def test_the_audit_log_names_the_key_its_address_and_the_request(program):
+def test_the_audit_log_names_the_key_its_address_and_the_request(program: Program) -> None:
     program.send("post", "/v2/projects", {"name": "web"}, headers={"X-Request-ID": "req-1"}, REMOTE_ADDR="203.0.113.7")
     event = events("project.created").get()
     assert (event.actor_kind, event.actor_label, event.address, event.request_id) == (
@@ -100,7 +104,7 @@ def test_the_audit_log_names_the_key_its_address_and_the_request(program):
     )
 
 
-def test_a_list_comes_in_pages_newest_first_until_next_is_null(program, cast):
+def test_a_list_comes_in_pages_newest_first_until_next_is_null(program: Program, cast: Cast) -> None:
     names = [f"project {number}" for number in range(7)]
     for name in names:
         factories.make_project(cast.account, name)
@@ -113,7 +117,7 @@ def test_a_list_comes_in_pages_newest_first_until_next_is_null(program, cast):
     assert seen == names[::-1]
 
 
-def test_rows_of_one_moment_are_neither_lost_nor_repeated_between_pages(program, cast):
+def test_rows_of_one_moment_are_neither_lost_nor_repeated_between_pages(program: Program, cast: Cast) -> None:
     now = timezone.now()
     Project.objects.bulk_create([Project(account=cast.account, name=str(n), created_at=now) for n in range(10)])
     seen, path = [], "/v2/projects?limit=3"
@@ -124,11 +128,11 @@ def test_rows_of_one_moment_are_neither_lost_nor_repeated_between_pages(program,
     assert sorted(seen) == sorted(str(n) for n in range(10))
 
 
-def test_the_key_is_never_in_a_link(cast):
+def test_the_key_is_never_in_a_link(cast: Cast) -> None:
     secret = factories.make_key(cast.account).secret
     for number in range(3):
         factories.make_project(cast.account, str(number))
-    response = Program().get("/v2/projects", {"api_key": secret, "limit": 1})
+    response = Program().get("/v2/projects", {"api_key": secret, "limit": "1"})
     assert secret not in response.content.decode() + response["Link"]
     assert "limit=1" in response.json()["next"]
 
@@ -136,7 +140,7 @@ def test_the_key_is_never_in_a_link(cast):
 # Deployments ------------------------------------------------------------------------------------
 
 
-def test_a_deployments_whole_life(program, cast):
+def test_a_deployments_whole_life(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     made = program.send("post", path, {"revision": "4f2a91c"})
     assert made.status_code == 201
@@ -153,7 +157,7 @@ def test_a_deployments_whole_life(program, cast):
     assert events("deployment.created").count() == events("deployment.deleted").count() == 1
 
 
-def test_the_github_action_of_atatus_records_a_deployment_unchanged(cast):
+def test_the_github_action_of_atatus_records_a_deployment_unchanged(cast: Cast) -> None:
     """What the action sends: axios, JSON, the key in the body, `changes` empty where it was not given."""
     project = factories.make_project(cast.account)
     body = {
@@ -174,7 +178,7 @@ def test_the_github_action_of_atatus_records_a_deployment_unchanged(cast):
     assert (deployment.revision, deployment.release_stage, deployment.user) == ("v2.18.0", "production", "octocat")
 
 
-def test_the_source_pages_curl_with_form_fields_records_a_deployment(cast):
+def test_the_source_pages_curl_with_form_fields_records_a_deployment(cast: Cast) -> None:
     project = factories.make_project(cast.account)
     secret = factories.make_key(cast.account).secret
     fields = {"api_key": secret, "revision": "v1", "release_stage": "staging", "changes": "- fixed\n- added"}
@@ -182,18 +186,18 @@ def test_the_source_pages_curl_with_form_fields_records_a_deployment(cast):
     assert Deployment.objects.get().changes == "- fixed\n- added"
 
 
-def test_deployments_alone_ignore_unknown_fields(program, cast):
+def test_deployments_alone_ignore_unknown_fields(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     assert program.send("post", path, {"revision": "v1", "colour": "red", "id": "mine"}).status_code == 201
 
 
-def test_a_deployment_needs_a_revision(program, cast):
+def test_a_deployment_needs_a_revision(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     assert list(program.send("post", path, {"user": "octocat"}).json()["Errors"]) == ["revision"]
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_null_or_empty_means_not_given(program, cast, empty):
+def test_null_or_empty_means_not_given(program: Program, cast: Cast, empty: str | None) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     sent = {"revision": 42, "release_stage": empty, "changes": empty, "user": empty}
     made = program.send("post", path, sent).json()
@@ -212,7 +216,9 @@ KEPT = {"changes": 65_536, "user": 200, "release_stage": 100}
 @pytest.mark.parametrize("character", ["x", "é", "東", "🎉"])
 @pytest.mark.parametrize("way", ["json", "multipart"])
 @pytest.mark.parametrize("field", KEPT)
-def test_what_is_too_long_of_a_deployment_is_cut_and_shown(program, cast, field, way, character):
+def test_what_is_too_long_of_a_deployment_is_cut_and_shown(
+    program: Program, cast: Cast, field: str, way: str, character: str
+) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     sent = {"revision": "1", field: character * (KEPT[field] + 1)}
     made = program.send("post", path, sent) if way == "json" else program.post(path, sent)
@@ -224,14 +230,16 @@ def test_what_is_too_long_of_a_deployment_is_cut_and_shown(program, cast, field,
     assert exact.json()[field] == made.json()[field]
 
 
-def test_a_revision_that_is_too_long_is_refused(program, cast):
+def test_a_revision_that_is_too_long_is_refused(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     assert list(program.send("post", path, {"revision": "x" * 201}).json()["Errors"]) == ["revision"]
 
 
 @pytest.mark.parametrize("field", KEPT)
 @pytest.mark.parametrize("before", [10, 25, 39])
-def test_no_part_of_a_key_is_kept_where_a_deployment_is_cut(program, cast, field, before):
+def test_no_part_of_a_key_is_kept_where_a_deployment_is_cut(
+    program: Program, cast: Cast, field: str, before: int
+) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     secret = tokens.generate()
     made = program.send("post", path, {"revision": "1", field: "x" * (KEPT[field] - before) + secret})
@@ -241,13 +249,13 @@ def test_no_part_of_a_key_is_kept_where_a_deployment_is_cut(program, cast, field
 
 
 @pytest.mark.parametrize("blank", ["  ", "\n"])
-def test_blank_means_not_given(program, cast, blank):
+def test_blank_means_not_given(program: Program, cast: Cast, blank: str) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     made = program.send("post", path, {"revision": "1", "release_stage": blank, "changes": blank, "user": blank}).json()
     assert (made["release_stage"], made["changes"], made["user"]) == ("production", "", "")
 
 
-def test_a_deployment_is_found_under_its_own_project_only(program, cast):
+def test_a_deployment_is_found_under_its_own_project_only(program: Program, cast: Cast) -> None:
     one, other = factories.make_project(cast.account), factories.make_project(cast.account)
     deployment = factories.make_deployment(one)
     assert program.get(f"/v2/projects/{other.id}/deployments/{deployment.id}").status_code == 404
@@ -256,7 +264,7 @@ def test_a_deployment_is_found_under_its_own_project_only(program, cast):
 # Keys -------------------------------------------------------------------------------------------
 
 
-def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator, cast):
+def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator: Program, cast: Cast) -> None:
     made = administrator.send("post", "/v2/api-keys", {"name": "Status page", "permission": "read"})
     assert made.status_code == 201
     body = made.json()
@@ -293,7 +301,7 @@ def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator, cast)
     assert events("api_key.revoked").count() == 1
 
 
-def test_a_key_is_made_with_all_its_settings(administrator):
+def test_a_key_is_made_with_all_its_settings(administrator: Program) -> None:
     expires = (timezone.now() + timedelta(days=30)).replace(microsecond=0).isoformat().replace("+00:00", "Z")
     settings = {
         "name": "Deploys",
@@ -327,7 +335,9 @@ def test_a_key_is_made_with_all_its_settings(administrator):
         ({"account": 2}, "account"),
     ],
 )
-def test_wrong_settings_and_fields_that_are_not_the_clients_are_refused_by_name(administrator, fields, named):
+def test_wrong_settings_and_fields_that_are_not_the_clients_are_refused_by_name(
+    administrator: Program, fields: dict[str, Any], named: str
+) -> None:
     response = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read", **fields})
     assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
 
@@ -346,14 +356,14 @@ def test_wrong_settings_and_fields_that_are_not_the_clients_are_refused_by_name(
         ({"allowed_networks": ["127.0.0.0/8"]}, {"allowed_networks": ["10.0.0.0/8"]}),
     ],
 )
-def test_a_key_never_makes_a_key_beyond_its_own_power(cast, own, wanted):
+def test_a_key_never_makes_a_key_beyond_its_own_power(cast: Cast, own: dict[str, Any], wanted: dict[str, Any]) -> None:
     maker = Program(factories.make_key(cast.account, administrator=True, **own).secret)
     response = maker.send("post", "/v2/api-keys", {"name": "x", "permission": "write", **wanted})
     assert response.status_code == 403
     assert APIKey.objects.count() == 1
 
 
-def test_a_key_makes_a_key_within_its_own_power(cast):
+def test_a_key_makes_a_key_within_its_own_power(cast: Cast) -> None:
     maker = Program(
         factories.make_key(
             cast.account, administrator=True, permission=KeyPermission.WRITE, allowed_networks=["127.0.0.0/8"]
@@ -363,14 +373,18 @@ def test_a_key_makes_a_key_within_its_own_power(cast):
     assert maker.send("post", "/v2/api-keys", wanted).status_code == 201
 
 
-def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(administrator, caplog):
+def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(
+    administrator: Program, caplog: pytest.LogCaptureFixture
+) -> None:
     secret = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read"}).json()["key"]
     rows = [str(row) for model in (APIKey, AuditEvent) for row in model.objects.values()]
     assert secret not in "".join(rows) + caplog.text
     assert secret not in administrator.get("/v2/api-keys").content.decode()
 
 
-def test_usage_of_more_keys_and_services_than_a_page_holds_on_one_day_is_listed_whole(cast, program):
+def test_usage_of_more_keys_and_services_than_a_page_holds_on_one_day_is_listed_whole(
+    cast: Cast, program: Program
+) -> None:
     """A thousand rows of one day were once the most that a cursor could pass."""
     keys = APIKey.objects.bulk_create(
         APIKey(account=cast.account, name=f"k{number}", permission="read", digest=f"{number:064x}", mask="m")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
@@ -181,7 +182,7 @@ def test_the_list_has_pages_by_cursor(cast: Cast, program: Program) -> None:
 
 
 def test_a_longer_list_asks_the_database_no_more_often(
-    cast: Cast, program: Program, django_assert_num_queries: Any
+    cast: Cast, program: Program, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for shared in (True, False) * 10:
         factories.make_service(cast.account if shared else cast.elsewhere, shared=shared)

@@ -1,15 +1,18 @@
 """Where the key goes: header, query string or body, in one place only."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.policy import KeyPermission, system
 from apikeys import tokens
 from apikeys.services import ImportedKey, import_api_keys
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
@@ -17,25 +20,25 @@ FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
-def key(cast):
+def key(cast: Cast) -> str:
     return factories.make_key(cast.account).secret
 
 
 @pytest.fixture
-def anonymous():
+def anonymous() -> Program:
     return Program()
 
 
 @pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER  ", "token ", "Token "])
-def test_the_authorization_header_opens_with_or_without_a_scheme(anonymous, key, scheme):
+def test_the_authorization_header_opens_with_or_without_a_scheme(anonymous: Program, key: str, scheme: str) -> None:
     assert anonymous.get("/v2", headers={"Authorization": f"{scheme}{key}"}).status_code == 200
 
 
-def test_the_x_api_key_header_opens(anonymous, key):
+def test_the_x_api_key_header_opens(anonymous: Program, key: str) -> None:
     assert anonymous.get("/v2", headers={"X-API-KEY": f" {key} "}).status_code == 200
 
 
-def test_the_query_string_opens(anonymous, key):
+def test_the_query_string_opens(anonymous: Program, key: str) -> None:
     response = anonymous.get("/v2", {"api_key": key})
     assert response.status_code == 200
     assert response["Cache-Control"] == "private, no-store"
@@ -50,8 +53,8 @@ def test_the_query_string_opens(anonymous, key):
         {},
     ],
 )
-def test_a_body_field_opens_in_json_form_and_multipart(anonymous, key, body):
-    data = {"api_key": key, "name": "web"}
+def test_a_body_field_opens_in_json_form_and_multipart(anonymous: Program, key: str, body: dict[str, Any]) -> None:
+    data: dict[str, str] | str = {"api_key": key, "name": "web"}
     if "x-www-form-urlencoded" in body.get("content_type", ""):
         data = f"api_key={key}&name=web"
     response = anonymous.post("/v2/projects", data, **body)
@@ -60,12 +63,12 @@ def test_a_body_field_opens_in_json_form_and_multipart(anonymous, key, body):
     assert key not in response.content.decode()
 
 
-def test_the_body_opens_a_read_too(anonymous, key):
+def test_the_body_opens_a_read_too(anonymous: Program, key: str) -> None:
     response = anonymous.generic("GET", "/v2", json.dumps({"api_key": key}), content_type="application/json")
     assert response.status_code == 200
 
 
-def test_without_a_key_the_answer_says_that_one_is_required(anonymous):
+def test_without_a_key_the_answer_says_that_one_is_required(anonymous: Program) -> None:
     response = anonymous.get("/v2")
     assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
@@ -83,22 +86,24 @@ def test_without_a_key_the_answer_says_that_one_is_required(anonymous):
         {"X-API-KEY": " "},
     ],
 )
-def test_an_empty_header_or_another_scheme_holds_no_key(anonymous, headers):
+def test_an_empty_header_or_another_scheme_holds_no_key(anonymous: Program, headers: dict[str, str]) -> None:
     assert anonymous.get("/v2", headers=headers).json() == {"Message": "API key is required!"}
 
 
 @pytest.mark.parametrize("sent", ["nonsense", "atk_" + "a" * 36, "atk_", "é" * 40, "'; DROP TABLE", "\x00" * 40])
-def test_unknown_and_malformed_keys_get_the_one_answer(anonymous, sent, db):
+def test_unknown_and_malformed_keys_get_the_one_answer(anonymous: Program, sent: str, db: None) -> None:
     response = anonymous.get("/v2", {"api_key": sent})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
-def test_a_well_formed_key_that_nobody_made_is_invalid(anonymous, db):
+def test_a_well_formed_key_that_nobody_made_is_invalid(anonymous: Program, db: None) -> None:
     assert anonymous.get("/v2", {"api_key": tokens.generate()}).json() == {"Message": "API key is invalid!"}
 
 
-def test_a_malformed_key_never_reaches_the_database(anonymous, django_assert_num_queries, db):
+def test_a_malformed_key_never_reaches_the_database(
+    anonymous: Program, django_assert_num_queries: DjangoAssertNumQueries, db: None
+) -> None:
     with django_assert_num_queries(0):
         anonymous.get("/v2", {"api_key": tokens.generate()[:-1]})
 
@@ -117,7 +122,9 @@ def test_a_malformed_key_never_reaches_the_database(anonymous, django_assert_num
         ("/v2", {"Authorization": "Bearer something {key}"}),
     ],
 )
-def test_a_key_in_two_places_or_twice_in_one_is_a_bad_request(anonymous, key, path, headers):
+def test_a_key_in_two_places_or_twice_in_one_is_a_bad_request(
+    anonymous: Program, key: str, path: str, headers: dict[str, str]
+) -> None:
     headers = {name: value.format(key=key) for name, value in headers.items()}
     response = anonymous.get(path.format(key=key), headers=headers)
     assert response.status_code == 400
@@ -131,7 +138,7 @@ COMMA = (
 
 
 @pytest.fixture
-def with_a_comma(cast):
+def with_a_comma(cast: Cast) -> str:
     secret = "made,elsewhere,0123456789"
     row = ImportedKey(2, "Old", KeyPermission.READ_WRITE, tokens.digest(secret), "old", None)
     import_api_keys(actor=system(cast.account.ref), rows=[row])
@@ -142,25 +149,29 @@ def with_a_comma(cast):
     "header",
     [("X-API-KEY", "{}"), ("Authorization", "{}"), ("Authorization", "Bearer {}"), ("Authorization", "TOKEN  {}")],
 )
-def test_an_imported_key_with_a_comma_is_told_where_it_works(anonymous, with_a_comma, header):
+def test_an_imported_key_with_a_comma_is_told_where_it_works(
+    anonymous: Program, with_a_comma: str, header: tuple[str, ...]
+) -> None:
     name, value = header
     response = anonymous.get("/v2", headers={name: value.format(with_a_comma)})
     assert (response.status_code, response.json()) == (400, {"Message": COMMA})
 
 
 @pytest.mark.parametrize("sent", [",an-imported-key-01", "an-imported-key-01,", "imported,imported1"])
-def test_a_header_that_may_be_one_key_with_a_comma_is_never_cut_to_a_part_of_it(anonymous, sent, db):
+def test_a_header_that_may_be_one_key_with_a_comma_is_never_cut_to_a_part_of_it(
+    anonymous: Program, sent: str, db: None
+) -> None:
     assert anonymous.get("/v2", headers={"X-API-KEY": sent}).json() == {"Message": COMMA}
 
 
-def test_an_imported_key_with_a_comma_works_in_query_and_body(anonymous, with_a_comma):
+def test_an_imported_key_with_a_comma_works_in_query_and_body(anonymous: Program, with_a_comma: str) -> None:
     assert anonymous.get("/v2", {"api_key": with_a_comma}).status_code == 200
     assert anonymous.send("post", "/v2/projects", {"api_key": with_a_comma, "name": "web"}).status_code == 201
     form = anonymous.post("/v2/projects", {"api_key": with_a_comma, "name": "web"})
     assert form.status_code == 201
 
 
-def test_a_key_twice_in_the_body_is_a_bad_request(anonymous, key):
+def test_a_key_twice_in_the_body_is_a_bad_request(anonymous: Program, key: str) -> None:
     form = anonymous.post(
         "/v2/projects", f"api_key={key}&api_key={key}&name=a", content_type="application/x-www-form-urlencoded"
     )
@@ -170,25 +181,25 @@ def test_a_key_twice_in_the_body_is_a_bad_request(anonymous, key):
     assert [response.status_code for response in (form, multipart, named_twice)] == [400, 400, 400]
 
 
-def test_beside_a_key_in_the_header_the_body_field_is_an_unknown_field(program, key):
+def test_beside_a_key_in_the_header_the_body_field_is_an_unknown_field(program: Program, key: str) -> None:
     response = program.send("post", "/v2/projects", {"api_key": key, "name": "web"})
     assert response.status_code == 400
     assert response.json()["Errors"] == {"api_key": ["This field is unknown here."]}
 
 
 @pytest.mark.parametrize("other", ['Digest username="a", realm="b"', "Basic dXNlcjpwYXNz", "Bearer"])
-def test_authorization_for_somebody_else_stands_beside_the_key(program, other):
+def test_authorization_for_somebody_else_stands_beside_the_key(program: Program, other: str) -> None:
     assert program.get("/v2", headers={"Authorization": other}).status_code == 200
 
 
 @pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True])
-def test_a_key_that_is_no_text_is_invalid(anonymous, value, db):
+def test_a_key_that_is_no_text_is_invalid(anonymous: Program, value: object, db: None) -> None:
     response = anonymous.send("post", "/v2/projects", {"api_key": value, "name": "web"})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
 
 
 @pytest.mark.parametrize("before", ["", "\n", "x", "_", "é"])
-def test_a_key_used_as_a_field_name_is_not_echoed(program, key, before):
+def test_a_key_used_as_a_field_name_is_not_echoed(program: Program, key: str, before: str) -> None:
     response = program.send("post", "/v2/projects", {before + key: 1, "name": "web"})
     assert response.status_code == 400
     assert key not in response.content.decode()
@@ -208,7 +219,9 @@ AS_JSON = "Send it with Content-Type: application/json."
     ],
 )
 @pytest.mark.parametrize("path", ["/v2", "/v2/projects"])
-def test_401_tells_that_a_body_was_not_read_and_why(anonymous, key, path, content_type, reason):
+def test_401_tells_that_a_body_was_not_read_and_why(
+    anonymous: Program, key: str, path: str, content_type: str, reason: str
+) -> None:
     response = anonymous.generic("POST", path, json.dumps({"api_key": key}), content_type=content_type)
     assert response.status_code == 401
     assert response.json() == {
@@ -220,7 +233,7 @@ def test_401_tells_that_a_body_was_not_read_and_why(anonymous, key, path, conten
 
 @pytest.mark.parametrize("before", ["", " \n", "\ufeff"])
 @pytest.mark.parametrize("more", ["", " & = ;", "=", "é"])
-def test_401_tells_that_json_was_read_as_a_form(anonymous, key, before, more):
+def test_401_tells_that_json_was_read_as_a_form(anonymous: Program, key: str, before: str, more: str) -> None:
     body = before + json.dumps({"changes": more, "api_key": key}, ensure_ascii=False)
     response = anonymous.generic("POST", "/v2/projects", body.encode(), content_type=FORM)
     assert response.status_code == 401
@@ -233,19 +246,21 @@ def test_401_tells_that_json_was_read_as_a_form(anonymous, key, before, more):
     ("body", "content_type"),
     [("", ""), ("", "text/plain"), ("name=web", FORM), ("", FORM), ('{"name": "web"}', "application/json")],
 )
-def test_401_is_silent_about_bodies_that_are_none_or_were_read_as_they_are(anonymous, db, body, content_type):
+def test_401_is_silent_about_bodies_that_are_none_or_were_read_as_they_are(
+    anonymous: Program, db: None, body: str, content_type: str
+) -> None:
     response = anonymous.generic("POST", "/v2/projects", body, content_type=content_type)
     assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
 
 
-def test_a_key_in_the_content_type_is_not_echoed(anonymous, key):
+def test_a_key_in_the_content_type_is_not_echoed(anonymous: Program, key: str) -> None:
     response = anonymous.generic("POST", "/v2", "{}", content_type="text/" + "x" * 60 + key)
     assert response.status_code == 401
     assert key[4:20] not in response.content.decode()
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} ", "\n{}\n"])
-def test_a_key_with_white_space_around_it_is_the_key(anonymous, key, around):
+def test_a_key_with_white_space_around_it_is_the_key(anonymous: Program, key: str, around: str) -> None:
     """As `$(cat key.txt)` in Windows, or a secret that was pasted with its line break, leaves it."""
     sent = around.format(key)
     for answer in (
@@ -261,16 +276,16 @@ def test_a_key_with_white_space_around_it_is_the_key(anonymous, key, around):
 
 
 @pytest.mark.parametrize("blank", ["\n", " ", "\r\n\t"])
-def test_white_space_alone_is_no_key(anonymous, db, blank):
+def test_white_space_alone_is_no_key(anonymous: Program, db: None, blank: str) -> None:
     for answer in (anonymous.get("/v2", {"api_key": blank}), anonymous.send("post", "/v2", {"api_key": blank})):
         assert answer.json() == {"Message": "API key is required!"}
 
 
-def test_a_key_with_white_space_within_is_another(anonymous, key):
+def test_a_key_with_white_space_within_is_another(anonymous: Program, key: str) -> None:
     assert anonymous.get("/v2", {"api_key": f"{key[:9]}\n{key[9:]}"}).json() == {"Message": "API key is invalid!"}
 
 
-def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast):
+def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast: Cast) -> None:
     read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
     write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
     assert read.get("/v2/projects").status_code == 200
@@ -289,17 +304,18 @@ def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast):
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 @pytest.mark.parametrize("how", ["multipart", "urlencoded", "json", "query", "header", "bearer"])
 def test_post_to_v2_answers_as_get_wherever_the_key_is_and_whatever_its_permission(
-    cast, anonymous, permission, path, how
-):
+    cast: Cast, anonymous: Program, permission: KeyPermission, path: str, how: str
+) -> None:
     secret = factories.make_key(cast.account, permission=permission).secret
-    sent = {
+    ways: dict[str, Callable[[], Any]] = {
         "multipart": lambda: anonymous.post(path, {"api_key": secret}),
         "urlencoded": lambda: anonymous.post(path, f"api_key={secret}", content_type=FORM),
         "json": lambda: anonymous.send("post", path, {"api_key": secret}),
         "query": lambda: anonymous.post(f"{path}?api_key={secret}"),
         "header": lambda: anonymous.post(path, headers={"X-API-KEY": secret}),
         "bearer": lambda: anonymous.post(path, headers={"Authorization": f"Bearer {secret}"}),
-    }[how]()
+    }
+    sent = ways[how]()
     read = anonymous.get(path, headers={"X-API-KEY": secret})
     assert (sent.status_code, read.status_code) == (200, 200)
     assert sent.json()["rate_limit"].pop("remaining") == read.json()["rate_limit"].pop("remaining") + 1
@@ -307,19 +323,19 @@ def test_post_to_v2_answers_as_get_wherever_the_key_is_and_whatever_its_permissi
 
 
 @pytest.mark.parametrize("way", [{}, {"content_type": "application/json"}])
-def test_post_to_v2_ignores_other_fields_as_get_does(anonymous, key, way):
+def test_post_to_v2_ignores_other_fields_as_get_does(anonymous: Program, key: str, way: dict[str, Any]) -> None:
     assert anonymous.post("/v2", {"api_key": key, "name": "web"}, **way).status_code == 200
 
 
-def test_post_to_v2_with_the_key_in_a_header_reads_no_body(program):
+def test_post_to_v2_with_the_key_in_a_header_reads_no_body(program: Program) -> None:
     assert program.post("/v2", "{", content_type="application/json").status_code == 200
 
 
-def test_the_methods_of_v2_are_named(program):
+def test_the_methods_of_v2_are_named(program: Program) -> None:
     assert program.put("/v2")["Allow"] == "GET, POST, HEAD"
 
 
-def test_post_to_v2_obeys_the_gates_as_get_does(cast, anonymous):
+def test_post_to_v2_obeys_the_gates_as_get_does(cast: Cast, anonymous: Program) -> None:
     key = factories.make_key(cast.account, accepts_body=False).secret
     assert anonymous.post("/v2", {"api_key": key}).json() == {"Message": "This API key may not be sent in the body."}
     assert anonymous.post("/v2", {"api_key": "wrong"}).status_code == 401

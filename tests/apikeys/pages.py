@@ -31,9 +31,9 @@ def read(browser: Browser, url: str) -> str:
     return words(browser.get(url).content.decode())
 
 
-def settings(**fields: str) -> dict[str, str]:
+def settings(**fields: str | None) -> dict[str, str]:
     """What the edit form sends when nothing was touched. None leaves a field out."""
-    sent = {
+    sent: dict[str, str | None] = {
         "name": "Deploys",
         "permission": "read",
         "description": "",
@@ -54,7 +54,7 @@ def use(api_key: APIKey, days_ago: int = 0, service: str = scopes.API, **counts:
     factories.make_usage(api_key, timezone.now().date() - timedelta(days=days_ago), service, **counts)
 
 
-def form(**fields: str) -> dict[str, str]:
+def form(**fields: Any) -> dict[str, Any]:
     return {"name": "Deploys", "permission": "write", "id": ids.new_key_id(), **fields}
 
 

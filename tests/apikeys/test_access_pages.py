@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy
 from accounts.models import AuditEvent
@@ -156,7 +157,7 @@ def test_a_list_of_all_services_does_not_say_that_there_are_more(
 
 
 def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
-    cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     monkeypatch.setattr(form_of_access, "MOST_SERVICES", 3)
     made = [factories.make_service(cast.account, f"Service {number}") for number in range(5)]
@@ -276,7 +277,7 @@ def test_a_keys_page_tells_of_everything_and_of_nothing(cast: Cast, owner: Brows
 
 
 def test_a_keys_page_asks_once_for_all_services(
-    cast: Cast, owner: Browser, key: APIKey, api_key: APIKey, django_assert_max_num_queries: Any
+    cast: Cast, owner: Browser, key: APIKey, api_key: APIKey, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page(cast, "key", key.id))
     many = [{"service": factories.make_service(cast.account).id} for _ in range(20)]

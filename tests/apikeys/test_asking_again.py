@@ -2,11 +2,11 @@
 
 import re
 import time
-from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.sessions import SIGNED_IN_AT
 from apikeys import tokens
@@ -55,14 +55,14 @@ def test_making_and_revoking_ask_again_after_a_while(cast: Cast, signed_in: Brow
     assert not APIKey.objects.filter(revoked_at__isnull=False).exists()
 
 
-def test_the_time_is_the_operators_choice(cast: Cast, signed_in: Browser, settings: Any) -> None:
+def test_the_time_is_the_operators_choice(cast: Cast, signed_in: Browser, settings: Settings) -> None:
     settings.SUDO_MINUTES = 60
     age(signed_in, 31)
 
     assert signed_in.get(page(cast, "new_key")).status_code == 200
 
 
-def test_pages_of_a_persons_own_ask_as_often(settings: Any) -> None:
+def test_pages_of_a_persons_own_ask_as_often(settings: Settings) -> None:
     assert settings.ACCOUNT_REAUTHENTICATION_TIMEOUT == settings.SUDO_MINUTES * 60
 
 

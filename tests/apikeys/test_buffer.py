@@ -9,9 +9,10 @@ from contextlib import suppress
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 
+from apikeys.gate import Place
 from apikeys.usage.buffer import Buffer, KeyRequest
 
-REQUEST = KeyRequest(at=0.0, address="", source="", agent="", place="header", status=200)
+REQUEST = KeyRequest(at=0.0, address="", source="", agent="", place=Place.HEADER, status=200)
 
 
 class Tally:
@@ -38,9 +39,14 @@ def test_every_request_is_written_once_whatever_fails_in_between(seed: int) -> N
         written.update({slot: tally.requests for slot, tally in batch.items()})
 
     buffer = Buffer(Tally, write)
+
+    def record() -> None:
+        for n in range(500):
+            buffer.record(n % 5, REQUEST)
+
     with ThreadPoolExecutor(4) as pool:
-        noting = [pool.submit(lambda: [buffer.record(n % 5, REQUEST) for n in range(500)]) for _ in range(4)]
-        while not all(future.done() for future in noting):
+        recording = [pool.submit(record) for _ in range(4)]
+        while not all(future.done() for future in recording):
             _try(buffer)
     while buffer._pending:
         _try(buffer)

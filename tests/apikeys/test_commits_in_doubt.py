@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from pytest_django import DjangoAssertNumQueries
 
 from apikeys import outages, usage
+from apikeys.gate import Place
 from apikeys.models import KeyOrigin, KeyUsage
 from apikeys.usage import buffer, counts, sources
 from tests import factories
 from tests.cables import Cable, Commit
+from tests.conftest import Cast
 from tests.servers import wait_for
 
 pytestmark = [
@@ -37,11 +40,11 @@ def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
 
 
 def record(key: Any) -> None:
-    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.id, place="header", status=200)
+    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.id, place=Place.HEADER, status=200)
 
 
 @pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.LOST])
-def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Any, cable: Cable, fate: Commit) -> None:
+def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Cast, cable: Cable, fate: Commit) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
         record(key)
@@ -54,7 +57,7 @@ def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Any, cabl
     assert KeyUsage.objects.get().requests == 4
 
 
-def test_a_commit_that_arrives_late_is_waited_for(cast: Any, cable: Cable) -> None:
+def test_a_commit_that_arrives_late_is_waited_for(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.HELD
@@ -68,7 +71,7 @@ def test_a_commit_that_arrives_late_is_waited_for(cast: Any, cable: Cable) -> No
     assert KeyUsage.objects.get().requests == 4
 
 
-def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable) -> None:
+def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.FREEZES
@@ -82,7 +85,7 @@ def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Any, cable: Cable)
 
 
 @pytest.mark.parametrize(("fate", "lost"), [(Commit.ANSWER_HELD, 0), (Commit.LOST, 1)])
-def test_a_commit_that_fails_is_asked_after_at_once(cast: Any, cable: Cable, fate: Commit, lost: int) -> None:
+def test_a_commit_that_fails_is_asked_after_at_once(cast: Cast, cable: Cable, fate: Commit, lost: int) -> None:
     record(factories.make_key(cast.account).api_key)
     cable.next_commit = fate
     with pytest.raises(OperationalError):
@@ -91,7 +94,7 @@ def test_a_commit_that_fails_is_asked_after_at_once(cast: Any, cable: Cable, fat
 
 
 def test_a_commit_that_can_not_be_asked_after_is_asked_after_before_the_next(
-    cast: Any, cable: Cable, monkeypatch: Any
+    cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(transaction_id: str) -> str:
         raise OperationalError("gone")
@@ -108,7 +111,9 @@ def test_a_commit_that_can_not_be_asked_after_is_asked_after_before_the_next(
     assert KeyUsage.objects.get().requests == 2
 
 
-def test_a_transaction_whose_commit_never_left_ends_with_its_connection(cast: Any, monkeypatch: Any) -> None:
+def test_a_transaction_whose_commit_never_left_ends_with_its_connection(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(self: object) -> None:
         raise InterfaceError("the connection is closed")
 
@@ -121,7 +126,9 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(cast: An
     assert KeyUsage.objects.get().requests == 1
 
 
-def test_what_a_restored_server_has_never_seen_is_written_again(cast: Any, cable: Cable, monkeypatch: Any) -> None:
+def test_what_a_restored_server_has_never_seen_is_written_again(
+    cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""
     key = factories.make_key(cast.account).api_key
     record(key)
@@ -134,7 +141,7 @@ def test_what_a_restored_server_has_never_seen_is_written_again(cast: Any, cable
     assert KeyUsage.objects.get().requests == 1
 
 
-def test_sources_are_counted_once_too(cast: Any, cable: Cable) -> None:
+def test_sources_are_counted_once_too(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.ANSWER_HELD
@@ -145,7 +152,7 @@ def test_sources_are_counted_once_too(cast: Any, cable: Cable) -> None:
     assert KeyOrigin.objects.get().requests == 2
 
 
-def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Any, cable: Cable) -> None:
+def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.HELD
@@ -155,7 +162,7 @@ def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Any, cable: Cable) ->
     assert (counts.discard(), counts.discard()) == (2, 0)
 
 
-def test_a_flush_pays_one_statement_to_be_sure(cast: Any, django_assert_num_queries: Any) -> None:
+def test_a_flush_pays_one_statement_to_be_sure(cast: Cast, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     record(factories.make_key(cast.account).api_key)
     with django_assert_num_queries(7):  # BEGIN, the keys' accounts, three writes, the transaction's id, COMMIT
         counts.flush()

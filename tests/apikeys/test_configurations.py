@@ -11,7 +11,7 @@ from apikeys.guard.configurations import FOLDER, GATEWAYS
 GUARD = "http://10.0.0.5:8000"
 
 
-@pytest.fixture(params=GATEWAYS.values(), ids=GATEWAYS)
+@pytest.fixture(params=list(GATEWAYS.values()), ids=list(GATEWAYS))
 def gateway(request: pytest.FixtureRequest) -> configurations.Gateway:
     gateway: configurations.Gateway = request.param
     return gateway

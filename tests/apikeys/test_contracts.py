@@ -1,6 +1,8 @@
 """What is read of a gateway's question, against a model of each gateway that a client sends forged headers through."""
 
+from collections.abc import Callable, Iterable
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,14 @@ from tests.asking import CLIENT, GATEWAYS, PROXY, caddy, cgi, forged, nginx
 TRUSTED = [ip_network("10.0.0.0/24")]
 
 
-def asked(gateway, method="GET", target="/reports?a=b", headers=(), scheme="https", client=CLIENT):
+def asked(
+    gateway: Any,
+    method: str = "GET",
+    target: str = "/reports?a=b",
+    headers: Iterable[tuple[str, str]] = (),
+    scheme: str = "https",
+    client: str = CLIENT,
+) -> Any:
     """What is read of a request that went through the gateway."""
     pairs, own_method, own_target = gateway(method, target, list(headers), scheme, client)
     return contracts.read(GATEWAYS[gateway], cgi(pairs), TRUSTED, method=own_method, target=own_target)
@@ -29,21 +38,23 @@ def asked(gateway, method="GET", target="/reports?a=b", headers=(), scheme="http
     st.sampled_from(["http", "https"]),
     st.sampled_from([CLIENT, "2001:db8::1"]),
 )
-def test_no_header_that_a_client_adds_changes_what_is_read(gateway, headers, method, target, scheme, client):
+def test_no_header_that_a_client_adds_changes_what_is_read(
+    gateway: Callable[..., Any], headers: list[tuple[str, str]], method: str, target: str, scheme: str, client: str
+) -> None:
     facts = asked(gateway, method, target, headers, scheme, client)
     assert facts == asked(gateway, method, target, (), scheme, client)
     assert facts[:4] == (method, target, scheme == "https", client)
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_key_is_carried_in_either_header_and_in_the_query_of_the_original_target(gateway):
+def test_a_key_is_carried_in_either_header_and_in_the_query_of_the_original_target(gateway: Callable[..., Any]) -> None:
     facts = asked(gateway, target="/reports?api_key=three", headers=[("x-api-key", "one"), ("authorization", "two")])
     assert credentials.in_headers(facts.meta) == ["one", "two"]
     assert credentials.in_query_string(facts.meta) == ["three"]
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_two_keys_in_one_header_stay_two(gateway):
+def test_two_keys_in_one_header_stay_two(gateway: Callable[..., Any]) -> None:
     facts = asked(gateway, headers=[("X-API-Key", "one"), ("x-api-key", "two")])
     assert credentials.in_headers(facts.meta) == ["one", "two"]
 
@@ -60,7 +71,7 @@ NAMES = ["HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI", "HTTP_X_FORWARDED_FOR"
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name, value):
+def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name: str, value: str | None) -> None:
     header = name.removeprefix("HTTP_").replace("_", "-")
     with pytest.raises(Misconfigured, match=f"(?i)has no {header}. The gateway has to set it to"):
         contracts.read(Contract.AUTH_REQUEST, headers_of(Contract.AUTH_REQUEST, **{name: value}), [])
@@ -85,7 +96,7 @@ def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name, v
         ("HTTP_X_FORWARDED_FOR", f"unknown, {CLIENT}", None),
     ],
 )
-def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name, value, sentence):
+def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name: str, value: str, sentence: str | None) -> None:
     headers = headers_of(Contract.AUTH_REQUEST, **{name: value})
     if sentence is None:
         contracts.read(Contract.AUTH_REQUEST, headers, [])
@@ -97,7 +108,7 @@ def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name, value, se
 
 
 @pytest.mark.parametrize("contract", contracts.NAMED_BY)
-def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_target(contract):
+def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_target(contract: Contract) -> None:
     (other,) = set(contracts.NAMED_BY) - {contract}
     facts = contracts.read(contract, headers_of(contract), [], method="POST", target="/b?api_key=x")
     assert (facts.method, facts.target, facts.meta["QUERY_STRING"]) == ("GET", "/a", "")
@@ -105,7 +116,7 @@ def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_targe
         contracts.read(contract, headers_of(other), [], method="GET", target="/a")
 
 
-def test_ext_authz_reads_the_questions_own_method_and_target():
+def test_ext_authz_reads_the_questions_own_method_and_target() -> None:
     headers = {**headers_of(Contract.AUTH_REQUEST), **headers_of(Contract.FORWARD_AUTH)}
     facts = contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="/b?api_key=x")
     assert facts[:2] == ("PUT", "/b?api_key=x")
@@ -125,7 +136,7 @@ def test_ext_authz_reads_the_questions_own_method_and_target():
         ("fe80::1%eth0", "fe80::1"),
     ],
 )
-def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for, client):
+def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for: str, client: str) -> None:
     headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_FOR=forwarded_for)
     assert contracts.read(Contract.FORWARD_AUTH, headers, TRUSTED).address == client
 
@@ -143,13 +154,13 @@ def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for, clie
         ("ws", False),
     ],
 )
-def test_a_question_is_secure_if_every_hop_was(proto, secure):
+def test_a_question_is_secure_if_every_hop_was(proto: str, secure: bool) -> None:
     headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_PROTO=proto)
     assert contracts.read(Contract.FORWARD_AUTH, headers, []).secure is secure
 
 
 @pytest.mark.parametrize("gateway", [nginx, caddy])
-def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway):
+def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway: Callable[..., Any]) -> None:
     pairs, *_ = gateway("GET", "/admin", [], "https", CLIENT)
     for name in contracts.NAMED_BY[GATEWAYS[gateway]]:
         for value in ("/reports/a" if name.lower().endswith("uri") else "GET", ""):
@@ -158,14 +169,14 @@ def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway):
                     contracts.read(GATEWAYS[gateway], cgi(sent), [])
 
 
-def test_a_method_has_32_characters_at_most():
+def test_a_method_has_32_characters_at_most() -> None:
     assert asked(nginx, method="A" * 32).method == "A" * 32
     with pytest.raises(NotPermitted, match="longer than 32 characters") as refusal:
         asked(nginx, method="A" * 33)
     assert not isinstance(refusal.value, Misconfigured)
 
 
-def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method():
+def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method() -> None:
     headers = {"HTTP_ORIGIN": "https://x", "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"}
     options = asked(nginx, method="OPTIONS")
     assert contracts.is_preflight(options, headers)
@@ -173,7 +184,7 @@ def test_a_preflight_is_an_options_request_with_an_origin_that_asks_for_a_method
     assert not contracts.is_preflight(options, {"HTTP_ORIGIN": "https://x"})
 
 
-def test_a_check_is_read_from_json():
+def test_a_check_is_read_from_json() -> None:
     assert contracts.read_check({"key": "k", "method": "GET", "path": "/a?b", "address": CLIENT, "dry_run": True}) == (
         "k",
         "GET",
@@ -204,13 +215,13 @@ def test_a_check_is_read_from_json():
         ({"scheme": "https"}, "scheme"),
     ],
 )
-def test_a_check_that_is_wrong_is_refused_at_the_field(changes, field):
+def test_a_check_that_is_wrong_is_refused_at_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as refusal:
         contracts.read_check({"method": "GET", "path": "/a", **changes})
     assert set(refusal.value.errors or {}) == {field}
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1])
-def test_a_check_that_is_no_object_is_refused(body):
+def test_a_check_that_is_no_object_is_refused(body: object) -> None:
     with pytest.raises(Invalid, match="JSON object"):
         contracts.read_check(body)

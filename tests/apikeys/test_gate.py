@@ -2,8 +2,9 @@
 
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -59,7 +60,7 @@ ACCESSES = [[], [{"service": "api"}], [{"service": "svc_1"}], [{"service": "svc_
 NETWORKS = [[], ["10.0.0.0/8"], ["2001:db8::/32", "192.0.2.1/32"]]
 
 
-def often(usual):
+def often(usual: Any) -> Callable[..., st.SearchStrategy[Any]]:
     """Mostly as it is in a request that passes, so that late rules have their turn, too."""
     return lambda *others: st.sampled_from([usual] * 3 + list(others))
 
@@ -242,7 +243,7 @@ def _rates() -> Iterator[None]:
 # The order --------------------------------------------------------------------------------------
 
 
-def test_the_order_is_the_one_that_is_promised():
+def test_the_order_is_the_one_that_is_promised() -> None:
     promised = (
         "https maintenance path key revoked expired disabled closed suspended place network access limit method "
         "permission"
@@ -253,7 +254,9 @@ def test_the_order_is_the_one_that_is_promised():
 @settings(max_examples=500)
 @any_question
 @example(key=GOOD, asked=ASKED, limiter=Recorder())
-def test_the_first_rule_that_fails_decides_whatever_else_fails(key, asked, limiter):
+def test_the_first_rule_that_fails_decides_whatever_else_fails(
+    key: KeyRecord | None, asked: Question, limiter: Recorder
+) -> None:
     wanted = expected(key, asked, limiter)
     assert gate.decide(key, asked, limiter)[:3] == wanted
 
@@ -261,15 +264,17 @@ def test_the_first_rule_that_fails_decides_whatever_else_fails(key, asked, limit
 @pytest.mark.parametrize("account_accepts", [True, False])
 @pytest.mark.parametrize("accepts", [True, False])
 @pytest.mark.parametrize("place", list(Place))
-def test_a_place_is_open_if_both_the_key_and_its_account_say_so(place, accepts, account_accepts):
-    switches = {f"accepts_{place}": accepts, f"account_accepts_{place}": account_accepts}
+def test_a_place_is_open_if_both_the_key_and_its_account_say_so(
+    place: Place, accepts: bool, account_accepts: bool
+) -> None:
+    switches: dict[str, Any] = {f"accepts_{place}": accepts, f"account_accepts_{place}": account_accepts}
     key = GOOD._replace(**{name: value for name, value in switches.items() if name in GOOD._fields})
     verdict = gate.decide(key, ASKED._replace(place=place), MemoryLimiter())
     assert verdict.allowed == (place == "header" or (accepts and account_accepts))
 
 
 @given(key=keys, asked=questions, limiter=limiters)
-def test_what_comes_before_the_key_is_judged_without_one(key, asked, limiter):
+def test_what_comes_before_the_key_is_judged_without_one(key: KeyRecord, asked: Question, limiter: Recorder) -> None:
     early = gate.before_key(asked)
     verdict = gate.decide(key, asked, limiter)
     assert early.rule == (verdict.rule if verdict.rule in ("https", "maintenance", "path") else None)
@@ -278,7 +283,7 @@ def test_what_comes_before_the_key_is_judged_without_one(key, asked, limiter):
 
 
 @given(asked=questions)
-def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked):
+def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked: Question) -> None:
     found = [found for found in failing(None, asked, MemoryLimiter()) if found[0] != "key"]
     if isinstance(asked.needs, MethodUnknown):
         found.append(("method", 405, "This item can't be accessed with this method."))
@@ -289,12 +294,12 @@ def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked):
 @example(key=GOOD, asked=ASKED, limiter=Recorder(key_hits=3))
 @example(key=GOOD, asked=ASKED._replace(needs=MethodUnknown(())), limiter=Recorder())
 @example(key=GOOD._replace(allowed_networks='["10.0.0.0/8"]'), asked=ASKED, limiter=Recorder())
-def test_a_key_counts_as_used_from_its_limit_on(key, asked, limiter):
+def test_a_key_counts_as_used_from_its_limit_on(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
     verdict = gate.decide(key, asked, limiter)
     assert verdict.accepts_key == (verdict.rule in (None, "limit", "method", "permission"))
 
 
-def test_what_can_be_no_key_is_not_looked_up():
+def test_what_can_be_no_key_is_not_looked_up() -> None:
     """No test without the mark `django_db` may ask the database."""
     assert gate.identify("atk_" + "x" * 36) is None
 
@@ -303,8 +308,8 @@ def test_what_can_be_no_key_is_not_looked_up():
 
 
 @any_question
-def test_each_rule_is_explained_by_itself(key, asked, limiter):
-    failed = {}
+def test_each_rule_is_explained_by_itself(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
+    failed: dict[str, str] = {}
     for rule, _, sentence in failing(key, asked, limiter):
         failed.setdefault(rule, sentence)
     if key is None:
@@ -316,8 +321,8 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
     assert [result.rule for result in explained] == list(Rule)
     assert {j.rule for j in explained if j.passed is False} == set(failed)
     assert {j.rule: j.passed for j in explained if j.passed is not False} == {
-        **{rule: True for rule in judged if rule not in failed},
-        **dict.fromkeys(unjudged),
+        **{str(rule): True for rule in judged if rule not in failed},
+        **dict.fromkeys(map(str, unjudged)),
     }
     decided = next((j.rule for j in explained if j.passed is False), None)
     assert {j.rule: j.message for j in explained if j.passed is False and j.rule != decided} == {
@@ -326,7 +331,7 @@ def test_each_rule_is_explained_by_itself(key, asked, limiter):
 
 
 @any_question
-def test_an_explanation_and_a_decision_agree(key, asked, limiter):
+def test_an_explanation_and_a_decision_agree(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
     explained = gate.explain(key, asked, limiter).results
     verdict = gate.decide(key, asked, limiter)
     first = next((result for result in explained if result.passed is False), None)
@@ -334,7 +339,9 @@ def test_an_explanation_and_a_decision_agree(key, asked, limiter):
 
 
 @any_question
-def test_a_dry_run_answers_as_the_request_would_and_counts_nothing(key, asked, limiter):
+def test_a_dry_run_answers_as_the_request_would_and_counts_nothing(
+    key: KeyRecord | None, asked: Question, limiter: Recorder
+) -> None:
     before = dict(limiter._windows)
     dry = gate.decide(key, asked, DryRun(limiter))
     gate.explain(key, asked, limiter)
@@ -343,14 +350,18 @@ def test_a_dry_run_answers_as_the_request_would_and_counts_nothing(key, asked, l
 
 
 @any_question
-def test_an_explanation_may_count_failed_attempts_alone(key, asked, limiter):
+def test_an_explanation_may_count_failed_attempts_alone(
+    key: KeyRecord | None, asked: Question, limiter: Recorder
+) -> None:
     explained = gate.explain(key, asked, limiter, counts_failures=True)
     failed = explained.verdict.rule in ("key", "revoked", "expired", "disabled") and asked.place is not None
     assert limiter.hits == ([bucket_of(asked.asker or asked.address)] if failed else [])
 
 
 @any_question
-def test_without_its_limit_a_key_is_judged_by_every_other_rule(key, asked, limiter):
+def test_without_its_limit_a_key_is_judged_by_every_other_rule(
+    key: KeyRecord | None, asked: Question, limiter: Recorder
+) -> None:
     unlimited = Recorder()
     verdict = gate.decide_without_limit(key, asked, limiter)
     assert "key_1" not in limiter.hits
@@ -361,20 +372,24 @@ def test_without_its_limit_a_key_is_judged_by_every_other_rule(key, asked, limit
 
 
 @any_question
-def test_a_request_counts_once_and_only_if_it_comes_as_far_as_its_limit(key, asked, limiter):
+def test_a_request_counts_once_and_only_if_it_comes_as_far_as_its_limit(
+    key: KeyRecord | None, asked: Question, limiter: Recorder
+) -> None:
     rule = expected(key, asked, limiter)[0]
     verdict = gate.decide(key, asked, limiter)
     if rule in ("key", "revoked", "expired", "disabled") and asked.place is not None:
         assert limiter.hits == [bucket_of(asked.asker or asked.address)]
     elif rule in (None, "limit", "method", "permission"):
         assert limiter.hits == ["key_1"]
+        assert key is not None
+        assert verdict.rate_limit is not None
         assert verdict.rate_limit.rate == rate_of(key)
     else:
         assert limiter.hits == []
     assert (verdict.rate_limit is None) == (limiter.hits != ["key_1"])
 
 
-def test_an_address_that_failed_too_often_gets_429_and_a_good_key_from_there_still_passes():
+def test_an_address_that_failed_too_often_gets_429_and_a_good_key_from_there_still_passes() -> None:
     limiter = MemoryLimiter()
     statuses = [gate.decide(None, ASKED, limiter).status for _ in range(4)]
     assert statuses == [401, 401, 429, 429]
@@ -383,7 +398,7 @@ def test_an_address_that_failed_too_often_gets_429_and_a_good_key_from_there_sti
     assert gate.decide(None, ASKED._replace(address="203.0.113.8"), limiter).status == 401
 
 
-def test_a_request_without_a_key_is_no_failed_attempt():
+def test_a_request_without_a_key_is_no_failed_attempt() -> None:
     limiter = MemoryLimiter()
     assert {gate.decide(None, ASKED._replace(place=None), limiter).status for _ in range(5)} == {401}
     assert gate.decide(None, ASKED, limiter).status == 401
@@ -396,13 +411,13 @@ class Away(MemoryLimiter):
     peek = hit
 
 
-def test_without_limits_requests_pass_unlimited_or_are_503():
+def test_without_limits_requests_pass_unlimited_or_are_503() -> None:
     verdict = gate.decide(GOOD, ASKED, limits.UNLIMITED)
     assert (verdict.allowed, verdict.rate_limit, verdict.headers) == (True, None, {})
     for key, rule in [(GOOD, "limit"), (None, "key"), (GOOD._replace(disabled=NOW), "disabled")]:
-        verdict = gate.decide(key, ASKED, Away())
-        assert verdict == (rule, 503, "Our rate limits are out of reach.", {"Retry-After": "7"}, None)
-        assert verdict.message in [result.message for result in gate.explain(key, ASKED, Away()).results]
+        message = "Our rate limits are out of reach."
+        assert gate.decide(key, ASKED, Away()) == (rule, 503, message, {"Retry-After": "7"}, None)
+        assert message in [result.message for result in gate.explain(key, ASKED, Away()).results]
 
 
 # Headers ----------------------------------------------------------------------------------------
@@ -412,7 +427,7 @@ NO_TOKEN = 'Bearer realm="atatus"'
 
 
 @any_question
-def test_headers_say_what_the_status_asks_for(key, asked, limiter):
+def test_headers_say_what_the_status_asks_for(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
     verdict = gate.decide(key, asked, limiter)
     wanted = {
         401: {"WWW-Authenticate"},
@@ -453,11 +468,11 @@ def test_headers_say_what_the_status_asks_for(key, asked, limiter):
         (GOOD._replace(account_closed=NOW), {}, {}),
     ],
 )
-def test_headers_by_example(key, asked, headers):
+def test_headers_by_example(key: KeyRecord | None, asked: dict[str, Any], headers: dict[str, str]) -> None:
     assert gate.decide(key, ASKED._replace(**asked), MemoryLimiter()).headers == headers
 
 
-def test_a_verdict_that_refuses_is_raised_with_all_it_says():
+def test_a_verdict_that_refuses_is_raised_with_all_it_says() -> None:
     verdict = gate.decide(None, ASKED, MemoryLimiter())
     with pytest.raises(Refused, match="API key is invalid!") as caught:
         verdict.raise_if_refused()
@@ -469,7 +484,9 @@ def test_a_verdict_that_refuses_is_raised_with_all_it_says():
 
 
 @given(key=keys | st.none(), address=st.sampled_from(ADDRESSES))
-def test_a_key_that_is_looked_at_again_is_refused_for_its_state_network_and_access_alone(key, address):
+def test_a_key_that_is_looked_at_again_is_refused_for_its_state_network_and_access_alone(
+    key: Any, address: Any
+) -> None:
     states = ("key", "revoked", "expired", "disabled", "closed", "suspended", "network", "access")
     asked = ASKED._replace(address=address)
     wanted = next((found for found in failing(key, asked, MemoryLimiter()) if found[0] in states), None)

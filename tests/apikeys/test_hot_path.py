@@ -1,21 +1,24 @@
 """The path of an authenticated request: one fixed statement, no write, no session, no second query."""
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from apikeys import lookup, tokens
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
-def test_an_authenticated_request_is_one_query_and_it_reads(program):
+def test_an_authenticated_request_is_one_query_and_it_reads(program: Program) -> None:
     with CaptureQueriesContext(
         connection,
     ) as captured:
@@ -25,7 +28,7 @@ def test_an_authenticated_request_is_one_query_and_it_reads(program):
     assert captured[0]["sql"].startswith("SELECT")
 
 
-def test_a_refused_key_is_one_query_at_most(cast, django_assert_num_queries):
+def test_a_refused_key_is_one_query_at_most(cast: Cast, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     with django_assert_num_queries(1):
         Program(tokens.generate()).get("/v2")
     with django_assert_num_queries(0):
@@ -34,8 +37,8 @@ def test_a_refused_key_is_one_query_at_most(cast, django_assert_num_queries):
 
 @pytest.mark.parametrize(("path", "queries"), [("/v2/account", 2), ("/v2/projects", 2), ("/v2/api-keys", 2)])
 def test_a_list_costs_one_query_beside_the_keys_however_long_it_is(
-    administrator, cast, path, queries, django_assert_num_queries
-):
+    administrator: Program, cast: Cast, path: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     for number in range(3):
         factories.make_project(cast.account, f"project {number}")
         factories.make_key(cast.account)
@@ -44,7 +47,7 @@ def test_a_list_costs_one_query_beside_the_keys_however_long_it_is(
         assert administrator.get(path).status_code == 200
 
 
-def test_the_statement_knows_every_column_of_the_record(cast):
+def test_the_statement_knows_every_column_of_the_record(cast: Cast) -> None:
     issued = factories.make_key(
         cast.account,
         name="Deploys",
@@ -54,6 +57,7 @@ def test_the_statement_knows_every_column_of_the_record(cast):
         access='[{"service":"api"}]',
     )
     key = lookup.by_digest(tokens.digest(issued.secret))
+    assert key is not None
     assert key.id == issued.api_key.id
     assert (key.name, key.permission, bool(key.administrator)) == ("Deploys", "read_write", True)
     assert (key.revoked, key.disabled, bool(key.expired)) == (None, None, False)
@@ -61,7 +65,7 @@ def test_the_statement_knows_every_column_of_the_record(cast):
     assert (key.account_id, key.account_slug, key.account_name) == (cast.account.id, "acme", "Acme")
 
 
-def test_a_statement_is_read_as_django_reads_it_each_time_it_is_executed(cast):
+def test_a_statement_is_read_as_django_reads_it_each_time_it_is_executed(cast: Cast) -> None:
     with connection.cursor() as cursor:
         for value in ("%s", "100%"):
             cursor.execute("SELECT %s, '100%%', '?'", [value])
@@ -73,11 +77,11 @@ def test_a_statement_is_read_as_django_reads_it_each_time_it_is_executed(cast):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_dead_connection_is_replaced_once(cast):
+def test_a_dead_connection_is_replaced_once(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
-    fetch, calls = lookup._fetch, []
+    fetch, calls = lookup._fetch, list[Any]()
 
-    def die_once(*arguments):
+    def die_once(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 1:
             raise OperationalError("server closed the connection unexpectedly")
@@ -92,14 +96,20 @@ def test_a_dead_connection_is_replaced_once(cast):
 # Without a cursor -------------------------------------------------------------------------------
 
 
-def by_cursor(sql, parameters):
+def fetch_row(sql: str, parameters: Sequence[str]) -> Any:
+    """By the method of our own backends."""
+    backend: Any = connection
+    return backend.fetch_row(sql, parameters)
+
+
+def by_cursor(sql: str, parameters: Sequence[str]) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchone()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_is_the_same_with_a_cursor_and_without(cast):
+def test_a_row_is_the_same_with_a_cursor_and_without(cast: Cast) -> None:
     issued = factories.make_key(
         cast.account,
         name="Nächtlich %s 100%",
@@ -109,18 +119,18 @@ def test_a_row_is_the_same_with_a_cursor_and_without(cast):
     )
     sql = lookup._statement(connection.vendor, "digest")
     for digest in (tokens.digest(issued.secret), tokens.digest("another"), "", "\u00e4'; --"):
-        row = connection.fetch_row(sql, (digest,))
+        row = fetch_row(sql, (digest,))
         assert row == by_cursor(sql, (digest,))
         assert (row is None) == (digest != tokens.digest(issued.secret))
     with CaptureQueriesContext(connection) as captured:
-        connection.fetch_row(sql, ("",))
+        fetch_row(sql, ("",))
     assert len(captured) == 1  # who counts queries sees it
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_database_refuses_is_djangos_exception(cast):
+def test_what_a_database_refuses_is_djangos_exception(cast: Cast) -> None:
     with pytest.raises((ProgrammingError, OperationalError)):
-        connection.fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
+        fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
     assert lookup.by_digest(tokens.digest("another")) is None  # the connection goes on
 
 
@@ -128,7 +138,7 @@ def test_what_a_database_refuses_is_djangos_exception(cast):
 
 
 @pytest.fixture
-def statement(cast):
+def statement(cast: Cast) -> Iterator[tuple[str, str, str]]:
     """The statement that finds a key, on a connection of its own, with the digest of a key and the key's id."""
     issued = factories.make_key(cast.account)
     connection.close()
@@ -136,7 +146,7 @@ def statement(cast):
     connection.close()
 
 
-def named_plans():
+def named_plans() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_prepared_statements")
         return [name for (name,) in cursor.fetchall()]
@@ -152,40 +162,42 @@ on_postgresql = [
 class TestPlans:
     pytestmark = on_postgresql
 
-    def test_a_statement_is_planned_once_for_each_connection(self, statement):
+    def test_a_statement_is_planned_once_for_each_connection(self, statement: tuple[str, str, str]) -> None:
         sql, digest, key = statement
         for _ in range(3):
-            assert connection.fetch_row(sql, (digest,))[0] == key
-            assert connection.fetch_row(sql, ("another",)) is None
+            assert fetch_row(sql, (digest,))[0] == key
+            assert fetch_row(sql, ("another",)) is None
         assert len(named_plans()) == 1
 
-    def test_a_statement_in_a_transaction_is_part_of_it_and_not_planned(self, statement):
+    def test_a_statement_in_a_transaction_is_part_of_it_and_not_planned(self, statement: tuple[str, str, str]) -> None:
         sql, digest, key = statement
         with transaction.atomic():
-            assert connection.fetch_row(sql, (digest,))[0] == key
+            assert fetch_row(sql, (digest,))[0] == key
             assert connection.connection.info.transaction_status.name == "INTRANS"
             assert named_plans() == []
 
-    def test_a_pooler_that_hands_over_another_connection_is_no_error(self, statement):
+    def test_a_pooler_that_hands_over_another_connection_is_no_error(self, statement: tuple[str, str, str]) -> None:
         sql, digest, key = statement
-        connection.fetch_row(sql, (digest,))
+        fetch_row(sql, (digest,))
         with connection.cursor() as cursor:
             cursor.execute("DEALLOCATE ALL")
         for _ in range(3):
-            assert connection.fetch_row(sql, (digest,))[0] == key
+            assert fetch_row(sql, (digest,))[0] == key
 
-    def test_a_pooler_that_hands_over_a_connection_with_the_plan_is_no_error(self, statement):
+    def test_a_pooler_that_hands_over_a_connection_with_the_plan_is_no_error(
+        self, statement: tuple[str, str, str]
+    ) -> None:
         sql, digest, key = statement
-        connection.fetch_row(sql, (digest,))
+        fetch_row(sql, (digest,))
         connection.connection._readers.clear()
         for _ in range(3):
-            assert connection.fetch_row(sql, (digest,))[0] == key
+            assert fetch_row(sql, (digest,))[0] == key
 
-    def test_a_migration_that_changes_a_column_is_no_error(self, statement):
+    def test_a_migration_that_changes_a_column_is_no_error(self, statement: tuple[str, str, str]) -> None:
         sql = "SELECT a FROM planned WHERE b = %s"
         with connection.cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE planned AS SELECT '7'::text AS a, 'x'::text AS b")
-            assert connection.fetch_row(sql, ("x",)) == ("7",)
+            assert fetch_row(sql, ("x",)) == ("7",)
             cursor.execute("ALTER TABLE planned ALTER a TYPE integer USING a::integer")
         for _ in range(3):
-            assert connection.fetch_row(sql, ("x",)) == (7,)
+            assert fetch_row(sql, ("x",)) == (7,)

@@ -2,10 +2,10 @@
 
 import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from apikeys import services, tokens
 from apikeys.models import APIKey
@@ -220,7 +220,7 @@ def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Brow
 
 
 def test_a_keys_page_costs_the_same_however_much_it_was_used(
-    cast: Cast, owner: Browser, api_key: APIKey, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, api_key: APIKey, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page(cast, "key", api_key.id))
     for days_ago in range(40):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy
 from apikeys import services, tokens
@@ -61,13 +62,14 @@ def test_the_list_tells_when_and_from_where_a_key_was_used(cast: Cast, owner: Br
 )
 def test_search_and_filter_stand_in_the_address(query: str, names: list[str], cast: Cast, owner: Browser) -> None:
     now = timezone.now()
-    for name, fields in {
+    states: dict[str, dict[str, Any]] = {
         "active": {},
         "revoked": {"revoked_at": now},
         "expired": {"expires_at": now - timedelta(hours=1)},
         "disabled": {"disabled_at": now},
         "expiring": {"expires_at": now + timedelta(days=3)},
-    }.items():
+    }
+    for name, fields in states.items():
         factories.make_key(cast.account, name, **fields)
 
     assert [key.name for key in owner.get(f"{page(cast)}?{query}").context["page"]] == names
@@ -169,7 +171,9 @@ def test_htmx_gets_the_lower_part_alone_and_caches_keep_the_two_apart(cast: Cast
     assert "HX-Request" in whole.headers["Vary"]
 
 
-def test_the_list_costs_the_same_however_long_it_is(cast: Cast, owner: Browser, django_assert_num_queries: Any) -> None:
+def test_the_list_costs_the_same_however_long_it_is(
+    cast: Cast, owner: Browser, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     owner.get(page(cast))
     for number in range(30):
         factories.make_key(cast.account, f"key {number}")

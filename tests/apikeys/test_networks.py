@@ -15,20 +15,20 @@ from apikeys import networks
         ("not an address", False),
     ],
 )
-def test_an_address_is_within_the_networks_it_lies_in(address, allowed):
+def test_an_address_is_within_the_networks_it_lies_in(address: str, allowed: bool) -> None:
     assert networks.is_within(address, ["10.0.0.0/8", "2001:db8::/32"]) is allowed
 
 
-def test_a_mapped_network_is_its_ipv4_network():
+def test_a_mapped_network_is_its_ipv4_network() -> None:
     assert str(networks.parse_network("::ffff:10.0.0.0/104")) == "10.0.0.0/8"
 
 
-def test_a_single_address_is_a_network_of_one():
+def test_a_single_address_is_a_network_of_one() -> None:
     assert str(networks.parse_network(" 203.0.113.7 ")) == "203.0.113.7/32"
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.0/33", "example.com", "10.0.0", "::/129"])
-def test_what_is_no_network_is_refused_with_a_sentence(text):
+def test_what_is_no_network_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="is not a network"):
         networks.parse_network(text)
 
@@ -45,11 +45,11 @@ def test_what_is_no_network_is_refused_with_a_sentence(text):
         (["10.1.0.0/16"], ["10.0.0.0/8"], False),
     ],
 )
-def test_networks_cover_those_inside_them(wider, narrower, covered):
+def test_networks_cover_those_inside_them(wider: list[str], narrower: list[str], covered: bool) -> None:
     assert networks.covers(wider, narrower) is covered
 
 
-def test_failures_count_against_an_ipv4_address_or_the_64_of_an_ipv6_one():
+def test_failures_count_against_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
     assert networks.source("203.0.113.7") == "203.0.113.7"
     assert networks.source("::ffff:203.0.113.7") == "203.0.113.7"
     assert networks.source("2001:db8::1") == networks.source("2001:db8::ffff:1")

@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts import outbox, policy
 from accounts.context import RequestContext
@@ -16,20 +17,21 @@ from apikeys import expiry, notices, services
 from apikeys.models import APIKey, KeyUsage, Notice
 from apikeys.services import Overlap
 from tests import factories
+from tests.conftest import Cast
 from tests.mail import delivered
 
 pytestmark = pytest.mark.django_db
 
 
-def send():
+def send() -> None:
     call_command("send_notices", stdout=io.StringIO())
 
 
-def subjects():
+def subjects() -> list[str]:
     return sorted({message.subject for message in delivered()})
 
 
-def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast):
+def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast: Cast) -> None:
     issued = factories.make_key(cast.account, name="Deploys")
     send()
     assert sorted(message.to[0] for message in delivered()) == ["admin@example.com", "owner@example.com"]
@@ -41,14 +43,16 @@ def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast):
     assert issued.secret not in message.message().as_string()
 
 
-def test_who_is_switched_off_hears_nothing(cast):
+def test_who_is_switched_off_hears_nothing(cast: Cast) -> None:
     User.objects.filter(pk=cast.admin.pk).update(is_active=False)
     factories.make_key(cast.account)
     send()
     assert [message.to for message in delivered()] == [["owner@example.com"]]
 
 
-def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(cast, django_capture_on_commit_callbacks):
+def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(
+    cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     outbox.pending.clear()
     with django_capture_on_commit_callbacks(execute=True):
         factories.make_key(cast.account)
@@ -56,7 +60,7 @@ def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(cast, django_
     assert outbox.pending.is_set()
 
 
-def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
+def test_a_name_with_markup_or_line_breaks_is_harmless(cast: Cast) -> None:
     factories.make_key(cast.account)
     with connection.cursor() as cursor:  # a name holds no line break nowadays; an older version let it in
         cursor.execute("UPDATE apikeys_apikey SET name = %s", ["<b>a</b>\nBcc: x@example.com"])
@@ -75,7 +79,7 @@ def test_a_name_with_markup_or_line_breaks_is_harmless(cast):
         (timedelta(seconds=-5), "has expired"),
     ],
 )
-def test_a_key_that_ends_is_told_in_time_and_once(cast, left, tells):
+def test_a_key_that_ends_is_told_in_time_and_once(cast: Cast, left: timedelta, tells: str | None) -> None:
     factories.make_key(cast.account, name="Deploys", expires_at=timezone.now() + left)
     send()
     delivered().clear()
@@ -88,14 +92,14 @@ def test_a_key_that_ends_is_told_in_time_and_once(cast, left, tells):
     assert delivered() == []
 
 
-def test_an_expired_key_is_one_audit_event(cast):
+def test_an_expired_key_is_one_audit_event(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=1))
     send()
     send()
     assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
 
 
-def test_a_new_expiry_is_warned_of_anew(cast):
+def test_a_new_expiry_is_warned_of_anew(cast: Cast) -> None:
     key = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=5)).api_key
     send()
     services.change_api_key(
@@ -106,18 +110,18 @@ def test_a_new_expiry_is_warned_of_anew(cast):
     assert len(delivered()) == 2
 
 
-def test_a_revoked_key_is_not_warned_of(cast):
+def test_a_revoked_key_is_not_warned_of(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1), revoked_at=timezone.now())
     expiry.find_due()
     assert not Notice.objects.exclude(kind=Notice.Kind.CREATED).exists()
 
 
-def warned(cast):
+def warned(cast: Cast) -> list[str]:
     expiry.find_due()
     return list(Notice.objects.exclude(kind=Notice.Kind.CREATED).values_list("kind", flat=True))
 
 
-def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast):
+def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast: Cast) -> None:
     soon, actor = timezone.now() + timedelta(days=2), policy.system(cast.account.ref)
     factories.make_key(cast.account, expires_at=soon, disabled_at=timezone.now())
     rotated = factories.make_key(cast.account)
@@ -125,14 +129,14 @@ def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast):
     assert warned(cast) == []
 
 
-def test_the_people_of_a_closed_account_are_left_alone(cast):
+def test_the_people_of_a_closed_account_are_left_alone(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=2))
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2))
     close_account(actor=policy.system(cast.account.ref), name="Acme")
     assert warned(cast) == []
 
 
-def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast):
+def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast: Cast) -> None:
     key = factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2)).api_key
     expiry.find_due()
     Notice.objects.update(created_at=timezone.now() - timedelta(days=2))
@@ -141,7 +145,7 @@ def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast):
     assert warned(cast) == ["expired", "expired"]
 
 
-def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast):
+def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=500))
     send()
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
@@ -152,7 +156,7 @@ def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast):
     assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
 
 
-def test_exposed_and_reported_keys_are_told(cast):
+def test_exposed_and_reported_keys_are_told(cast: Cast) -> None:
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
@@ -165,11 +169,11 @@ def test_exposed_and_reported_keys_are_told(cast):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_at_once_tell_of_each_key_once(cast):
+def test_several_processes_at_once_tell_of_each_key_once(cast: Cast) -> None:
     for _ in range(10):
         factories.make_key(cast.account)
 
-    def process(_):
+    def process(_: int) -> None:
         try:
             notices.mail_pending()
         finally:
@@ -188,7 +192,9 @@ def test_several_processes_at_once_tell_of_each_key_once(cast):
         (timedelta(seconds=-5), "have expired"),
     ],
 )
-def test_keys_that_end_at_once_are_one_mail_to_a_person(cast, left, tells, settings):
+def test_keys_that_end_at_once_are_one_mail_to_a_person(
+    cast: Cast, left: timedelta, tells: str, settings: Settings
+) -> None:
     settings.PUBLIC_URL = "https://keys.example.com"
     made = [factories.make_key(cast.account, name=f"Key {number}") for number in range(3)]
     send()
@@ -204,7 +210,9 @@ def test_keys_that_end_at_once_are_one_mail_to_a_person(cast, left, tells, setti
     assert len(delivered()) == 2
 
 
-def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(cast, monkeypatch):
+def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("apikeys.notices.MOST_LISTED", 2)
     for _ in range(5):
         factories.make_key(cast.account)
@@ -213,7 +221,7 @@ def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(cast, monkey
     assert "And 3 more." in delivered()[0].body
 
 
-def test_accounts_and_kinds_are_told_apart(cast):
+def test_accounts_and_kinds_are_told_apart(cast: Cast) -> None:
     factories.make_key(cast.account, name="A")
     factories.make_key(cast.elsewhere, name="B")
     factories.make_key(cast.account, name="C", expires_at=timezone.now() + timedelta(days=2))
@@ -225,7 +233,7 @@ def test_accounts_and_kinds_are_told_apart(cast):
     ]
 
 
-def test_prune_lets_old_usage_and_notices_go(cast):
+def test_prune_lets_old_usage_and_notices_go(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     today = timezone.now().date()
     for days in (0, 729, 730):
@@ -240,7 +248,9 @@ def test_prune_lets_old_usage_and_notices_go(cast):
     assert APIKey.objects.count() == 1
 
 
-def test_prune_keeps_the_latest_origins_of_a_key_that_is_used_from_very_many(cast, monkeypatch):
+def test_prune_keeps_the_latest_origins_of_a_key_that_is_used_from_very_many(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("apikeys.pruning.MOST_SOURCES", 3)
     key = factories.make_key(cast.account).api_key
     for hours in range(5):

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from apikeys.guard.configurations import GATEWAYS
 from apikeys.models import Service
@@ -27,7 +28,7 @@ def service(cast: Cast) -> Service:
 
 
 @pytest.fixture(autouse=True)
-def _guard_url(settings: Any) -> None:
+def _guard_url(settings: Settings) -> None:
     settings.GUARD_URL = "http://10.0.0.2:8000"
 
 
@@ -108,7 +109,7 @@ def test_the_page_waits_for_the_first_authorization_request(cast: Cast, owner: B
 
 
 def test_while_it_waits_it_names_the_proxy_that_may_refuse_the_gateway(
-    cast: Cast, owner: Browser, service: Service, settings: Any
+    cast: Cast, owner: Browser, service: Service, settings: Settings
 ) -> None:
     url = page(cast, "service", service.id)
     assert "the proxy in front of this server" not in words(owner.get(url).content.decode())

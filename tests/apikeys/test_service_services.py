@@ -1,5 +1,8 @@
 """What happens to services, whoever asks: who may, what is refused, what widens, what is recorded."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from accounts import policy
@@ -23,9 +26,11 @@ def actor(cast: Cast, role: Role | KeyRole) -> Actor:
 
 
 @pytest.mark.parametrize("role", [*Role, *KeyRole])
-def test_services_are_changed_by_owner_admins_and_keys_with_administrator_access(cast: Cast, role: Role) -> None:
+def test_services_are_changed_by_owner_admins_and_keys_with_administrator_access(
+    cast: Cast, role: Role | KeyRole
+) -> None:
     service = factories.make_service(cast.account)
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: services.create_service(actor=actor(cast, role), name="x"),
         lambda: services.change_service(actor=actor(cast, role), service=service, name="y"),
         lambda: services.delete_service(actor=actor(cast, role), service=service),
@@ -49,7 +54,7 @@ def test_a_read_key_with_administrator_access_changes_no_service(cast: Cast) -> 
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
-def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast, role: Role) -> None:
+def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast, role: Role | KeyRole) -> None:
     service = factories.make_service(cast.account, shared=True)
     services.change_service(actor=actor(cast, role), service=service, name="x", gateways=["10.0.0.5"])
     service.refresh_from_db()
@@ -60,26 +65,28 @@ def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast,
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
-def test_another_accounts_shared_service_is_not_to_be_changed(cast: Cast, role: Role) -> None:
+def test_another_accounts_shared_service_is_not_to_be_changed(cast: Cast, role: Role | KeyRole) -> None:
     service = factories.make_service(cast.elsewhere, shared=True)
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: services.change_service(actor=actor(cast, role), service=service, name="x"),
         lambda: services.delete_service(actor=actor(cast, role), service=service),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(NotPermitted, match="belongs to another account"):
             attempt()
     assert Service.objects.get().name == "Reports API"
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
-def test_only_the_operator_changes_whether_a_service_is_shared(cast: Cast, role: Role) -> None:
+def test_only_the_operator_changes_whether_a_service_is_shared(cast: Cast, role: Role | KeyRole) -> None:
     shared = factories.make_service(cast.account, shared=True)
     private = factories.make_service(cast.account)
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: services.create_service(actor=actor(cast, role), name="x", shared=True),
         lambda: services.change_service(actor=actor(cast, role), service=private, shared=True),
         lambda: services.change_service(actor=actor(cast, role), service=shared, shared=False),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(NotPermitted, match="Only the operator"):
             attempt()
     assert set(Service.objects.values_list("pk", "shared")) == {(shared.pk, True), (private.pk, False)}
@@ -136,12 +143,14 @@ def test_an_account_sees_its_own_services_and_shared_ones(cast: Cast) -> None:
         ("upstream", "http://" + "a" * 200),
     ],
 )
-def test_what_is_refused_is_named_and_changes_nothing(cast: Cast, field: str, value: object) -> None:
+def test_what_is_refused_is_named_and_changes_nothing(cast: Cast, field: str, value: Any) -> None:
     service = factories.make_service(cast.account)
-    for attempt in (
-        lambda: services.create_service(actor=policy.system(cast.account.ref), **{"name": "x", field: value}),
-        lambda: services.change_service(actor=policy.system(cast.account.ref), service=service, **{field: value}),
-    ):
+    sent = {field: value}
+    attempts: list[Callable[[], object]] = [
+        lambda: services.create_service(actor=policy.system(cast.account.ref), **{"name": "x", **sent}),
+        lambda: services.change_service(actor=policy.system(cast.account.ref), service=service, **sent),
+    ]
+    for attempt in attempts:
         with pytest.raises(Invalid) as refused:
             attempt()
         assert list(refused.value.errors or {}) == [field]
@@ -194,7 +203,7 @@ def test_lists_are_kept_in_their_plain_form(cast: Cast) -> None:
     ],
 )
 def test_letting_more_through_is_an_event_of_its_own(
-    cast: Cast, field: str, before: object, after: object, is_wider: bool
+    cast: Cast, field: str, before: Any, after: Any, is_wider: bool
 ) -> None:
     service = factories.make_service(cast.account, **{"name": "x", field: before})
 

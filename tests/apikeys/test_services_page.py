@@ -3,11 +3,11 @@
 import html
 import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import policy
 from accounts.models import AuditEvent
@@ -42,7 +42,7 @@ def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_service_is_chang
     assert not tells()
 
 
-def test_the_page_says_where_gateways_ask(cast: Cast, owner: Browser, service: Service, settings: Any) -> None:
+def test_the_page_says_where_gateways_ask(cast: Cast, owner: Browser, service: Service, settings: Settings) -> None:
     assert f"https://testserver/v2/verify/{service.id}/auth-request" in read(owner, page(cast, "service", service.id))
     settings.GUARD_URL = "http://10.0.0.5:8000"
     assert f"http://10.0.0.5:8000/v2/verify/{service.id}/ext-authz" in read(owner, page(cast, "service", service.id))
@@ -102,7 +102,7 @@ def test_the_list_has_pages_by_position(cast: Cast, owner: Browser) -> None:
 
 
 def test_a_longer_list_asks_the_database_no_more_often(
-    cast: Cast, owner: Browser, shared: Service, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, shared: Service, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page(cast, "services"))
     for _ in range(20):
@@ -475,7 +475,9 @@ def test_other_accounts_see_their_own_requests_to_a_shared_service(cast: Cast, o
     assert cast.elsewhere.slug not in text
 
 
-def test_only_the_busiest_keys_are_listed(cast: Cast, owner: Browser, service: Service, monkeypatch: Any) -> None:
+def test_only_the_busiest_keys_are_listed(
+    cast: Cast, owner: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("apikeys.views.services.MOST_USERS", 2)
     for number in range(3):
         use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=number + 1)
@@ -486,7 +488,7 @@ def test_only_the_busiest_keys_are_listed(cast: Cast, owner: Browser, service: S
 
 
 def test_its_page_asks_the_same_queries_however_many_keys_use_it(
-    cast: Cast, owner: Browser, service: Service, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, service: Service, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(5):
         use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=1)
@@ -498,7 +500,7 @@ def test_its_page_asks_the_same_queries_however_many_keys_use_it(
 
 
 def test_its_page_asks_the_same_queries_however_many_accounts_use_it(
-    cast: Cast, owner: Browser, django_assert_num_queries: Any
+    cast: Cast, owner: Browser, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     service = factories.make_service(cast.account, shared=True)
     for number in range(5):

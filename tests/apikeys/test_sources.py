@@ -7,24 +7,25 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from apikeys import usage
-from apikeys.models import KeyOrigin, KeyUsage
+from apikeys.gate import Place
+from apikeys.models import APIKey, KeyOrigin, KeyUsage
 from apikeys.usage import counts, sources
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
-def record(key, *, address="203.0.113.7", agent="", at=1_700_000_000.0):
+def record(key: APIKey, *, address: str = "203.0.113.7", agent: str = "", at: float = 1_700_000_000.0) -> None:
     with mock.patch("time.time", return_value=at):
-        usage.record({"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}, key_id=key.id, place="header", status=200)
+        usage.record({"REMOTE_ADDR": address, "HTTP_USER_AGENT": agent}, key_id=key.id, place=Place.HEADER, status=200)
 
 
-def listed(key):
+def listed(key: APIKey) -> list[tuple[str, int, str]]:
     return [(origin.origin, origin.requests, origin.last_used_agent) for origin in key.origins.all()]
 
 
-def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast):
+def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     for address, agent in [("203.0.113.7", "old"), ("203.0.113.8", "curl"), ("203.0.113.7", "new")]:
         Program(issued.secret).get("/v2", REMOTE_ADDR=address, headers={"User-Agent": agent})
@@ -32,13 +33,13 @@ def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast):
     assert listed(issued.api_key) == [("203.0.113.7", 2, "new"), ("203.0.113.8", 1, "curl")]
 
 
-def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast):
+def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast: Cast) -> None:
     Program("atk_" + "x" * 36).get("/v2")
     sources.flush()
     assert not KeyOrigin.objects.exists()
 
 
-def test_addresses_of_one_household_are_one_source(cast):
+def test_addresses_of_one_household_are_one_source(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for address in ("2001:db8:1:2::a", "2001:db8:1:2::b", "::ffff:203.0.113.7", "203.0.113.7"):
         record(key, address=address)
@@ -46,7 +47,7 @@ def test_addresses_of_one_household_are_one_source(cast):
     assert {origin: requests for origin, requests, _ in listed(key)} == {"2001:db8:1:2::/64": 2, "203.0.113.7": 2}
 
 
-def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast):
+def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     for number in range(50):
         Program(issued.secret).get("/v2", REMOTE_ADDR=f"203.0.113.{number}")
@@ -56,7 +57,7 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast)
     assert len(listed(issued.api_key)) == sources.MOST
 
 
-def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast):
+def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for at, agent in [(1_700_000_000.0, "later"), (1_600_000_000.0, "earlier")]:
         record(key, agent=agent, at=at)
@@ -65,7 +66,7 @@ def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast):
     assert key.origins.get().last_used_at.timestamp() == 1_700_000_000
 
 
-def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
+def test_what_a_flush_could_not_write_is_written_by_the_next(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     record(key, agent="first", at=1_600_000_000.0)
     record(key, address="203.0.113.8")
@@ -76,12 +77,12 @@ def test_what_a_flush_could_not_write_is_written_by_the_next(cast):
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
 
-def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast):
+def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     record(key, agent="first", at=1_700_000_000.0)
     record(key, address="203.0.113.8", agent="latest", at=1_700_000_005.0)
 
-    def use_it_meanwhile(batch):
+    def use_it_meanwhile(batch: object) -> None:
         record(key, agent="second", at=1_700_000_001.0)
         record(key, address="203.0.113.8", agent="by a clock that was set back", at=1_700_000_001.0)
         raise OperationalError
@@ -92,14 +93,14 @@ def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(c
     assert sorted(listed(key)) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 2, "latest")]
 
 
-def test_a_key_in_a_user_agent_is_masked(cast):
+def test_a_key_in_a_user_agent_is_masked(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     record(issued.api_key, agent=f"curl {issued.secret}")
     sources.flush()
     assert listed(issued.api_key)[0][2] == f"curl {issued.api_key.mask}"
 
 
-def test_a_key_that_is_gone_is_passed_over(cast):
+def test_a_key_that_is_gone_is_passed_over(cast: Cast) -> None:
     gone, there = factories.make_key(cast.account).api_key, factories.make_key(cast.account).api_key
     record(gone)
     record(there)
@@ -108,7 +109,7 @@ def test_a_key_that_is_gone_is_passed_over(cast):
     assert listed(there) == [("203.0.113.7", 1, "")]
 
 
-def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
+def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     record(key, agent="first")
     sources.flush()

@@ -13,6 +13,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.policy import KeyPermission
 from apikeys.models import APIKey, KeyUsage, Service
@@ -188,7 +189,7 @@ def test_nothing_is_counted(cast: Cast, owner: Browser, key: Issued, service: Se
 
 
 def test_the_page_agrees_with_the_gateways_answer_and_the_api(
-    cast: Cast, owner: Browser, service: Service, settings: Any
+    cast: Cast, owner: Browser, service: Service, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = settings.FAILED_AUTH_LIMIT._replace(limit=1000)
     chance = random.Random(13)

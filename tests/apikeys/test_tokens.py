@@ -1,6 +1,7 @@
 import re
 import time
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -23,44 +24,44 @@ keys = st.builds(tokens.generate)
 
 
 @given(keys)
-def test_a_key_is_forty_characters_of_the_documented_form(key):
+def test_a_key_is_forty_characters_of_the_documented_form(key: str) -> None:
     assert len(key) == tokens.LENGTH == 40
     assert re.fullmatch(r"\batk_[0-9A-Za-z]{36}\b", key)
 
 
 @given(keys)
-def test_the_last_six_characters_are_the_crc32_of_the_rest_in_base62(key):
+def test_the_last_six_characters_are_the_crc32_of_the_rest_in_base62(key: str) -> None:
     assert key[-6:] == base62(zlib.crc32(key[:-6].encode()))
 
 
 @given(keys)
-def test_a_generated_key_is_well_formed(key):
+def test_a_generated_key_is_well_formed(key: str) -> None:
     assert tokens.is_well_formed(key)
 
 
 @given(keys, st.integers(4, 39), st.sampled_from(BASE62))
-def test_one_mistyped_character_fails_the_checksum(key, position, character):
+def test_one_mistyped_character_fails_the_checksum(key: str, position: int, character: str) -> None:
     typo = key[:position] + character + key[position + 1 :]
     assert tokens.is_well_formed(typo) == (typo == key)
 
 
 @given(keys, st.integers(0, 39))
-def test_a_cut_off_paste_is_not_well_formed(key, length):
+def test_a_cut_off_paste_is_not_well_formed(key: str, length: int) -> None:
     assert not tokens.is_well_formed(key[:length])
 
 
 @given(st.text(max_size=60))
-def test_no_other_text_is_taken_for_a_key(text):
+def test_no_other_text_is_taken_for_a_key(text: str) -> None:
     assert not tokens.is_well_formed(text)
 
 
-def test_letters_and_digits_of_other_scripts_are_no_base62():
+def test_letters_and_digits_of_other_scripts_are_no_base62() -> None:
     assert not tokens.is_well_formed("atk_" + "٣" * 36)
     assert not tokens.is_well_formed(tokens.generate() + "\n")
 
 
 @given(keys)
-def test_the_digest_is_64_lower_case_hexadecimal_digits_and_hides_the_key(key):
+def test_the_digest_is_64_lower_case_hexadecimal_digits_and_hides_the_key(key: str) -> None:
     digest = tokens.digest(key)
     assert re.fullmatch(r"[0-9a-f]{64}", digest)
     assert key not in digest
@@ -68,26 +69,26 @@ def test_the_digest_is_64_lower_case_hexadecimal_digits_and_hides_the_key(key):
 
 
 @given(keys)
-def test_the_mask_shows_eight_characters_of_the_secret_part_at_most(key):
+def test_the_mask_shows_eight_characters_of_the_secret_part_at_most(key: str) -> None:
     assert tokens.mask(key) == f"{key[:8]}…{key[-4:]}"
 
 
 @given(st.text(max_size=20), keys, st.text(max_size=20))
-def test_redacting_leaves_no_key_in_a_text(before, key, after):
+def test_redacting_leaves_no_key_in_a_text(before: str, key: str, after: str) -> None:
     assert key not in tokens.redact(f"{before}{key}{after}")
 
 
-def test_the_scanner_pattern_finds_a_key_in_a_line_of_code():
+def test_the_scanner_pattern_finds_a_key_in_a_line_of_code() -> None:
     key = tokens.generate()
     assert re.findall(tokens.SCANNER_PATTERN, f'headers = {{"X-API-KEY": "{key}"}}') == [key]
 
 
-def escaped(key, pattern):
+def escaped(key: str, pattern: str) -> str:
     return "".join(pattern.format(ord(character)) for character in key)
 
 
 #: How a key may stand in a text: alone, glued, cased or escaped in ways that give it all away.
-DISGUISES = {
+DISGUISES: dict[str, Callable[[str], str]] = {
     "alone": lambda key: key,
     "glued": lambda key: f"key{key}z9",
     "twice": lambda key: key + key,
@@ -106,7 +107,9 @@ DISGUISES = {
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 @given(st.text(max_size=20), keys, st.text(max_size=20))
-def test_a_key_is_found_and_masked_however_it_stands_in_a_text(disguise, before, key, after):
+def test_a_key_is_found_and_masked_however_it_stands_in_a_text(
+    disguise: str, before: str, key: str, after: str
+) -> None:
     hidden = DISGUISES[disguise](key)
     text = f"{before}{hidden}{after}"
     assert tokens.is_in(text)
@@ -116,7 +119,7 @@ def test_a_key_is_found_and_masked_however_it_stands_in_a_text(disguise, before,
     assert not tokens.is_in(masked)
 
 
-def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs():
+def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs() -> None:
     typo = "atk_TESTtestTESTtestTESTtestTESTte0x4sVK"
     assert not tokens.is_in(typo)
     assert typo not in tokens.redact(typo)
@@ -125,14 +128,14 @@ def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs():
 @pytest.mark.parametrize(
     "text", ["%" + "25" * 32_000, "\\" * 65_000, ("atk_" + "a" * 35 + "%") * 1_600, "%61" * 22_000, "atk_" * 16_000]
 )
-def test_no_text_takes_long_to_search(text):
+def test_no_text_takes_long_to_search(text: str) -> None:
     before = time.perf_counter()
     tokens.is_in(text)
     tokens.redact(text)
     assert time.perf_counter() - before < 0.5
 
 
-def test_the_digest_of_nothing_is_that_of_no_key_that_is_looked_up():
+def test_the_digest_of_nothing_is_that_of_no_key_that_is_looked_up() -> None:
     text = f"\0{7}\0{'0' * 64}"
     assert tokens.unusable_digest(instead_of="0" * 64, account_id=7) == tokens.digest(text)
     assert not tokens.may_be_a_key(text)

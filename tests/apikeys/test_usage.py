@@ -1,6 +1,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -9,20 +10,21 @@ from django.utils import timezone
 
 from accounts.policy import KeyPermission
 from apikeys import limits, usage
+from apikeys.gate import Place
 from apikeys.limits import RedisLimiter
 from apikeys.models import AccountUsage, APIKey, KeyUsage
 from apikeys.usage import counts
 from tests import factories
-from tests.conftest import Program
+from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
 
 
-def count(key, *, status=200, address="203.0.113.7", **service):
-    usage.record({"REMOTE_ADDR": address}, key_id=key.id, place="header", status=status, **service)
+def count(key: APIKey, *, status: int = 200, address: str = "203.0.113.7", **service: Any) -> None:
+    usage.record({"REMOTE_ADDR": address}, key_id=key.id, place=Place.HEADER, status=status, **service)
 
 
-def test_requests_are_counted_by_status_and_by_way_of_sending(cast):
+def test_requests_are_counted_by_status_and_by_way_of_sending(cast: Cast) -> None:
     issued = factories.make_key(cast.account, rate_limit="5/minute")
     in_header, anonymous = Program(issued.secret), Program()
     in_header.get("/v2")
@@ -49,14 +51,14 @@ def test_requests_are_counted_by_status_and_by_way_of_sending(cast):
         (503, "server_errors"),
     ],
 )
-def test_a_status_falls_in_one_class(cast, status, column):
+def test_a_status_falls_in_one_class(cast: Cast, status: int, column: str) -> None:
     count(factories.make_key(cast.account).api_key, status=status)
     counts.flush()
     row = KeyUsage.objects.values("succeeded", "client_errors", "throttled", "server_errors").get()
     assert {name for name, number in row.items() if number} == {column}
 
 
-def test_an_account_has_the_sums_of_its_keys(cast):
+def test_an_account_has_the_sums_of_its_keys(cast: Cast) -> None:
     first, second = (factories.make_key(cast.account).api_key for _ in range(2))
     elsewhere = factories.make_key(cast.elsewhere).api_key
     for key, status in [(first, 200), (second, 200), (second, 429), (elsewhere, 500)]:
@@ -70,7 +72,7 @@ def test_an_account_has_the_sums_of_its_keys(cast):
     assert AccountUsage.objects.for_account(cast.elsewhere).get().server_errors == 1
 
 
-def test_one_flush_adds_up_the_keys_of_an_account(cast):
+def test_one_flush_adds_up_the_keys_of_an_account(cast: Cast) -> None:
     for status in (200, 404):
         count(factories.make_key(cast.account).api_key, status=status)
     counts.flush()
@@ -78,7 +80,7 @@ def test_one_flush_adds_up_the_keys_of_an_account(cast):
     assert (ours.requests, ours.succeeded, ours.client_errors) == (2, 1, 1)
 
 
-def test_a_key_is_counted_at_each_service_apart_and_its_account_in_all(cast):
+def test_a_key_is_counted_at_each_service_apart_and_its_account_in_all(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(2):
         count(key)
@@ -95,7 +97,7 @@ def test_a_key_is_counted_at_each_service_apart_and_its_account_in_all(cast):
     assert (total.requests, total.succeeded, total.client_errors, total.throttled) == (8, 4, 2, 2)
 
 
-def test_the_last_use_is_that_of_any_service_and_is_written_once(cast):
+def test_the_last_use_is_that_of_any_service_and_is_written_once(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for seconds, service in [(1, "svc_1"), (3, "svc_2"), (2, "api")]:
         with mock.patch("time.time", return_value=1_700_000_000.0 + seconds):
@@ -104,10 +106,10 @@ def test_the_last_use_is_that_of_any_service_and_is_written_once(cast):
         counts.flush()
     key.refresh_from_db()
     assert (last_used.call_count, key.last_used_from) == (1, "203.0.113.3")
-    assert key.last_used_at.timestamp() == 1_700_000_003
+    assert key.last_used_at == datetime.fromtimestamp(1_700_000_003, UTC)
 
 
-def test_flushes_add_up(program):
+def test_flushes_add_up(program: Program) -> None:
     for _ in range(3):
         program.get("/v2")
         counts.flush()
@@ -115,7 +117,7 @@ def test_flushes_add_up(program):
     assert KeyUsage.objects.get().requests == 3
 
 
-def test_the_last_use_is_kept_with_address_and_user_agent(cast):
+def test_the_last_use_is_kept_with_address_and_user_agent(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     Program(issued.secret).get("/v2", REMOTE_ADDR="203.0.113.7", headers={"User-Agent": "x" * 500})
     counts.flush()
@@ -125,7 +127,7 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast):
     assert issued.api_key.last_used_agent == "x" * 200
 
 
-def test_the_last_use_is_the_latest_whichever_is_written_last(cast):
+def test_the_last_use_is_the_latest_whichever_is_written_last(cast: Cast) -> None:
     """Nodes flush in any order, and a flush that failed comes after what was counted since."""
     key = factories.make_key(cast.account).api_key
     with mock.patch("time.time", return_value=1_700_000_000.0):
@@ -135,14 +137,14 @@ def test_the_last_use_is_the_latest_whichever_is_written_last(cast):
         count(key, address="203.0.113.1")
     counts.flush()
     key.refresh_from_db()
-    assert (key.last_used_at.timestamp(), key.last_used_from) == (1_700_000_000, "203.0.113.2")
+    assert (key.last_used_at, key.last_used_from) == (datetime.fromtimestamp(1_700_000_000, UTC), "203.0.113.2")
 
 
-def test_a_flush_that_failed_takes_no_newer_use_back(cast):
+def test_a_flush_that_failed_takes_no_newer_use_back(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     count(key, address="203.0.113.1")
 
-    def use_it_meanwhile(*args):
+    def use_it_meanwhile(*args: object) -> None:
         count(key, address="203.0.113.2")
         raise OperationalError
 
@@ -154,7 +156,7 @@ def test_a_flush_that_failed_takes_no_newer_use_back(cast):
     assert KeyUsage.objects.get().requests == 2
 
 
-def test_a_key_in_a_user_agent_is_masked(cast):
+def test_a_key_in_a_user_agent_is_masked(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     Program(issued.secret).get("/v2", headers={"User-Agent": f"curl {issued.secret}"})
     counts.flush()
@@ -162,7 +164,7 @@ def test_a_key_in_a_user_agent_is_masked(cast):
     assert issued.api_key.last_used_agent == f"curl {issued.api_key.mask}"
 
 
-def test_requests_that_opened_nothing_are_not_counted(cast):
+def test_requests_that_opened_nothing_are_not_counted(cast: Cast) -> None:
     issued = factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"])
     Program(issued.secret).get("/v2")
     Program("nonsense").get("/v2")
@@ -173,7 +175,7 @@ def test_requests_that_opened_nothing_are_not_counted(cast):
 IN_THE_PAST = timezone.now() - timedelta(minutes=1)
 
 #: What is asked by a key of what kind, what it is answered, and whether that is a use of it.
-USES = {
+USES: dict[str, tuple[dict[str, Any], str, str, int, bool]] = {
     "passes": ({}, "GET", "/v2/projects", 200, True),
     "asks too often": ({"rate_limit": "1/minute"}, "GET", "/v2", 429, True),
     "asks for an unknown method": ({}, "DELETE", "/v2/projects", 405, True),
@@ -191,7 +193,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast, use):
+def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast: Cast, use: str) -> None:
     fields, method, path, status, counts_as_use = USES[use]
     secret = factories.make_key(cast.account, **fields).secret
     in_query = "api_key" in path
@@ -206,7 +208,7 @@ def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast, use):
     assert [row.requests for row in KeyUsage.objects.all()] == ([1] if counts_as_use else [])
 
 
-def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast, monkeypatch):
+def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     issued = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1))
     monkeypatch.setattr(limits, "limiter", RedisLimiter("redis://127.0.0.1:1/0"))
     answer = Program(issued.secret).get("/v2")
@@ -217,7 +219,7 @@ def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast, monkeypatch):
     assert (row.requests, row.server_errors) == (1, 1)
 
 
-def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program):
+def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program: Program) -> None:
     program.get("/v2")
     with mock.patch("apikeys.usage.counts._last_used", side_effect=OperationalError), pytest.raises(OperationalError):
         counts.flush()
@@ -227,7 +229,7 @@ def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program):
     assert KeyUsage.objects.get().requests == 2
 
 
-def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast):
+def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast: Cast) -> None:
     gone, stays = factories.make_key(cast.account), factories.make_key(cast.account)
     Program(gone.secret).get("/v2")
     Program(stays.secret).get("/v2")
@@ -236,7 +238,9 @@ def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast):
     assert KeyUsage.objects.get().api_key == stays.api_key
 
 
-def test_counts_that_the_database_refuses_do_not_hold_up_the_others(cast, caplog):
+def test_counts_that_the_database_refuses_do_not_hold_up_the_others(
+    cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
     keys = [factories.make_key(cast.account, str(number)).api_key for number in range(5)]
     for key in keys:
         count(key)
@@ -248,15 +252,20 @@ def test_counts_that_the_database_refuses_do_not_hold_up_the_others(cast, caplog
     assert keys[2].id in caplog.text
 
 
-def test_counting_from_many_threads_loses_nothing(cast):
+def test_counting_from_many_threads_loses_nothing(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
+
+    def count_often(_: int) -> None:
+        for _ in range(500):
+            count(key)
+
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: [count(key) for _ in range(500)], range(8)))
+        list(pool.map(count_often, range(8)))
     counts.flush()
     assert KeyUsage.objects.get().requests == 4000
 
 
-def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
+def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     APIKey.objects.filter(pk=key.pk).update(
         last_used_at=timezone.now() + timedelta(days=400), last_used_from="203.0.113.1"
@@ -265,10 +274,11 @@ def test_a_clock_that_was_ahead_is_corrected_by_the_next_use(cast):
     counts.flush()
     key.refresh_from_db()
     assert key.last_used_from == "203.0.113.2"
+    assert key.last_used_at is not None
     assert key.last_used_at <= timezone.now()
 
 
-def test_nodes_whose_clocks_differ_by_seconds_keep_the_latest_use(cast):
+def test_nodes_whose_clocks_differ_by_seconds_keep_the_latest_use(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     ahead = timezone.now() + timedelta(seconds=20)
     APIKey.objects.filter(pk=key.pk).update(last_used_at=ahead, last_used_from="203.0.113.1")
@@ -278,16 +288,17 @@ def test_nodes_whose_clocks_differ_by_seconds_keep_the_latest_use(cast):
     assert (key.last_used_at, key.last_used_from) == (ahead, "203.0.113.1")
 
 
-def test_a_use_that_was_noted_before_the_clock_was_set_back_is_not_written_ahead(cast):
+def test_a_use_that_was_noted_before_the_clock_was_set_back_is_not_written_ahead(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     with mock.patch("time.time", return_value=time.time() + 86400 * 400):
         count(key)
     counts.flush()
     key.refresh_from_db()
+    assert key.last_used_at is not None
     assert key.last_used_at <= timezone.now()
 
 
-def test_what_is_discarded_is_told(cast):
+def test_what_is_discarded_is_told(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
         count(key)

@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from apikeys import usage
+from apikeys.gate import Place
 from apikeys.models import AccountUsage, APIKey, KeyUsage
 from apikeys.usage import counts
 from tests import factories
@@ -51,7 +52,7 @@ def older_flush(*rows: tuple[APIKey, date]) -> None:
 
 
 def count(key: APIKey, **service: str) -> None:
-    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.pk, place="header", status=200, **service)
+    usage.record({"REMOTE_ADDR": "203.0.113.7"}, key_id=key.pk, place=Place.HEADER, status=200, **service)
 
 
 def by_service(key: APIKey) -> dict[str, int]:
@@ -134,7 +135,7 @@ def migrate(*targets: tuple[str, str]) -> None:
 def older_rows() -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT api_key_id, requests, client_errors FROM apikeys_keyusage ORDER BY 1, day")
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,6 +6,7 @@ counts.
 """
 
 import os
+from collections.abc import Callable
 
 import django
 from django.conf import settings
@@ -30,8 +31,10 @@ settings.configure(
 django.setup()
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.http import JsonResponse  # noqa: E402
+from django.http import HttpRequest, HttpResponseBase, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
+from rest_framework.permissions import BasePermission  # noqa: E402
+from rest_framework.request import Request  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 from rest_framework_api_key.permissions import HasAPIKey  # noqa: E402
@@ -51,9 +54,9 @@ ANSWER = {
 
 class Bare(APIView):
     authentication_classes = ()
-    permission_classes = ()
+    permission_classes: tuple[type[BasePermission], ...] = ()
 
-    def get(self, request):
+    def get(self, request: Request) -> Response:
         return Response(ANSWER)
 
 
@@ -61,11 +64,15 @@ class Guarded(Bare):
     permission_classes = (HasAPIKey,)
 
 
-def plain(request):
+def plain(request: HttpRequest) -> JsonResponse:
     return JsonResponse(ANSWER)
 
 
-VIEWS = {"bare": Bare.as_view(), "plain": plain, "api_key": Guarded.as_view()}
+VIEWS: dict[str, Callable[..., HttpResponseBase]] = {
+    "bare": Bare.as_view(),
+    "plain": plain,
+    "api_key": Guarded.as_view(),
+}
 
 urlpatterns = [path("v2", VIEWS[VIEW])]
 application = get_wsgi_application()

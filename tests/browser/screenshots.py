@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.browser.launch import ARGS
 from tests.servers import Installation, serving
@@ -84,11 +85,12 @@ def main() -> None:
             context = chromium.new_context(viewport={"width": 1280, "height": 800})
             _sign_in(context.new_page(), account, password)
             signed_in = context.storage_state()
-            for theme, size, pages in [
+            drawn: list[tuple[Literal["light", "dark"], ViewportSize, dict[str, str]]] = [
                 ("light", {"width": 1280, "height": 800}, PAGES),
                 ("dark", {"width": 1280, "height": 800}, {"overview-dark": ""}),
                 ("light", {"width": 360, "height": 740}, {"api-keys-narrow": "settings/api-keys/"}),
-            ]:
+            ]
+            for theme, size, pages in drawn:
                 page = chromium.new_context(storage_state=signed_in, color_scheme=theme, viewport=size).new_page()
                 for name, path in pages.items():
                     page.goto(account + path)

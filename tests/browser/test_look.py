@@ -1,7 +1,9 @@
 """What every page owes its readers: accessible, in both themes, on narrow screens, without a word on the console."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -72,20 +74,24 @@ SIZES: dict[str, ViewportSize] = {"narrow": {"width": 360, "height": 740}, "wide
 def furnished(cast: Cast) -> Account:
     """An account with something of everything; the stranger's stays empty."""
     now = timezone.now()
-    soon = now + timezone.timedelta(days=3)
-    keys = {
-        name: factories.make_key(cast.account, name, **fields).api_key
-        for name, fields in {
-            "Active": {"administrator": True, "allowed_networks": ["2001:db8:85a3:1234:5678:8a2e:370:7334/128"]},
-            "Soon": {"expires_at": soon},
-            "Disabled": {"disabled_at": now},
-            "Revoked": {"revoked_at": now},
-            "Rotated": {"description": "The one that polls."},
-        }.items()
+    soon = now + timedelta(days=3)
+    states: dict[str, dict[str, Any]] = {
+        "Active": {"administrator": True, "allowed_networks": ["2001:db8:85a3:1234:5678:8a2e:370:7334/128"]},
+        "Soon": {"expires_at": soon},
+        "Disabled": {"disabled_at": now},
+        "Revoked": {"revoked_at": now},
+        "Rotated": {"description": "The one that polls."},
     }
+    keys = {name: factories.make_key(cast.account, name, **fields).api_key for name, fields in states.items()}
     for days_ago in range(40):
-        counts = {"requests": 1234567, "succeeded": 1234000, "client_errors": 500, "throttled": 60, "server_errors": 7}
-        day = (now - timezone.timedelta(days=days_ago)).date()
+        counts: dict[str, Any] = {
+            "requests": 1234567,
+            "succeeded": 1234000,
+            "client_errors": 500,
+            "throttled": 60,
+            "server_errors": 7,
+        }
+        day = (now - timedelta(days=days_ago)).date()
         factories.make_usage(keys["Rotated"], day, in_header=1234000, in_query=567, **counts)
     services.flag_exposed_key(api_key=keys["Active"], address="2001:db8::1")
     services.rotate_api_key(actor=policy.system(cast.account.ref), api_key=keys["Rotated"], overlap=Overlap.DAY)
@@ -311,8 +317,7 @@ def test_the_page_of_operators_on_a_narrow_screen(theme: str, visit: Visit, brow
     scheduler.create_rows()
     browser.as_(factories.make_operator())
     visitor = visit(viewport={"width": 390, "height": 800}, color_scheme=theme)
-    session = {"name": "sessionid", "value": browser.cookies["sessionid"].value, "url": site}
-    visitor.page.context.add_cookies([session])
+    visitor.page.context.add_cookies([{"name": "sessionid", "value": browser.cookies["sessionid"].value, "url": site}])
     visitor.goto("/admin/operations/")
     expect(visitor.page.get_by_role("button", name="Run Mail now")).to_be_attached()
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390

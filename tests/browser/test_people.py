@@ -9,6 +9,7 @@ import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
 from playwright.sync_api import Page, expect
+from pytest_django import Settings
 
 from accounts.models import Account, Membership, User
 from accounts.policy import Role
@@ -251,7 +252,7 @@ def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast:
 
 
 @THEMES_AND_SIZES
-def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, settings: Any) -> None:
+def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     member = Membership.objects.get(account=cast.account, user=cast.user).id
     guest = factories.make_invitation(cast.account, "a.guest.with.a.long.name@subsidiary.example.com").invitation.id

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from apikeys import scopes, tokens
 from apikeys.models import APIKey
@@ -187,7 +187,12 @@ def test_the_shown_key_does_not_go_away_by_accident(visit: Visit) -> None:
 
     expect(page.locator("code")).to_have_text(key)
     warned = []
-    page.on("dialog", lambda dialog: (warned.append(dialog.type), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        warned.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     page.evaluate("location.reload()")
     page.wait_for_timeout(300)
     assert warned == ["beforeunload"]

@@ -1,5 +1,7 @@
 """A service in Django behind docs/examples/django_guard.py. gunicorn runs it."""
 
+from typing import Any
+
 import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -12,7 +14,7 @@ settings.configure(
 django.setup()
 
 
-def echo(request):
+def echo(request: Any) -> JsonResponse:
     return JsonResponse({"account": request.account, "api_key": request.api_key["id"], "path": request.path})
 
 

@@ -8,6 +8,6 @@ app.add_exception_handler(Refused, refuse)
 
 
 @app.api_route("/{path:path}", methods=["GET", "POST"])
-def echo(request: Request):
+def echo(request: Request) -> dict[str, str]:
     state = request.state
     return {"account": state.account, "api_key": state.api_key["id"], "path": request.url.path}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import django
 
@@ -17,7 +18,7 @@ def main(limited: list[str]) -> None:
     account = Account.objects.get(slug="acme")
     service = factories.make_service(account, gateways=["127.0.0.1/32"])
 
-    def make(**fields: object) -> str:
+    def make(**fields: Any) -> str:
         return factories.make_key(account, permission=KeyPermission.READ, **fields).secret
 
     keys = {

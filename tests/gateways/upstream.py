@@ -8,7 +8,8 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from .listener import Listener
 
@@ -55,7 +56,7 @@ class Upstream(Listener):
             _answer(connection, request, int(status[1]) if status else 200)
 
 
-def _read_head(stream: BinaryIO) -> Received | None:
+def _read_head(stream: BufferedReader) -> Received | None:
     line = stream.readline().decode("latin-1").rstrip("\r\n")
     if not line:
         return None
@@ -67,7 +68,7 @@ def _read_head(stream: BinaryIO) -> Received | None:
     return request
 
 
-def _read_body(stream: BinaryIO, request: Received) -> None:
+def _read_body(stream: BufferedReader, request: Received) -> None:
     digest = hashlib.sha256()
 
     def take(size: int) -> None:
@@ -109,7 +110,7 @@ def _stream(connection: socket.socket) -> None:
     connection.sendall(b"0\r\n\r\n")
 
 
-def _echo(connection: socket.socket, stream: BinaryIO, request: Received) -> None:
+def _echo(connection: socket.socket, stream: BufferedReader, request: Received) -> None:
     # Without this HAProxy passes no upgrade (RFC 6455, §4.2.2).
     nonce = "".join(request.values("Sec-WebSocket-Key")) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(nonce.encode(), usedforsecurity=False).digest()).decode()
@@ -118,5 +119,5 @@ def _echo(connection: socket.socket, stream: BinaryIO, request: Received) -> Non
         b"Sec-WebSocket-Accept: " + accept.encode() + b"\r\n\r\n"
     )
     with suppress(OSError):
-        while part := stream.read1(65536):  # type: ignore[attr-defined]
+        while part := stream.read1(65536):
             connection.sendall(part)

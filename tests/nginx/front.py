@@ -23,7 +23,7 @@ SELF_SIGNED = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
     "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
 )
-FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+FORM: dict[str, Any] = {"Content_Type": "application/x-www-form-urlencoded"}
 NODE = "server 127.0.0.1:8000 "
 
 needs_nginx = [

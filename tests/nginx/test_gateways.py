@@ -1,5 +1,7 @@
 """Gateways that ask through deploy/nginx.conf: listed ones are passed on unchanged, nobody else is."""
 
+from typing import Any
+
 import pytest
 
 from .conftest import WayIn
@@ -24,7 +26,7 @@ def bound(front: WayIn) -> str:
     return front.installation.key("Bound", "read", "--allow", f"{CLIENT}/32")
 
 
-def ask(front: Front, path: str, key: str, *, plain_http: bool = False, **headers: str) -> tuple[int, dict[str, str]]:
+def ask(front: Front, path: str, key: str, *, plain_http: bool = False, **headers: Any) -> tuple[int, dict[str, str]]:
     answer = front.ask(
         path,
         plain_http=plain_http,

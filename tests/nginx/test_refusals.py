@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_a_host_that_is_not_ours_is_served_nothing(alone: Front, host: str, path
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3 * 1024 * 1024], ids=["said by us", "said by nginx"])
 def test_a_body_that_is_too_large_is_413(front: WayIn, key: str, size: int) -> None:
-    sent = {"method": "POST", "body": b" " * size, "X_API_KEY": key, "Content_Type": "application/json"}
+    sent: dict[str, Any] = {"method": "POST", "body": b" " * size, "X_API_KEY": key, "Content_Type": "application/json"}
     answer = front.ask("/v2/projects", **sent)
     assert (answer.status, answer.json) == (413, {"Message": "The body is larger than 1 MiB."})
     assert answer.headers["content-type"] == "application/json"
@@ -164,7 +165,12 @@ def test_a_body_that_is_too_large_is_413(front: WayIn, key: str, size: int) -> N
 def test_large_bodies_as_fast_as_they_come_are_429_and_small_ones_pass(front: WayIn, key: str) -> None:
     large = json.dumps({"name": "x" * 10_000}).encode()
     # nginx counts by address: other tests are let alone.
-    sent = {"source": "127.0.0.8", "method": "POST", "X_API_KEY": key, "Content_Type": "application/json"}
+    sent: dict[str, Any] = {
+        "source": "127.0.0.8",
+        "method": "POST",
+        "X_API_KEY": key,
+        "Content_Type": "application/json",
+    }
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: front.ask("/v2/projects", body=large, **sent), range(200)))
     refused = [answer for answer in answers if answer.status == 429]
@@ -179,7 +185,7 @@ def test_large_bodies_as_fast_as_they_come_are_429_and_small_ones_pass(front: Wa
     "too_long", [{"path": "/v2?" + "a" * 20_000}, {"X_Filler": "a" * 20_000}], ids=["line", "header"]
 )
 @pytest.mark.parametrize("of", ["/v2", "/"])
-def test_a_head_that_is_too_long_is_400(alone: Front, too_long: dict[str, str], of: str) -> None:
+def test_a_head_that_is_too_long_is_400(alone: Front, too_long: dict[str, Any], of: str) -> None:
     _is_one_of_ours(alone.ask(**{"path": of, **too_long}), 400, "The request is malformed.", hsts=True)
 
 

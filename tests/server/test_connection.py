@@ -58,7 +58,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("atatus_dash.server.connection.time.monotonic", lambda: now[0])
     return now
 
 
@@ -393,14 +393,14 @@ def test_an_application_that_fails_is_500_without_a_detail(client: Client, caplo
     assert "our detail" in caplog.text
 
 
-def test_an_application_that_fails_midway_ends_the_connection(client: Client) -> None:
+def test_an_application_that_fails_midway_ends_the_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"x" * (server.ANSWER_BYTES + 1)
         raise ValueError
 
-    drained = []
-    client.connection.send_all = lambda data: drained.append(len(data))  # type: ignore[method-assign]
+    drained: list[int] = []
+    monkeypatch.setattr(client.connection, "send_all", lambda data: drained.append(len(data)))
     with pytest.raises(GoneError):
         client.send(GET + b"\r\n", application)
     assert drained

@@ -49,4 +49,4 @@ def test_no_slot_is_lost_and_none_is_made() -> None:
     slots = Slots(3)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: _work(slots, number % 5 * LATE_SECONDS / 2, set(), []), range(300)))
-    assert slots._free._value == 3  # type: ignore[attr-defined]
+    assert slots._free._value == 3
