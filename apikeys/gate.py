@@ -89,6 +89,8 @@ class Question(NamedTuple):
     reading_paths: str = "[]"
     #: Against whose address a failed attempt counts; None is `address`.
     asker: str | None = None
+    #: False for what is open to everybody. Only `explain` reads it: nobody looks for a key there.
+    needs_key: bool = True
 
     def of_key(self, place: Place | None, service: str | None, needs: Needs) -> "Question":
         """The same question, asked by a key that stood there and for what it needs."""
@@ -123,7 +125,7 @@ class Verdict(NamedTuple):
 
 
 class RuleResult(NamedTuple):
-    """What one rule says. `passed` is None where there is no key to judge; `message` is empty unless it failed."""
+    """What one rule says. `passed` is None where it has no key to judge; `message` is empty unless it failed."""
 
     rule: Rule
     passed: bool | None
@@ -184,11 +186,12 @@ def explain(
     Counts nothing, or failed attempts alone: for somebody who might try keys.
     """
     case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
-    verdict = _judge(case, RULES)
+    rules = RULES if question.needs_key else _WITHOUT_KEY
+    verdict = _judge(case, rules)
     results = []
     is_past_key = False
     for rule, check in RULES:
-        if is_past_key and key is None:
+        if (rule, check) not in rules or (is_past_key and key is None and question.needs_key):
             results.append(RuleResult(rule, None, ""))
             continue
         refusal = check(case)

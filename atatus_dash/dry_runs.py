@@ -194,6 +194,7 @@ def _curl_command(described: DescribedRequest, api: str) -> str:
 
 def _rows(explanation: Explanation, *, is_api: bool) -> list[Row]:
     decisive = explanation.verdict.rule
+    is_open = any(rule is Rule.KEY and passed is None for rule, passed, _ in explanation.results)
     is_decided = False
     rows = []
     for label, rules in GROUPS.items():
@@ -205,6 +206,8 @@ def _rows(explanation: Explanation, *, is_api: bool) -> list[Row]:
             is_decided, result = True, Result.DECIDED
         else:
             result = Result.NOT_REACHED if is_decided else Result.PASSED
-        unjudged = any(each.passed is None for each in judged)
-        rows.append(Row(label, result, failed.message if failed else "" if unjudged else PASSED[label]))
+        sentence = PASSED[label]
+        if any(each.passed is None for each in judged):
+            sentence = "This path needs no key." if is_open else ""
+        rows.append(Row(label, result, failed.message if failed else sentence))
     return rows

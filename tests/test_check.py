@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.policy import KeyPermission
-from apikeys import exposure, tokens
+from apikeys import exposure, gate, tokens
 from apikeys.gate import Rule
 from apikeys.models import APIKey, KeyUsage, Service
 from apikeys.services import Issued
@@ -307,6 +307,8 @@ def about_api(body: dict[str, Any], asker: str | None, **arguments: Any) -> Answ
         ("GET", "/auth/login/", 404, "The item could not be found."),
         ("GET", "/v2/projects/", 200, ""),
         ("get", "/v2/projects", 200, ""),
+        ("POST", "/v2/leaked-keys", 200, ""),
+        ("GET", "/v2/leaked-keys", 405, "This item can't be accessed with this method."),
     ],
 )
 def test_a_dry_run_about_the_api_agrees_with_the_api(
@@ -317,6 +319,18 @@ def test_a_dry_run_about_the_api_agrees_with_the_api(
     if path.startswith("/v2"):
         real = Client().generic(method, path, HTTP_X_API_KEY=key.secret, secure=True)
         assert (real.status_code if real.status_code != 400 else 200) == status
+
+
+@pytest.mark.parametrize("secret", [None, "nonsense", "revoked"])
+def test_a_dry_run_judges_no_key_at_a_path_that_needs_none(key: Issued, root: Issued, secret: str | None) -> None:
+    if secret == "revoked":
+        APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
+        secret = key.secret
+    found = about_api({"key": secret, "method": "POST", "path": "/v2/leaked-keys"}, root.secret).json
+    assert (found["allowed"], found["status"]) == (True, 200)
+    judged = {rule["rule"] for rule in found["rules"] if rule["passed"] is not None}
+    assert judged == {"https", "maintenance", "path", "method"}
+    assert len(found["rules"]) == len(gate.RULES)
 
 
 def test_a_dry_run_about_the_api_is_for_administrator_keys_and_keys_of_their_account(

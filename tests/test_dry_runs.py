@@ -1,6 +1,7 @@
 """*Test a request* where what it is about went away, or was another account's all along."""
 
 import pytest
+from django.utils import timezone
 
 from atatus_dash.dry_runs import DescribedRequest, DryRun, Result, dry_run
 
@@ -28,3 +29,14 @@ def test_at_another_accounts_service_the_key_is_unknown(cast: Cast) -> None:
     assert [row.label for row in found.rows if row.result is Result.DECIDED] == ["Key"]
     assert not found.identity
     assert not found.passing
+
+
+def test_a_path_of_the_api_that_needs_no_key_passes_with_a_key_that_no_longer_does(cast: Cast) -> None:
+    key = factories.make_key(cast.account).api_key
+    key.revoked_at = timezone.now()
+    key.save()
+    described = DescribedRequest("api", "POST", "/v2/leaked-keys", "")
+    found = dry_run(key_id=key.id, described=described, api="https://testserver/v2")
+    assert found
+    assert (found.status, found.setting) == ("200 OK", "")
+    assert {row.label: row.sentence for row in found.rows}["State"] == "This path needs no key."

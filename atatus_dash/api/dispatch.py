@@ -68,7 +68,8 @@ def question_about(method: str, target: str, address: str | None) -> Question:
     if view is None:
         return question
     asked: NeedsPermission = cast(Any, view).cls()  # DRF's `as_view` notes the class
-    return question.of_key(None, asked.service, asked.needs(method.upper()))  # as Django reads it
+    needed = question.of_key(None, asked.service, asked.needs(method.upper()))  # as Django reads it
+    return needed._replace(needs_key=asked.needs_key())
 
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:

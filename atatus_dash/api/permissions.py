@@ -29,6 +29,10 @@ class NeedsPermission(APIView):
     #: What a key's access has to list. None lets any key pass.
     service: ClassVar[str | None] = scopes.API
 
+    @classmethod
+    def needs_key(cls) -> bool:
+        return IsOpen not in cls.permission_classes
+
     def question(self, request: HttpRequest, place: Place | None) -> Question:
         """What the request asks, by a key that stood there."""
         arrived: Question = request.META[QUESTION]

@@ -102,6 +102,7 @@ questions = st.builds(
     target=st.sampled_from(["/api", "/api/a?b=c", "/open/a", "/other", "/api/../open"]),
     reading_paths=st.sampled_from(["[]", "[]", '["/open/*"]']),
     asker=often(None)("192.0.2.9"),
+    needs_key=st.just(True),
     needs=st.none()
     | st.sampled_from([KeyPermission.READ, KeyPermission.WRITE])
     | st.sampled_from([*Permission, *Permission, MethodUnknown(("GET", "HEAD"))]),
@@ -288,6 +289,9 @@ def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked: Question) ->
     if isinstance(asked.needs, MethodUnknown):
         found.append(("method", 405, "This item can't be accessed with this method."))
     assert gate.without_key(asked)[:3] == (found[0] if found else (None, 200, ""))
+    verdict, results = gate.explain(None, asked._replace(needs_key=False), MemoryLimiter())
+    assert verdict == gate.without_key(asked)
+    assert [result.rule for result in results if result.passed is False] == [rule for rule, *_ in found]
 
 
 @any_question
