@@ -1,4 +1,4 @@
-"""*Test a request*: what would happen to a request now, rule by rule, for people."""
+"""*Test a request*: what would happen to a request now, rule by rule, as the page shows it."""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ from . import guard, maintenance
 from .api import dispatch
 from .guard.answers import identity
 
-#: The rules as people read them: several that are about one thing stand together.
+#: The rules as the page shows them. Rules about one thing are in one group.
 GROUPS = {
     "HTTPS": (Rule.HTTPS,),
     "Maintenance": (Rule.MAINTENANCE,),
@@ -46,9 +46,9 @@ PASSED = {
     "Permission": "The key has the permission that this needs.",
 }
 
-#: What only the API has: any path and method may be a service's.
+#: Groups for the API only: a service may have any path and method.
 _OF_API = ("Path", "Method")
-#: Settings of the key that would let a refused request pass.
+#: The setting of the key behind each rule.
 _SETTINGS = {
     Rule.EXPIRED: "expiry",
     Rule.NETWORK: "networks",
@@ -56,16 +56,16 @@ _SETTINGS = {
     Rule.LIMIT: "rate limit",
     Rule.PERMISSION: "permission",
 }
-#: How many requests that would pass are named.
+#: How many requests that would pass are suggested.
 MAX_PASSING = 3
-#: What stands in a path as it is (RFC 3986, section 3.3).
+#: Characters that a path needs no encoding for (RFC 3986, section 3.3).
 _IN_PATHS = "/:@!$&'()*+,=~"
-#: What a client is told beside the body.
+#: Headers shown with the body of a refusal.
 _SHOWN_HEADERS = ("WWW-Authenticate", "Retry-After")
 
 
 class DescribedRequest(NamedTuple):
-    """A request that somebody describes. The target is as it would be sent; the address may be empty."""
+    """A request to test. The path is as it would be sent; the address may be empty."""
 
     service: str
     method: str
@@ -90,24 +90,24 @@ class DryRun(NamedTuple):
     status: str
     message: str
     rows: Sequence[Row]
-    #: Requests that are left in this window; None where that is unknown.
+    #: Requests left in the current window. None if unknown.
     remaining: int | None
-    #: The answer of a refused request; empty where the service, or the API, would write it.
+    #: The answer to a refused request. Empty if the request is allowed.
     answer: str
-    #: What a service would receive in headers.
+    #: Headers that the service would receive.
     identity: Mapping[str, str]
-    #: Which setting of the key refuses the request; empty if none does.
+    #: The setting of the key that refuses the request. Empty if none does.
     setting: str
-    #: Other requests that would pass.
+    #: Similar requests that would pass.
     passing: Sequence[DescribedRequest]
-    #: The same dry run as a call of the API.
+    #: A curl command for the same dry run.
     call: str
 
 
 def dry_run(*, key_id: str, described: DescribedRequest, api: str) -> DryRun | None:
     """What would happen to a request with this key in a header, over HTTPS. Counts nothing.
 
-    `api` is the address of `/v2`. None if there is no such service.
+    `api` is the URL of `/v2`. None if the service doesn't exist.
     """
     key = lookup.by_id(key_id)
     explanation = _explain(key, described)
@@ -155,7 +155,7 @@ def _refusal_text(verdict: Verdict) -> str:
 
 
 def _passing_requests(key: KeyRecord, described: DescribedRequest) -> list[DescribedRequest]:
-    """The nearest requests that pass: with another method, from another address, at another path or service."""
+    """Similar requests that pass: with another method, from another address, to another path or service."""
     passing = []
     for one in dict.fromkeys(_similar_requests(key, described)):
         if one != described and (explanation := _explain(key, one)) and explanation.verdict.allowed:

@@ -1,9 +1,8 @@
-"""Strict readers of the environment.
+"""Strict readers of environment variables.
 
 A malformed value stops every command and the server: one sentence on stderr that names the variable, exit
-status 1, no traceback. A sentence never repeats a value that may hold a password. For what `secret` and the
-URL readers read, `NAME_FILE` may name a file that holds the value instead; it wins over `NAME`. What is not set has its
-default from `variables`.
+status 1, no traceback. The sentence never repeats a value that may contain a password. For secrets and URLs,
+`NAME_FILE` may name a file with the value, which takes precedence over `NAME`. Defaults are in `variables`.
 """
 
 import os
@@ -27,9 +26,9 @@ from .variables import DEFAULTS
 T = TypeVar("T")
 
 _FLAGS = {"1": True, "0": False}
-#: In the query of EMAIL_URL, as django-environ writes it.
+#: Values of `tls` and `ssl` in the query of EMAIL_URL, which django-environ leaves as text.
 _MAIL_FLAGS = {"1": True, "true": True, "0": False, "false": False}
-#: Where ours is better for people than Django's.
+#: Our backends, in place of Django's.
 _MAIL_BACKENDS = {"django.core.mail.backends.console.EmailBackend": "accounts.console.EmailBackend"}
 _HOST = re.compile(r"\*|\.?[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 
@@ -63,7 +62,7 @@ def _default(name: str) -> str:
 
 
 def _content(name: str) -> str:
-    """The variable as it is, or the content of the file that NAME_FILE names without the line end it closes with."""
+    """The content of the file that NAME_FILE names, without its final line end, or else the variable as it is."""
     path = os.environ.get(f"{name}_FILE", "")
     if not path:
         return os.environ.get(name, "")
@@ -123,7 +122,7 @@ def cidrs(name: str) -> tuple[networks.Network, ...]:
     def parse(value: str) -> tuple[networks.Network, ...]:
         words = _words(value)
         for word in words:
-            ip_network(word)  # strict: 10.0.0.1/8 is more likely a slip than a wish
+            ip_network(word)  # strict: 10.0.0.1/8 is probably a mistake
         return tuple(networks.parse_network(word) for word in words)
 
     return _parse(name, text(name), parse, "a list of networks such as 10.0.0.0/8,::1/128")
@@ -139,7 +138,7 @@ def address(name: str) -> str:
 
 
 def sender(name: str) -> str:
-    """Whom mail comes from: an address, with or without a name."""
+    """The sender of mail: an address, with or without a name."""
 
     def parse(value: str) -> str:
         if re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(value)[1]) is None or not value.isprintable():
@@ -150,7 +149,7 @@ def sender(name: str) -> str:
 
 
 def origin(name: str) -> str:
-    """Where people and programs reach this server, as browsers write an origin (RFC 6454 §6.2), or nothing."""
+    """An origin as browsers write it (RFC 6454 §6.2), or an empty text."""
 
     def parse(value: str) -> str:
         match = _ORIGIN.fullmatch(value.lower())
@@ -179,12 +178,12 @@ def _words(value: str) -> list[str]:
 
 
 def password(name: str) -> str:
-    """A value with every character it has, or nothing."""
+    """The value unchanged, white space included, or an empty text."""
     return _content(name)
 
 
 def secret(name: str, otherwise: str = "") -> str:
-    """A value that has to be there."""
+    """A required value."""
     value = _content(name).strip() or otherwise
     if not value:
         _fail(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
@@ -192,7 +191,7 @@ def secret(name: str, otherwise: str = "") -> str:
 
 
 def secrets(name: str, *, shortest: int = 1) -> list[str]:
-    """Values without white space and commas, which separate them. No variable means none; a file has to hold some."""
+    """Values separated by white space or commas. Without the variable there are none; a file must contain one."""
 
     def parse(value: str) -> list[str]:
         words = _words(value)
@@ -230,7 +229,7 @@ def database(name: str, base: Path) -> dict[str, Any]:
     return _parse_secret(name, _content(name).strip() or _default(name), parse, wanted)
 
 
-#: What libpq and psycopg read as numbers no sooner than they connect.
+#: Parameters that libpq and psycopg parse as numbers only when they connect.
 _NUMBERS = {
     *("connect_timeout", "tcp_user_timeout"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
@@ -238,7 +237,7 @@ _NUMBERS = {
 
 
 def _require_connection_parameters(name: str, options: dict[str, Any]) -> None:
-    """Stop at a parameter that PostgreSQL's client library doesn't know, or whose value it doesn't take."""
+    """Stop at a parameter that PostgreSQL's client library doesn't know, or a value that it doesn't accept."""
     from psycopg import pq
 
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
@@ -250,11 +249,11 @@ def _require_connection_parameters(name: str, options: dict[str, Any]) -> None:
         else:
             is_accepted = _is_accepted(parameter, str(value))
         if not is_accepted:
-            _fail(name, f"{parameter!r} has a value that PostgreSQL's client library doesn't take.")
+            _fail(name, f"{parameter!r} has a value that PostgreSQL's client library doesn't accept.")
 
 
 def _is_accepted(parameter: str, value: str) -> bool:
-    """Whether libpq takes the value. It says so before it looks for a server: here in a directory that has none."""
+    """Whether libpq accepts the value. It checks that before it connects, here to a directory without a server."""
     from psycopg import pq
     from psycopg.conninfo import make_conninfo
 
@@ -266,7 +265,7 @@ def _is_accepted(parameter: str, value: str) -> bool:
 
 
 def redis(name: str) -> str:
-    """A URL for redis-py, or nothing."""
+    """A URL for redis-py, or an empty text."""
 
     def parse(value: str) -> str:
         if value:
@@ -279,9 +278,9 @@ def redis(name: str) -> str:
 
 
 def email(name: str, base: Path) -> dict[str, Any]:
-    """Django's EMAIL_ settings for a URL in django-environ's forms; a `filemail:///PATH` is relative to `base`.
+    """Django's EMAIL_ settings from a URL in django-environ's forms. `filemail:///PATH` is relative to `base`.
 
-    Port 465 means TLS from the first byte (RFC 8314 §3.3), whatever the scheme.
+    Port 465 means implicit TLS (RFC 8314 §3.3), whatever the scheme.
     """
 
     def parse(value: str) -> dict[str, Any]:

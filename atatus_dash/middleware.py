@@ -1,6 +1,6 @@
-"""What every request passes, in this order: an id, the client's real address and scheme, then the API or the pages.
+"""Middleware of every request: an id, the client's real address and scheme, then the API or the pages.
 
-Authorization requests of gateways pass none of it: `guard` answers them first.
+Authorization requests of gateways don't get here: `guard` answers them first.
 """
 
 import logging
@@ -33,7 +33,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class GuardMiddleware:
-    """Answers gateways where Django is served by another WSGI application than ours, such as a test's client."""
+    """Answers gateways when Django is called without our WSGI application, such as by its test client."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -49,7 +49,7 @@ class GuardMiddleware:
 
 
 class RequestIdMiddleware:
-    """Names the request, for the logs and in `X-Request-ID`; a valid name that the client sent is kept."""
+    """Sets the request's id, for the logs and `X-Request-ID` (`request_meta.assign_request_id`)."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -88,7 +88,7 @@ class TrustedProxiesMiddleware:
 
 
 class UserAgentMiddleware:
-    """Masks keys in how a client calls itself, before anybody counts, cuts, stores or mails it."""
+    """Masks keys in the `User-Agent`, before it is counted, truncated, stored or mailed."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -100,7 +100,7 @@ class UserAgentMiddleware:
 
 
 class ApiMiddleware:
-    """Answers everything under /v2, so that a program pays for no session, cookie or CSRF check."""
+    """Answers everything under /v2, without the cost of sessions, cookies and CSRF checks."""
 
     HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -118,7 +118,7 @@ class ApiMiddleware:
             response.headers["Strict-Transport-Security"] = self.hsts
         if response.status_code != HTTPStatus.NO_CONTENT:
             response.headers["Content-Length"] = str(len(response.content))
-        credential: Credential | None = getattr(request, "auth", None)  # set by DRF for a good key
+        credential: Credential | None = getattr(request, "auth", None)  # DRF sets it for an accepted key
         if credential is not None:
             for headers in (credential.verdict.headers, sunset.headers(credential.key)):
                 for name, value in headers.items():
@@ -128,9 +128,9 @@ class ApiMiddleware:
 
 
 class KeyInURLMiddleware:
-    """Takes an API key out of the query string that a page is asked with, as if it had not been sent.
+    """Removes an API key from the query string of a request for a page.
 
-    A page has no use for one, and would repeat it: in a redirect, in `next`, in the address that a form goes to.
+    A page doesn't use it, and would repeat it: in a redirect, in `next`, in a form's action.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -145,20 +145,20 @@ class KeyInURLMiddleware:
 
 
 def _without_key(query: str) -> str:
-    """The query without `api_key`, and without any address that has one itself, such as in `next`."""
+    """The query without `api_key`, and without URLs that contain one, such as in `next`."""
     sent = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
     kept = [(name, value) for name, value in sent if name != "api_key" and not _leads_to_key(value)]
     return query if kept == sent else urlencode(kept, encoding="latin-1")
 
 
 def _leads_to_key(address: str) -> bool:
-    for _ in range(4):  # an address may be in an address
+    for _ in range(4):  # a URL may contain another one, encoded again
         address = unquote(address)
     return bool(re.search("[?&]api_key=", address))
 
 
 class MaintenanceMiddleware:
-    """While we are offline on purpose, a page that says so. Signing in, admin and the probes stay open."""
+    """Answers pages with 503 in maintenance mode. Sign-in, admin and the health checks stay open."""
 
     OPEN = ("/auth/", "/admin/", "/healthz", "/readyz", "/static/")
 
@@ -175,7 +175,7 @@ class MaintenanceMiddleware:
 
 
 class ContentSecurityPolicyMiddleware:
-    """Lets a page load only what we serve: no inline script or style, no frame, no other host."""
+    """Lets pages load files from this server only: no inline script or style, no frame, no other host."""
 
     POLICY = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -192,7 +192,7 @@ class ContentSecurityPolicyMiddleware:
 
 
 class HealthMiddleware:
-    """Answers `/healthz` before anything asks who is signed in: this process is alive, whatever it depends on."""
+    """Answers `/healthz` before the session is read, so that it doesn't need the database."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -202,14 +202,14 @@ class HealthMiddleware:
 
 
 class UserMiddleware:
-    """Finds out who is signed in, once for all that follows. If the database can't tell, nothing that follows runs."""
+    """Loads the session and the user. In an outage it answers 503, and what follows doesn't run."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            request.user.is_authenticated  # noqa: B018  loads the session and the person, whom the request keeps
+            request.user.is_authenticated  # noqa: B018  loads both; the request caches them
         except Exception as error:
             if not availability.is_outage(error):
                 raise
@@ -218,11 +218,11 @@ class UserMiddleware:
 
 
 class FormBodyMiddleware:
-    """Settles what a page's form may cost before anything reads it, and reads it.
+    """Refuses a page's form that would be costly to read, and reads the others.
 
-    One that came in chunks is refused, and one that is too large. One past a small size counts against who is signed
-    in, or else against its address. One that can't be read is refused here, once: what reads it later, such as the
-    page of another error, would fail at it. Pages send forms in UTF-8, whatever charset a client names.
+    A form in chunks or over 2 MiB is refused. One over 16 KiB counts against a limit of the user, or of the
+    address if nobody is signed in. A malformed form is refused here, because whatever reads it later, such as an
+    error page, would fail too. Forms are read as UTF-8, whatever charset the client names.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -230,7 +230,7 @@ class FormBodyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.encoding is not None:
-            request.encoding = None  # type: ignore[assignment]  # as it is unless a client says otherwise
+            request.encoding = None  # type: ignore[assignment]  # Django's default, when a client names no charset
         try:
             bodies.require_whole(request.META)
             if bodies.length(request.META) > bodies.SMALL:
@@ -253,7 +253,7 @@ class FormBodyMiddleware:
 
 
 class ErrorPagesMiddleware:
-    """Draws what a service refuses as a page with its sentence, and a database or Redis out of reach as a 503."""
+    """Turns a `DomainError` into a page with its message, and an outage into a 503."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

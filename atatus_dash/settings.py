@@ -1,4 +1,4 @@
-"""Every setting. What differs between installations comes from the environment; `variables` lists it all."""
+"""All settings. What differs between installations comes from environment variables, listed in `variables`."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ API_RATE_LIMIT = env.rate("API_RATE_LIMIT")
 FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT")
 WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", maximum=256)
 THREADS = env.whole_number("THREADS", maximum=256)
-# What a crash loses is what this many seconds counted.
+# A crash loses the counts of this many seconds.
 USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", maximum=600)
 PORT = env.whole_number("PORT", maximum=65535)
 BIND = env.address("BIND")
@@ -45,7 +45,7 @@ EMAIL_HOST_PASSWORD: str = _email["password"]
 EMAIL_USE_TLS: bool = _email["tls"]
 EMAIL_USE_SSL: bool = _email["ssl"]
 EMAIL_FILE_PATH: str | None = _email["directory"]
-# No request waits for it, and a server that scans what it takes needs time (RFC 5321, 4.5.3.2).
+# No request waits for it, and a mail server that scans messages needs time (RFC 5321, 4.5.3.2).
 EMAIL_TIMEOUT = 60
 DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
@@ -61,11 +61,11 @@ DATABASE_KEEPALIVE_SECONDS = env.whole_number("DATABASE_KEEPALIVE_SECONDS", mini
 
 # Database ---------------------------------------------------------------------------------------
 
-# A connection lives as long as its thread: opening one costs more than the rest of a request.
+# A connection is kept as long as its thread: opening one costs more than the rest of a request.
 DATABASES["default"].setdefault("CONN_MAX_AGE", None)
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["ENGINE"] = "atatus_dash.backends.sqlite3"
-    # IMMEDIATE, because a transaction that reads first and then writes fails under several writers.
+    # IMMEDIATE, because with several writers a transaction that reads first and then writes fails.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": DATABASE_LOCK_TIMEOUT,
         **DATABASES["default"]["OPTIONS"],
@@ -73,7 +73,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
 else:
-    # The time-outs of statements, locks and idle transactions hold for a server alone: its backend sets them.
+    # The time-outs of statements, locks and idle transactions apply to servers only: the backend sets them.
     DATABASES["default"]["ENGINE"] = "atatus_dash.backends.postgresql"
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": DATABASE_CONNECT_TIMEOUT,
@@ -91,7 +91,7 @@ CACHES = {
             "BACKEND": "atatus_dash.cache.RedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "atatus-json",  # 0.1 wrote other values under "atatus"
-            # Without retries and long waits: a page that meets no Redis fails at once.
+            # No retries and short time-outs, so that a page fails quickly while Redis is unavailable.
             "OPTIONS": {
                 "serializer": "atatus_dash.cache.JSONSerializer",
                 "socket_timeout": 1,
@@ -102,8 +102,8 @@ CACHES = {
         if REDIS_URL
         else {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # It holds the limits of signing in, an entry for each address and person. When it is full, the
-            # hundredth that was longest out of use goes: more at once would let a flood of others reset a limit.
+            # It counts attempts to sign in, an entry for each address and person. When it is full, the least recently
+            # used hundredth is deleted: if more were, a flood of new entries could reset a limit.
             "OPTIONS": {"MAX_ENTRIES": 100_000, "CULL_FREQUENCY": 100},
         }
     )
@@ -119,7 +119,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.usersessions",
-    "template_partials",  # {% partialdef %}, until Django 6 brings it
+    "template_partials",  # {% partialdef %}, built in from Django 6 on
     "django_htmx",
     "rest_framework",
     "atatus_dash.apps.OperatorAdminConfig",  # django.contrib.admin with our site
@@ -137,12 +137,12 @@ MIDDLEWARE = [
     "atatus_dash.middleware.RequestIdMiddleware",
     "atatus_dash.middleware.TrustedProxiesMiddleware",
     "atatus_dash.middleware.UserAgentMiddleware",
-    # Answers /v2 by itself: what follows is for pages, and programs don't pay for it.
+    # Answers /v2, so that API requests skip the rest, which is for pages.
     "atatus_dash.middleware.ApiMiddleware",
     "atatus_dash.middleware.KeyInURLMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # A list of 20 keys shrinks to a sixth; random padding hides the length from BREACH.
+    # A list of 20 keys is compressed to a sixth. Random padding hides the length from BREACH.
     "django.middleware.gzip.GZipMiddleware",
     "atatus_dash.middleware.ContentSecurityPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -159,7 +159,7 @@ MIDDLEWARE = [
     "accounts.middleware.ActivityMiddleware",
     "accounts.middleware.TimeZoneMiddleware",
     "accounts.middleware.NoStoreMiddleware",
-    # Asks who is signed in, and comes before Django reads a form for its CSRF token.
+    # Needs the user, and reads the form before CsrfViewMiddleware does, in process_view.
     "atatus_dash.middleware.FormBodyMiddleware",
     "atatus_dash.middleware.ErrorPagesMiddleware",
 ]
@@ -236,8 +236,8 @@ ACCOUNT_FORMS = {
     "reset_password": "accounts.sign_in_forms.ResetPasswordForm",
 }
 ACCOUNT_RATE_LIMITS = {
-    # allauth's own tell no known device from strangers. In their place `accounts.sign_in.count` counts, by the client's
-    # address and by the person, or for a device that the person has used before by that alone.
+    # allauth's own limits don't tell a known device from others. `accounts.sign_in.count` counts instead: by the
+    # client's address and by the person, or for a device that the person has used before by that device only.
     "login": None,
     "login_failed": None,
     "reset_password": None,
@@ -249,9 +249,9 @@ ACCOUNT_RATE_LIMITS = {
     "reset_on_known_device": None,
     "reset_mail": "5/5m/key",
     "reset_mail_on_known_device": "5/5m/key",
-    # How many accounts one person, and one address, may create at /accounts/new/.
+    # Accounts that one person, and one address, may create at /accounts/new/.
     "new_account": "5/h/user,20/h/ip",
-    # How many events of failures, of each kind, and of lock-outs are kept of a person.
+    # Audit events of failures, of each kind, and of lock-outs that are recorded for one person.
     "failure_event": "10/h/key",
     "lock_out_event": "1/h/key",
 }
@@ -270,32 +270,32 @@ MFA_FORMS = {
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Atatus Dash"
-# One step to either side, for clocks that are a little off (RFC 6238, 6).
+# Codes of the step before and after are valid too, for clocks that are a little off (RFC 6238, 6).
 MFA_TOTP_TOLERANCE = 1
-# Signing in needs a confirmed address anyway; another that isn't yet is no reason to go without a second factor.
+# Signing in needs one verified address; an unverified second address must not prevent a second factor.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = ALLOW_HTTP
 
 USERSESSIONS_TRACK_ACTIVITY = True
 
 SESSION_ENGINE = "accounts.sessions"
-# After so long without use, if SESSION_DAYS have not ended it before.
+# Unused sessions end after this time, or earlier after SESSION_DAYS.
 SESSION_COOKIE_AGE = min(SESSION_DAYS, 14) * 24 * 3600
-# In the session: a cookie of its own would be one more that browsers send and that others could set.
+# In the session, because another cookie would be sent with every request and could be set by others.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
-# Whatever lands in a session, of ours or allauth's, lands there without keys.
+# Masks API keys in everything that a session stores, by us or by allauth.
 SESSION_SERIALIZER = "accounts.redaction.SessionSerializer"
 
 # HTTPS ------------------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not ALLOW_HTTP
-# Browsers take a cookie of such a name only from this host, over TLS and for the whole of it (RFC 6265bis, 4.1.3.2).
+# Browsers accept a cookie with this prefix only from this host, over TLS, with Path=/ (RFC 6265bis, 4.1.3.2).
 COOKIE_PREFIX = "" if ALLOW_HTTP else "__Host-"
 SESSION_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid"
 CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}csrftoken"
 SESSION_COOKIE_HTTPONLY = True
-# A proxy may pass the host without its port, which browsers name in `Origin`.
+# A proxy may pass on the host without its port, while browsers send `Origin` with it.
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 SECURE_SSL_REDIRECT = not ALLOW_HTTP
 SECURE_SSL_HOST = PUBLIC_URL.removeprefix("https://") if PUBLIC_URL.startswith("https:") else None
@@ -303,7 +303,7 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 0 if ALLOW_HTTP else 31_536_000
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# HSTS speaks for this host alone: what its subdomains and its whole domain do is not ours to decide.
+# HSTS is for this host only: its subdomains and the preload list are not ours to decide about.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # API --------------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
-        # A client's mistake is no news to the operator; ours is.
+        # Logs our errors, not those of clients.
         "django.request": {"level": "ERROR", "filters": ["not_503"]},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
