@@ -1,11 +1,11 @@
-"""The one way of mail: a row, written in the transaction of what it tells, and sent soon afterwards.
+"""The outbox: every mail is a row, written in the transaction of its cause and sent soon after the commit.
 
-No request meets a mail server. `deliver` sends what is due; several processes may run it at once, because each mail
-is claimed before it is sent. A server's mail thread does so soon after the commit; a scheduled job, or `manage.py
-send_notices`, for what failed or was left by another process. A process that dies between sending a mail and noting
-it lets that one mail be sent again.
+No request connects to the mail server. `deliver` sends what is due. Several processes can run it at once, because
+each mail is claimed before it is sent. The server's mail thread runs it soon after a commit. A scheduled job, or
+`manage.py send_notices`, retries failures and sends what other processes left. If a process dies after sending a mail
+and before recording that, the mail is sent again.
 
-The text may hold a link that sets a password: it is encrypted, and kept only for as long as it may be sent.
+The text may contain a link that sets a password, so it is encrypted, and deleted once it can no longer be sent.
 """
 
 import logging
@@ -29,19 +29,19 @@ from .models import OutgoingMail
 
 logger = logging.getLogger(__name__)
 
-#: A claim that was followed by nothing, because its process died, lapses after this time.
+#: A claim expires after this time, in case its process died.
 CLAIM_EXPIRES_AFTER = timedelta(minutes=10)
 
-#: When a mail that failed by itself is tried again: after its first failure, its second, and so on.
+#: How long to wait after a mail's first failure, its second, and so on.
 RETRY_DELAYS = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
 
-#: When all mail is tried again if no connection can be made. Short, for one attempt stands for all of it.
+#: How long all mail waits if no connection can be made. Short, because one attempt is made for all mail.
 UNREACHABLE_DELAY = timedelta(minutes=1)
 
-#: How long a mail is kept, without its text, once it is sent or given up.
+#: How long a mail is kept without its text, after it was sent or given up.
 RETENTION = timedelta(days=30)
 
-#: How many rows are read, or written under one lock, at a time.
+#: Rows that are read at a time.
 BATCH = 100
 
 _SUBJECT_LENGTH = OutgoingMail._meta.get_field("subject").max_length
@@ -49,23 +49,23 @@ _ERROR_LENGTH = OutgoingMail._meta.get_field("error").max_length
 
 TOO_LATE = "It could not be sent in time."
 
-#: Set whenever this process committed something to mail.
+#: Set when this process commits a mail.
 pending = threading.Event()
 
 
 class ServerUnreachable(OSError):
-    """No connection to the mail server can be made; all mail waits."""
+    """No connection to the mail server; all mail waits."""
 
 
 def wake() -> None:
-    """Let the mail thread of this process look as soon as the transaction is committed."""
+    """Wake this process's mail thread when the transaction is committed."""
     transaction.on_commit(pending.set)
 
 
 def add(recipient: str, subject: str, text: str, *, kind: str, lifetime: timedelta, about: str = "") -> None:
-    """Mail a text to one address, within `lifetime` or never. No key is mailed, whoever wrote one into a name.
+    """Mail a text to one address within `lifetime`, or not at all. API keys in it, such as in a name, are masked.
 
-    `about` names what it is about for `withdraw`.
+    `about` is the id of its subject, for `withdraw`.
     """
     OutgoingMail.objects.create(
         recipient=recipient,
@@ -79,7 +79,7 @@ def add(recipient: str, subject: str, text: str, *, kind: str, lifetime: timedel
 
 
 def withdraw(*, kind: str, about: str) -> None:
-    """Send no further mail of that kind about that thing: what it says is no longer true."""
+    """Cancel unsent mail of this kind about this subject, because it is no longer true."""
     OutgoingMail.objects.filter(kind=kind, about=about).exclude(text="").update(
         due_at=None,
         given_up_at=Coalesce("given_up_at", timezone.now()),
@@ -92,9 +92,9 @@ def withdraw(*, kind: str, about: str) -> None:
 
 
 def deliver(checkpoint: Checkpoint = no_checkpoint) -> int:
-    """Send what is due, over one connection; return how many mails were sent. One that fails is tried again later.
+    """Send all mail that is due over one connection; return how many were sent. Failed ones are retried later.
 
-    Several processes may do so at once. Raises `ServerUnreachable`.
+    Several processes can do this at once. Raises `ServerUnreachable`.
     """
     _give_up_expired()
     sent = 0
@@ -103,7 +103,7 @@ def deliver(checkpoint: Checkpoint = no_checkpoint) -> int:
         while batch := list(OutgoingMail.objects.due()[:BATCH]):
             for outgoing in batch:
                 checkpoint()
-                if not threading.main_thread().is_alive():  # the server stops: the rest is another's
+                if not threading.main_thread().is_alive():  # the server is stopping: another process sends the rest
                     return sent
                 _open(connection)
                 if _claim(outgoing):
@@ -112,7 +112,7 @@ def deliver(checkpoint: Checkpoint = no_checkpoint) -> int:
 
 
 def _open(connection: Any) -> None:
-    """Connect, unless there is a connection. Raises `ServerUnreachable`, and lets all mail that is due wait a while."""
+    """Connect unless connected. Otherwise delay all mail that is due and raise `ServerUnreachable`."""
     try:
         connection.open()
     except OSError as error:
@@ -130,16 +130,16 @@ class _ClosesQuietly(NamedTuple):
 
 
 def _claim(outgoing: OutgoingMail) -> bool:
-    """Take the mail for this process, until the claim lapses. False if another was quicker."""
-    mine = OutgoingMail.objects.filter(pk=outgoing.pk, due_at=outgoing.due_at)
+    """Claim the mail for this process, until the claim expires. False if another process claimed it first."""
+    unclaimed = OutgoingMail.objects.filter(pk=outgoing.pk, due_at=outgoing.due_at)
     outgoing.tries += 1
-    return mine.update(due_at=timezone.now() + CLAIM_EXPIRES_AFTER, tries=F("tries") + 1) == 1
+    return unclaimed.update(due_at=timezone.now() + CLAIM_EXPIRES_AFTER, tries=F("tries") + 1) == 1
 
 
 def _send(connection: Any, outgoing: OutgoingMail) -> bool:
-    """Send one mail and note what became of it. Whatever is wrong with it holds up no other."""
+    """Send one mail and record the result. Its failure doesn't stop the others."""
     row, now = OutgoingMail.objects.filter(pk=outgoing.pk), timezone.now()
-    wanted = row.filter(given_up_at=None)  # unless it was withdrawn, or became too late, in the meantime
+    wanted = row.filter(given_up_at=None)  # not withdrawn or expired in the meantime
     try:
         message = compose(outgoing.recipient, outgoing.subject, encryption.decrypt(outgoing.text))
         connection.send_messages([message])
@@ -148,12 +148,12 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
         if not isinstance(error, OSError):
             logger.exception("Mail %s (%s) could not be sent.", outgoing.pk, outgoing.kind)
         elif _is_refused_for_good(error):
-            logger.warning("Mail %s (%s) to %s is refused: %s", outgoing.pk, outgoing.kind, outgoing.recipient, reason)
+            logger.warning("Mail %s (%s) to %s was refused: %s", outgoing.pk, outgoing.kind, outgoing.recipient, reason)
             wanted.update(due_at=None, given_up_at=timezone.now(), error=reason)
             return False
         else:
             logger.warning("Mail %s (%s) could not be sent yet: %s", outgoing.pk, outgoing.kind, reason)
-        # After what failed, nobody knows in which state the connection is.
+        # The connection's state is unknown after a failure.
         _ClosesQuietly(connection).close()
         wait = RETRY_DELAYS[min(outgoing.tries, len(RETRY_DELAYS)) - 1]
         wanted.update(due_at=timezone.now() + wait, error=reason)
@@ -163,7 +163,7 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
 
 
 def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
-    """A mail that holds a text, and the same text as HTML."""
+    """A mail with a text and the same text as HTML."""
     message = EmailMultiAlternatives(subject, text, to=[address])
     html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
     message.attach_alternative(html, "text/html")
@@ -171,9 +171,9 @@ def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
 
 
 def _is_refused_for_good(error: OSError) -> bool:
-    """Whether the server says that it will never take this mail (RFC 5321, 4.2.1): its address, or what it holds.
+    """Whether the server refused this recipient or this text permanently (RFC 5321, 4.2.1).
 
-    A sender that is refused is the operator's to correct, and no fault of the mail.
+    A refused sender is not permanent: the operator can correct the address.
     """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
@@ -181,7 +181,7 @@ def _is_refused_for_good(error: OSError) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Why it failed, in one line, without links: a server may quote the mail that it refuses."""
+    """The error in one line, without links, because a server may quote the refused mail."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         text = " ".join(f"{code} {_text(said)}" for code, said in error.recipients.values())
     elif isinstance(error, smtplib.SMTPResponseException):
@@ -197,7 +197,7 @@ def _text(said: bytes | str) -> str:
 
 
 def _give_up_expired() -> None:
-    """Delete the texts of mail that is too late, and send none of it."""
+    """Give up expired mail and delete its texts."""
     now = timezone.now()
     late = OutgoingMail.objects.filter(expires_at__lte=now).exclude(text="")
     late.filter(error="").update(error=TOO_LATE)
@@ -208,7 +208,7 @@ def _give_up_expired() -> None:
 
 
 def send_again(mails: "QuerySet[OutgoingMail]") -> int:
-    """Try those once more that were given up though there is still time. Returns how many."""
+    """Retry mail that was given up and has not expired. Returns how many."""
     now = timezone.now()
     again = mails.filter(given_up_at__isnull=False, expires_at__gt=now).exclude(text="")
     number = again.update(given_up_at=None, due_at=now, tries=0)
@@ -227,7 +227,7 @@ class Rewritten(NamedTuple):
 
 
 def reencrypt() -> Rewritten:
-    """Encrypt the texts that wait under the newest key. What can't be read stays as it is."""
+    """Encrypt waiting texts with the newest key. Texts that can't be decrypted stay unchanged."""
     changed, unreadable = 0, []
     for outgoing in OutgoingMail.objects.exclude(text="").order_by("pk").iterator(chunk_size=BATCH):
         if encryption.is_current(outgoing.text):
@@ -237,6 +237,6 @@ def reencrypt() -> Rewritten:
         except encryption.Unreadable:
             unreadable.append(outgoing)
             continue
-        # Unless it was sent meanwhile, and its text forgotten.
+        # Not if it was sent meanwhile, and its text deleted.
         changed += OutgoingMail.objects.filter(pk=outgoing.pk, text=outgoing.text).update(text=text)
     return Rewritten(changed, unreadable)

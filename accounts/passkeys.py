@@ -1,4 +1,4 @@
-"""Passkeys: what allauth leaves open about the JSON that a browser, or somebody else, sends."""
+"""allauth's passkey forms, with checks of malformed JSON that allauth lacks."""
 
 from typing import Any, cast
 
@@ -14,12 +14,12 @@ from . import sign_in
 from .models import User
 from .validators import LINE
 
-#: As many as a name has anywhere here.
+#: As for other names.
 NAME_LENGTH = User._meta.get_field("name").max_length
 
 
 class CredentialField(forms.JSONField):
-    """Django's raises for a number of many digits and for endless nesting."""
+    """Django's field crashes on numbers with too many digits and on deep nesting."""
 
     widget = forms.HiddenInput
 
@@ -41,10 +41,10 @@ class AddForm(webauthn.AddWebAuthnForm):
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
-        """Refuse what is no credential.
+        """Refuse malformed credentials.
 
-        allauth doesn't look at one that is false, such as 0, and adds it all the same: who sends that would
-        count as having two-factor, and meet an error wherever the passkey is read. Others make it raise.
+        allauth doesn't check a falsy one, such as 0, and stores it: the user would count as having two-factor
+        authentication, and get an error wherever the passkey is read. Other malformed ones make it crash.
         """
         credential = self.cleaned_data["credential"]
         try:
@@ -78,7 +78,7 @@ class LoginForm(webauthn.LoginWebAuthnForm):
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
-        """Not limited by person: a passkey can't be guessed, and whose it is stands in what a stranger may write."""
+        """No limit by user: a passkey can't be guessed, and the client chooses the user that it names."""
         try:
             return super().clean_credential()
         except ValidationError:

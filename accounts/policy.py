@@ -1,4 +1,4 @@
-"""Who may do what: the one table that pages, API, commands and admin read. Pure: imports no models."""
+"""Who may do what: the table that pages, API, commands and admin use. Pure: imports no models."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from .errors import PermissionMissing
 
 
 class Permission(StrEnum):
-    """One thing that may be allowed, as `resource:action`. `read` looks; every other action changes."""
+    """One thing that may be allowed, as `resource:action`. Every action except `read` changes something."""
 
     ACCOUNT_READ = "account:read"
     ACCOUNT_CHANGE = "account:change"
@@ -62,7 +62,7 @@ _PERMISSION_WORDS = {
 
 
 class Role(StrEnum):
-    """What a person is in an account."""
+    """A member's role in an account."""
 
     OWNER = "owner"
     ADMIN = "admin"
@@ -73,12 +73,12 @@ class Role(StrEnum):
         return self.value.capitalize()
 
 
-#: Of whom an account may ask two-factor: those who can make keys.
+#: The roles of which an account can require two-factor authentication: those that can create keys.
 TWO_FACTOR_ROLES = (Role.OWNER, Role.ADMIN)
 
 
 class KeyRole(StrEnum):
-    """What a key is in its account."""
+    """A key's role in its account: with or without administrator access."""
 
     KEY = "key"
     ADMINISTRATOR = "administrator"
@@ -138,7 +138,7 @@ GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
 
 
 def role_table() -> list[tuple[str, list[bool]]]:
-    """What each role of a person may do, in words: a row for each permission, a column for each `Role`."""
+    """What each role may do, in words: a row for each permission, a column for each `Role`."""
     return [(words, [permission in GRANTS[role] for role in Role]) for permission, words in _PERMISSION_WORDS.items()]
 
 
@@ -147,14 +147,14 @@ def _only(permissions: Iterable[Permission], allowed: KeyPermission) -> frozense
     return frozenset(permission for permission in permissions if permission.reads in wanted[allowed])
 
 
-#: A key's power: its column of GRANTS, cut to its permission. Read reaches what looks, Write what changes.
+#: A key's power: its role's GRANTS, limited by its permission. Read allows reading, Write everything else.
 KEY_GRANTS: dict[tuple[KeyRole, str], frozenset[Permission]] = {
     (role, permission.value): _only(GRANTS[role], permission) for role in KeyRole for permission in KeyPermission
 }
 
 
 class AccountRef(NamedTuple):
-    """As much of an account as an actor carries: enough to scope a query and to name it."""
+    """The part of an account that an actor needs to scope queries and to name it."""
 
     id: int
     slug: str
@@ -169,11 +169,11 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something: a person, a key or the system, in one account.
+    """Who does something in one account: a person, a key or the system.
 
-    `context` tells where from, for the audit log. `bounds` names what limits a key and no person, such as
-    "expires"; it is empty where nothing does. `renew` locks the key's row and returns the actor as it is at
-    this moment: `services.lock_actor` calls it.
+    `context` is the request, for the audit log. `bounds` names a key's limits that a person doesn't have, such as
+    "expires", or is empty. `renew` locks the key's row and returns an up-to-date actor: `services.lock_actor`
+    calls it.
     """
 
     kind: ActorKind
@@ -201,18 +201,18 @@ def person(*, id: str, label: str, account: AccountRef, role: Role, context: Req
 
 
 def system(account: AccountRef, label: str = "System", *, context: RequestContext = NO_REQUEST) -> Actor:
-    """The operator at the command line, and what happens by itself."""
+    """The operator at the command line, or a scheduled job."""
     return Actor(ActorKind.SYSTEM, "", label, account, frozenset(Permission), context=context)
 
 
 def require(actor: Actor, permission: Permission) -> None:
-    """Raise `PermissionMissing`, saying what is missing, unless the actor has the permission."""
+    """Raise `PermissionMissing` with its reason unless the actor has the permission."""
     if sentence := missing(permission, actor.permissions, actor.role):
         raise PermissionMissing(sentence)
 
 
 def not_covered(needed: KeyPermission, permission: str) -> str | None:
-    """Says that a key with this permission lacks the one that a service needs; None if it has it."""
+    """The message that a key's permission doesn't cover the needed one; None if it does."""
     return None if permission in (needed, KeyPermission.READ_WRITE) else _lacks(needed)
 
 
@@ -221,7 +221,7 @@ def _lacks(needed: KeyPermission) -> str:
 
 
 def missing(permission: Permission, granted: frozenset[Permission], role: Role | KeyRole | None) -> str | None:
-    """Says what is missing for the permission; None if it is among those granted."""
+    """The message that the permission is not granted; None if it is."""
     if permission in granted:
         return None
     if isinstance(role, KeyRole) and permission in GRANTS[role]:

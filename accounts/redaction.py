@@ -1,8 +1,8 @@
-"""Secrets are stored nowhere: who writes a text asks here first, and what was forgotten is masked on its way out.
+"""Secrets are never stored: text that contains one is refused, or masked before it is written.
 
-Which texts hold one is said by the app above, which registers what recognises its secrets. Forms, serializers and
-commands refuse such a text by `validators`, at its field. What no person can correct is masked: user agents, mail,
-sessions and, whoever writes it, every value of an INSERT or UPDATE.
+An app registers functions that recognise its secrets. Forms, serializers and commands refuse them at the field, by
+`validators`. Where nobody could correct the text, secrets are masked: in user agents, mail, sessions and in every
+value of an INSERT or UPDATE.
 """
 
 import logging
@@ -18,20 +18,20 @@ logger = logging.getLogger(__name__)
 
 
 class Kind(Protocol):
-    """What recognises one kind of secret: a module or an object."""
+    """A module or an object that recognises one kind of secret."""
 
     def is_in(self, text: str, /) -> bool:
-        """Whether such a secret stands anywhere in the text."""
+        """Whether the text contains such a secret."""
 
     def redact(self, text: str, /) -> str:
-        """The text with every such secret masked; never longer than it was."""
+        """The text with every such secret masked; never longer than before."""
 
 
 _kinds: list[Kind] = []
 
 
 def register(kind: Kind) -> None:
-    """Let secrets of this kind be stored nowhere. For an app's `ready`."""
+    """Refuse or mask this kind of secret everywhere. For an app's `ready`."""
     if kind not in _kinds:
         _kinds.append(kind)
 
@@ -41,14 +41,14 @@ def holds_secret(text: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text with every secret masked, and what looks like one, such as a key with a typo."""
+    """The text with every secret masked, also malformed ones such as a key with a typo."""
     for kind in _kinds:
         text = kind.redact(text)
     return text
 
 
 def redact_all(value: Any) -> Any:
-    """The value with every secret in its texts masked, in lists and mappings too. Without one it is the same object."""
+    """The value with all secrets masked, in lists and mappings too. Without any, the same object is returned."""
     if isinstance(value, str):
         return redact(value) if holds_secret(value) else value
     if isinstance(value, dict):
@@ -57,7 +57,7 @@ def redact_all(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         items = [redact_all(held) for held in value]
         return type(value)(items) if any(map(is_not, items, value)) else value
-    if isinstance(value, (Json, Jsonb)):  # as PostgreSQL's driver is given JSON
+    if isinstance(value, (Json, Jsonb)):  # how JSON is passed to PostgreSQL's driver
         held = redact_all(value.obj)
         return value if held is value.obj else type(value)(held, dumps=value.dumps)
     return value
@@ -67,7 +67,7 @@ def redact_all(value: Any) -> Any:
 
 
 class SessionSerializer(JSONSerializer):
-    """Django's, with secrets masked: what is stored is encoded, and no statement would show them."""
+    """Django's serializer with secrets masked. Stored sessions are encoded, so `mask_writes` can't find secrets."""
 
     def dumps(self, obj: Any) -> bytes:
         return super().dumps(redact_all(obj))
@@ -77,20 +77,20 @@ class SessionSerializer(JSONSerializer):
 
 
 def mask_connection(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Mask secrets in what this connection writes. Connected to `connection_created`."""
+    """Mask secrets in everything that this connection writes. A receiver of `connection_created`."""
     if mask_writes not in connection.execute_wrappers:
         connection.execute_wrappers.append(mask_writes)
 
 
 def mask_writes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Run a statement; values of one that writes are stored without secrets.
+    """Run a statement, with secrets masked in the values of an INSERT or UPDATE.
 
-    It never fails: a person would meet an error they can't explain, at a field that nobody thought of. The log
-    tells of it, for such a field lacks its validator.
+    It doesn't raise, because a user couldn't explain or correct the error. It logs a warning, because the field
+    lacks a validator.
     """
     if params and str(sql)[:6].upper() in ("INSERT", "UPDATE"):
         masked = redact_all(params)
         if masked is not params:
-            logger.warning("A secret was masked on its way into the database: %s", str(sql)[:80])
+            logger.warning("A secret was masked before it was written to the database: %s", str(sql)[:80])
             params = masked
     return execute(sql, params, many, context)

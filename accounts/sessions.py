@@ -1,4 +1,4 @@
-"""Sessions: kept in the database, and ended so many days after the sign-in however much they are used."""
+"""Sessions in the database. They end `SESSION_DAYS` after the sign-in, even if they are used."""
 
 import re
 import time
@@ -14,24 +14,24 @@ from django.db import InterfaceError, InternalError, OperationalError
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-#: Where a session keeps when its person signed in, as Unix time.
+#: The session's key for the time of the sign-in, as Unix time.
 SIGNED_IN_AT = "signed_in_at"
 
-#: What Django makes the keys of: 32 of its `VALID_KEY_CHARS`.
+#: Django's session keys: 32 of its `VALID_KEY_CHARS`.
 _KEY = re.compile(r"[0-9a-z]{32}", re.ASCII)
 
 
 @receiver(user_logged_in)
 def record_sign_in(request: HttpRequest, **kwargs: Any) -> None:
-    """Whatever way a person signs in, Django tells of it here."""
+    """Django sends this signal for every kind of sign-in."""
     request.session[SIGNED_IN_AT] = time.time()
 
 
 class SessionStore(DatabaseSessionStore):
-    """Django's, with a longest life: `SESSION_DAYS` from the sign-in, which may be fewer tomorrow than today.
+    """Django's session store with a maximum age: `SESSION_DAYS` after the sign-in, as currently configured.
 
-    A session that doesn't say when its person signed in, made by an older version, has ended. A key that was
-    never made by us is no key: PostgreSQL can't even be asked for one with NUL in it.
+    A session of an older version, without the time of its sign-in, has ended. Malformed keys are ignored: PostgreSQL
+    fails on one that contains NUL.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -45,12 +45,12 @@ class SessionStore(DatabaseSessionStore):
         return data
 
     def save(self, must_create: bool = False) -> None:
-        """Django takes any error of the database for a session that is gone, which is the client's mistake."""
+        """Django treats any database error as a deleted session (400). Raise the database error instead (503)."""
         try:
             super().save(must_create)
         except UpdateError as error:
             if isinstance(error.__context__, (OperationalError, InterfaceError, InternalError)):
-                raise error.__context__  # noqa: B904  as it was: its cause tells what is wrong
+                raise error.__context__  # noqa: B904  unchanged, with its own cause
             raise
 
     def get_expiry_age(self, **kwargs: Any) -> int:
@@ -65,6 +65,6 @@ class SessionStore(DatabaseSessionStore):
 
     @property
     def _ends_at(self) -> float | None:
-        """The last moment of a signed-in session, as Unix time."""
+        """When a signed-in session ends, as Unix time."""
         signed_in_at: float | None = self.get(SIGNED_IN_AT)
         return None if signed_in_at is None else signed_in_at + settings.SESSION_DAYS * 86400

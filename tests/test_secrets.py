@@ -190,7 +190,7 @@ def test_what_holds_no_key_is_written_as_it_is(cast: Cast, caplog: pytest.LogCap
 
 def test_a_field_that_nobody_checked_is_told_of_in_the_log(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     factories.make_project(cast.account, name=CANARY)
-    assert "A secret was masked on its way into the database: INSERT INTO" in caplog.text
+    assert "A secret was masked before it was written to the database: INSERT INTO" in caplog.text
     assert SEEN not in caplog.text.lower()
 
 

@@ -1,4 +1,4 @@
-"""People, accounts and what an account owns, but for its keys."""
+"""Users, accounts, and what an account owns except its keys and services."""
 
 from .audit import AuditEvent, AuditEventQuerySet
 from .mail import OutgoingMail

@@ -22,9 +22,9 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Self:
-        """Events by actor and target, by name and by time: the filters of the page and of the API.
+        """The filters of the page and of the API: actor, event, target and time.
 
-        An actor or a target is told by its id or a part of its label; `api_key` finds every `api_key.…`, as
+        `actor` and `target` match an id, or a part of a label. The event `api_key` matches every `api_key.…`, as
         `audit.EVENT_CHOICES` says. `since` is included, `until` is not.
         """
         found = self
@@ -41,7 +41,7 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
         return found
 
     def delete_permanently(self) -> None:
-        """Delete the events of an account whose grace period has passed; nothing else may."""
+        """Delete the events of an account after its grace period. Nothing else may call this."""
         self._raw_delete(self.db)
 
     def update(self, **fields: Any) -> Never:
@@ -55,16 +55,16 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
 
 
 def _named(who: str, text: str) -> models.Q:
-    """An id of ours is looked up as a whole, in an index; anything else may be a part of a label too.
+    """Look up one of our ids as a whole, in an index; match anything else with parts of labels too.
 
-    So may an id that a project brought along: a revision, which is a deployment's label, may look the same.
+    That includes kept ids of projects, because a revision, which is a deployment's label, can look the same.
     """
     by_id = models.Q(**{f"{who}_id": text})
     return by_id if ids.is_id(text) else by_id | models.Q(**{f"{who}_label__icontains": text})
 
 
 class AuditEvent(models.Model):
-    """One thing an actor did. Written by `audit.record`, kept as long as the account, never changed."""
+    """An audit log entry. Written by `audit.record`, kept as long as the account, never changed."""
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_event_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="audit_events")

@@ -1,4 +1,4 @@
-"""Mail on its way out."""
+"""The outbox's table."""
 
 from typing import ClassVar, Self
 
@@ -10,15 +10,15 @@ from .. import fields
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
     def due(self) -> Self:
-        """What is to be sent now, and is still wanted."""
+        """Mail to send now that has not expired."""
         now = timezone.now()
         return self.filter(due_at__lte=now, expires_at__gt=now).order_by("due_at", "id")
 
 
 class OutgoingMail(models.Model):
-    """One mail to one address. Written by `outbox.add`, sent by `outbox.deliver`, kept for a while without its text.
+    """One mail to one address. Written by `outbox.add`, sent by `outbox.deliver`, then kept without its text.
 
-    `due_at` is when it is tried next, null once it was sent or given up; a process that sends it moves `due_at` on.
+    `due_at` is the time of the next try, null once sent or given up. A process that sends it moves `due_at` forward.
     """
 
     class State(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Accounts, and who belongs to them."""
+"""Accounts, memberships and invitations."""
 
 from typing import ClassVar, Self
 
@@ -15,11 +15,11 @@ from .people import User
 
 class AccountQuerySet(models.QuerySet["Account"]):
     def for_user(self, user: User) -> Self:
-        """The accounts a person is a member of."""
+        """The accounts that the user is a member of."""
         return self.filter(memberships__user=user)
 
     def active(self) -> Self:
-        """Neither closed nor suspended: those whose pages open."""
+        """Neither closed nor suspended: the accounts whose pages can be used."""
         return self.filter(closed_at=None, suspended_at=None)
 
 
@@ -65,12 +65,12 @@ class Account(models.Model):
 
 class MembershipQuerySet(AccountOwnedQuerySet["Membership"]):
     def visible_to(self, user: User) -> Self:
-        """A person's memberships with their accounts, by name. A closed account is there for its Owner alone."""
+        """The user's memberships with their accounts, by name. Only its Owner sees a closed account."""
         open_to_them = models.Q(account__closed_at=None) | models.Q(role=Role.OWNER)
         return self.filter(open_to_them, user=user).select_related("account").order_by("account__name", "account_id")
 
     def with_two_factor(self) -> Self:
-        """Tells of each as `has_two_factor` whether the person signs in with a second factor."""
+        """Annotate `has_two_factor`: whether the user has a second factor."""
         return self.annotate(has_two_factor=_second_factor())
 
     def without_two_factor(self) -> Self:
@@ -84,7 +84,7 @@ def _second_factor() -> models.Exists:
 
 
 class Membership(models.Model):
-    """A person's role in an account. A person may hold different roles in different accounts."""
+    """A user's role in an account. A user can have different roles in different accounts."""
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_membership_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
@@ -115,22 +115,22 @@ class Membership(models.Model):
 
     @property
     def needs_two_factor(self) -> bool:
-        """Whether the account opens to this member only with two-factor."""
+        """Whether the account requires two-factor authentication of this member."""
         return self.account.requires_two_factor and self.role in TWO_FACTOR_ROLES
 
 
 class InvitationQuerySet(AccountOwnedQuerySet["Invitation"]):
     def open(self) -> Self:
-        """Neither accepted nor withdrawn; perhaps expired, and then to be sent again."""
+        """Neither accepted nor withdrawn. An expired one can be sent again."""
         return self.filter(accepted_at=None, withdrawn_at=None)
 
     def pending(self) -> Self:
-        """Those whose link works."""
+        """Invitations whose link works."""
         return self.open().filter(expires_at__gt=timezone.now())
 
 
 class Invitation(models.Model):
-    """A link by mail that makes its reader a member. Its token is stored as a digest."""
+    """A link in a mail that makes its recipient a member. Its token is stored as a digest."""
 
     class State(models.TextChoices):
         PENDING = "pending", "Pending"
@@ -182,5 +182,5 @@ class Invitation(models.Model):
 
     @property
     def is_acceptable(self) -> bool:
-        """Whether its link works. Needs the account at hand."""
+        """Whether its link works. Load the account with it."""
         return self.state == self.State.PENDING and self.account.closed_at is None

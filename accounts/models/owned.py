@@ -1,4 +1,4 @@
-"""What is shared by all rows that belong to an account."""
+"""The base of all rows that belong to an account."""
 
 from typing import Protocol, Self, TypeVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class HasAccountId(Protocol):
-    """An Account, or an `AccountRef` that stands for one."""
+    """An `Account` or an `AccountRef`."""
 
     @property
     def id(self) -> int: ...
@@ -16,7 +16,7 @@ M = TypeVar("M", bound=models.Model)
 
 
 class AccountOwnedQuerySet(models.QuerySet[M]):
-    """Rows that belong to an account: every view starts here and nowhere else."""
+    """Rows that belong to an account. Every view starts with `for_account`."""
 
     def for_account(self, account: HasAccountId) -> Self:
         return self.filter(account_id=account.id)

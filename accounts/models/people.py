@@ -1,4 +1,4 @@
-"""People."""
+"""Users."""
 
 from typing import Any, ClassVar
 
@@ -13,14 +13,14 @@ from .. import fields
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Make a person who can sign in at once: the address counts as verified, for whoever calls this vouches for it.
+        """Create a user who can sign in immediately: the caller must know that the address is theirs.
 
         Raises `ValueError` without an address and `IntegrityError` for one that is taken.
         """
         from allauth.account.models import EmailAddress  # its models refer to this one
 
         if not email:
-            raise ValueError("A person needs an e-mail address.")
+            raise ValueError("A user needs an e-mail address.")
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
         with transaction.atomic(using=self._db):
@@ -29,12 +29,12 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Make an operator, who may use Django admin."""
+        """Create an operator, who may use Django admin."""
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        """Lower case throughout: no mail provider in use tells addresses apart by case."""
+        """Lower case: no common mail provider distinguishes addresses by case."""
         return (email or "").strip().lower()
 
     def get_by_natural_key(self, username: str | None) -> "User":
@@ -42,7 +42,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. Signs in by e-mail; what they may do stands in their memberships."""
+    """A person, who signs in by e-mail. Their memberships say what they may do."""
 
     email = fields.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
     name = fields.LineField(max_length=100, blank=True)

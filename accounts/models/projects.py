@@ -1,4 +1,4 @@
-"""What an account deploys."""
+"""Projects and deployments."""
 
 from typing import ClassVar, Self
 
@@ -13,17 +13,17 @@ from .owned import AccountOwnedQuerySet, HasAccountId
 
 class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
     def with_public_id(self, public_id: str) -> Self:
-        """The project that everybody knows by this id, in an account."""
+        """The project with this public id, in rows of one account."""
         if ids.is_kept_id(public_id):
             return self.filter(kept_id=public_id)
         return self.filter(pk=public_id, kept_id=None)
 
 
 class Project(models.Model):
-    """What an account deploys.
+    """Something that an account deploys.
 
-    `kept_id` is the id that it had where it came from, if its team kept it; another account may have the same. People
-    and programs know a project by its `public_id` alone.
+    `kept_id` is the id that it had at Atatus, if its team kept it; another account may have the same. Pages and the
+    API show only `public_id`.
     """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_project_id, editable=False)
@@ -62,7 +62,7 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
 class Deployment(models.Model):
     """A revision of a project that went to a release stage.
 
-    `user` is whom the client names; `recorded_by` is the key or person that recorded it.
+    `user` is the name that the client sent; `recorded_by` is the key or user that recorded it.
     """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_deployment_id, editable=False)

@@ -1,6 +1,6 @@
-"""Every change to an account and what it owns: the pages, the API, the commands and admin all come here.
+"""Services: every change to an account and what it owns. Pages, API, commands and admin call them.
 
-A service takes an actor, checks that it may, checks the state, changes and records, in one transaction.
+A service takes an actor, checks its permission, checks the state, changes and records, in one transaction.
 """
 
 from .accounts import (

@@ -1,4 +1,4 @@
-"""The account itself: making, changing, suspending, closing it."""
+"""Create, change, suspend, close and reopen accounts."""
 
 from datetime import timedelta
 from typing import NamedTuple, TypedDict, Unpack
@@ -17,15 +17,15 @@ from ..models import Account, AuditEvent, Membership, User
 from ..policy import AccountRef, Actor, ActorKind, Permission, Role
 from .changes import apply_changes, lock_account, lock_actor
 
-#: How long the Owner can take a closed account back, before its data goes.
+#: How long the Owner can reopen a closed account, before its data is deleted.
 GRACE_PERIOD = timedelta(days=30)
 
-#: What stands where a slug does in the addresses of pages: `/accounts/new/`.
+#: Words that page URLs use in place of a slug: `/accounts/new/`.
 RESERVED_SLUGS = frozenset({"new"})
 
 
 class Initiator(NamedTuple):
-    """Who makes an account: what an `Actor` is, but for the account."""
+    """Who does something outside any account: an `Actor` without the account."""
 
     kind: ActorKind
     id: str
@@ -40,7 +40,7 @@ SYSTEM = Initiator(ActorKind.SYSTEM, "", "System")
 
 
 def _free_slug(name: str) -> str:
-    """A slug that no account has: from the name, with a number where it is taken."""
+    """An unused slug from the name, with a number if it is taken."""
     stem = slugify(name)[:50].strip("-") or "account"
     slug, number = stem, 1
     while slug in RESERVED_SLUGS or Account.objects.filter(slug=slug).exists():
@@ -54,13 +54,13 @@ def _insert(name: str) -> Account:
         try:
             with transaction.atomic():
                 return Account.objects.create(name=name, slug=_free_slug(name))
-        except IntegrityError:  # another account took the slug just now
+        except IntegrityError:  # another transaction took the slug meanwhile
             continue
 
 
 @transaction.atomic
 def create_account(*, name: str, owner: User, by: Initiator = SYSTEM) -> Account:
-    """Make an account with its Owner. It has no actors of its own yet, so `by` tells who makes it."""
+    """Create an account with its Owner. It has no actors yet, so `by` says who creates it."""
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})
@@ -75,7 +75,7 @@ def create_account(*, name: str, owner: User, by: Initiator = SYSTEM) -> Account
 
 
 class AccountSettings(TypedDict, total=False):
-    """What may be changed of an account: its name and its key policy. Its slug, which links use, stays."""
+    """The settings of an account that can change. Its slug can't, because links use it."""
 
     name: str
     max_key_lifetime_days: int | None
@@ -87,9 +87,9 @@ class AccountSettings(TypedDict, total=False):
 
 @transaction.atomic
 def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Account:
-    """Change settings of the actor's account. Keys that exist keep their expiry whatever the longest life becomes.
+    """Change settings of the actor's account. A shorter maximum lifetime doesn't change existing keys.
 
-    Raises `NotPermitted` for a key that would change whether two-factor is required: that is about people.
+    Raises `NotPermitted` if a key changes whether two-factor authentication is required: that concerns people.
     """
     actor = lock_actor(actor, Permission.ACCOUNT_CHANGE)
     if actor.kind == ActorKind.KEY and "requires_two_factor" in settings:
@@ -103,13 +103,13 @@ def change_account(*, actor: Actor, **settings: Unpack[AccountSettings]) -> Acco
 
 @transaction.atomic
 def suspend_account(*, actor: Actor) -> Account:
-    """The operator's brake: every key of the account answers 403 until it is resumed."""
+    """Suspend the account, as the operator: its keys get 403 until it is resumed."""
     return _set_suspended(actor, Event.ACCOUNT_SUSPENDED)
 
 
 @transaction.atomic
 def resume_account(*, actor: Actor) -> Account:
-    """Take a suspension back."""
+    """End a suspension."""
     return _set_suspended(actor, Event.ACCOUNT_RESUMED)
 
 
@@ -126,10 +126,10 @@ def _set_suspended(actor: Actor, event: Event) -> Account:
 
 @transaction.atomic
 def close_account(*, actor: Actor, name: str) -> Account:
-    """Close the account: its keys are refused from the next request on, its people are let out.
+    """Close the account: its keys and its pages stop working immediately.
 
-    `name` is the account's name, typed out by who closes it; raises `Invalid` for another. The Owner can
-    take the account back for `GRACE_PERIOD`; then `prune_closed` deletes all of it.
+    `name` is the account's name, typed as a confirmation; raises `Invalid` for another. The Owner can reopen the
+    account during `GRACE_PERIOD`; then `prune_closed` deletes all of it.
     """
     actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
     account = lock_account(actor)
@@ -148,7 +148,7 @@ def close_account(*, actor: Actor, name: str) -> Account:
 
 @transaction.atomic
 def reopen_account(*, actor: Actor) -> Account:
-    """Take a closed account back, with all that was in it."""
+    """Reopen a closed account with all its data."""
     actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
     account = lock_account(actor)
     if account.closed_at is None:
@@ -160,14 +160,14 @@ def reopen_account(*, actor: Actor) -> Account:
 
 
 def prune_closed(checkpoint: Checkpoint = no_checkpoint) -> int:
-    """Delete the accounts whose grace period has passed, their audit events included; return how many."""
+    """Delete accounts after their grace period, with their audit events; return how many."""
     gone = Account.objects.filter(closed_at__lte=timezone.now() - GRACE_PERIOD)
     return sum(_prune(gone, pk, checkpoint) for pk in gone.values_list("pk", flat=True))
 
 
 @transaction.atomic
 def _prune(gone: QuerySet[Account], pk: int, checkpoint: Checkpoint) -> bool:
-    """Delete one of these accounts. False if it is no longer one, because it was reopened or deleted meanwhile."""
+    """Delete one of these accounts. False if it was reopened or deleted meanwhile."""
     account = gone.select_for_update().filter(pk=pk).first()
     if account is None:
         return False

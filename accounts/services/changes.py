@@ -1,4 +1,4 @@
-"""What every change needs: the actor and the row as they are now, locked, and what was changed of the row."""
+"""Helpers of every service: lock the actor and the row, apply changes and list them."""
 
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
@@ -15,13 +15,12 @@ M = TypeVar("M", bound=Model)
 
 
 def lock_actor(actor: Actor, permission: Permission) -> Actor:
-    """The actor as it is now and stays until the transaction ends: each service begins with this.
+    """Lock the actor until the transaction ends and return its current state. Every service starts with this.
 
-    A key may have been revoked, disabled or restricted since its request passed the gates, and a person may have lost
-    their role: while the rest of the body arrived, or while the request waited for a lock. Raises `NotPermitted`
-    without the permission and for a person whose role has changed, and for a key whatever a new request with it would
-    be refused with. Rows are locked in one order, so that two services never wait for each other: keys, the account,
-    then anything else.
+    Since the request was authenticated, its key may have been revoked, disabled or restricted, or its user may have
+    lost their role: while the rest of the body arrived, or while the request waited for a lock. Raises `NotPermitted`
+    without the permission or if the user's role has changed, and for a key the error that a new request with it would
+    get. To prevent deadlocks, rows are always locked in this order: keys, the account, then others.
     """
     if actor.renew is not None:
         actor = actor.renew(actor)
@@ -32,10 +31,10 @@ def lock_actor(actor: Actor, permission: Permission) -> Actor:
 
 
 def lock_account(actor: Actor) -> Account:
-    """The actor's account, locked: what its people change, and what is changed of it, happens in turn.
+    """Lock the actor's account, so that changes of it and by its members happen one after another.
 
-    Rows that refer to it, such as usage and audit events, are written meanwhile. Raises `NotPermitted` for a member
-    whose role has changed since their request came.
+    Rows that refer to it, such as usage and audit events, can still be written. Raises `NotPermitted` for a member
+    whose role has changed since the request started.
     """
     account = Account.objects.select_for_update(no_key=True).get(pk=actor.account.id)
     if isinstance(actor.role, Role):
@@ -46,7 +45,7 @@ def lock_account(actor: Actor) -> Account:
 
 
 def lock_for_update(actor: Actor, rows: Any, row: M, name: str) -> M:
-    """The row as it is now, locked. Raises `NotFound` if it is gone or another account's."""
+    """Lock the row and return its current state. Raises `NotFound` if it is deleted or belongs to another account."""
     found: M | None = rows.for_account(actor.account).select_for_update(of=("self",)).filter(pk=row.pk).first()
     if found is None:
         raise NotFound(f"{name} no longer exists.")
@@ -54,7 +53,7 @@ def lock_for_update(actor: Actor, rows: Any, row: M, name: str) -> M:
 
 
 def apply_changes(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
-    """Set the fields on the instance and tell which really changed, as before and after."""
+    """Set the fields on the instance; return those that changed, with the values before and after."""
     changes = {}
     for field, value in fields.items():
         before = getattr(instance, field)
@@ -65,14 +64,14 @@ def apply_changes(instance: Any, **fields: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def initial_changes(instance: Model, settings: Iterable[str]) -> dict[str, tuple[Any, Any]]:
-    """The settings that a new row was given, beside its name, as changes: those that differ from the defaults."""
+    """The settings of a new row that differ from the defaults, as changes; without its name."""
     default = type(instance)()
     values = {name: getattr(instance, name) for name in settings if name != "name"}
     return {name: (None, value) for name, value in values.items() if value != getattr(default, name)}
 
 
 def invalid_fields(instance: Model, fields: Collection[str]) -> dict[str, list[str]]:
-    """The sentences about those of the fields that break the model's rules, by field."""
+    """The model's validation errors for these fields, by field."""
     try:
         instance.clean_fields(exclude={field.name for field in instance._meta.fields}.difference(fields))
     except ValidationError as error:

@@ -1,6 +1,6 @@
-"""The people of an account: inviting, changing roles, leaving, handing the account over.
+"""The members of an account: invitations, roles, leaving, transfer of ownership.
 
-All of it happens under a lock on the account, so that there is exactly one Owner whatever happens at once.
+Each service locks the account, so that there is always exactly one Owner.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from .changes import lock_account, lock_actor
 
 INVITATION_LIFETIME = timedelta(days=7)
 
-#: How many invitations are mailed within an hour: to one address, from all accounts together, and by one account.
+#: Invitations mailed within an hour: to one address from all accounts together, and by one account.
 MAX_PER_ADDRESS, MAX_PER_ACCOUNT = 10, 300
 
-#: Makes the address of the page that accepts an invitation, from its token.
+#: A function from an invitation's token to the URL of its page.
 Link = Callable[[str], str]
 
 
@@ -34,23 +34,22 @@ Link = Callable[[str], str]
 
 
 class SentInvitation(NamedTuple):
-    """An invitation and the token that accepts it, which stands in the mail and nowhere else."""
+    """An invitation and its token, which only the mail contains."""
 
     invitation: Invitation
     token: str
 
 
 def token_digest(token: str) -> str:
-    """What is stored of a token. A fast hash will do for 256 random bits."""
+    """What is stored of a token. A fast hash is enough for 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
-    """Invite a person by mail. The link in it works once, for `INVITATION_LIFETIME`.
+    """Invite a person by mail. The link works once, for `INVITATION_LIFETIME`.
 
-    Raises `Invalid` for an address that no mail reaches, `AlreadyExists` for a member and for an address that
-    is invited, `NotPermitted` for a role with more power than the actor's, and `TooManyRequests` if that floods a
-    mailbox.
+    Raises `Invalid` for an address that can't receive mail, `AlreadyExists` for a member or an invited address,
+    `NotPermitted` for a role with more permissions than the actor's, and `TooManyRequests` over the hourly limit.
     """
     email = User.objects.normalize_email(email)
     if not mail.is_deliverable(email):
@@ -74,9 +73,9 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
 
 
 def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> Invitation:
-    """Send a new link and let the old one lapse.
+    """Send a new link. The old one no longer works.
 
-    Raises `InvalidState` once it was accepted or withdrawn, and `TooManyRequests` as `invite`.
+    Raises `InvalidState` if it was accepted or withdrawn, and `TooManyRequests` as `invite` does.
     """
     with transaction.atomic():
         actor = lock_actor(actor, Permission.MEMBER_CHANGE)
@@ -92,7 +91,7 @@ def resend_invitation(*, actor: Actor, invitation: Invitation, link: Link) -> In
 
 @transaction.atomic
 def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> Invitation:
-    """Invite to another role."""
+    """Change the role of an invitation."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
     lock_account(actor)
@@ -107,7 +106,7 @@ def change_invitation(*, actor: Actor, invitation: Invitation, role: Role) -> In
 
 @transaction.atomic
 def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
-    """Let its link open nothing any more. Raises `InvalidState` once it was accepted or withdrawn."""
+    """Make its link stop working. Raises `InvalidState` if it was accepted or withdrawn."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     lock_account(actor)
     invitation = _open(actor, invitation)
@@ -118,24 +117,25 @@ def withdraw_invitation(*, actor: Actor, invitation: Invitation) -> None:
 
 
 def find_invitation(token: str) -> Invitation | None:
-    """The invitation of that link, whatever became of it."""
+    """The invitation with this token, whatever its state."""
     return Invitation.objects.filter(token_digest=token_digest(token)).select_related("account").first()
 
 
 def has_address(user: User, email: str) -> bool:
-    """Whether the address is the person's: the one they sign in with, or another that they have confirmed."""
+    """Whether this is the user's address: the one they sign in with, or another confirmed one."""
     return user.email == email or EmailAddress.objects.filter(user=user, email=email, verified=True).exists()
 
 
 def is_registered(email: str) -> bool:
-    """Whether the address is somebody's already."""
+    """Whether a user has this address."""
     return User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email=email, verified=True).exists()
 
 
 @transaction.atomic
 def accept_invitation(*, token: str, user: User, context: RequestContext) -> Membership:
-    """Make the person a member. Raises `NotFound`, `InvalidState` for a link that no longer works, and
-    `NotPermitted` for another person's.
+    """Make the user a member.
+
+    Raises `NotFound`, `InvalidState` for a link that no longer works, and `NotPermitted` for another user's.
     """
     found = find_invitation(token)
     if found is None:
@@ -165,9 +165,9 @@ def accept_invitation(*, token: str, user: User, context: RequestContext) -> Mem
 
 @transaction.atomic
 def join(*, token: str, name: str, password: str, context: RequestContext) -> User:
-    """Make a newcomer a user and a member. The link proves the address, so no second mail is needed.
+    """Create a user who accepts an invitation. The link verifies the address, so no second mail is needed.
 
-    Raises as `accept_invitation` does, and `AlreadyExists` if the address has a user: then signing in is due.
+    Raises as `accept_invitation` does, and `AlreadyExists` if a user has the address: they must sign in.
     """
     invitation = find_invitation(token)
     if invitation is None:
@@ -176,7 +176,7 @@ def join(*, token: str, name: str, password: str, context: RequestContext) -> Us
         raise AlreadyExists("Sign in to accept the invitation.")
     try:
         user = User.objects.create_user(email=invitation.email, password=password, name=name)
-    except IntegrityError:  # the form was sent twice, or two accounts invite the person
+    except IntegrityError:  # the form was sent twice, or two invitations were accepted at once
         raise AlreadyExists("Sign in to accept the invitation.") from None
     accept_invitation(token=token, user=user, context=context)
     return user
@@ -210,25 +210,25 @@ def _renew(invitation: Invitation) -> SentInvitation:
 
 
 def _require_no_flood(account: Account, email: str) -> None:
-    """Refuse to mail more. A mailbox is one, however many accounts its owner is invited to."""
+    """Raise `TooManyRequests` over the hourly limits. Invitations of all accounts to one address count together."""
     _lock_recipient(email)
     hour_ago = timezone.now() - timedelta(hours=1)
     mailed = AuditEvent.objects.filter(event__in=(Event.MEMBER_INVITED, Event.INVITATION_SENT), at__gt=hour_ago)
-    inviting = Invitation.objects.filter(email=email).values("account")  # whose events have an index
+    inviting = Invitation.objects.filter(email=email).values("account")  # events have an index by account
     to_one = mailed.filter(account__in=inviting, target_label=email)
     if to_one.count() >= MAX_PER_ADDRESS or mailed.filter(account=account).count() >= MAX_PER_ACCOUNT:
         raise TooManyRequests("Many invitations were mailed lately. Try again in an hour.", retry_after=3600)
 
 
 def _lock_recipient(email: str) -> None:
-    """Let one transaction at a time count what was mailed to the address. On SQLite there is only one that writes."""
+    """Serialise transactions that mail to this address. SQLite allows only one writer anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"invitations to {email}"])
 
 
 def _mail(sent: SentInvitation, link: Link) -> None:
-    """Mail the link, instead of one that still waits to be sent."""
+    """Mail the link. It replaces an unsent mail with the old one."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
     mail.notify(
@@ -246,7 +246,7 @@ def _mail(sent: SentInvitation, link: Link) -> None:
 
 @transaction.atomic
 def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
-    """Make a person a member without asking them: the operator's way. Raises `AlreadyExists` for a member."""
+    """Make a user a member without an invitation, as the operator. Raises `AlreadyExists` for a member."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     _require_power_to_give(actor, role)
     account = lock_account(actor)
@@ -260,7 +260,7 @@ def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
 
 @transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membership:
-    """Give a member another role, from their next request on. Ownership is handed over, never given."""
+    """Change a member's role, effective on their next request. To become Owner, see `offer_ownership`."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     account = lock_account(actor)
     membership = _member(actor, membership)
@@ -278,7 +278,7 @@ def change_role(*, actor: Actor, membership: Membership, role: Role) -> Membersh
 
 @transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership) -> None:
-    """Take a member out of the account, from their next request on. What they made stays; so do their keys."""
+    """Remove a member, effective on their next request. What they created stays, keys included."""
     actor = lock_actor(actor, Permission.MEMBER_CHANGE)
     lock_account(actor)
     _end_membership(actor, _member(actor, membership), Event.MEMBER_REMOVED)
@@ -286,7 +286,7 @@ def remove_member(*, actor: Actor, membership: Membership) -> None:
 
 @transaction.atomic
 def leave(*, actor: Actor) -> None:
-    """Leave the account oneself. Raises `NotPermitted` for the Owner, who has to hand it over first."""
+    """Leave the account. Raises `NotPermitted` for the Owner, who must transfer it first."""
     lock_account(actor)
     membership = Membership.objects.for_account(actor.account).get(user_id=actor.id)
     _end_membership(actor, membership, Event.MEMBER_LEFT)
@@ -299,7 +299,7 @@ def _end_membership(actor: Actor, membership: Membership, event: Event) -> None:
 
 
 def require_not_owner(role: str | None) -> None:
-    """Raise `NotPermitted` if this is the role of a member who is to go or to get another."""
+    """Raise `NotPermitted` for the Owner's role, before a member is removed or gets another role."""
     if role == Role.OWNER:
         raise NotPermitted(
             "The Owner can't leave, be removed or get another role. Transfer the account first, or close it."
@@ -319,10 +319,10 @@ def _member(actor: Actor, membership: Membership) -> Membership:
 
 
 def _require_power_to_give(actor: Actor, role: Role) -> None:
-    """Nobody raises anyone above themselves: a role is given only by who may do all that it may.
+    """Raise `NotPermitted` if the role has permissions that the actor lacks.
 
-    An Admin lasts, works from everywhere and as fast as the server allows, and can make such keys. So a key
-    that is limited in one of these makes nobody an Admin.
+    An Admin doesn't expire, works from any address and without a rate limit of their own, and can create such keys.
+    So a key with one of these limits can't make anyone an Admin.
     """
     _require_not_ownership(role)
     if not GRANTS[role] <= actor.permissions:
@@ -336,7 +336,7 @@ def _require_power_to_give(actor: Actor, role: Role) -> None:
 
 @transaction.atomic
 def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
-    """Offer the account to a member. Nothing changes until they accept; a new offer replaces the old one."""
+    """Offer the account to a member. It stays unchanged until they accept. A new offer replaces the old one."""
     actor = lock_actor(actor, Permission.ACCOUNT_TRANSFER)
     account = lock_account(actor)
     membership = _member(actor, membership)
@@ -351,7 +351,7 @@ def offer_ownership(*, actor: Actor, membership: Membership) -> Account:
 
 @transaction.atomic
 def withdraw_ownership(*, actor: Actor) -> Account:
-    """Take the offer back, or decline it: its maker and whom it was made to may."""
+    """Withdraw the offer, as the Owner, or decline it, as its recipient."""
     account = lock_account(actor)
     offered_to = account.offered_to
     if offered_to is None:
@@ -366,7 +366,7 @@ def withdraw_ownership(*, actor: Actor) -> Account:
 
 @transaction.atomic
 def accept_ownership(*, actor: Actor) -> Account:
-    """Become the Owner by an offer. The Owner before becomes an Admin."""
+    """Accept the offer and become the Owner. The previous Owner becomes an Admin."""
     account = lock_account(actor)
     new_owner = account.offered_to
     if new_owner is None or str(new_owner.user_id) != actor.id:

@@ -12,9 +12,9 @@ from .changes import apply_changes, lock_actor, lock_for_update
 
 @transaction.atomic
 def create_project(*, actor: Actor, name: str, kept_id: str | None = None) -> Project:
-    """Create a project, with the id that it had elsewhere if one is given.
+    """Create a project, with `kept_id` if it keeps its id from Atatus.
 
-    Raises `Invalid` if a project of the account has that id. Only the database can tell, at the moment of writing.
+    Raises `Invalid` if a project of the account has that id. Only the database's constraint can check that safely.
     """
     actor = lock_actor(actor, Permission.PROJECT_CHANGE)
     try:

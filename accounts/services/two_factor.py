@@ -1,4 +1,4 @@
-"""Two-factor authentication, as the operator sees it."""
+"""Resetting a user's two-factor authentication, for operators."""
 
 import logging
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 @transaction.atomic
 def reset_two_factor(*, user: User, by: Initiator) -> None:
-    """Delete every second factor of a person and end their sessions; they sign in by password and set up another.
+    """Delete all second factors of a user and end their sessions. They sign in by password and set up new ones.
 
-    It is recorded in each of their accounts, and they are told by mail. Raises `InvalidState` if they have none.
+    It is recorded in each of their accounts and mailed to them. Raises `InvalidState` if they have none.
     """
-    User.objects.select_for_update().get(pk=user.pk)  # nobody sets one up meanwhile
+    User.objects.select_for_update().get(pk=user.pk)  # prevents that a factor is added meanwhile
     deleted, _ = Authenticator.objects.filter(user=user).delete()
     if not deleted:
         raise InvalidState(f"{user.email} has no two-factor authentication.")
