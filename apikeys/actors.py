@@ -1,4 +1,4 @@
-"""A key as the actor of what it does: what it may when its request comes, and again when it changes something."""
+"""A key as an actor: its permissions when its request arrives, and again when it changes something."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from .models import APIKey
 
 
 def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
-    """The key in its account, with what it may at this moment."""
+    """The key in its account, with its permissions at this moment."""
     return Actor(
         ActorKind.KEY,
         key.id,
@@ -31,7 +31,7 @@ def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
 
 
 def renew(actor: Actor) -> Actor:
-    """The key as it is now and stays until the transaction ends. Raises `Refused` as a new request would be."""
+    """The key as it is now, locked until the transaction ends. Raises `Refused` if a new request would be refused."""
     lock(actor.account, [actor.id])
     key = gate.require_still_valid(lookup.by_id(actor.id), actor.context.address)
     return actor_of(key, context=actor.context)
@@ -40,8 +40,8 @@ def renew(actor: Actor) -> Actor:
 def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:
     """These keys of the account by their ids, locked until the transaction ends.
 
-    All at once and in the order of their ids: two keys that act on each other at the same moment take turns.
-    Rows that refer to a key, such as its usage, are written meanwhile.
+    One query locks them in the order of their ids, so that two keys that change each other at the same moment don't
+    deadlock. Rows that refer to a key, such as its usage, can still be written.
     """
     keys = APIKey.objects.for_account(account).filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
     return {api_key.pk: api_key for api_key in keys}

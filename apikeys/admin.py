@@ -1,4 +1,4 @@
-"""Django admin for operators: keys, shown by their masks, what they did, and the services behind them."""
+"""Django admin for operators: keys (by their masks), their usage, and services."""
 
 from datetime import datetime
 from typing import Any, cast
@@ -35,7 +35,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class OfAccountSearch(ExactSearch):
-    """Searches what accounts own by the account too: its slug."""
+    """Searches by the slug of the account too."""
 
     def found_by(self, text: str) -> Q:
         account = Account.objects.filter(slug=text).first()
@@ -43,7 +43,7 @@ class OfAccountSearch(ExactSearch):
 
 
 class SettingsForm(ChangeModelForm):
-    """What may be changed of a key; `services.change_api_key` has the last word."""
+    """The settings of a key that can be changed. `services.change_api_key` decides."""
 
     class Meta:
         model = APIKey
@@ -70,9 +70,9 @@ class SettingsForm(ChangeModelForm):
 
 @admin.register(APIKey)
 class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
-    """A key is made and rotated where its secret can be shown: by the account's people, or `create_api_key`.
+    """Changes and revokes keys.
 
-    Here its settings are changed and it is ended.
+    Admin can't show a secret, so keys are created and rotated on the account's pages or by `create_api_key`.
     """
 
     form = SettingsForm
@@ -111,7 +111,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
-        """A revoked key is revoked for good."""
+        """A revoked key can't be changed."""
         return (obj is None or obj.revoked_at is None) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: APIKey | None = None) -> bool:
@@ -138,7 +138,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
 
     @admin.action(description="Revoke for good", permissions=["end"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
-        """Ask once more: nothing brings a revoked key back."""
+        """Ask for confirmation, because a revoked key can't be restored."""
         if "sure" in request.POST:
             self._each(request, queryset, services.revoke_api_key, "revoked")
             return None
@@ -159,7 +159,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
 
 
 class ServiceForm(ChangeModelForm):
-    """A service, shared ones too; `services` have the last word."""
+    """A service, shared or not. `services` decides."""
 
     class Meta:
         model = Service
@@ -212,7 +212,7 @@ class ServicesAdmin(OfAccountSearch, ServiceAdmin):
 
 
 class OfKeySearch(ExactSearch):
-    """Searches what keys did by the key: its id or its mask."""
+    """Searches by the id or the mask of the key."""
 
     search_fields = ["id"]
     search_help_text = "The id or the mask of a key."

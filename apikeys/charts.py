@@ -1,6 +1,6 @@
-"""How much keys were used, as bars: numbers that a template draws with SVG attributes alone.
+"""Bar charts of usage: numbers that a template puts into SVG attributes.
 
-Widths are percentages and heights pixels, so that a chart fits any screen with its labels readable.
+Widths are percentages and heights are pixels, so that a chart fits any screen and its labels stay readable.
 """
 
 from collections import defaultdict
@@ -19,17 +19,17 @@ from .usage.counts import COUNTS
 
 MONTH = 30
 
-#: The plot's height, the room above it, and the most lines across it.
+#: The plot's height, the space above it, and the maximum number of lines across it.
 HEIGHT, TOP, LINES = 150, 10, 5
 SPARK_HEIGHT, SPARK_STEP = 22, 4
 
-#: Parts of a bar from its foot up: failures first, because they are what one looks for.
+#: Parts of a bar from bottom to top. Failures come first, because readers look for them.
 PARTS = ("server_errors", "client_errors", "throttled", "succeeded")
 
 
 @dataclass
 class Use:
-    """Requests by class of status and by way of sending."""
+    """Requests by class of status, and by where the key was sent."""
 
     requests: int = 0
     succeeded: int = 0
@@ -58,7 +58,7 @@ class Use:
 
 
 def by_day(usage: UsageQuerySet[Any], days: int) -> dict[date, Use]:
-    """Every day of the last so many, today included, oldest first. One query."""
+    """Usage of each of the last `days` days, today included, oldest first. One query."""
     today = timezone.now().date()
     every = {today - timedelta(days=ago): Use() for ago in reversed(range(days))}
     rows = usage.between(min(every), today).order_by("day").values("day")
@@ -68,7 +68,7 @@ def by_day(usage: UsageQuerySet[Any], days: int) -> dict[date, Use]:
 
 
 def by_value(usage: UsageQuerySet[Any], column: str, days: int, *, most: int) -> dict[Any, Use]:
-    """The values of a column that had the most requests in the last so many days, the busiest first. One query."""
+    """Usage of the `most` busiest values of a column in the last `days` days, busiest first. One query."""
     today = timezone.now().date()
     rows = usage.between(today - timedelta(days=days - 1), today).order_by().values(column).annotate(*map(Sum, COUNTS))
     busiest = rows.order_by("-requests__sum", column)[:most]
@@ -79,7 +79,7 @@ def by_value(usage: UsageQuerySet[Any], column: str, days: int, *, most: int) ->
 
 
 class Part(NamedTuple):
-    """A piece of a bar, all of one class of status."""
+    """A part of a bar: one class of status."""
 
     name: str
     y: float
@@ -97,7 +97,7 @@ class Bar(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line across the plot and what it stands for."""
+    """A line across the plot, and its value."""
 
     y: float
     value: int
@@ -105,7 +105,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars with their lines, and what they add up to."""
+    """Bars with their lines, and their total."""
 
     bars: list[Bar]
     lines: list[Line]
@@ -131,7 +131,7 @@ class Chart:
 
 
 def chart(days: Mapping[date, Use], *, days_per_bar: int = 1) -> Chart:
-    """The days as bars, the last bar ending today."""
+    """The days as bars. The last bar ends today."""
     every = list(days)
     starts = list(range(len(every) % days_per_bar, len(every), days_per_bar))
     edges = [*([0] if starts[0] else []), *starts, len(every)]
@@ -153,7 +153,7 @@ def chart(days: Mapping[date, Use], *, days_per_bar: int = 1) -> Chart:
 
 
 def _step(highest: int) -> int:
-    """The distance of lines, such that they are few and stand at round numbers."""
+    """The distance between lines, chosen so that there are few and their values are round."""
     least = max(highest, LINES) / LINES
     power: int = 10 ** floor(log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
@@ -163,7 +163,7 @@ def _parts(use: Use, scale: float) -> list[Part]:
     parts, y = [], float(TOP + HEIGHT)
     for name in PARTS:
         if count := getattr(use, name):
-            # A single failure among thousands has to be seen too.
+            # A single failure among thousands must be visible too.
             height = max(count * scale, 1.5)
             y -= height
             parts.append(Part(name, round(y, 2), round(height, 2)))
@@ -174,9 +174,9 @@ def _parts(use: Use, scale: float) -> list[Part]:
 
 
 class Spark(NamedTuple):
-    """30 days of one key or service, each to its own scale, as SVG paths: a stroke up from the foot for every day.
+    """30 days of one key or service, scaled to its own maximum, as SVG paths with a vertical stroke for each day.
 
-    Two paths instead of an element a stroke, because a list has many.
+    Two paths instead of an element for each stroke keep long lists small.
     """
 
     path: str
@@ -217,5 +217,5 @@ def _spark(days: Mapping[int, tuple[int, int]]) -> Spark:
 
 
 def _stroke(day: int, share: float) -> str:
-    """Up from the foot by whole pixels, which compress well, and never too short to be seen."""
+    """A vertical stroke in whole pixels, which compress well. It is never too short to see."""
     return f"M{(day + 0.5) * SPARK_STEP:g} {SPARK_HEIGHT}v-{max(round(share * SPARK_HEIGHT), 2)}"

@@ -1,4 +1,4 @@
-"""Keys as a request's headers and query string hold them. `atatus_dash.api.authentication` looks into bodies, too."""
+"""Finds keys in a request's headers and query string. `atatus_dash.api.authentication` reads bodies too."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -13,7 +13,7 @@ SCHEMES = ("bearer", "token")
 
 
 class Credential(NamedTuple):
-    """The key that a request came with, where it stood, and whether it may do what it was sent for."""
+    """The key of a request, where it was sent, and whether the request is allowed."""
 
     key: KeyRecord
     place: Place
@@ -23,7 +23,7 @@ class Credential(NamedTuple):
 def in_headers(meta: Mapping[str, str]) -> list[str]:
     """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2).
 
-    `Authorization` may be about something else: with another scheme it holds no key.
+    `Authorization` with another scheme holds no key.
     """
     values = []
     if sent := meta.get("HTTP_X_API_KEY"):
@@ -34,14 +34,14 @@ def in_headers(meta: Mapping[str, str]) -> list[str]:
             if scheme.lower() in SCHEMES:
                 values += words
             elif words:
-                break  # another scheme, whose parameters are no keys
+                break  # another scheme: its parameters are not keys
             elif scheme:
                 values.append(scheme)
     return values
 
 
 def with_commas(meta: Mapping[str, str]) -> list[str]:
-    """What may be one key in a header if its commas are the key's own, as an imported key may have them."""
+    """Header values with a comma that may be one key: an imported key may contain commas."""
     if "," not in meta.get("HTTP_X_API_KEY", "") and "," not in meta.get("HTTP_AUTHORIZATION", ""):
         return []
     values = [meta.get("HTTP_X_API_KEY", "").strip()]
@@ -51,13 +51,13 @@ def with_commas(meta: Mapping[str, str]) -> list[str]:
 
 
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
-    """Keys in the query. It may be a service's own, which has as many fields as it likes."""
+    """Keys in the query string. A service's own query may have any number of fields."""
     sent = meta.get("QUERY_STRING", "")
-    if FIELD not in sent and "%" not in sent:  # where any letter of it may hide
+    if FIELD not in sent and "%" not in sent:  # a % may encode any letter of it
         return []
     return stripped(value for name, value in parse_qsl(sent, keep_blank_values=True) if name == FIELD)
 
 
 def stripped(values: Iterable[object]) -> list[str]:
-    """Keys without what a file or a shell left around them, such as a line break."""
+    """Keys without whitespace around them, such as a line break from a file or a shell."""
     return [text for value in values if isinstance(value, str) and (text := value.strip())]

@@ -1,6 +1,6 @@
-"""Keys that were seen in the clear. A request over plain HTTP is refused unread; what it meta is looked at later.
+"""Finds keys that were sent over plain HTTP. Such a request is refused unread, and examined later.
 
-So the answer, and the time it takes, tell nothing about the key.
+So neither the response nor its timing reveals anything about the key.
 """
 
 import logging
@@ -18,20 +18,19 @@ logger = logging.getLogger(__name__)
 
 _FIELDS = ("HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR")
 
-#: How many requests are kept.
+#: How many requests are kept. Under a flood the oldest are dropped, so memory stays bounded.
 MOST = 256
 
-# A flood of plain requests pushes the oldest out rather than filling the memory.
 _seen: deque[dict[str, str]] = deque(maxlen=MOST)
 
 
 def record(meta: Mapping[str, str]) -> None:
-    """Keep what a refused request meta, for `examine`."""
+    """Keep the fields of a refused request that may hold a key, for `examine`."""
     _seen.append({field: meta.get(field, "") for field in _FIELDS})
 
 
 def examine() -> None:
-    """Flag the good keys among what was kept. If the database is out of reach, which raises, the rest is kept."""
+    """Flag the usable keys in the kept requests. Raises if the database is out of reach, and keeps the rest."""
     while _seen:
         meta = _seen.popleft()
         try:
@@ -45,7 +44,7 @@ def examine() -> None:
 
 
 def discard() -> int:
-    """Forget what was kept and not yet examined. Returns how many requests that were."""
+    """Drop the requests that were not examined yet. Returns how many."""
     lost = len(_seen)
     _seen.clear()
     return lost

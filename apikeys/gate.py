@@ -1,8 +1,8 @@
-"""Whether a key may do what it is sent for, and if not, why. The order of the gates stands here and nowhere else.
+"""Decides whether a key may make a request, and if not, why. The order of the rules is defined only here.
 
-Whoever has a request reads its facts into a `Question`, finds the key with `identify` and asks `decide`. Pure but for
-that lookup and the limiter that `decide` is given: knows no request and no framework, so that whatever is asked for a
-key, and whoever asks, gets the same answer.
+A caller reads the request into a `Question`, finds the key with `identify`, and calls `decide`. Pure except for that
+lookup and the limiter that `decide` is given. It knows no request class and no framework, so the API, the guard and
+dry runs all get the same answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ METHOD_UNKNOWN = "This item can't be accessed with this method."
 
 
 class Rule(StrEnum):
-    """What decided. `RULES` has them in their order."""
+    """The rule that decided. `RULES` lists them in order."""
 
     HTTPS = "https"
     MAINTENANCE = "maintenance"
@@ -46,7 +46,7 @@ class Rule(StrEnum):
 
 
 class Place(StrEnum):
-    """Where a key stood in the request."""
+    """Where the key was in the request."""
 
     HEADER = "header"
     QUERY = "query"
@@ -54,14 +54,14 @@ class Place(StrEnum):
 
 
 class Maintenance(NamedTuple):
-    """We are offline on purpose. `retry_after` is in seconds."""
+    """Maintenance mode is on. `retry_after` is in seconds."""
 
     message: str
     retry_after: int
 
 
 class MethodUnknown(NamedTuple):
-    """The path doesn't know this method, but knows those."""
+    """The path doesn't support this method. It supports the `allowed` ones."""
 
     allowed: Sequence[str]
 
@@ -70,9 +70,9 @@ Needs = Permission | KeyPermission | MethodUnknown | None
 
 
 class Question(NamedTuple):
-    """What is known of a request before its key is looked up. Facts only: the rules judge them."""
+    """What is known about a request before its key is looked up. Facts only: the rules evaluate them."""
 
-    #: It came over HTTPS, or plain HTTP is allowed.
+    #: It was sent over HTTPS, or plain HTTP is allowed.
     secure: bool
     maintenance: Maintenance | None
     #: Its path exists.
@@ -80,27 +80,27 @@ class Question(NamedTuple):
     address: str | None
     #: None where no key was found.
     place: Place | None
-    #: What a key's access has to list: a service's id, or `scopes.API`. None lets any key pass.
+    #: What a key's access must list: a service's id, or `scopes.API`. None accepts any key.
     service: str | None
-    #: A `KeyPermission` is what a service needs. None lets any key pass.
+    #: What the request needs. For a service it is a `KeyPermission`. None accepts any key.
     needs: Needs
-    #: The raw target of a request to a service, and where every method counts as reading there, as it is stored.
+    #: The raw target of a request to a service, and the service's `reading_paths` as stored.
     target: str = ""
     reading_paths: str = "[]"
-    #: Against whose address a failed attempt counts; None is `address`.
+    #: The address that a failed attempt counts against; None means `address`.
     asker: str | None = None
-    #: False for what is open to everybody. Only `explain` reads it: nobody looks for a key there.
+    #: False for public paths, where no key is looked up. Only `explain` reads it.
     needs_key: bool = True
 
     def of_key(self, place: Place | None, service: str | None, needs: Needs) -> "Question":
-        """The same question, asked by a key that stood there and for what it needs."""
+        """The same question with the place of the key and what the request needs."""
         return Question(self.secure, self.maintenance, self.found, self.address, place, service, needs)
 
 
 class Verdict(NamedTuple):
-    """The answer to a question. `rule` is what refused, None if nothing did.
+    """The answer to a question. `rule` is the one that refused, or None.
 
-    `headers` belong on the answer either way. `rate_limit` is what the limiter said of the key, where it was asked.
+    `headers` go into the response either way. `rate_limit` is the limiter's outcome for the key, if it was asked.
     """
 
     rule: Rule | None
@@ -115,7 +115,7 @@ class Verdict(NamedTuple):
 
     @property
     def accepts_key(self) -> bool:
-        """Whether the key is good here. The request is a use of it then, also if it asks too often or for too much."""
+        """Whether the key is valid here. The request is then a use of it, even if limit or permission refuse it."""
         return self.rule is None or self.rule in _AFTER_KEY
 
     def raise_if_refused(self) -> None:
@@ -125,7 +125,10 @@ class Verdict(NamedTuple):
 
 
 class RuleResult(NamedTuple):
-    """What one rule says. `passed` is None where it has no key to judge; `message` is empty unless it failed."""
+    """The result of one rule. `passed` is None if the rule needs a key and there is none.
+
+    `message` is empty unless the rule failed.
+    """
 
     rule: Rule
     passed: bool | None
@@ -133,14 +136,14 @@ class RuleResult(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A verdict, and how each rule came to it."""
+    """A verdict, with the result of each rule."""
 
     verdict: Verdict
     results: Sequence[RuleResult]
 
 
 class Refused(DomainError):
-    """A verdict that refuses, on its way to becoming an answer."""
+    """Carries a refusing verdict to the code that builds the response."""
 
     def __init__(self, verdict: Verdict, *, errors: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__(verdict.message, errors=errors)
@@ -149,41 +152,41 @@ class Refused(DomainError):
 
 
 def identify(secret: str) -> KeyRecord | None:
-    """The key with this secret, whatever its state. A typo fails its checksum, without the database."""
+    """The key with this secret, in any state. A typo fails the checksum, without a query."""
     return lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
 
 
 def before_key(question: Question) -> Verdict:
-    """What the rules say that come before the key. Where they refuse, no key is looked for, nor anything parsed."""
+    """The verdict of the rules before the key. If they refuse, no key is looked up and no body is parsed."""
     return _judge(_Case(question, None, limits.UNLIMITED), _BEFORE_KEY)
 
 
 def without_key(question: Question) -> Verdict:
-    """What the rules say that judge no key: for what is open to everybody."""
+    """The verdict of the rules that need no key, for public paths."""
     return _judge(_Case(question, None, limits.UNLIMITED), _WITHOUT_KEY)
 
 
 def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
-    """The first rule that fails decides. Counts a request that comes as far as its key's limit against the key.
+    """The first rule that fails decides. A request that reaches the limit rule counts against its key.
 
-    A key that opens nothing counts against its address, and past that limit the answer is 429 instead of 401. A good
-    key from there still passes: nobody is locked out by a neighbour's guesses.
-    Where the limiter is out of reach, and the operator lets no request pass without it, the answer is 503.
+    A failed key counts against its address, and past that limit the status is 429 instead of 401. A valid key from the
+    same address still passes, so that other clients' failed attempts lock no one out.
+    If the limiter is out of reach, and the operator allows no requests without it, the status is 503.
     """
     return _judge(_Case(question, key, limiter), RULES)
 
 
 def decide_without_limit(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
-    """As `decide`, but how often the key is used is neither counted nor asked."""
+    """Like `decide`, without the key's rate limit: nothing is counted against it."""
     return _judge(_Case(question, key, limiter), _WITHOUT_LIMIT)
 
 
 def explain(
     key: KeyRecord | None, question: Question, limiter: Limiter, *, counts_failures: bool = False
 ) -> Explanation:
-    """What `decide` would say, and what each rule says by itself, in their order. The first that did not pass decides.
+    """The verdict of `decide`, and the result of each rule in order. The first rule that did not pass decides.
 
-    Counts nothing, or failed attempts alone: for somebody who might try keys.
+    Counts nothing, or only failed attempts, where the caller might be guessing keys.
     """
     case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
     rules = RULES if question.needs_key else _WITHOUT_KEY
@@ -202,10 +205,10 @@ def explain(
 
 
 def require_still_valid(key: KeyRecord | None, address: str | None) -> KeyRecord:
-    """The key that was let in before. Raises `Refused` if it no longer would be.
+    """A key whose request was accepted. Raises `Refused` if it would be refused now.
 
-    How it is sent, how often and what for was judged when its request came, so here it comes in a header, as each may.
-    Only a request to the API changes something.
+    Place, limit and permission were checked when the request arrived, so this assumes a header, which every key may
+    use. The service is the API, because only requests to the API change something.
     """
     question = Question(
         secure=True,
@@ -229,7 +232,7 @@ _FAILED = "failed:"
 
 
 class _Case:
-    """A question with its key, as the rules read it."""
+    """A question with its key, as the rules get it."""
 
     __slots__ = ("has_key", "key", "limiter", "question", "rate_limit")
 
@@ -254,12 +257,12 @@ class _Refusal(NamedTuple):
     status: int
     message: str
     headers: Mapping[str, str] = {}
-    #: Whether it counts against the address.
+    #: Whether it counts against the client's address.
     is_failed_attempt: bool = False
 
 
 def _rejected(message: str) -> _Refusal:
-    """For a key that was sent and opens nothing."""
+    """The refusal of a key that is invalid or no longer works."""
     return _Refusal(401, message, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}, is_failed_attempt=True)
 
 
@@ -304,7 +307,7 @@ def _disabled(case: _Case) -> _Refusal | None:
 
 
 def _closed(case: _Case) -> _Refusal | None:
-    """It may be reopened, so its keys are not called revoked."""
+    """The account may be reopened, so its keys are not called revoked."""
     return None if case.key.account_closed is None else _Refusal(403, "This account is closed.")
 
 
@@ -407,7 +410,7 @@ _ALLOWED = Verdict(None, 200, "", {}, None)
 
 
 def _counted(refusal: _Refusal, case: _Case) -> _Refusal:
-    """Counts a failed attempt against its address: the refusal, or another one past the limit."""
+    """Counts a failed attempt against its address. Returns the refusal, or a 429 past the limit."""
     question = case.question
     bucket = _FAILED + networks.source(question.asker or question.address or "")
     try:

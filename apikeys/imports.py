@@ -1,4 +1,4 @@
-"""Reading keys that were made elsewhere: CSV with the columns name, permission, digest, mask, expiry and access."""
+"""Reads keys that were created elsewhere, as CSV with the columns name, permission, digest, mask, expiry, access."""
 
 import csv
 import io
@@ -21,10 +21,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def read(text: str) -> list[ImportedKey]:
-    """The keys of a CSV file. Raises `Invalid`, with the sentences of each wrong line.
+    """The keys of a CSV file. Raises `Invalid`, with the errors of each invalid line.
 
-    The first line names the columns; mask, expiry (ISO 8601, empty for never) and access (in the form of the commands,
-    with semicolons between its entries; empty for everything) may be missing.
+    The first line names the columns. Optional are mask, expiry (ISO 8601, empty for never) and access (in the
+    commands' syntax, with semicolons between its entries, empty for everything).
     """
     if "\0" in text:
         raise Invalid("The file is not text.")
@@ -98,7 +98,7 @@ def _expiry(text: str) -> datetime | None:
 
 
 def _access(text: str) -> str | None:
-    # No path holds a semicolon.
+    # Paths contain no semicolons.
     return validators.access_of_options([entry.strip() for entry in text.split(";")] if text else [])
 
 

@@ -1,7 +1,7 @@
-"""Exact limits: with N allowed in a window, N pass, however many arrive at once, over threads, processes and nodes.
+"""Exact limits: with N allowed in a window, exactly N pass, across all threads, processes and nodes.
 
-The window is fixed and starts at the first request. In memory it is a dictionary under a lock; on Redis
-one Lua script, which counts, starts the window and tells the time left in one trip.
+The window is fixed and starts at the first request. The memory limiter is a dictionary with a lock. The Redis limiter
+is one Lua script, which counts, starts the window and returns the time left in one round trip.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ TOO_MANY_ATTEMPTS = "Too many attempts. Please slow down."
 
 
 class Outcome(NamedTuple):
-    """What a limiter answers. `reset` is the time until the window ends, in whole seconds."""
+    """The result of a limiter. `reset` is the time until the window ends, in whole seconds."""
 
     allowed: bool
     rate: Rate
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
     @property
     def retry_after(self) -> int:
-        """In how many seconds to try again, at least 1."""
+        """Seconds until a retry makes sense, at least 1."""
         return max(1, self.reset)
 
     @property
@@ -51,27 +51,27 @@ class Outcome(NamedTuple):
 
 
 def _whole_seconds(left: float, rate: Rate) -> int:
-    """The time left of a window. Floating point may make a little more than a window of it."""
+    """The time left in a window, at most the window: floating point may exceed it slightly."""
     return min(rate.window, max(0, math.ceil(left)))
 
 
 class Limiter(Protocol):
-    """Both return None where limits are out of reach and the operator lets requests pass.
+    """While the limits are out of reach, both methods return None if the operator lets requests pass.
 
-    Both raise `Unavailable` where they are out of reach and the operator does not.
+    Otherwise they raise `Unavailable`.
     """
 
     def hit(self, bucket: str, rate: Rate) -> Outcome | None:
         """Count one request."""
 
     def peek(self, bucket: str, rate: Rate) -> Outcome | None:
-        """What a hit would answer now. Counts nothing."""
+        """The result that `hit` would return now. Counts nothing."""
 
 
 class DryRun:
-    """A limiter that counts nothing: a hit only says what a real one would answer.
+    """A limiter whose hits count nothing and return what a real hit would.
 
-    Buckets whose names begin with `counting` are counted all the same.
+    Buckets whose names begin with `counting` are counted anyway.
     """
 
     def __init__(self, limiter: Limiter, *, counting: str | None = None) -> None:
@@ -101,7 +101,7 @@ UNLIMITED = Unlimited()
 
 
 class MemoryLimiter:
-    """For one process. Forgets what has ended whenever it has doubled in size."""
+    """For one process. Whenever it has doubled in size, it drops the windows that have ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -148,7 +148,7 @@ class RedisLimiter:
     """For any number of processes and nodes."""
 
     PREFIX = "atatus:limit:"
-    #: Takes a limit, a window in milliseconds and whether to count. Returns whether it passes, count and time left.
+    #: Arguments: limit, window in milliseconds, whether to count. Returns whether it passes, the count, the time left.
     SCRIPT = """
         local count = tonumber(redis.call('GET', KEYS[1]) or '0')
         local left = redis.call('PTTL', KEYS[1])
@@ -164,12 +164,12 @@ class RedisLimiter:
     """
 
     def __init__(self, url: str) -> None:
-        # No retries and short timeouts: while Redis is away an answer comes at once.
+        # No retries and short timeouts, so that calls fail fast while Redis is out of reach.
         self._client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1
         )
         self._digest = hashlib.sha1(self.SCRIPT.encode(), usedforsecurity=False).hexdigest()
-        #: Open connections that no thread uses. Not redis-py's pool, which takes as long over one as over the script.
+        #: Open connections that no thread uses. Getting one from redis-py's pool takes as long as the script itself.
         self._idle: deque[redis.Connection] = deque()
         os.register_at_fork(after_in_child=self._idle.clear)
 
@@ -180,7 +180,7 @@ class RedisLimiter:
         return self._ask(bucket, rate, counts=False)
 
     def probe(self) -> None:
-        """Raises `RedisError` if Redis is away."""
+        """Raises `RedisError` if Redis is out of reach."""
         self._client.ping()
 
     def clear(self) -> None:
@@ -200,9 +200,9 @@ class RedisLimiter:
         return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
 
     def _run(self, *arguments: str | int) -> Any:
-        """What the script returns. Where Redis was restarted since, the connection is opened again, once.
+        """The result of the script. If Redis was restarted, the connection is opened again, once.
 
-        A request may be counted twice then, if Redis was stopped just before it answered.
+        If Redis stopped between counting and answering, the request is counted twice.
         """
         try:
             connection = self._idle.pop()
@@ -218,19 +218,19 @@ class RedisLimiter:
 
 
 def _answer(connection: redis.Connection, *command: str | int) -> Any:
-    """What Redis answers. If that fails, redis-py closes the connection: a late answer is not taken for the next."""
+    """The reply of Redis. On failure redis-py closes the connection, so a late reply is not read as the next one."""
     connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]  # redis-py lacks it
     return connection.read_response()
 
 
-#: What `call_redis` returns in place of an answer.
+#: What `call_redis` returns instead of a reply.
 NO_ANSWER = object()
 
 
 def call_redis(call: Callable[[], Any]) -> Any:
-    """What Redis answers, or `NO_ANSWER` while it is away and the operator lets requests pass unlimited.
+    """The reply of Redis, or `NO_ANSWER` while it is out of reach and the operator lets requests pass without limits.
 
-    Raises `RedisError` while it is away and the operator does not, and `Unavailable` if too many threads wait already.
+    Otherwise raises `RedisError`. Raises `Unavailable` if too many threads are waiting already.
     """
     try:
         if outages.REDIS.is_unresponsive:
@@ -260,12 +260,12 @@ def _in_slot(call: Callable[[], Any]) -> Any:
         outages.slots.release()
 
 
-#: The process's limiter: made here, at import, because the first requests come on several threads at once.
+#: The process's limiter, created at import because the first requests arrive on several threads at once.
 limiter: MemoryLimiter | RedisLimiter = RedisLimiter(settings.REDIS_URL) if settings.REDIS_URL else MemoryLimiter()
 
 
 def rate_of(own: str | None) -> Rate:
-    """How often a key may be used: its own rate, or else everybody's."""
+    """The rate of a key: its own, or the default."""
     return rates.parse(own) if own else settings.API_RATE_LIMIT
 
 

@@ -1,11 +1,11 @@
-"""Finding a key by its digest: one fixed statement, the only query of an authenticated request.
+"""Finds a key by its digest with one fixed statement, the only query of an authenticated request.
 
-The ORM spends ten times longer on building this query than a database on answering it. So the queryset's
-SQL is compiled once; the models stay the only place that knows the columns. The
-thread's connection is looked for once: `django.db.connection` looks for it again for each attribute.
+The ORM takes ten times longer to build this query than the database takes to answer it. So the queryset's SQL is
+compiled once, and only the models define the columns. The thread's connection is looked up once, because
+`django.db.connection` looks it up again for each attribute.
 
-A request to a service behind a gateway takes one statement, too (`at_service`): it starts at the service, so that its
-gateways are known without a key. No relation of the models says that, so its joins are written by hand.
+A request to a service behind a gateway also takes one statement (`at_service`). It starts at the service, so that its
+gateways are known even without a key. No relation of the models expresses that, so its joins are written by hand.
 """
 
 import json
@@ -25,7 +25,7 @@ from .models import APIKey, Service
 
 
 class KeyRecord(NamedTuple):
-    """What the gates need to know of a key and its account, in columns whose raw values need no converter."""
+    """The columns of a key and its account that the rules need. Their raw values need no converter."""
 
     id: str
     name: str
@@ -71,7 +71,7 @@ class KeyRecord(NamedTuple):
 
 
 class ServiceRecord(NamedTuple):
-    """What the guard needs to know of a service, in columns as they are stored: lists are JSON."""
+    """The columns of a service that the guard needs, as stored: lists are JSON."""
 
     id: str
     account_id: int
@@ -89,12 +89,12 @@ class ServiceRecord(NamedTuple):
         return self.gateways != "[]" and networks.is_within(address, _networks(self.gateways))
 
     def opens_to(self, key: KeyRecord) -> bool:
-        """Whether a key of that account is known here at all."""
+        """Whether keys of that account are recognized here."""
         return bool(self.shared) or key.account_id == self.account_id
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
-    """SQLite hands moments over in UTC without saying so."""
+    """SQLite returns naive datetimes in UTC."""
     if moment is not None and moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     return moment
@@ -112,7 +112,7 @@ def _members(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _statement(vendor: str, column: str) -> str:
-    """The SQL, with one parameter: what the column, `digest` or `id`, is compared with."""
+    """The SQL, with one parameter: the value of the column `digest` or `id`."""
     expired = ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
     queryset = (
         APIKey.objects.annotate(expired=expired)
@@ -142,13 +142,13 @@ def _statement(vendor: str, column: str) -> str:
         )
     )
     sql, parameters = queryset.order_by().query.sql_with_params()
-    assert parameters == ("",), "what the column is compared with has to be the statement's only parameter"
+    assert parameters == ("",), "the value of the column must be the statement's only parameter"
     return sql
 
 
 @lru_cache(maxsize=2)
 def _statement_of_service(vendor: str) -> str:
-    """The SQL of `at_service`, with two parameters: the digest of a key and the id of a service."""
+    """The SQL of `at_service`, with two parameters: a key's digest and a service's id."""
     of_key = _statement(vendor, "digest").partition(" FROM ")[0].removeprefix("SELECT ")
     quoted = connection.ops.quote_name
     service, key, account = (quoted(model._meta.db_table) for model in (Service, APIKey, Account))
@@ -162,23 +162,23 @@ def _statement_of_service(vendor: str) -> str:
 
 
 def by_digest(digest: str) -> KeyRecord | None:
-    """The key with this digest, whatever its state."""
+    """The key with this digest, in any state."""
     database = connections[DEFAULT_DB_ALIAS]
     row = _on_live_connection(database, _statement(database.vendor, "digest"), (digest,))
     return KeyRecord._make(row) if row is not None else None
 
 
 def by_id(id: str) -> KeyRecord | None:
-    """The key with this id, whatever its state."""
+    """The key with this id, in any state."""
     database = connections[DEFAULT_DB_ALIAS]
     row = _fetch(database, _statement(database.vendor, "id"), (id,))
     return KeyRecord._make(row) if row is not None else None
 
 
 def at_service(service_id: str, digest: str) -> tuple[ServiceRecord | None, KeyRecord | None]:
-    """The service with this id, and the key with this digest if the service's account, or a shared one, knows it.
+    """The service with this id, and the key with this digest, if the service is its account's own or shared.
 
-    A key of another account is as absent as none. An empty digest is no key's.
+    Otherwise the key is None. No key has an empty digest.
     """
     database = connections[DEFAULT_DB_ALIAS]
     row = _on_live_connection(database, _statement_of_service(database.vendor), (digest, service_id))
@@ -194,9 +194,9 @@ Row = tuple[Any, ...] | None
 
 
 def _on_live_connection(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
-    """A database that was restarted leaves every thread a dead connection.
+    """Run the statement, and retry it once on a new connection: a restarted database leaves each thread a dead one.
 
-    A health check would cost a query per request, so the statement is tried once more on a fresh connection instead.
+    A health check would add a query to each request.
     """
     try:
         return _fetch(database, sql, parameters)
@@ -208,6 +208,6 @@ def _on_live_connection(database: Any, sql: str, parameters: tuple[str, ...]) ->
 
 
 def _fetch(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
-    """By a method of our own backends (`atatus_dash.backends.rows`): a cursor takes longer than the statement."""
+    """Uses a method of our own backends (`atatus_dash.backends.rows`): a cursor takes longer than the statement."""
     row: Row = database.fetch_row(sql, parameters)
     return row

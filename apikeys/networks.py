@@ -1,4 +1,4 @@
-"""Networks a key may be used from, and addresses. Pure.
+"""Networks that keys may be used from, and addresses. Pure.
 
 IPv4-mapped IPv6 addresses (`::ffff:10.1.2.3`, RFC 4291 §2.5.5.2) count as the IPv4 address inside.
 """
@@ -11,7 +11,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-#: How many networks a key may have: each is compared with a request's address.
+#: The most networks a key may have: each is compared with a request's address.
 MAXIMUM = 50
 
 
@@ -58,7 +58,7 @@ def _parse_all(texts: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def is_within(address: str, networks: Iterable[str]) -> bool:
-    """Whether the address lies in one of the networks. An address that can't be read lies in none."""
+    """Whether the address is in one of the networks. An invalid address is in none."""
     try:
         parsed = parse_address(address)
     except ValueError:
@@ -67,7 +67,7 @@ def is_within(address: str, networks: Iterable[str]) -> bool:
 
 
 def covers(wider: Iterable[str], narrower: Iterable[str]) -> bool:
-    """Whether every network of `narrower` lies inside one of `wider`. An empty list means everywhere."""
+    """Whether every network of `narrower` is inside one of `wider`. An empty list means everywhere."""
     wide, narrow = _parse_all(tuple(wider)), _parse_all(tuple(narrower))
     if not wide:
         return True
@@ -84,7 +84,7 @@ def _is_inside(inner: Network, outer: Network) -> bool:
 
 @lru_cache(maxsize=4096)
 def source(address: str) -> str:
-    """Where a request comes from: an IPv4 address, or the /64 of an IPv6 one, which is one household."""
+    """The source of a request: its IPv4 address, or the /64 of its IPv6 address, which is usually one household."""
     try:
         parsed = parse_address(address)
     except ValueError:

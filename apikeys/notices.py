@@ -1,7 +1,7 @@
-"""Mail about keys to the Owner and the Admins of their account, never a secret.
+"""Mail about keys to the Owner and the Admins of their account. It never contains a secret.
 
-A notice is a row, written in the transaction of what it tells. `mail_pending` makes mail of what is pending, by the
-mail thread of a server or by `manage.py send_notices`: later than the notice, so that many at once are one mail.
+A notice is a row, written in the transaction of the change it reports. Later, the mail thread of a server or
+`manage.py send_notices` calls `mail_pending`, which sends one mail for many notices.
 """
 
 from datetime import timedelta
@@ -17,7 +17,7 @@ from accounts.policy import Role
 
 from .models import APIKey, Notice
 
-#: What a mail about many keys says of them.
+#: What a mail says about several keys.
 MANY = {
     Notice.Kind.CREATED: "were made",
     Notice.Kind.EXPIRING_WEEK: "expire within 7 days",
@@ -27,12 +27,12 @@ MANY = {
     Notice.Kind.REPORTED: "were reported as leaked",
 }
 
-#: How many keys one mail is about, and how many of them it names.
+#: The most keys in one mail, and the most that it names.
 MOST_IN_A_MAIL, MOST_LISTED = 1_000, 50
 
 
 def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
-    """Note that a mail is due. False if this one was noted before."""
+    """Create a notice, unless it exists. Returns whether it is new."""
     _, is_new = Notice.objects.get_or_create(api_key=api_key, kind=kind, about=about)
     if is_new:
         outbox.wake()
@@ -40,7 +40,7 @@ def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
 
 
 def mail_pending() -> None:
-    """Put mail about what is pending into the outbox: one to a person for all keys of one account and kind."""
+    """Put mail for pending notices into the outbox: one per recipient for all notices of an account and a kind."""
     pending = Notice.objects.filter(sent_at=None).order_by()
     for account, kind in pending.values_list("api_key__account", "kind").distinct():
         while _mail_some(account, Notice.Kind(kind)):
@@ -49,7 +49,7 @@ def mail_pending() -> None:
 
 @transaction.atomic
 def _mail_some(account_id: int, kind: Notice.Kind) -> bool:
-    """Mail about pending notices, at most `MOST_IN_A_MAIL`. False if there are none that no other process mails."""
+    """Mail at most `MOST_IN_A_MAIL` pending notices. False if none are left, or another process has locked them."""
     pending = (
         Notice.objects.select_for_update(of=("self",), skip_locked=True)
         .filter(sent_at=None, api_key__account=account_id, kind=kind)

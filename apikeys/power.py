@@ -1,4 +1,4 @@
-"""How much a key can do, where, from where and for how long, and whether one power covers another."""
+"""What a key can do, where, from which networks and for how long, and whether one power covers another."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ class HasPower(Protocol):
 
 
 class Power(NamedTuple):
-    """What makes a key dangerous. `rate_limit` is its own: a key without one is not limited in this."""
+    """What a key may grant. `rate_limit` is the key's own: without one, it may grant any."""
 
     permission: KeyPermission
     administrator: bool
@@ -45,7 +45,7 @@ class Power(NamedTuple):
         )
 
     def exceeded_by(self, other: "Power") -> str | None:
-        """How `other` goes beyond this power, as the end of a sentence; None if it doesn't."""
+        """How `other` exceeds this power, as the end of a sentence, or None."""
         if not self.permission.covers(other.permission) or (other.administrator and not self.administrator):
             return "with more power than its own"
         if self.expires_at is not None and (other.expires_at is None or other.expires_at > self.expires_at):
@@ -60,7 +60,7 @@ class Power(NamedTuple):
 
 
 def is_wider(key: HasPower, *, than: HasPower) -> bool:
-    """Whether a key can do what another can't: whatever its power is, also be sent another way, or go faster."""
+    """Whether a key can do what another can't. That includes places to send it in and its rate, default included."""
     return (
         Power.of(than).exceeded_by(Power.of(key)) is not None
         or (key.accepts_query and not than.accepts_query)
@@ -72,7 +72,7 @@ def is_wider(key: HasPower, *, than: HasPower) -> bool:
 def bounds(
     *, expires_at: datetime | None, allowed_networks: Sequence[str], rate_limit: str | None, access: str | None
 ) -> str:
-    """What limits a key and no Admin, as the end of "a key that …"; empty where nothing does."""
+    """What restricts a key but never an Admin, as the end of "a key that …". Empty if nothing does."""
     if expires_at is not None:
         return "expires"
     if allowed_networks:

@@ -1,4 +1,4 @@
-"""Deletes what is older than it has to be kept."""
+"""Deletes data whose retention period is over."""
 
 from datetime import timedelta
 
@@ -12,25 +12,25 @@ from accounts.services import prune_closed
 
 from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
 
-#: Two years and today, so that the Overview can compare a year with the one before.
+#: Two years and today, so that the Overview can compare a year with the previous one.
 USAGE_KEPT = timedelta(days=2 * 364 + 1)
 NOTICES_KEPT = timedelta(days=400)
-#: As long as the charts of keys.
+#: The period of the keys' charts.
 SOURCES_KEPT = timedelta(days=30)
-#: And so many of a key, the latest, however many it is used from.
+#: The latest sources of a key that are kept.
 MOST_SOURCES = 1_000
 
 
 def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
-    """Delete old usage, quiet origins, old notices and mail, sessions that ended, and accounts closed long ago.
+    """Delete old usage, sources, notices and mail, expired sessions, and accounts that were closed long ago.
 
-    Returns how many of each. It may run twice, and at the same time.
+    Returns how many of each. Safe to run twice, and at the same time.
     """
     now = timezone.now()
     oldest_day = (now - USAGE_KEPT).date()
     usage = delete(KeyUsage.objects.filter(day__lt=oldest_day), checkpoint)
     delete(AccountUsage.objects.filter(day__lt=oldest_day), checkpoint)
-    # That a key has ended is noted for as long as there is the key, or it would be told again.
+    # The notice about a key's expiry stays as long as the key. Otherwise it would be sent again.
     old_notices = Notice.objects.exclude(kind=Notice.Kind.EXPIRED).filter(sent_at__lt=now - NOTICES_KEPT)
     notices = delete(old_notices, checkpoint)
     sources = delete(KeyOrigin.objects.filter(last_used_at__lt=now - SOURCES_KEPT), checkpoint)

@@ -1,4 +1,4 @@
-"""A rate such as `100/minute`: how many requests in a window of how many seconds. Pure."""
+"""A rate such as `100/minute`: a number of requests and a window in seconds. Pure."""
 
 import re
 from functools import lru_cache
@@ -19,13 +19,13 @@ class Rate(NamedTuple):
         return f"{self.limit}/{unit}"
 
     def covers(self, other: "Rate") -> bool:
-        """Whether this is as fast as the other, both at once and in the long run."""
+        """Whether this allows at least as many requests as the other, both in a burst and over time."""
         return self.limit >= other.limit and self.limit * other.window >= other.limit * self.window
 
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Rate:
-    """Read `100/minute`. Raises `ValueError`, with a sentence for people, for anything else."""
+    """Parse a rate such as `100/minute`. Raises `ValueError` with a message for people."""
     found = _PATTERN.fullmatch(text)
     if found is None or int(found[1]) > MAXIMUM:
         raise ValueError("Write a rate as a number and a unit, such as 100/minute (second, minute, hour or day).")

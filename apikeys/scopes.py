@@ -1,9 +1,9 @@
-"""What a key opens: everything, or chosen services, each whole or by path. Pure.
+"""A key's access: everything, or selected services, each whole or by path. Pure.
 
-A path is judged by its decoded text, so a request target has to read the same whatever the service does with it:
-decode it once or twice, resolve dot segments, merge slashes, drop `;parameters`, take a backslash for a slash or
-normalize its letters. Any other target is ambiguous, and is refused wherever a path decides (`read_path`). Case is
-left alone: paths that differ in it are two paths.
+Patterns are compared with the decoded path, so a request target must mean the same path whatever the service does:
+decode it once or twice, resolve dot segments, merge slashes, drop `;parameters`, read a backslash as a slash or
+normalize letters. Any other target is ambiguous, and is refused wherever a path decides (`read_path`). Paths are
+case-sensitive.
 """
 
 import json
@@ -15,39 +15,39 @@ from typing import NamedTuple
 from unicodedata import is_normalized, normalize
 from urllib.parse import unquote_to_bytes
 
-#: The service that is `/v2` itself.
+#: Stands for `/v2` itself in the place of a service's id.
 API = "api"
 
-#: How much an access may hold. It is read with its key on every request.
+#: The maximum size of an access. It is loaded with its key on every request.
 MAX_SERVICES = 50
 MAX_PATHS = 50  # of one service
 MAX_PATTERN_LENGTH = 200  # characters
-MAX_LENGTH = 10_000  # characters, as it is stored
+MAX_LENGTH = 10_000  # characters, as stored
 
 _SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
 
-# What may be read at all: visible ASCII, each % before two hexadecimal digits, no encoded slash.
+# A readable target: visible ASCII, two hexadecimal digits after each %, no encoded slash.
 _TARGET = re.compile(r"/[!-$&-~]*(?:%(?!2[Ff])[0-9A-Fa-f]{2}[!-$&-~]*)*", re.ASCII)
 
-# What makes a decoded path ambiguous. U+2044, U+2215 and U+2216 become slashes in Windows' code pages, the signs of
-# yen and won a backslash in the Japanese and the Korean one. A segment of dots and spaces is one of dots on Windows,
-# and for whoever strips its spaces.
+# What makes a decoded path ambiguous. Windows code pages turn U+2044, U+2215 and U+2216 into slashes, and the Japanese
+# and Korean ones turn the yen and won signs into backslashes. Windows, and any service that strips spaces, reads a
+# segment of dots and spaces as a dot segment.
 _AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f-\x9f\xa5%\\;?#\u2044\u20a9\u2215\u2216\ud800-\udfff]|//|/[\s.]+(?:/|\Z)")
 
 
 class Entry(NamedTuple):
-    """One service (`svc_…` or `api`), whole where `paths` is None."""
+    """One service (`svc_…` or `api`). It is whole if `paths` is None."""
 
     service: str
     paths: tuple[str, ...] | None = None
 
 
-#: None is everything, and services that are created later. An empty tuple is nothing.
+#: None means everything, including services that are created later. An empty tuple means nothing.
 Access = tuple[Entry, ...] | None
 
 
 class Refusal(StrEnum):
-    """Why a key may not do what was asked, as the client is told."""
+    """Why the access rule refuses a request, as the client sees it."""
 
     API = "This API key has no access to this API."
     SERVICE = "This API key has no access to this service."
@@ -56,10 +56,10 @@ class Refusal(StrEnum):
 
 
 def refusal(access: str | None, service: str, target: str = "", *, reading_paths: str = "[]") -> Refusal | None:
-    """Why a key with this access may not ask this of a service; None if it may.
+    """Why a key with this access may not send this request to a service; None if it may.
 
-    `access` and `reading_paths` are as they are stored, `target` is the raw target of the request. It is read only
-    if the key has paths there, or the service has reading paths: then an ambiguous one is refused to every key.
+    `access` and `reading_paths` are as stored, `target` is the raw request target. It is read only if the key has paths
+    of this service, or the service has reading paths: then an ambiguous target is refused for every key.
     """
     paths = None
     if access is not None:
@@ -76,7 +76,7 @@ def refusal(access: str | None, service: str, target: str = "", *, reading_paths
 
 
 def is_reading(reading_paths: str, target: str) -> bool:
-    """Whether every method counts as reading there. An ambiguous target is in no reading path."""
+    """Whether every method counts as reading at this target. An ambiguous target matches no reading path."""
     if reading_paths == "[]":
         return False
     path = read_path(target)
@@ -84,12 +84,12 @@ def is_reading(reading_paths: str, target: str) -> bool:
 
 
 def read_path(target: str) -> str | None:
-    """The decoded path of a raw request target; None for one that is ambiguous, or no path at all.
+    """The decoded path of a raw request target; None if it is ambiguous, or not a path.
 
-    Ambiguous are: dot segments, `//`, `;`, backslashes, raw `#`, control characters, spaces and letters beyond ASCII
-    that stand there raw, a `%` without two hexadecimal digits, an encoded slash, question mark, number sign or percent
-    sign (the path would be encoded twice), bytes that are no UTF-8, and text that isn't in Unicode's form C or whose
-    form KC would be ambiguous. A target in absolute form is no path.
+    Ambiguous are: dot segments, `//`, `;`, backslashes, a raw `#`, control characters, unencoded spaces and non-ASCII
+    letters, a `%` without two hexadecimal digits, an encoded slash, question mark, number sign or percent sign (the
+    path would be encoded twice), invalid UTF-8, and text that is not in Unicode's form NFC or whose form NFKC would be
+    ambiguous. A target in absolute form is not a path.
     """
     path = target.partition("?")[0]
     if not _TARGET.fullmatch(path):
@@ -107,16 +107,16 @@ def _is_unambiguous(path: str) -> bool:
         return False
     if path.isascii():
         return True
-    if not is_normalized("NFC", path):  # asked first: marks in disorder would take long to sort
+    if not is_normalized("NFC", path):  # before NFKC, which takes long to sort many unordered marks
         return False
     compatible = normalize("NFKC", path)
     return compatible.count("/") == path.count("/") and not _AMBIGUOUS.search(compatible)
 
 
 def parse(value: object) -> Access:
-    """Read the form of the API: null, or a list such as `[{"service": "svc_…", "paths": ["/a/*"]}]`.
+    """Parse the API's form: null, or a list such as `[{"service": "svc_…", "paths": ["/a/*"]}]`.
 
-    Keeps the order, and each path once. Raises `ValueError` with a sentence for people.
+    Keeps the order and removes duplicate paths. Raises `ValueError` with a message for people.
     """
     if value is None:
         return None
@@ -138,9 +138,9 @@ def parse(value: object) -> Access:
 
 
 def parse_options(texts: Sequence[str]) -> Access:
-    """Read the form of the commands: `api`, `none` or `svc_…[:/path,…]`, one a text. Without any it is everything.
+    """Parse the commands' form: texts such as `api`, `none` or `svc_…[:/path,…]`. Without any, it is everything.
 
-    A path with a comma in it can't be written this way. Raises `ValueError` with a sentence for people.
+    Paths with a comma can't be written this way. Raises `ValueError` with a message for people.
     """
     if not texts:
         return None
@@ -156,9 +156,9 @@ def parse_options(texts: Sequence[str]) -> Access:
 
 
 def parse_patterns(value: object) -> tuple[str, ...]:
-    """Read a list of patterns, each `/path` or `/path/*`; keeps each once, in order.
+    """Parse a list of patterns, each `/path` or `/path/*`. Keeps the order and removes duplicates.
 
-    Raises `ValueError` with a sentence for people.
+    Raises `ValueError` with a message for people.
     """
     if not isinstance(value, list):
         raise ValueError("Write a list of paths, such as /reports or /reports/*.")
@@ -168,17 +168,17 @@ def parse_patterns(value: object) -> tuple[str, ...]:
 
 
 def store(access: Access) -> str | None:
-    """The JSON text of an access, as it is kept: equal for equal ones."""
+    """The JSON text of an access, as stored. Equal accesses have equal texts."""
     return None if access is None else json.dumps(as_json(access), separators=(",", ":"))
 
 
 def load(stored: str | None) -> Access:
-    """The access of a stored text, which is trusted to have been parsed once."""
+    """The access of a stored text, which was validated before it was stored."""
     return None if stored is None else _load(stored)
 
 
 def entry_of(stored: str | None, service: str) -> Entry | None:
-    """What a stored access lists of a service; None for everything, and for nothing of it."""
+    """The entry of a service in a stored access. None if the access is everything, or doesn't list the service."""
     return next((entry for entry in load(stored) or () if entry.service == service), None)
 
 
@@ -200,12 +200,12 @@ def as_options(access: Access) -> list[str]:
 
 
 def in_short(stored: str | None) -> list[str]:
-    """A stored text for people and audit events: the form of the commands, or `everything`."""
+    """A stored text for people and audit log entries: the commands' form, or `everything`."""
     return as_options(load(stored)) or ["everything"]
 
 
 def covers(wider: Access, narrower: Access) -> bool:
-    """Whether whatever `narrower` opens, `wider` opens too."""
+    """Whether `wider` opens everything that `narrower` opens."""
     if wider is None or narrower is None:
         return wider is None
     opened = dict(wider)
@@ -213,14 +213,14 @@ def covers(wider: Access, narrower: Access) -> bool:
 
 
 def covers_patterns(wider: Iterable[str], narrower: Iterable[str]) -> bool:
-    """Whether whatever path `narrower` matches, `wider` matches too."""
-    # Infinitely many paths match /a/*, and no number of patterns below it matches all of them. So it takes one.
+    """Whether `wider` matches every path that `narrower` matches."""
+    # Infinitely many paths match /a/*, and no set of narrower patterns matches all of them. So one pattern must.
     wide = tuple(wider)
     return all(any(_covers_pattern(outer, inner) for outer in wide) for inner in narrower)
 
 
 class _Paths(NamedTuple):
-    """Patterns, made ready to be compared with a path."""
+    """Patterns, prepared for fast comparison with a path."""
 
     exact: frozenset[str]
     beginnings: tuple[str, ...]  # each ends in a slash
@@ -276,7 +276,7 @@ def _parse_entry(item: object) -> Entry:
 def _parse_pattern(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError("Write each path as text, such as /reports or /reports/*.")
-    # Macs type letters in their decomposed form. A few letters grow when they are composed.
+    # Macs enter letters in decomposed form. A few letters get longer when they are composed.
     if len(text) > MAX_PATTERN_LENGTH or len(pattern := normalize("NFC", text)) > MAX_PATTERN_LENGTH:
         raise ValueError(f"A path may have {MAX_PATTERN_LENGTH} characters at most.")
     if not pattern.startswith("/"):
@@ -291,7 +291,7 @@ def _parse_pattern(text: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text in a sentence, without line breaks and other things that no sentence may hold."""
+    """The text in quotes, for a sentence: shortened, without line breaks and unprintable characters."""
     return f"“{text[:100] if text.isprintable() else ascii(text[:100])[1:-1]}”"
 
 

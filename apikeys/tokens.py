@@ -1,11 +1,11 @@
-"""The key itself: its format, checksum, digest and mask. Pure: nothing else knows how a key looks.
+"""The format, checksum, digest and mask of keys. Pure. No other module knows the format.
 
 A key is `atk_`, 30 random base62 characters and 6 base62 characters of the CRC-32 of what precedes: 40
 characters, which one double-click selects and which `SCANNER_PATTERN` finds in a leak.
 
 The digest is one round of SHA-256 and not a password hash: 178 bits from the system's random source
 can't be guessed however fast the hash is, and the check runs on every request (OWASP ASVS 5.0, 6.5.2).
-It depends on no `SECRET_KEY`, so that changing that one kills no key.
+It doesn't use `SECRET_KEY`, so changing `SECRET_KEY` invalidates no key.
 """
 
 import hashlib
@@ -23,37 +23,37 @@ LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
 #: For secret scanners: matches every key in a text.
 SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"
 
-#: How long a key may be that was made elsewhere and imported by its digest.
+#: The length of an imported key, which was created elsewhere.
 FOREIGN_MINIMUM, FOREIGN_MAXIMUM = 16, 512
 
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
-# A character that was escaped on its way here, perhaps several times: `%5F`, `%255F` and `\\u005f` are all `_`.
+# A character that may have been escaped several times: `%5F`, `%255F` and `\\u005f` are all `_`.
 _ESCAPE = r"(?:%(?:25){0,8}|\\{1,8}(?:u00|x))"
 _PREFIX = "".join(rf"(?:{letter}|{_ESCAPE}(?:{ord(letter):x}|{ord(letter.upper()):x}))" for letter in PREFIX)
 _BASE62 = rf"(?:[0-9a-z]|{_ESCAPE}(?:3[0-9]|[46][1-9a-f]|[57][0-9a]))"
 
-# What a key looks like within other text: glued to anything, in any case, and with any of its characters escaped.
-# Nothing but the prefix holds a `_`, so that no match hides the beginning of another.
+# A key within other text: next to any characters, in any case, and with any of its characters escaped.
+# Only the prefix contains a `_`, so no match hides the beginning of another.
 _LIKE_A_KEY = re.compile(f"{_PREFIX}{_BASE62}{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII | re.IGNORECASE)
 _ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{2}})", re.ASCII | re.IGNORECASE)
 
 
 def generate() -> str:
-    """A new key. It exists nowhere but in what this returns."""
+    """A new key. Only the return value contains it."""
     body = PREFIX + "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     return body + _checksum(body)
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether this could be one of our keys: a typo or a cut-off paste fails here, without the database."""
+    """Whether this could be one of our keys. A typo or a truncated paste fails here, without a query."""
     return _KEY.fullmatch(key) is not None and _checksum(key[:-CHECKSUM_LENGTH]) == key[-CHECKSUM_LENGTH:]
 
 
 def may_be_a_key(text: str) -> bool:
-    """Whether it is worth asking the database.
+    """Whether the text is worth a query.
 
-    Keys that were imported have a form of their own, of visible ASCII characters and without our prefix.
+    Imported keys can be any visible ASCII characters without our prefix.
     """
     if text.startswith(PREFIX):
         return is_well_formed(text)
@@ -61,41 +61,41 @@ def may_be_a_key(text: str) -> bool:
 
 
 def digest(key: str) -> str:
-    """What is stored of a key: SHA-256 of the whole of it, as 64 lower-case hexadecimal digits."""
+    """The stored digest of a key: SHA-256 of the whole key, as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def unusable_digest(*, instead_of: str, account_id: int) -> str:
-    """A digest for a key that opens nothing, the same whenever asked for the same two.
+    """A digest that matches no key, always the same for the same arguments.
 
-    No secret has it that is ever looked up: no key that is sent holds a NUL (`may_be_a_key`).
+    It is the digest of a text with NULs, and such a text is never looked up (`may_be_a_key`).
     """
     return digest(f"\0{account_id}\0{instead_of}")
 
 
 def mask(key: str) -> str:
-    """What people see of a key, such as `atk_9fKx…Q2aZ`: enough to tell keys apart, useless to open anything."""
+    """What people see of a key, such as `atk_9fKx…Q2aZ`: enough to tell keys apart, useless as a credential."""
     return f"{key[: len(PREFIX) + 4]}…{key[-4:]}"
 
 
 def is_in(text: str) -> bool:
-    """Whether a key stands anywhere in the text, be it glued to other characters, escaped or in another case.
+    """Whether the text contains a key, even next to other characters, escaped or in another case.
 
-    In lower case alone, as e-mail addresses are kept, the checksum can't be verified. Such a text counts as a
-    key: with the checksum at hand, the case of its letters is soon found by trying.
+    The checksum of an all-lower-case key, as in stored e-mail addresses, can't be verified. It counts as a key,
+    because the checksum lets an attacker recover the case of its letters by trying.
     """
     return _may_hold_one(text) and any(_is_key(found.group()) for found in _LIKE_A_KEY.finditer(text))
 
 
 def redact(text: str) -> str:
-    """The text with everything masked that looks like a key, also one with a typo, which is soon corrected."""
+    """The text with everything masked that looks like a key, even with a typo, which would be easy to correct."""
     if not _may_hold_one(text):
         return text
     return _LIKE_A_KEY.sub(lambda found: mask(_unescaped(found.group())), text)
 
 
 def _may_hold_one(text: str) -> bool:
-    """Whether it is worth a closer look: without a prefix and without escapes no text holds a key."""
+    """Whether a search is worthwhile: a text without the prefix and without escapes contains no key."""
     return "%" in text or "\\" in text or PREFIX in text.lower()
 
 

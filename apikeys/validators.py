@@ -1,6 +1,6 @@
-"""What may be said of a key or a service: the one set of rules for pages, the API, the commands and admin. Pure.
+"""Validators for the fields of keys and services, used by pages, the API, the commands and admin. Pure.
 
-Each raises Django's `ValidationError`, which models, forms and serializers tell at the field it is about.
+Each raises Django's `ValidationError`, which models, forms and serializers show at the field.
 """
 
 import json
@@ -18,12 +18,12 @@ from accounts.validators import no_secret, one_line
 
 from . import networks, rates, scopes
 
-#: A century: more is a slip, and at the end of the calendar a moment has no place in every time zone.
+#: A century. More is probably a mistake, and a time near year 9999 can't be converted to every time zone.
 MAXIMUM_DAYS = 36_500
 
 
 def network_list(texts: Any) -> list[str]:
-    """Networks in their plain form, each once."""
+    """Networks in normal form, without duplicates."""
     return _networks(texts, "key", "networks")
 
 
@@ -46,12 +46,12 @@ def rate_limit(text: str) -> None:
 
 
 def latest_expiry(days: int | None) -> datetime | None:
-    """When a key that is made now has to end at the latest, in an account whose keys live so many days at most."""
+    """The latest expiry of a key that is created now, in an account whose keys may live for so many days."""
     return timezone.now() + timedelta(days=days) if days else None
 
 
 def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
-    """Refuse an end that has passed, and one beyond `latest`, which never ending is too."""
+    """Refuse an expiry in the past or after `latest`. None, which means never, is after any `latest`."""
     if moment is not None and moment <= timezone.now():
         raise ValidationError("This is in the past.")
     if moment is not None and moment > timezone.now() + timedelta(days=MAXIMUM_DAYS):
@@ -60,13 +60,13 @@ def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
         raise ValidationError(f"Keys of this account end on {times.format_moment(latest)} at the latest.")
 
 
-# What a key opens -------------------------------------------------------------------------------
+# Access -----------------------------------------------------------------------------------------
 
 
 def access(value: Any) -> str | None:
-    """An access from the form of the API, null or a list, as it is stored."""
+    """An access as stored, from the API's form: null or a list."""
     try:
-        no_secret(str(value))  # before a sentence repeats it
+        no_secret(str(value))  # before an error message repeats it
         parsed = scopes.parse(value)
     except RecursionError:
         raise ValidationError("This is nested too deep.") from None
@@ -79,7 +79,7 @@ def access(value: Any) -> str | None:
 
 
 def access_of_text(text: str) -> str | None:
-    """An access from the JSON text of the API's form, as it is stored."""
+    """An access as stored, from the JSON text of the API's form."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -88,7 +88,7 @@ def access_of_text(text: str) -> str | None:
 
 
 def access_of_options(texts: Sequence[str]) -> str | None:
-    """An access from the form of the commands, as it is stored."""
+    """An access as stored, from the commands' form."""
     no_secret(" ".join(texts))
     try:
         parsed = scopes.parse_options(texts)
@@ -98,20 +98,20 @@ def access_of_options(texts: Sequence[str]) -> str | None:
 
 
 def stored_access(text: str) -> None:
-    """Refuse what `access` has not written."""
+    """Refuse any text that `access` would not return."""
     if access_of_text(text) != text:
         raise ValidationError("This is not how an access is stored.")
 
 
 # Services ---------------------------------------------------------------------------------------
 
-#: The methods that a service reads by unless it says otherwise.
+#: The default reading methods of a service.
 READING_METHODS = ("GET", "HEAD", "OPTIONS")
 
 MOST_METHODS = 20
 
 _METHOD = re.compile("[A-Z][A-Z-]{0,19}")
-#: No user, no query, and no character that means something in a configuration.
+#: No user name, no query, and no character with a meaning in gateways' configurations.
 _UPSTREAM = re.compile(r"https?://(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~/-]*)?", re.ASCII)
 
 
@@ -120,7 +120,7 @@ def default_reading_methods() -> list[str]:
 
 
 def method_list(texts: Any) -> list[str]:
-    """HTTP methods in capitals and in the order of the alphabet, each once."""
+    """HTTP methods in upper case and alphabetical order, without duplicates."""
     if not isinstance(texts, list):
         raise ValidationError("Write a list of methods.")
     if len(texts) > MOST_METHODS:
@@ -134,7 +134,7 @@ def method_list(texts: Any) -> list[str]:
 
 
 def path_list(texts: Any) -> list[str]:
-    """Patterns of paths, each once: a path, or one that ends in `/*`, for itself and all below."""
+    """Path patterns without duplicates: a path, or one that ends in `/*`, which also matches all paths below it."""
     _require_no_secret(texts)
     try:
         paths = list(scopes.parse_patterns(texts))
@@ -146,13 +146,13 @@ def path_list(texts: Any) -> list[str]:
 
 
 def gateway_list(texts: Any) -> list[str]:
-    """The networks that gateways ask from in their plain form, each once."""
+    """The networks of gateways in normal form, without duplicates."""
     _require_no_secret(texts)
     return _networks(texts, "service", "gateways")
 
 
 def upstream(text: str) -> None:
-    """Refuse what is no origin, perhaps with a path: it is pasted into configurations of gateways."""
+    """Refuse all but an origin with an optional path, because it is inserted into gateways' configurations."""
     try:
         is_url = not text or (_UPSTREAM.fullmatch(text) is not None and urlsplit(text).port != 0)
     except ValueError:  # of the port, or of an IPv6 address
@@ -162,5 +162,5 @@ def upstream(text: str) -> None:
 
 
 def _require_no_secret(texts: Any) -> None:
-    """Refuse a list that holds a key before a sentence repeats it."""
+    """Refuse a list that contains a key, before an error message repeats it."""
     no_secret(" ".join(map(str, texts)) if isinstance(texts, list) else "")

@@ -1,4 +1,4 @@
-"""What people type about keys and services."""
+"""Forms for keys and services."""
 
 from .keys import APIKeyForm, EditKeyForm, ImportForm, KeyFilter, KeySettingsForm, RotateForm
 from .requests import DescribedRequestForm

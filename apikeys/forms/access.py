@@ -1,4 +1,4 @@
-"""What a key opens, as a form asks for it: everything, or chosen services with a box each and the paths of each."""
+"""The form field for a key's access: everything, or selected services, each with a checkbox and its paths."""
 
 import json
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from ..models import Service
 
 EVERYTHING, CHOSEN = "everything", "chosen"
 
-#: More services than this are not listed, unless the key has them already: the page would weigh more than 10 KB.
+#: The most services listed, besides those the key has already. With more, the page would exceed 10 KB.
 MOST_SERVICES = 50
 
 
 class AccessInput(forms.Widget):
-    """Two radio buttons, and for each service a checkbox and a text with a path a line: `apikeys/_access.html`.
+    """Two radio buttons, and for each service a checkbox and a text area with one path per line (`_access.html`).
 
-    Its value is an access as it was typed, as JSON text in the form of the API. Such a text in place of a radio
-    button's value is taken as it is: `ChangeForm` puts there what is so now.
+    Its value is the access as entered, as JSON text in the API's form. Such a text is also accepted in place of a radio
+    button's value: `ChangeForm` sends the current access this way.
     """
 
     template_name = "apikeys/_access.html"
@@ -30,7 +30,7 @@ class AccessInput(forms.Widget):
 
     @staticmethod
     def paths_of(service: str) -> str:
-        """The name of the text with the paths of a service."""
+        """The name of the text area with a service's paths."""
         return f"paths-{service}"
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> str | None:
@@ -46,13 +46,13 @@ class AccessInput(forms.Widget):
 
 
 def _all(data: Any) -> list[str]:
-    """The services whose boxes are checked, each once."""
+    """The selected services, without duplicates."""
     getlist: Callable[[str], list[str]] = getattr(data, "getlist", data.get)
     return list(dict.fromkeys(getlist(AccessInput.SERVICE) or ()))
 
 
 class Row(NamedTuple):
-    """A service that may be checked. `name` is empty for one that was deleted, whose entry may only be dropped."""
+    """A service that can be selected. `name` is empty for a deleted one, whose entry can only be removed."""
 
     id: str
     name: str
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 
 class BoundAccess(forms.BoundField):
-    """The field with what its template shows."""
+    """The field, with the values that its template shows."""
 
     field: "AccessField"
 
@@ -81,17 +81,17 @@ class BoundAccess(forms.BoundField):
 
     @property
     def group_errors(self) -> list[str]:
-        """What is wrong, but for the paths of a service."""
+        """The errors that are not about the paths of a service."""
         return self._errors.get("", [])
 
     @cached_property
     def first_refused(self) -> str:
-        """The first service whose paths are refused, if nothing else about the field is."""
+        """The first service with invalid paths, if the field has no other error."""
         return "" if self.group_errors else next((row.id for row in self.rows if row.errors), "")
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The account's services by name, `MOST_SERVICES` at most, and those that the key has besides."""
+        """The account's services by name, at most `MOST_SERVICES`, and the others that the key lists."""
         named = [(id, service.name, service.shared) for id, service in self._services.items()]
         deleted = [(id, "", False) for id in self._entries if id != scopes.API and id not in self._services]
         return [
@@ -101,7 +101,7 @@ class BoundAccess(forms.BoundField):
 
     @property
     def has_more(self) -> bool:
-        """Whether the account has services that are not among the rows."""
+        """Whether the account has services without a row."""
         return len(self._visible) > MOST_SERVICES
 
     @cached_property
@@ -120,13 +120,13 @@ class BoundAccess(forms.BoundField):
 
     @property
     def _entries(self) -> dict[str, list[str]]:
-        """The paths of each service that is chosen."""
+        """The paths of each selected service."""
         chosen = (_by_service(self._access) or {}).items()
         return {service: [str(path) for path in paths] if isinstance(paths, list) else [] for service, paths in chosen}
 
     @cached_property
     def _errors(self) -> dict[str, list[str]]:
-        """What is wrong, by the service whose paths it is about."""
+        """The errors by service; those about no service's paths are under the empty string."""
         errors: dict[str, list[str]] = {}
         for error in self.form.errors.as_data().get(self.name, []):
             service = error.code if error.code in self._services else ""
@@ -135,10 +135,10 @@ class BoundAccess(forms.BoundField):
 
 
 class AccessField(forms.Field):
-    """An access as it is stored. Where nothing was sent, a new key has everything and another keeps what it has.
+    """An access, as stored. If the form sends none, a new key gets everything and an existing key keeps its access.
 
-    What is wrong with the paths of one service is an error whose code is its id. `account` is whose services may be
-    chosen, which the form sets.
+    An error about a service's paths has the service's id as its code. The form sets `account`, whose services can be
+    selected.
     """
 
     widget = AccessInput
@@ -170,7 +170,7 @@ class AccessField(forms.Field):
 
 
 def _read(text: str | None) -> Any:
-    """The access in the form of the API. A text that can't be read stays one, which `validators` refuses."""
+    """The access in the API's form. Invalid JSON is returned as text, which `validators` refuses."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -178,7 +178,7 @@ def _read(text: str | None) -> Any:
 
 
 def _by_service(access: Any) -> dict[str, Any] | None:
-    """The paths of each service, in whatever order they are listed. None is everything, or what can't be read."""
+    """The paths by service, so that the order doesn't matter. None is everything, or invalid."""
     if not isinstance(access, list):
         return None
     return {str(entry.get("service")): entry.get("paths") for entry in access if isinstance(entry, dict)}

@@ -1,4 +1,4 @@
-"""What people type about keys."""
+"""Forms for keys."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -23,12 +23,12 @@ from .access import AccessField
 AT, KEEP, NEVER = "at", "keep", ""
 LIFETIMES = {30: "In 30 days", 90: "In 90 days", 365: "In a year"}
 
-#: More lines of a file than this are not told to be wrong one by one.
+#: The most lines of a file whose errors are shown.
 ERRORS_SHOWN = 20
 
 
 class KeySettingsForm(forms.Form):
-    """What may be said about a key. `account` has the last word on how long it lives."""
+    """The settings of a key. `account` limits its lifetime."""
 
     name = APIKey._meta.get_field("name").formfield(
         label="API Key Name",
@@ -75,7 +75,7 @@ class KeySettingsForm(forms.Form):
         help_text="Opens members, API keys, the audit log and the account itself to the key.",
     )
 
-    #: What stands under "More options".
+    #: The fields under "More options".
     OPTIONS = (
         *("description", "expiry", "expires_at", "allowed_networks", "rate_limit"),
         *("accepts_query", "accepts_body", "administrator"),
@@ -93,9 +93,9 @@ class KeySettingsForm(forms.Form):
 
     @classmethod
     def prefilled(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
-        """The form as it stands at first, or as it was typed before the password was asked for again.
+        """The form with its initial values, or with the values entered before the password was asked for again.
 
-        A box that was not ticked is in no address, so a form that was sent says so of all of them.
+        Unchecked boxes are missing in the URL. So if it has any values (`expiry` is always one), missing boxes are off.
         """
         initial = {**initial, **typed.dict()}
         if "expiry" in typed:
@@ -105,7 +105,7 @@ class KeySettingsForm(forms.Form):
         return cls(initial=initial, **about)
 
     def first_choices(self) -> list[tuple[str, str]]:
-        """What stands above the lifetimes."""
+        """The choices above the lifetimes."""
         return [] if self.longest else [(NEVER, "Never")]
 
     def _lifetimes(self) -> list[tuple[str, str]]:
@@ -116,7 +116,7 @@ class KeySettingsForm(forms.Form):
 
     @property
     def has_options(self) -> bool:
-        """Whether anything under "More options" is set or refused, and has to be seen."""
+        """Whether a field under "More options" is set or has an error, so that they have to be visible."""
         return bool(self.longest) or any(
             self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
             for name in self.OPTIONS
@@ -145,10 +145,10 @@ class KeySettingsForm(forms.Form):
 
 
 class APIKeyForm(KeySettingsForm):
-    """A new key. It carries the key's id from the start, so that sending it twice makes one key."""
+    """A new key. The form contains the key's id, so that submitting it twice creates one key."""
 
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
-    #: The service whose page led here, and the host name that was filled in there: for the first calls with the key.
+    #: The service whose page links here, and the host name entered there: for the first calls with the key.
     for_service = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
     host = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
 
@@ -159,7 +159,7 @@ class APIKeyForm(KeySettingsForm):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `services.create_api_key` is told."""
+        """The arguments for `services.create_api_key`."""
         others = ("expiry", "for_service", "host")
         settings = {name: value for name, value in self.cleaned_data.items() if name not in others}
         return {**settings, "permission": KeyPermission(settings["permission"])}
@@ -169,7 +169,7 @@ class APIKeyForm(KeySettingsForm):
 
 
 class EditKeyForm(ChangeForm, KeySettingsForm):
-    """Settings of a key that is there. Its expiry stays as it is unless another is chosen."""
+    """Settings of an existing key. Its expiry stays unless another one is selected."""
 
     error_fields = {"expires_at": "expiry"}
 
@@ -197,13 +197,13 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What `services.change_api_key` is told."""
+        """The arguments for `services.change_api_key`."""
         settings = {name: value for name, value in super().changes.items() if name not in ("expiry", "expires_at")}
         return settings if self._is_kept else {**settings, "expires_at": self.cleaned_data["expires_at"]}
 
     @property
     def changed_data(self) -> list[str]:
-        """A lifetime that is chosen changes the expiry; a date that is typed beside it counts as chosen only."""
+        """A selected lifetime changes the expiry. A date counts only if "On a date" is selected."""
         names = [name for name in super().changed_data if name not in ("expiry", "expires_at")]
         return names if self._is_kept else [*names, "expires_at"]
 
@@ -223,7 +223,7 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
 
 class RotateForm(forms.Form):
-    """How long the old key goes on. It carries the successor's id, so that sending it twice makes one key."""
+    """How long the old key keeps working. The form contains the new key's id, so that two submits create one key."""
 
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
     overlap = forms.ChoiceField(
@@ -242,7 +242,7 @@ class RotateForm(forms.Form):
         return self.cleaned_data["id"] or ids.new_key_id()
 
     def ends(self, api_key: APIKey) -> dict[str, datetime | None]:
-        """When the old key would end, for every choice; None is at once."""
+        """When the old key would stop working, by choice. None means immediately."""
         now = timezone.now()
         ends: dict[str, datetime | None] = {Overlap.NONE.value: None}
         for overlap in (Overlap.HOUR, Overlap.DAY, Overlap.WEEK):
@@ -252,7 +252,7 @@ class RotateForm(forms.Form):
 
 
 class ImportForm(forms.Form):
-    """Keys that were made elsewhere, as a file or pasted."""
+    """Keys that were created elsewhere, as a file or as pasted text."""
 
     file = forms.FileField(
         label="CSV file", required=False, widget=forms.ClearableFileInput({"accept": ".csv,text/csv,text/plain"})
@@ -263,7 +263,7 @@ class ImportForm(forms.Form):
         widget=forms.Textarea({"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
     )
 
-    #: nginx passes 2 MiB, and the form takes some of that.
+    #: nginx accepts 2 MiB, and the form itself needs some of it.
     MAXIMUM_BYTES = 1_900 * 1024
 
     rows: list[ImportedKey]
@@ -281,7 +281,7 @@ class ImportForm(forms.Form):
             self.refuse(error)
 
     def refuse(self, error: DomainError) -> None:
-        """Show what is wrong with the lines where they were given, the first `ERRORS_SHOWN` of them."""
+        """Show the errors of the first `ERRORS_SHOWN` lines at the field that has them."""
         lines = [f"{line.capitalize()}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
         if len(lines) > ERRORS_SHOWN:
             lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} lines more."]
@@ -297,14 +297,14 @@ class ImportForm(forms.Form):
 
 
 class Order(NamedTuple):
-    """A column's heading: what a click on it sorts by, and how the list is sorted by it now, for `aria-sort`."""
+    """A column's heading: the order that a click selects, and the current direction for `aria-sort`."""
 
     next: str
     direction: str
 
 
 class KeyFilter(forms.Form):
-    """Search, filter and order of the list, as they stand in its address. What can't be read changes nothing."""
+    """Search, filter and order of the list, from its URL. Invalid values are ignored."""
 
     STATES = {
         "": "All",
@@ -313,7 +313,7 @@ class KeyFilter(forms.Form):
         "disabled": "Disabled",
         "ended": "Ended",
     }
-    #: What each order sorts by, and whether its first click starts at the far end: the newest, the last used.
+    #: The field of each order, and whether the first click sorts in descending order (newest, last used).
     ORDERS = {
         "name": ("name", False),
         "created": ("created_at", True),
@@ -324,7 +324,7 @@ class KeyFilter(forms.Form):
 
     q = forms.CharField(required=False, max_length=APIKey._meta.get_field("name").max_length)
     state = forms.ChoiceField(required=False, choices=list(STATES.items()))
-    #: The id of one that the keys open.
+    #: The id of a service that the keys can access.
     service = forms.CharField(required=False, max_length=Service._meta.get_field("id").max_length, validators=LINE)
     sort = forms.ChoiceField(required=False, choices=[(sign + name, name) for name in ORDERS for sign in ("", "-")])
 
@@ -343,7 +343,7 @@ class KeyFilter(forms.Form):
                 keys = keys.in_state(State.DISABLED)
             case "ended":
                 keys = keys.in_state(State.REVOKED, State.EXPIRED)
-        return keys.order_by(self._order(), self._tie())
+        return keys.order_by(self._order(), self._tie_breaker())
 
     @property
     def sorted_by(self) -> str:
@@ -351,12 +351,12 @@ class KeyFilter(forms.Form):
 
     @property
     def orders(self) -> dict[str, Order]:
-        """The heading of every column one can sort by."""
+        """The headings of the sortable columns."""
         headings = {}
-        for name, (_, far_end_first) in self.ORDERS.items():
+        for name, (_, descending_first) in self.ORDERS.items():
             ascending, descending = name, f"-{name}"
             direction = {ascending: "ascending", descending: "descending"}.get(self.sorted_by, "")
-            first, second = (descending, ascending) if far_end_first else (ascending, descending)
+            first, second = (descending, ascending) if descending_first else (ascending, descending)
             headings[name] = Order(second if self.sorted_by == first else first, direction)
         return headings
 
@@ -364,7 +364,7 @@ class KeyFilter(forms.Form):
         column = F(self.ORDERS[self.sorted_by.removeprefix("-")][0])
         return column.desc(nulls_last=True) if self.sorted_by.startswith("-") else column.asc(nulls_last=True)
 
-    def _tie(self) -> str:
+    def _tie_breaker(self) -> str:
         return "-id" if self.sorted_by.startswith("-") else "id"
 
 

@@ -1,4 +1,4 @@
-"""A request that somebody describes, to see what would happen to it."""
+"""The form of "Test a request"."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class DescribedRequestForm(forms.Form):
-    """The path is taken as a client would send it. Without an address, a key that is bound to networks is refused."""
+    """The path is used as a client would send it. Without an address, a key with allowed networks is refused."""
 
     method = forms.ChoiceField(choices=[(method, method) for method in METHODS])
     path = forms.CharField(
@@ -38,9 +38,9 @@ class DescribedRequestForm(forms.Form):
 
     @property
     def service_name(self) -> str:
-        """What the service of a valid request is called."""
+        """The name of a valid form's service."""
         return self.name_of(self.cleaned_data["service"])
 
     def name_of(self, service: str) -> str:
-        """What people call a service; empty for one that is not there."""
+        """The name of a service; empty if it is not a choice."""
         return self._names.get(service, "")

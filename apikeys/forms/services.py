@@ -1,4 +1,4 @@
-"""What people type about services."""
+"""Forms for services."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..models import Service
 
 
 class ServiceForm(forms.Form):
-    """A new service. Lists are typed one a line, methods with spaces or commas between them."""
+    """A new service. Lists have one item per line; methods are separated by spaces or commas."""
 
     name = Service._meta.get_field("name").formfield(
         label="Service name",
@@ -50,12 +50,12 @@ class ServiceForm(forms.Form):
         help_text="The logs of your gateway and your service then hold them.",
     )
 
-    #: What stands under "More options".
+    #: The fields under "More options".
     OPTIONS = ("reading_methods", "reading_paths", "preflight", "query_keys")
 
     @property
     def has_options(self) -> bool:
-        """Whether anything under "More options" is set or refused, and has to be seen."""
+        """Whether a field under "More options" is set or has an error, so that they have to be visible."""
         return any(
             self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
             for name in self.OPTIONS
@@ -77,7 +77,7 @@ class ServiceForm(forms.Form):
 
 
 class HostForm(forms.Form):
-    """What clients call a service by: it fills in configurations and is stored nowhere."""
+    """The host name of a service. It is inserted into configurations and not stored."""
 
     host = forms.RegexField(
         r"\A[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?\Z",
@@ -90,13 +90,13 @@ class HostForm(forms.Form):
 
     @classmethod
     def host_in(cls, text: str) -> str:
-        """The host name that the text is; empty if it is none."""
+        """The text if it is a host name, else empty."""
         form = cls({"host": text})
         return str(form.cleaned_data["host"]) if form.is_valid() else ""
 
 
 class EditServiceForm(ChangeForm, ServiceForm):
-    """Settings of a service that is there."""
+    """Settings of an existing service."""
 
     def __init__(self, *args: Any, service: Service, **kwargs: Any) -> None:
         super().__init__(*args, initial=self.settings_of(service), item=service, **kwargs)

@@ -1,4 +1,4 @@
-"""What the key that a form describes can do and what it cannot, told beside the form while it is filled in."""
+"""What the key in a form can and cannot do. Shown beside the form while it is filled in."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from accounts.policy import KeyPermission
 from .access import BoundAccess, Row
 from .keys import NEVER, KeySettingsForm
 
-#: More services that the key does not open are counted.
+#: The most services named that the key cannot access. Others are counted.
 MOST_NAMED = 3
 _VERBS = {
     KeyPermission.READ: ("read", "read"),
@@ -20,7 +20,7 @@ _VERBS = {
 
 
 class Ability(NamedTuple):
-    """`verb` `paths` at `place`, or `verb` `place`; and what that is."""
+    """`verb` `paths` at `place`, or `verb` `place`, followed by `note`."""
 
     verb: str
     place: str
@@ -36,7 +36,7 @@ class KeySummary(NamedTuple):
 
 
 def summary_of(form: KeySettingsForm) -> KeySummary:
-    """Told from what the form holds, valid or not: nothing is refused here."""
+    """The summary of the form's values, valid or not."""
     permission = form["permission"].value()
     access = form["access"]
     assert isinstance(access, BoundAccess)
@@ -94,7 +94,7 @@ def _places(networks: list[str]) -> str:
 
 
 def _end(expiry: str) -> list[str]:
-    """When it ends, unless it ends as before."""
+    """When it expires, unless that is not changed."""
     match expiry:
         case "" | "never":
             return ["until it is revoked"]

@@ -1,1 +1,1 @@
-"""Questions from gateways: what to let through to the services behind them."""
+"""Reads gateways' authorization requests, and fills in gateways' configurations."""

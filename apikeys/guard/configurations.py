@@ -1,7 +1,7 @@
-"""The gateways' configurations in `deploy/gateways/`, which the tests run, with what is known of a service filled in.
+"""The gateways' configurations in `deploy/gateways/`, which the tests run, with a service's values filled in.
 
-A value that only the reader knows, such as the path of a certificate, becomes an example. The beginning of the
-configuration lists the examples, so that what is pasted says what is left to do.
+A value that only the reader knows, such as the path of a certificate, becomes an example. The top of the
+configuration lists the examples, so that the reader knows what to replace.
 """
 
 import re
@@ -18,17 +18,17 @@ FOLDER = settings.BASE_DIR / "deploy" / "gateways"
 
 
 class Gateway(NamedTuple):
-    #: The folder in `deploy/gateways/`, and what pages' addresses call it.
+    #: The folder in `deploy/gateways/`, and its name in URLs.
     name: str
     title: str
-    #: Its files, each with where it goes. The first one is where its configuration begins.
+    #: Its files and their paths on the gateway. The first one is the main file.
     files: Mapping[str, str]
-    #: What makes it read them.
+    #: The command that makes it load them.
     reload: str
 
 
 class Placeholder(NamedTuple):
-    """What an installation has to fill in by itself: an example, and what it stands for."""
+    """A value that the reader has to fill in: an example, and its meaning."""
 
     example: str
     meaning: str
@@ -71,15 +71,15 @@ _PLACEHOLDERS = {
 _PLACEHOLDERS_OF = {
     "haproxy": {"certificate": Placeholder("/etc/haproxy/api.pem", "the certificate of your API and its private key")},
 }
-#: Where Debian keeps the authorities that are trusted. It fills in how a guard or a service behind HTTPS is verified.
+#: Debian's trusted certificate authorities. They verify a guard or a service behind HTTPS.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
-#: What the files tell who fills them in by hand.
+#: The instructions in the files for filling them in by hand.
 _BY_HAND = re.compile(r"Names in double braces .*?\(the id on the service's page, svc_…\)\.[^\n]*", re.DOTALL)
 
 
 def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", host: str = "") -> list[File]:
-    """The files of a gateway. `guard` is the origin of this server as the gateway reaches it."""
+    """The files of a gateway. `guard` is the origin at which the gateway reaches this server."""
     known = {"service": service, **({"host": host} if host else {})}
     values = {name: placeholder.example for name, placeholder in placeholders_of(gateway).items()}
     values |= {**known, **snippets.addresses("guard", guard)}
@@ -93,20 +93,20 @@ def files(gateway: Gateway, *, service: str, guard: str, upstream: str = "", hos
 
 
 def examples(gateway: Gateway, *, upstream: str = "", host: str = "") -> list[str]:
-    """What stands in the files for what the reader has to fill in, as pages mark it."""
+    """The examples in the files that the reader has to replace. Pages highlight them."""
     left = _unfilled(gateway, host=host, upstream=upstream)
     found = [placeholder.example for placeholder in left]
-    # Some name the address of the upstream alone.
+    # Some files contain only the address of the upstream.
     return [*found, *(example.partition("://")[2] for example in found if "://" in example)]
 
 
 def placeholders_of(gateway: Gateway) -> dict[str, Placeholder]:
-    """What may be left to fill in, by the name of the placeholder."""
+    """The placeholders that may be left to fill in, by name."""
     return {**_PLACEHOLDERS, **_PLACEHOLDERS_OF.get(gateway.name, {})}
 
 
 def _unfilled(gateway: Gateway, *, host: str, upstream: str) -> list[Placeholder]:
-    """What nobody has filled in and the gateway needs, in the order of the table."""
+    """The placeholders that the gateway's files contain and that have no value, in the order of the table."""
     known = {name for name, value in {"host": host, "upstream": upstream}.items() if value}
     used = "".join(_text(gateway.name, name) for name in gateway.files)
     return [

@@ -1,7 +1,7 @@
-"""What a gateway's authorization request says of the request behind it: the facts of a question. Pure.
+"""Reads the original request from a gateway's authorization request. Pure.
 
-Each contract reads the headers of its own gateways only, so that those of another, which a client may have added, mean
-nothing. Whoever calls this has made sure that the request came from a gateway.
+Each contract reads only the headers of its own gateways. Those of other contracts are ignored, because a client may
+have added them. The caller has checked that the request came from a gateway.
 """
 
 import re
@@ -16,11 +16,11 @@ from .. import networks
 from ..networks import Network
 
 MAX_METHOD_LENGTH = 32
-MAX_TARGET_LENGTH = 8192  # as much as the server takes of a request line
+MAX_TARGET_LENGTH = 8192  # the server's limit for a request line
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # a token (RFC 9110, §5.6.2)
 _GAP = re.compile(r"[\x00-\x20\x7f]")
-_SECURE, _INSECURE = {"https", "wss"}, {"http", "ws"}  # some gateways tell WebSockets apart
+_SECURE, _INSECURE = {"https", "wss"}, {"http", "ws"}  # some gateways send ws and wss for WebSockets
 _FIELDS = ("key", "method", "path", "address", "dry_run")
 
 #: Header names in CGI's form, such as `HTTP_X_FORWARDED_FOR`, with their values.
@@ -28,14 +28,14 @@ Headers = Mapping[str, str]
 
 
 class Contract(StrEnum):
-    """How gateways of a kind ask: the last word of the address that they ask at."""
+    """The protocol of a kind of gateway: the last segment of the URL that it asks."""
 
     AUTH_REQUEST = "auth-request"
     FORWARD_AUTH = "forward-auth"
     EXT_AUTHZ = "ext-authz"
 
 
-#: The headers that name the original request's method and target. With ext-authz they are the question's own.
+#: The headers with the original request's method and target. In ext-authz they are the authorization request's own.
 NAMED_BY = {
     Contract.AUTH_REQUEST: ("X-Original-Method", "X-Original-URI"),
     Contract.FORWARD_AUTH: ("X-Forwarded-Method", "X-Forwarded-Uri"),
@@ -43,16 +43,16 @@ NAMED_BY = {
 
 
 class Misconfigured(NotPermitted):
-    """The gateway didn't say what its configuration has to make it say (403)."""
+    """The gateway's configuration doesn't send what the contract requires (403)."""
 
 
 class Facts(NamedTuple):
-    """The original request, as its gateway tells it."""
+    """The original request, as the gateway describes it."""
 
     method: str
     #: Raw, with its query.
     target: str
-    #: It came over HTTPS.
+    #: It was sent over HTTPS.
     secure: bool
     #: The client's.
     address: str
@@ -61,7 +61,7 @@ class Facts(NamedTuple):
 
 
 class Check(NamedTuple):
-    """The original request, as the service itself tells it. It counts as HTTPS."""
+    """The original request, as the service itself describes it. It counts as HTTPS."""
 
     key: str | None
     method: str
@@ -73,10 +73,10 @@ class Check(NamedTuple):
 def read(
     contract: Contract, headers: Headers, trusted: Sequence[Network], *, method: str = "", target: str = ""
 ) -> Facts:
-    """The facts of a gateway's question. The client is the last hop that is not in `trusted` networks.
+    """The original request of an authorization request. The client is the last hop that is not in `trusted` networks.
 
-    `method` and `target` are the question's own, the raw target from the original path on. Only ext-authz reads them.
-    Raises `Misconfigured`, and a plain `NotPermitted` for what a client can send through any gateway.
+    `method` and `target` are the authorization request's own, the raw target from the original path on. Only ext-authz
+    reads them. Raises `Misconfigured`, and a plain `NotPermitted` for what a client can send through any gateway.
     """
     if named_by := NAMED_BY.get(contract):
         method, target = _method(headers, named_by[0]), _target(headers, named_by[1])
@@ -101,7 +101,7 @@ def read(
 
 
 def read_check(body: object) -> Check:
-    """The facts of a question in JSON. Raises `Invalid` (400), with a sentence for each field that is wrong."""
+    """The original request in a JSON body. Raises `Invalid` (400) with the errors of each field."""
     if not isinstance(body, dict):
         raise Invalid("Send a JSON object.")
     errors = {str(name): ["This field is unknown here."] for name in [*body.keys() - set(_FIELDS)][:20]}
@@ -129,7 +129,7 @@ def read_check(body: object) -> Check:
 
 
 def is_preflight(facts: Facts, headers: Headers) -> bool:
-    """Whether a browser asks if it may send a request (Fetch, §4.8). It never carries a key."""
+    """Whether the request is a browser's CORS preflight (Fetch, §4.8). It never contains a key."""
     return facts.method == "OPTIONS" and "HTTP_ORIGIN" in headers and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in headers
 
 

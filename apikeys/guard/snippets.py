@@ -1,7 +1,7 @@
-"""Configurations of gateways with a service's own values filled in. Pure.
+"""Fills values into gateways' configurations. Pure.
 
-The files in `deploy/gateways/` have placeholders such as `{{service}}`. A line that begins with `#? ` is for some
-installations only: it takes part where the values of all of its placeholders are given, and stays a comment elsewhere.
+The files in `deploy/gateways/` have placeholders such as `{{service}}`. A line that begins with `#? ` is optional: it
+becomes active if all of its placeholders have values, and stays a comment otherwise.
 """
 
 import re
@@ -13,7 +13,7 @@ _OPTIONAL = re.compile(r"^(\s*)#\? ?(.*)$")
 
 
 def addresses(name: str, url: str) -> dict[str, str]:
-    """The values that a URL gives: `name` itself, its scheme, address, host and port. Those of TLS, for https alone."""
+    """The values from a URL: `name` itself, its scheme, address, host and port, and for https the host for TLS."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -1,4 +1,4 @@
-"""The account that a command is about."""
+"""Finds the account of a command's `--account`."""
 
 from django.core.management.base import CommandError
 

@@ -1,4 +1,4 @@
-"""`manage.py create_api_key`: a key made by the operator."""
+"""`manage.py create_api_key`: creates a key for an account."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from accounts.policy import KeyPermission
 from apikeys import services, validators
 from apikeys.management.accounts import account_named
 
-#: The options, by the fields that they fill.
+#: The options by field.
 OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-limit", "access": "--access"}
 
 
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                 access=access,
             )
         except (ValidationError, Invalid) as error:
-            raise CommandError("\n".join(_told(error))) from None
+            raise CommandError("\n".join(_messages(error))) from None
         self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Keep the key: it is not shown again.")
         if settings.PUBLIC_URL:
             self.stdout.write(links.in_mail(reverse("apikeys:key", args=[account.slug, issued.api_key.id])))
@@ -78,8 +78,8 @@ def _expiry(days: int | None) -> datetime | None:
     return timezone.now() + timedelta(days=days)
 
 
-def _told(error: ValidationError | Invalid) -> list[str]:
-    """What is wrong, each with the option that it is about."""
+def _messages(error: ValidationError | Invalid) -> list[str]:
+    """The errors, each with its option."""
     if isinstance(error, ValidationError):
         return [f"--allow: {sentence}" for sentence in error.messages]
     return [f"{OPTIONS[field]}: {' '.join(sentences)}" for field, sentences in (error.errors or {}).items()]

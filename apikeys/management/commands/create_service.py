@@ -1,4 +1,4 @@
-"""`manage.py create_service`: a service made by the operator, who alone shares one with every account."""
+"""`manage.py create_service`: creates a service. Only the operator can share one with every account."""
 
 from typing import Any
 

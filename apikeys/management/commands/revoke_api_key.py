@@ -1,4 +1,4 @@
-"""`manage.py revoke_api_key`: ends a key by its id, or by the key itself where that is all one has."""
+"""`manage.py revoke_api_key`: revokes a key by its id, or by the key itself if its id is unknown."""
 
 import sys
 from typing import Any
@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
 
 def _find(sent: str) -> APIKey | None:
-    """The key of that id, or else of that secret, be it one of ours or an imported one."""
+    """The key with that id, or else with that secret, which may be of an imported key."""
     if not sent.isprintable():
         return None
     keys = APIKey.objects.select_related("account")
