@@ -1,8 +1,8 @@
-"""Who sends this request: finds the key in header, query string or body, and looks it up.
+"""Authenticates a request: finds the key in header, query string or body, and looks it up.
 
-A key in two places, or twice in one, is refused (RFC 6750 §2). The body is read for a key only when
-neither header nor query has one; a body of more than a few kilobytes then counts against its address, before it
-is parsed, because anybody may send it.
+Several keys are refused, in two places or in one (RFC 6750 §2). The body is searched for a key only if
+header and query have none. A body over 16 KiB then counts against a limit of its address before it is parsed,
+because anybody can send one.
 """
 
 from django.conf import settings
@@ -30,9 +30,8 @@ AS_JSON = "Send it with Content-Type: application/json."
 class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
-    Raises `Refused` without a key, for one that is not good for anything, and for one that may not be sent like this
-    or from here; `Invalid` (400) for a key in more than one place. What else the verdict says is read by
-    `HasKeyPermission`.
+    Raises `Refused` without a key, for an invalid or inactive one, and for one that may not be sent in this place or
+    from this address; `Invalid` (400) for more than one key. `HasKeyPermission` checks the rest of the verdict.
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
@@ -50,7 +49,7 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def find_key(request: Request) -> tuple[str, Place | None, str]:
-    """The key as it was sent, and where. Without one, what may help its sender. Raises `Invalid` for several."""
+    """The key as it was sent, its place, and without a key a hint for the client. Raises `Invalid` for several."""
     meta = request._request.META
     if with_commas(meta):
         raise Invalid(
@@ -72,9 +71,9 @@ def find_key(request: Request) -> tuple[str, Place | None, str]:
 
 
 def _in_body(request: Request) -> tuple[list[str], str]:
-    """Keys in the body's field, and why it was not read as JSON, if so. A malformed one is the client's error.
+    """The keys in the body's field, and why the body was not read as JSON, if so.
 
-    Raises `TooManyRequests` for too many large ones from one address.
+    Raises DRF's `ParseError` for a malformed body, and `TooManyRequests` for too many large ones from one address.
     """
     meta = request._request.META
     bodies.require_whole(meta)
@@ -94,5 +93,5 @@ def _in_body(request: Request) -> tuple[list[str], str]:
 
 
 def _is_json_read_as_form(fields: QueryDict) -> bool:
-    """Whether a form is JSON in truth, as curl's `-d` sends it by default: its first field's name begins an object."""
+    """Whether a form is really JSON, as `curl -d` sends it by default: its first field's name begins with `{`."""
     return next(iter(fields), "").lstrip("\ufeff \t\r\n").startswith("{")

@@ -1,4 +1,4 @@
-"""What every view of the API shares."""
+"""The base class of the API's views."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, cast
@@ -26,15 +26,15 @@ M = TypeVar("M", bound=Model)
 
 
 class APIView(NeedsPermission):
-    """A view behind `apikeys.gate`: authentication asks it, and permission reads the rest of its verdict.
+    """A view behind `apikeys.gate`: authentication asks it, and the permission checks the rest of its verdict.
 
-    It names by method what reads the body and what writes the answer: `validated`, `item`, `page` and `created` use
-    nothing else, so that the names can be trusted.
+    It names the serializers of each method's request and answer. `validated`, `item`, `page` and `created` use no
+    others, so that the schema is true.
     """
 
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
-    #: Reads the filters of a list from the query string. This one reads none.
+    #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[Serializer[Any]]] = Serializer
 
     authentication_classes = [APIKeyAuthentication]
@@ -45,7 +45,7 @@ class APIView(NeedsPermission):
     pagination_class = Pagination
     metadata_class = None
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
-    # DRF would work these out again for every answer; `initial` and the middleware set what is needed.
+    # DRF would compute these again for every answer; `initial` and the middleware set what is needed.
     default_response_headers: dict[str, str] = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -57,7 +57,7 @@ class APIView(NeedsPermission):
 
     @property
     def method(self) -> str:
-        """By which `request_serializers` and `response_serializers` are chosen: never HEAD."""
+        """The method that selects from `request_serializers` and `response_serializers`: GET for HEAD."""
         return permission_method(self.request.method)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
@@ -70,12 +70,12 @@ class APIView(NeedsPermission):
 
     @property
     def credential(self) -> Credential:
-        """The key as it was looked up, where it stood and what was decided."""
+        """The key's record, its place in the request and the verdict."""
         return cast(Credential, self.request.auth)
 
     @property
     def body(self) -> Any:
-        """The body, without the key if that is where it stood: it is no field of the item."""
+        """The body without the key, if it was sent there: it is not a field of the item."""
         fields: Any = self.request.data
         if self.request.auth is not None and self.credential.place is Place.BODY:
             fields = fields.copy()
@@ -83,30 +83,30 @@ class APIView(NeedsPermission):
         return fields
 
     def validated(self) -> dict[str, Any]:
-        """The body's fields, of which a PATCH may leave out any, or `ValidationError`."""
+        """The body's fields; a PATCH may leave out any. Raises `ValidationError`."""
         serializer = self.request_serializers[self.method](data=self.body, partial=self.method == "PATCH")
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
     def filters(self) -> dict[str, Any]:
-        """The query string's filters that are set, or `ValidationError`."""
+        """The filters that the query string sets. Raises `ValidationError`."""
         serializer = self.filter_serializer(data=self.request.query_params.dict())
         serializer.is_valid(raise_exception=True)
         return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
 
     def item(self, instance: Model, **context: Any) -> Response:
-        """The item. Here as in `page` and `created`, the serializer finds the context in `self.context`."""
+        """The item. As in `page` and `created`, the context is the serializer's `self.context`."""
         return Response(self.response_serializers[self.method](instance, context=context).data)
 
     def page(self, queryset: QuerySet[M], **context: Any) -> Response:
-        """One page of a list, in the order that its model names."""
+        """One page of a list, in its model's ordering."""
         paginator = self.pagination_class()
         rows = paginator.paginate_queryset(queryset, self.request, view=self)
         serializer = self.response_serializers[self.method](rows, many=True, context=context)
         return paginator.get_paginated_response(serializer.data)
 
     def created(self, instance: Model, *, collection: str | None = None, **context: Any) -> Response:
-        """201 with the new item and, in `Location`, where it is: in its collection, by default this path."""
+        """201 with the new item and its URL in `Location`, in a collection that is this path by default."""
         data = self.response_serializers[self.method](instance, context=context).data
         collection = collection or self.request.path.rstrip("/")
         location = links.in_answer(f"{collection}/{data['id']}", self.request._request)
@@ -114,7 +114,7 @@ class APIView(NeedsPermission):
 
 
 def item_or_404(queryset: QuerySet[M], **lookup: Any) -> M:
-    """The one row. Another account's is as absent as none."""
+    """The row, or 404. The queryset is limited to the account, so that another account's row is 404 too."""
     item = queryset.filter(**lookup).first()
     if item is None:
         raise Http404

@@ -1,6 +1,6 @@
-"""From a request under /v2 to its view, if nothing that is judged before its key stands in the way.
+"""Passes a request under /v2 to its view, after the rules that come before the key.
 
-DRF answers paths that don't exist, and Django answers crashes, in HTML: both become the API's own errors here.
+Unknown paths and crashes get the API's errors here. Django would answer both in HTML.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ View = Callable[..., HttpResponse]
 
 
 def dispatch(request: HttpRequest) -> HttpResponse:
-    """Read what is known of a request under /v2 or an old path, and take it to its view unless `gate` refuses it."""
+    """Answer a request under /v2 or a legacy path: by its view, unless `gate` refuses it before."""
     try:
         view, arguments = _resolve(request.path_info)
         question = Question(
@@ -38,7 +38,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
             needs=None,
         )
         if question.secure:
-            request.get_host()  # raises DisallowedHost: links lead where this says
+            request.get_host()  # raises DisallowedHost, because links use this host
         else:
             exposure.record(request.META)
         gate.before_key(question).raise_if_refused()
@@ -53,7 +53,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
 
 
 def question_about(method: str, target: str, address: str | None) -> Question:
-    """What a request to the API would ask, over HTTPS, without sending it. The target is as it would be sent."""
+    """The question of a request to the API over HTTPS, without sending it. The target is as it would be sent."""
     path = unquote(target.partition("?")[0])
     view, _ = _resolve(path) if is_api(path) else (None, {})
     question = Question(
@@ -67,13 +67,13 @@ def question_about(method: str, target: str, address: str | None) -> Question:
     )
     if view is None:
         return question
-    asked: NeedsPermission = cast(Any, view).cls()  # DRF's `as_view` notes the class
+    asked: NeedsPermission = cast(Any, view).cls()  # set by DRF's `as_view`
     needed = question.of_key(None, asked.service, asked.needs(method.upper()))  # as Django reads it
     return needed._replace(needs_key=asked.needs_key())
 
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
-    """The view of a path, which works with a trailing slash too. None if there is none."""
+    """The view of a path, with or without a trailing slash, and its arguments. None if there is none."""
     if is_legacy(path):
         return None, {}
     if path[-1] == "/":
@@ -89,6 +89,6 @@ def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _whoami() -> tuple[View, dict[str, Any]]:
-    """The view of `/v2`, resolved once: it is what a check of a key costs at least, and resolving takes 12 µs of it."""
+    """The view of `/v2`, resolved once: programs call it to check a key, and resolving takes 12 µs."""
     match = get_resolver().resolve("/v2")
     return match.func, match.kwargs

@@ -1,4 +1,4 @@
-"""Every refusal of the API, wherever it arises, in one shape.
+"""The one format of all errors of the API.
 
 It is `{"Message": "…"}`, with `"Errors"` for fields, or RFC 9457 for a client that lists `application/problem+json`.
 """
@@ -26,21 +26,21 @@ logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
-#: A refusal names this many fields, and says this many sentences on each.
+#: Fields of one refusal, and sentences for each.
 MAX_FIELDS = MAX_SENTENCES = 20
-#: Sentences may quote what was sent, and fields are named by it: what is longer is cut.
+#: Characters of each. Both may come from the request, and longer ones are truncated.
 MAX_NAME_LENGTH, MAX_SENTENCE_LENGTH = 100, 500
 #: A message may list the fields.
 MAX_MESSAGE_LENGTH = 2_500
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """DRF's hook: what a view raised, as an answer."""
+    """DRF's hook: turns an exception of a view into an answer."""
     return failure(context["request"], error)
 
 
 def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
-    """Any exception as the answer that it means. What nobody foresaw is logged and is a 500."""
+    """The answer for any exception. An unexpected one is logged and becomes a 500."""
     match error:
         case Refused():
             return refuse(request, error.status, error.message, errors=error.errors, headers=error.verdict.headers)
@@ -72,7 +72,7 @@ def _domain_failure(request: HttpRequest | Request, error: DomainError) -> HttpR
 
 
 def _field_errors(detail: Any) -> dict[str, list[str]]:
-    """DRF's nested details as one list of sentences a field."""
+    """DRF's nested details as one list of sentences for each field."""
     details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
     return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MAX_FIELDS)})
 
@@ -88,7 +88,7 @@ def _sentences(detail: Any) -> Iterator[str]:
 
 
 def _bounded(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """As much of the errors as a refusal says. Keys are masked before anything is cut, which might cut through one."""
+    """The errors within the limits above. Keys are masked before truncation, which could leave a part of one."""
     return {
         tokens.redact(field)[:MAX_NAME_LENGTH]: [
             tokens.redact(sentence)[:MAX_SENTENCE_LENGTH] for sentence in islice(sentences, MAX_SENTENCES)
@@ -105,7 +105,7 @@ def refuse(
     errors: Mapping[str, Sequence[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """A refusal in the one shape that all have."""
+    """A refusal as a Django response."""
     media_type, body = error_content(
         status,
         message,
@@ -121,9 +121,9 @@ def refuse(
 def error_content(
     status: int, message: str, errors: Mapping[str, Sequence[str]], *, accept: str, lower_case_message: bool = False
 ) -> tuple[str, bytes]:
-    """The media type and the body of a refusal, of bounded size. No key is echoed, not even as a field's name.
+    """The media type and the body of a refusal, of bounded size. Keys are masked, in names of fields too.
 
-    `lower_case_message` repeats the message as `message`, which clients of old paths read.
+    `lower_case_message` repeats the message as `message`, for clients of legacy paths.
     """
     content: dict[str, Any]
     message, errors = bounded_message(message), _bounded(errors)
@@ -144,7 +144,7 @@ def error_content(
 
 
 def bounded_message(message: str) -> str:
-    """As much of a message as a refusal says, keys masked."""
+    """The message, truncated, with keys masked."""
     return tokens.redact(message)[:MAX_MESSAGE_LENGTH]
 
 

@@ -14,7 +14,7 @@ from .renderers import JSONRenderer
 
 
 class JSONNegotiation(BaseContentNegotiation):
-    """One renderer whatever `Accept` says; a parser by `Content-Type`, for a body of at most 1 MiB."""
+    """Selects the one renderer, whatever `Accept` says, and a parser by `Content-Type`, for at most 1 MiB."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         if bodies.length(request.META) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:

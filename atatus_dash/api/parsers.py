@@ -1,4 +1,4 @@
-"""Reading bodies. What parsing one may cost is bounded before it is parsed; `form_limits` does so for forms."""
+"""Parsers of bodies. The cost of parsing is limited before it begins; for forms, `form_limits` does so."""
 
 import json
 import math
@@ -19,8 +19,8 @@ from ..form_limits import require_few_escapes
 
 #: Values in one JSON body, at every depth: 1,000 objects of nine members fit.
 MAX_VALUES = 10_000
-#: What a form may be written in besides UTF-8. Python knows more codecs: some don't read text, some fail at their own
-#: errors, and one takes a second for 100 KB.
+#: Charsets of forms. Python has more codecs, but some don't decode text, some raise other errors than UnicodeError, and
+#: one takes a second for 100 KB.
 CHARSETS = {
     *("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-2", "iso-8859-9", "iso-8859-15"),
     *(
@@ -37,12 +37,12 @@ CHARSETS = {
     ),
 }
 
-# A string, or what an unfinished one swallows. Possessive, and always matching at a quote: it never looks twice.
+# A string, or an unfinished one up to the end. Possessive, and it matches at every quote: there is no backtracking.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 def _charset_of(media_type: str | None) -> str | None:
-    """The codec to read a form with, or None for UTF-8: a name we don't know is ignored, as Django does it."""
+    """The codec of a form, or None for UTF-8. Unknown names are ignored, as Django does."""
     name = parse_header_parameters(media_type or "")[1].get("charset", "").lower()
     return name if name in CHARSETS else None
 
@@ -51,7 +51,7 @@ def _charset_of(media_type: str | None) -> str | None:
 
 
 class JSONParser(DRFJSONParser):
-    """Reads JSON strictly: UTF-8, finite numbers, no name twice in one object (RFC 8259 §4), no endless nesting."""
+    """Reads JSON strictly: UTF-8, finite numbers, unique names in an object (RFC 8259 §4), bounded nesting."""
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -61,10 +61,10 @@ class JSONParser(DRFJSONParser):
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises `RefusedJSONError`, with a sentence if there is more to say than that it is none, and `Invalid`."""
+    """Raises `RefusedJSONError`, whose text is empty for a syntax error, and `Invalid` for too many values."""
     _require_few_values(body)
     try:
-        text = body.decode("utf-8-sig")  # a byte order mark may be ignored (RFC 8259 §8.1)
+        text = body.decode("utf-8-sig")  # a parser may ignore a byte order mark (RFC 8259 §8.1)
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
     except RefusedJSONError:
         raise
@@ -73,25 +73,25 @@ def parse_json(body: bytes) -> Any:
 
 
 def _require_few_values(body: bytes) -> None:
-    """Raises `Invalid`. What stands inside strings counts as little as a long text costs."""
+    """Raises `Invalid`. The contents of strings don't count, because they cost almost nothing."""
     if _values(body) > MAX_VALUES and _values(_STRING.sub(b"", body, count=2 * MAX_VALUES)) > MAX_VALUES:
         raise Invalid(f"The body holds more than {MAX_VALUES:,} values.")
 
 
 def _values(body: bytes) -> int:
-    """At least how many values there are: each stands after a comma, or first in its array or object."""
+    """An upper bound of the number of values: each follows a comma, or is the first in its array or object."""
     return sum(map(body.count, (b",", b"[", b"{")))
 
 
 class RefusedJSONError(ValueError):
-    """JSON we refuse, with a sentence for the client."""
+    """Refused JSON, with a sentence for the client."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise RefusedJSONError("A name stands twice in one JSON object.")
-    "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could repeat
+    "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could contain
     return result
 
 

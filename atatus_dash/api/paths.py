@@ -1,11 +1,11 @@
-"""Which paths programs ask at."""
+"""Paths of the API."""
 
-#: Where clients ask that know older addresses of Atatus. They read `message`.
+#: Paths of older clients of Atatus, which read `message`.
 LEGACY_PATHS = ("/api/", "/track/")
 
 
 def is_api(path: str) -> bool:
-    """Whether a program asks here, which never gets a page."""
+    """Whether requests to the path come from programs, which get JSON and never a page."""
     return (path.startswith("/v2") and (len(path) == 3 or path[3] == "/")) or is_legacy(path)
 
 

@@ -1,4 +1,4 @@
-"""May this request do what it asks for? The view says which permission each method needs; `apikeys.gate` answers."""
+"""Permissions of requests. A view names the permission that each method needs, and `apikeys.gate` decides."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
@@ -13,20 +13,20 @@ from apikeys import gate, scopes
 from apikeys.credentials import Credential
 from apikeys.gate import MethodUnknown, Place, Question
 
-#: Where `dispatch` puts what it knows of a request in its `META`. No client can: its headers begin with `HTTP_`.
+#: The key in `META` of the request's `Question`. No client can set it: names of headers begin with `HTTP_`.
 QUESTION = "atatus_dash.question"
 
 
 def permission_method(method: str | None) -> str:
-    """The method by which a view knows it. HEAD is GET without its body."""
+    """The method whose permission is needed. HEAD needs that of GET."""
     return "GET" if method == "HEAD" else str(method)
 
 
 class NeedsPermission(APIView):
-    """Names what each method of a view needs; None lets any key pass. A method that is not named is unknown."""
+    """Names the permission of each method of a view. None accepts any key; a method that is not listed is a 405."""
 
     permissions: ClassVar[Mapping[str, Permission | None]] = {}
-    #: What a key's access has to list. None lets any key pass.
+    #: The service that a key's access has to include. None accepts any key.
     service: ClassVar[str | None] = scopes.API
 
     @classmethod
@@ -34,9 +34,9 @@ class NeedsPermission(APIView):
         return IsOpen not in cls.permission_classes
 
     def question(self, request: HttpRequest, place: Place | None) -> Question:
-        """What the request asks, by a key that stood there."""
-        arrived: Question = request.META[QUESTION]
-        return arrived.of_key(place, self.service, self.needs(str(request.method)))
+        """The request's question, with the place of its key."""
+        question: Question = request.META[QUESTION]
+        return question.of_key(place, self.service, self.needs(str(request.method)))
 
     def needs(self, method: str) -> Permission | MethodUnknown | None:
         method = permission_method(method)
@@ -44,7 +44,7 @@ class NeedsPermission(APIView):
 
 
 class HasKeyPermission(BasePermission):
-    """Raises `Refused` for a good key that asks too often, or for what it may not do or nobody can."""
+    """Raises `Refused` for a valid key over its limit, without the permission, or with an unknown method."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         cast(Credential, request.auth).verdict.raise_if_refused()
@@ -52,7 +52,7 @@ class HasKeyPermission(BasePermission):
 
 
 class IsOpen(BasePermission):
-    """For a view that needs no key. Raises `Refused` for a method that it doesn't have."""
+    """For a view that needs no key. Raises `Refused` for an unknown method."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, NeedsPermission)

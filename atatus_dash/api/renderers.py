@@ -13,14 +13,14 @@ class JSONRenderer(BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        """JSON in UTF-8; times in UTC, as `2026-11-24T12:00:00Z`. Nothing for an answer without a body."""
+        """JSON in UTF-8, with times in UTC such as `2026-11-24T12:00:00Z`. Empty for an answer without a body."""
         if data is None:
             return b""
         return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
 def _plain(value: Any) -> Any:
-    """DRF's lists, dictionaries and strings are subclasses, which orjson leaves to us."""
+    """Converts DRF's subclasses of lists, dictionaries and strings, which orjson doesn't serialize."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""How items are read from bodies, whatever those are written in, and which of their fields a client sets."""
+"""Base serializers: read items from JSON and forms alike, and mark the fields that a client may set."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -17,12 +17,12 @@ M = TypeVar("M", bound=Model)
 
 
 class BodySerializer(serializers.Serializer[Any]):
-    """Reads a form as the JSON object that says the same, and an empty value as null where a field may be null.
+    """Reads a form like the equivalent JSON object, and an empty value as null where the field allows null.
 
-    DRF takes a boolean that a form leaves out for an unticked checkbox. A program ticks nothing: what it leaves out
-    has its default, and a list is a field that is sent several times, or once and empty. In JSON only `[]` is an
-    empty list: a program that fills in null or an empty text by mistake must not lift a key's restriction to networks.
-    What a form can't say otherwise (`JSONField`) is in it as the text of JSON, and an empty text says nothing.
+    DRF reads a boolean that a form omits as an unchecked checkbox. Programs have no checkboxes, so an omitted field
+    gets its default. A list is a field sent several times, or once and empty. In JSON only `[]` is an empty list: a
+    program that sends null or an empty text by mistake must not remove a key's restriction to networks.
+    A form sends a `JSONField` as the text of JSON; an empty text is an error.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -44,7 +44,7 @@ class BodySerializer(serializers.Serializer[Any]):
         return values[-1] if values else ""
 
     def _or_empty(self, name: str, value: Any) -> Any:
-        """The value, or for null and an empty text what the field keeps where there is nothing."""
+        """The value, or for null and an empty text the field's empty value: null or an empty text."""
         field = self.fields.get(name)
         if field is None or value not in (None, "") or isinstance(field, JSONField):
             return value
@@ -54,7 +54,7 @@ class BodySerializer(serializers.Serializer[Any]):
 
 
 class JSONField(serializers.Field[Any, Any, Any, Any]):
-    """A value of any depth, which a form sends as the text of JSON."""
+    """A nested value, which a form sends as the text of JSON."""
 
     def of_text(self, text: str) -> Any:
         try:
@@ -65,7 +65,7 @@ class JSONField(serializers.Field[Any, Any, Any, Any]):
 
 
 class StrictSerializer(BodySerializer):
-    """Refuses, by name, fields that are unknown or not the client's to set."""
+    """Refuses unknown and read-only fields, by name."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -76,13 +76,13 @@ class StrictSerializer(BodySerializer):
 
 
 class Writable(str):
-    """The name of a field that a client sets."""
+    """The name of a field that a client may set."""
 
     __slots__ = ()
 
 
 def writable(*names: str) -> list[str]:
-    """Marks in `Meta.fields` the fields that a client sets."""
+    """Marks the fields in `Meta.fields` that a client may set."""
     return [Writable(name) for name in names]
 
 
@@ -95,12 +95,12 @@ class TextField(serializers.CharField):
 
 
 class ModelSerializer(serializers.ModelSerializer[M]):
-    """Takes no field from a client but those that `Meta.fields` calls `writable`."""
+    """Fields are read-only unless `Meta.fields` marks them `writable`."""
 
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, fields.TextField: TextField}
 
     def get_field_names(self, *args: Any) -> list[str]:
-        return [str(name) for name in super().get_field_names(*args)]  # orjson takes no other kind of key
+        return [str(name) for name in super().get_field_names(*args)]  # orjson accepts no subclass of str as a key
 
     def get_extra_kwargs(self) -> dict[str, Any]:
         extra: dict[str, Any] = super().get_extra_kwargs()
@@ -111,7 +111,7 @@ class ModelSerializer(serializers.ModelSerializer[M]):
 
 
 class ShortListField(serializers.ListField):
-    """A list whose length is looked at first: DRF reads every item of one that it then refuses for its length."""
+    """A list whose length is checked first: DRF validates all items before it refuses a list for its length."""
 
     max_length: int
 

@@ -1,4 +1,4 @@
-"""Telling a program that its key is about to end: `Deprecation` (RFC 9745) and `Sunset` (RFC 8594)."""
+"""Headers that announce a key's expiry to programs: `Deprecation` (RFC 9745) and `Sunset` (RFC 8594)."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +10,9 @@ WARNING_PERIOD = timedelta(days=7)
 
 
 def headers(key: KeyRecord) -> dict[str, str]:
-    """The headers of an answer to this key: none unless it was rotated or ends within 7 days.
+    """The headers for this key. Empty unless the key expires, and was rotated or expires within 7 days.
 
-    It counts as deprecated since its rotation, or since 7 days before its end.
+    It is deprecated since its rotation, or since 7 days before it expires.
     """
     if key.expiry is None:
         return {}

@@ -1,4 +1,4 @@
-"""The API's routes. `dispatch` answers whatever matches none of them with a JSON 404."""
+"""The API's routes. `dispatch` answers all other paths with a JSON 404."""
 
 from django.urls import include, path
 

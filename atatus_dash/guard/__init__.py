@@ -1,8 +1,8 @@
-"""Answers gateways, and services that have none, whether a request may pass (`/v2/verify/…`).
+"""Answers authorization requests of gateways, and of services without one (`/v2/verify/…`).
 
-Plain functions from WSGI's environ to an answer, before Django's requests, middleware and signals: every request to
-every service behind a gateway waits for this. What it decides is `apikeys.gate`'s to say, what it writes nobody waits
-for, and its one query is `lookup.at_service`. `gateways` and `checks` are who asks, `answers` what they get.
+Plain functions from a WSGI environ to an answer, without Django's requests, middleware and signals, because every
+request to every service behind a gateway waits for them. `apikeys.gate` decides, all writes are done later, and the one
+query is `lookup.at_service`. `gateways` and `checks` answer the two kinds of askers, with the answers of `answers`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ PREFIX = "/v2/verify/"
 
 
 class Address(NamedTuple):
-    """Where was asked: about which service, and how. Only ext-authz has the original target here."""
+    """The parts of an authorization request's target. Only ext-authz has the original request's target in it."""
 
     service: str
     contract: Contract | None  # None is a check
@@ -30,7 +30,7 @@ class Address(NamedTuple):
 
 
 def answer(environ: dict[str, Any]) -> Answer | None:
-    """The answer to an authorization request; None where this is none. No client sees more than its sentence."""
+    """The answer to an authorization request; None for other requests. It contains no details of an error."""
     address = _address(environ)
     if address is None:
         return None
@@ -47,7 +47,7 @@ def answer(environ: dict[str, Any]) -> Answer | None:
 
 
 def _address(environ: Mapping[str, Any]) -> Address | None:
-    """What the raw target says: decoded, `%2f` would be a slash of the original path."""
+    """The parts of the raw target. In a decoded one, `%2f` would be a slash of the original path."""
     target = _raw_target(environ)
     if not target.startswith(PREFIX):
         return None
@@ -64,7 +64,7 @@ _CONTRACTS = {contract.value: contract for contract in Contract}
 
 
 def _raw_target(environ: Mapping[str, Any]) -> str:
-    """The target byte for byte, where the server tells; otherwise rebuilt from what it has decoded."""
+    """The target byte for byte, if the server passes it on; otherwise rebuilt from the decoded path."""
     target = environ.get("REQUEST_URI")
     if target is None:
         target = quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/!$&'()*+,;=:@-._~")

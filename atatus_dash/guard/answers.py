@@ -1,4 +1,4 @@
-"""What gateways and services are told: statuses, headers and bodies."""
+"""The guard's answers: statuses, headers and bodies."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ _NONE = "-"
 
 
 class MethodNotAllowed(DomainError):
-    """A check is a POST (405)."""
+    """A check that is not a POST (405)."""
 
     status = 405
 
@@ -40,12 +40,12 @@ _HEADERS = (("Cache-Control", "private, no-store"), ("X-Content-Type-Options", "
 
 
 def passed(key: KeyRecord | None, verdict: Verdict) -> Answer:
-    """Yes."""
+    """200: the request may pass."""
     return Answer(200, [*identity(key), *verdict.headers.items(), *_HEADERS, ("Content-Length", "0")])
 
 
 def identity(key: KeyRecord | None) -> list[tuple[str, str]]:
-    """What tells a service whose key it is. Always all of it, so that a gateway overwrites what a client forged."""
+    """Headers that tell a service the key. Always all of them, so that a gateway overwrites forged ones."""
     return [
         ("X-Account", (key and key.account_slug) or _NONE),
         ("X-Api-Key-Id", key.id if key else _NONE),
@@ -62,7 +62,7 @@ def _encoded(name: str) -> str:
 def refusal(
     environ: Mapping[str, Any], verdict: Verdict, errors: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> Answer:
-    """No. The sentence stands in a header, too, because nginx replaces bodies: escaped as in JSON, in ASCII."""
+    """A refusal. The message is also in a header, as an ASCII JSON string, because nginx replaces bodies."""
     accept = environ.get("HTTP_ACCEPT", "")
     media_type, body = error_content(verdict.status, verdict.message, errors, accept=accept)
     return Answer(
@@ -94,7 +94,7 @@ def json_answer(status: int, content: Mapping[str, Any], headers: Mapping[str, s
 
 
 def failure(environ: Mapping[str, Any], error: Exception) -> Answer:
-    """Any exception as an answer. Gateways know no 500: what nobody foresaw is logged, and is a 503."""
+    """The answer for any exception. An unexpected one is logged and is a 503, because gateways handle no 500."""
     if isinstance(error, SuspiciousOperation):
         error = NotPermitted("The request is malformed.")
     elif availability.is_outage(error):

@@ -1,4 +1,4 @@
-"""A service without a gateway asks for itself, or an administrator key asks, about a key that stands in the body."""
+"""Checks: a service without a gateway, or an administrator key, asks about a key in the body."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ MAX_CHECK_BYTES = 64 * 1024
 
 
 def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
-    """A service asks for itself, or an administrator key, about a key that stands in the body."""
+    """The answer to a check. Its asker is a gateway of the service, or an administrator key of its account."""
     try:
         request_meta.apply_forwarded_headers(environ)
     except ValueError:
@@ -36,7 +36,7 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
     try:
         check, error = _read_check(environ), None
     except DomainError as failure:
-        check, error = None, failure  # for who may ask
+        check, error = None, failure  # raised only after the asker is accepted
     if service_id == scopes.API:
         return _answer_check_of_api(environ, check, error)
     asker_secret, secret = _asker_secret(environ), (check and check.key) or ""
@@ -67,7 +67,7 @@ def answer_check(environ: dict[str, Any], service_id: str) -> Answer:
 
 
 def _answer_check_of_api(environ: dict[str, Any], check: Check | None, error: DomainError | None) -> Answer:
-    """What `/v2` itself would answer to a key of the asker's account."""
+    """A dry run for `/v2` itself, about a key of the asker's account."""
     asker_secret = _asker_secret(environ)
     asker = gate.identify(asker_secret)
     if refusal := _refuse_asker(environ, asker_secret, asker, asker and asker.account_id):
@@ -77,7 +77,7 @@ def _answer_check_of_api(environ: dict[str, Any], check: Check | None, error: Do
     assert check is not None
     assert asker is not None
     if not check.dry_run:
-        raise Invalid("This only tells what would happen.", errors={"dry_run": ["Write true."]})
+        raise Invalid("For the API itself, only dry runs are possible.", errors={"dry_run": ["Send true."]})
     key = gate.identify(check.key or "")
     if key is not None and key.account_id != asker.account_id:
         key = None
@@ -106,7 +106,7 @@ def _read_check(environ: Mapping[str, Any]) -> Check:
 
 
 def _asker_secret(environ: Mapping[str, Any]) -> str:
-    """The one key in the asker's headers; empty if there is none, or several."""
+    """The asker's key in the headers; empty if there is none or several."""
     found = credentials.in_headers(environ)
     return found[0] if len(found) == 1 else ""
 
@@ -114,7 +114,7 @@ def _asker_secret(environ: Mapping[str, Any]) -> str:
 def _refuse_asker(
     environ: Mapping[str, Any], secret: str, key: KeyRecord | None, account_id: int | None
 ) -> Answer | None:
-    """None for an administrator key of the account over HTTPS; everybody else is told the same."""
+    """None for an administrator key of the account over HTTPS. All others get the same message."""
     headers: Mapping[str, str] = {"WWW-Authenticate": CHALLENGE}
     if environ["wsgi.url_scheme"] != "https" and not settings.ALLOW_HTTP:
         exposure.record(environ)
@@ -138,7 +138,7 @@ def _refuse_asker(
 
 
 def _dry_run_answer(key: KeyRecord | None, question: Question) -> Answer:
-    """A dry run. Only a key that opens nothing is counted, against the asker."""
+    """A dry run. It counts nothing, except invalid keys, against the asker's address."""
     verdict, results = gate.explain(key, question, limits.limiter, counts_failures=True)
     return json_answer(
         200,
@@ -152,7 +152,7 @@ def _dry_run_answer(key: KeyRecord | None, question: Question) -> Answer:
 
 
 def _verdict_in_json(key: KeyRecord | None, verdict: Verdict) -> dict[str, Any]:
-    """Tells of a key only if it is good here."""
+    """The verdict. It describes the key only if the key is accepted."""
     content: dict[str, Any] = {"allowed": verdict.allowed}
     if not verdict.allowed:
         content["Message"] = verdict.message

@@ -1,4 +1,4 @@
-"""A gateway asks before it lets a request through to a service."""
+"""Authorization requests: a gateway asks whether a request may pass to a service."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +42,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     in_query = credentials.in_query_string(facts.meta)
     sent = in_headers or in_query
     is_secure = settings.ALLOW_HTTP or facts.secure
-    # What came in the clear is not looked up.
+    # A key sent over plain HTTP is not looked up.
     service, key = lookup.at_service(service_id, digest_of(sent[0]) if sent and is_secure else "")
     service = _require_gateway(environ, service)
     usage.record_question(service.id)
@@ -71,7 +71,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
 
 
 def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) -> ServiceRecord:
-    """Raises `NotPermitted`, with the same words for a service that doesn't exist."""
+    """Raises `NotPermitted`, with the same message for a service that doesn't exist."""
     peer = request_meta.peer(environ)
     if service is None:
         problems.log_refusal(peer, "no service", "there is no such service.")
@@ -83,12 +83,12 @@ def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) 
 
 
 def _may_have_body_with_key(environ: Mapping[str, Any]) -> bool:
-    """Whether the original request has a body of a kind that `/v2` would look into: its headers came along."""
+    """Whether the original request has a body in which `/v2` would accept a key, by its `Content-Type`."""
     return str(environ.get("CONTENT_TYPE", "")).lower().startswith(_BODIES_WITH_KEY)
 
 
 def question_about(service: ServiceRecord, method: str, target: str, address: str | None) -> Question:
-    """What a request to a service asks, over HTTPS and by a key in a header."""
+    """The question of a request to a service over HTTPS, before the place of its key is known."""
     is_reading = service.is_reading(method) or scopes.is_reading(service.reading_paths, target)
     return Question(
         secure=True,
@@ -104,5 +104,5 @@ def question_about(service: ServiceRecord, method: str, target: str, address: st
 
 
 def digest_of(secret: str) -> str:
-    """What to look for; empty for what can't be a key."""
+    """The digest to look up; empty for a text that can't be a key."""
     return tokens.digest(secret) if tokens.may_be_a_key(secret) else ""

@@ -16,7 +16,7 @@ from ..serializers import JSONField, ModelSerializer, ShortListField, StrictSeri
 
 
 class NetworksField(ShortListField):
-    """Networks in their plain form, each once."""
+    """Networks in canonical form, without duplicates."""
 
     child = serializers.CharField(max_length=50)
 
@@ -25,7 +25,7 @@ class NetworksField(ShortListField):
 
 
 class AccessField(JSONField):
-    """What a key opens: null, which is everything, or a list of services. Kept and read as text."""
+    """A key's access: null, which is everything, or a list of services. The model stores it as text."""
 
     def to_internal_value(self, data: Any) -> str | None:
         return validators.access(data)
@@ -63,7 +63,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
 
 
 class IssuedAPIKeySerializer(APIKeySerializer):
-    """A key in the one answer that holds its secret, which is given as context."""
+    """A key in the only answer with its secret, which is in the serializer's context."""
 
     key = serializers.SerializerMethodField()
 

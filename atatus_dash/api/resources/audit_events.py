@@ -30,7 +30,7 @@ class AuditEventSerializer(ModelSerializer[AuditEvent]):
 
 
 class AuditFilterSerializer(serializers.Serializer[Any]):
-    """The filters of `AuditEventQuerySet.matching`, as they are."""
+    """The filters of `AuditEventQuerySet.matching`."""
 
     actor = serializers.CharField(required=False, allow_blank=True)
     event = serializers.ChoiceField(EVENT_CHOICES, required=False, allow_blank=True)

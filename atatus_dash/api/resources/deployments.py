@@ -20,7 +20,7 @@ from .projects import project_or_404
 
 
 class CutField(serializers.CharField):
-    """Text that is cut to its greatest length. Validators see all of it: no part of a key is kept."""
+    """Text that is truncated to `max_length`, after validation: no part of a key is stored."""
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -32,10 +32,10 @@ class CutField(serializers.CharField):
 
 
 class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
-    """Lenient, for the sake of clients in the field: unknown fields are ignored, and null or empty means not given.
+    """Lenient, for existing clients: unknown fields are ignored, and null or empty means omitted.
 
-    A pipeline doesn't fail over a commit message that others wrote: a key in `changes` is masked and not refused, and
-    all but `revision` is cut to what we keep.
+    A commit message must not fail a pipeline: a key in `changes` is masked and not refused, and all fields but
+    `revision` are truncated.
     """
 
     class Meta:

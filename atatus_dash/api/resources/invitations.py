@@ -18,14 +18,14 @@ class InvitationSerializer(StrictSerializer, ModelSerializer[Invitation]):
 
 
 class InvitationRoleSerializer(InvitationSerializer):
-    """What may be changed of an invitation that was sent: its address stays."""
+    """The changeable field of a sent invitation: its role, not its address."""
 
     class Meta(InvitationSerializer.Meta):
         fields = writable("role")
 
 
 class InvitationsView(APIView):
-    """Those that were neither accepted nor withdrawn."""
+    """Open invitations: neither accepted nor withdrawn."""
 
     permissions = {"GET": Permission.MEMBER_READ, "POST": Permission.MEMBER_CHANGE}
     request_serializers = {"POST": InvitationSerializer}

@@ -1,4 +1,4 @@
-"""Reporting keys that were found in public."""
+"""Reports of keys that were found in public."""
 
 from django.conf import settings
 from rest_framework import serializers
@@ -19,7 +19,7 @@ class LeakedKeysSerializer(StrictSerializer):
 
 
 class LeakedKeysView(APIView):
-    """Whoever holds a key may end it. The answer tells nothing about the keys; one address may ask only so often."""
+    """Anybody who has a key may revoke it. The answer is the same for all keys; each address has a limit."""
 
     authentication_classes = []
     permission_classes = [IsOpen]

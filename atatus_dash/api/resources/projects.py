@@ -31,7 +31,7 @@ class ProjectSerializer(StrictSerializer, ModelSerializer[Project]):
 
 
 class NewProjectSerializer(ProjectSerializer):
-    """A project that may keep the id that it has at Atatus, so that its pipelines go on as they are."""
+    """A new project, which may keep its id from Atatus, so that its pipelines need no change."""
 
     id = KeptIdField(source="kept_id", required=False, allow_null=True)
 

@@ -13,12 +13,12 @@ from apikeys.models import Service
 from ..base import APIView, item_or_404
 from ..serializers import ModelSerializer, ShortListField, StrictSerializer, writable
 
-#: What every account sees of a service that is shared.
+#: The fields of a shared service that every account sees.
 OPEN = ("id", "name", "shared")
 
 
 class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
-    """A service as the account in the context sees it: of another's only what is open, and null for the rest."""
+    """A service as the account in the context sees it. Of another account's, all fields but `OPEN` are null."""
 
     reading_methods = ShortListField(
         child=serializers.CharField(max_length=50), max_length=validators.MOST_METHODS, required=False

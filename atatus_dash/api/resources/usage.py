@@ -1,4 +1,4 @@
-"""What the account's keys were used for."""
+"""Usage of the account's keys."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class UsageFilterSerializer(serializers.Serializer[Any]):
 
 
 class UsageView(APIView):
-    """Per day, key and service, newest day first. Counts are at most a flush old."""
+    """Usage by day, key and service, newest day first. Counts are up to USAGE_FLUSH_SECONDS old."""
 
     permissions = {"GET": Permission.USAGE_READ}
     response_serializers = {"GET": UsageSerializer}

@@ -1,4 +1,4 @@
-"""Which key is this, and whose."""
+"""`/v2`: the key of the request, and its account."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class RateLimitSerializer(serializers.Serializer[Any]):
 
 
 class WhoAmISerializer(serializers.Serializer[Any]):
-    """`rate_limit` is null while limits are out of reach and the operator lets requests pass."""
+    """`rate_limit` is null while Redis is unavailable and LIMITS_WITHOUT_REDIS is `allow`."""
 
     account = AccountRefSerializer(read_only=True)
     api_key = KeySerializer(read_only=True)
@@ -43,13 +43,13 @@ class WhoAmISerializer(serializers.Serializer[Any]):
 class WhoAmIView(APIView):
     """The account, the key and its rate limit. Any permission, any access.
 
-    POST answers as GET: the third example of the source page, `curl -F api_key=KEY`, is one. Like GET, it ignores
-    what else the body holds.
+    POST is answered like GET, because Atatus' documentation has the example `curl -F api_key=KEY`. Other fields of
+    the body are ignored.
     """
 
     permissions = {"GET": None, "POST": None}
     service = None
-    # Describes the answer, as a test sees to. To write it would take longer than all the rest.
+    # For the schema; a test compares it with the answer. Serializing with it would take longer than all the rest.
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
@@ -59,7 +59,7 @@ class WhoAmIView(APIView):
 
 
 def whoami(key: KeyRecord, verdict: Verdict) -> dict[str, Any]:
-    """A good key, its account, and how often it may be used."""
+    """An accepted key, its account and its rate limit."""
     outcome = verdict.rate_limit
     return {
         "account": {"slug": key.account_slug, "name": key.account_name},
