@@ -29,7 +29,7 @@ class AccountAdapter(DefaultAccountAdapter):
         "email_password_mismatch": "The e-mail address or the password is wrong.",
     }
 
-    def is_open_for_signup(self, request: HttpRequest) -> bool:
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  as allauth calls it
         return bool(settings.SIGNUP_OPEN)
 
     def clean_email(self, email: str) -> str:

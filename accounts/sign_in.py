@@ -137,7 +137,7 @@ def reset_requested(request: HttpRequest, email: str) -> None:
 
 
 @receiver(user_logged_out)
-def signed_out(sender: Any, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+def signed_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
     if user is not None:
         _log(Event.MEMBER_SIGNED_OUT, user, request)
         _record(Event.MEMBER_SIGNED_OUT, user, request, by=user)

@@ -91,10 +91,10 @@ class Unlimited:
     """Counts nothing and lets everything pass."""
 
     def hit(self, bucket: str, rate: Rate) -> None:
-        return None
+        pass
 
     def peek(self, bucket: str, rate: Rate) -> None:
-        return None
+        pass
 
 
 UNLIMITED = Unlimited()

@@ -111,7 +111,7 @@ def _members(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=8)
-def _statement(vendor: str, column: str) -> str:
+def _statement(vendor: str, column: str) -> str:  # noqa: ARG001  part of the cache key
     """The SQL, with one parameter: the value of the column `digest` or `id`."""
     expired = ExpressionWrapper(Q(expires_at__lte=Now()), output_field=BooleanField())
     queryset = (

@@ -51,7 +51,7 @@ class OperatorSite(AdminSite):
         return super().admin_view(checked, cacheable)
 
     @method_decorator(never_cache)
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002  as Django calls it
         """Redirect to the missing step of sign-in, and after it to the requested page.
 
         Django's own form is never shown, because it asks for no second factor.

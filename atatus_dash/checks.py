@@ -18,7 +18,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 
 
 @register(Tags.security)
-def exact_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def exact_limits(**kwargs: Any) -> list[CheckMessage]:
     """Several processes share their counts only through Redis."""
     if settings.WEB_CONCURRENCY > 1 and not settings.REDIS_URL:
         return [
@@ -32,7 +32,7 @@ def exact_limits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def hosts(**kwargs: Any) -> list[CheckMessage]:
     """Without PUBLIC_URL, links lead to the host that the request's Host header names."""
     if LOOPBACK.issuperset(settings.ALLOWED_HOSTS):
         return [
@@ -44,7 +44,7 @@ def hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def public_url(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def public_url(**kwargs: Any) -> list[CheckMessage]:
     """Links in mail lead to PUBLIC_URL, so it has to be served here, over HTTPS."""
     if not settings.PUBLIC_URL:
         return [
@@ -71,7 +71,7 @@ def public_url(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def plain_http(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def plain_http(**kwargs: Any) -> list[CheckMessage]:
     """Over plain HTTP, others on the network can read keys."""
     if settings.ALLOW_HTTP:
         return [Warning("ALLOW_HTTP=1 lets keys and sessions be sent unencrypted.", id="atatus_dash.W003")]
@@ -79,7 +79,7 @@ def plain_http(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def proxies(**kwargs: Any) -> list[CheckMessage]:
     """A client that counts as a trusted proxy can forge its address."""
     if any(network.prefixlen == 0 for network in settings.TRUSTED_PROXIES):
         return [
@@ -92,7 +92,7 @@ def proxies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def tls_without_a_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def tls_without_a_proxy(**kwargs: Any) -> list[CheckMessage]:
     """`serve` takes plain HTTP, so the proxy that terminates TLS has to be trusted when it says https."""
     if settings.ALLOW_HTTP or settings.TRUSTED_PROXIES:
         return []
@@ -107,7 +107,7 @@ def tls_without_a_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def limits_of_several_nodes(**kwargs: Any) -> list[CheckMessage]:
     """An installation on PostgreSQL probably has several nodes, or will have them."""
     if settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
         return []
@@ -122,7 +122,7 @@ def limits_of_several_nodes(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 
 
 @register(Tags.security, deploy=True)
-def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def mail(**kwargs: Any) -> list[CheckMessage]:
     """The links in mail set passwords, so they must not be in the log."""
     if settings.EMAIL_BACKEND == "accounts.console.EmailBackend":
         return [
@@ -136,15 +136,13 @@ def mail(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def second_factors(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def second_factors(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """The same as `second_factors_of_databases`, for `check --deploy` without `--database`."""
     return [] if databases else _second_factors("default")
 
 
 @register(Tags.database)
-def second_factors_of_databases(
-    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
+def second_factors_of_databases(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """A person whose second factor can't be decrypted can't sign in."""
     return [message for alias in databases or [] for message in _second_factors(alias)]
 
@@ -177,7 +175,7 @@ def _may_connect(alias: str) -> bool:
 
 
 @register(Tags.security, deploy=True)
-def scheduled_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def scheduled_jobs(**kwargs: Any) -> list[CheckMessage]:
     """Jobs that fail or that no server runs. No messages without a database, as above."""
     if not _may_connect("default"):
         return []

@@ -42,7 +42,7 @@ class BoundedUploadHandler(FileUploadHandler):
         self,
         input_data: Any,
         META: Any,  # noqa: N803  as Django names it
-        content_length: int,
+        content_length: int,  # noqa: ARG002  what is read counts
         boundary: Any,  # bytes, although the stubs say str
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:

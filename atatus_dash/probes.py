@@ -9,12 +9,12 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 
-def healthz(request: HttpRequest) -> HttpResponse:
+def healthz(_request: HttpRequest) -> HttpResponse:
     """The process is alive. Database and Redis are not checked."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-def readyz(request: HttpRequest) -> HttpResponse:
+def readyz(_request: HttpRequest) -> HttpResponse:
     """Whether database, migrations and cache are ready, each by name. 503 if one is not.
 
     With `LIMITS_WITHOUT_REDIS=allow` the cache is optional.

@@ -33,7 +33,7 @@ class AccessInput(forms.Widget):
         """The name of the text area with a service's paths."""
         return f"paths-{service}"
 
-    def value_from_datadict(self, data: Any, files: Any, name: str) -> str | None:
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> str | None:  # noqa: ARG002  as Django calls it
         sent: str | None = data.get(name)
         if sent == EVERYTHING:
             return json.dumps(None)

@@ -45,6 +45,6 @@ async def guard(request: Request, response: Response) -> None:
     response.headers.update(headers)
 
 
-async def refuse(request: Request, error: Refused) -> JSONResponse:
+async def refuse(_request: Request, error: Refused) -> JSONResponse:
     status, message, headers = error.args
     return JSONResponse({"Message": message}, status, headers)

@@ -142,7 +142,7 @@ def bucket_of(address: str | None) -> str:
     return f"failed:{parsed}"
 
 
-def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> Iterator[tuple[str, int, str]]:
+def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> Iterator[tuple[str, int, str]]:  # noqa: C901  a rule a branch
     """Each rule that fails, whatever else does, in the order that is promised: its name, status and sentence."""
     if not asked.secure:
         yield "https", 403, "HTTPS is required."

@@ -64,7 +64,7 @@ class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
         with _turn:
             return super().get_new_connection(conn_params)
 
-    def create_cursor(self, name: Any = None) -> Any:
+    def create_cursor(self, name: Any = None) -> Any:  # noqa: ARG002  as Django calls it
         return self.connection.cursor(factory=Cursor)
 
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
