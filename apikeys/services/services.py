@@ -15,6 +15,7 @@ from accounts.services import apply_changes, initial_changes, invalid_fields, lo
 
 from .. import networks, scopes, validators
 from ..models import Service
+from ..usage import problems
 
 
 class ServiceSettings(TypedDict, total=False):
@@ -80,7 +81,9 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
         policy.require(actor, Permission.SERVICE_READ)
     _require_valid(service, changes)
     if changes:
-        service.problem = ""  # which the change may have mended
+        unlisted = problems.unlisted_in(service.problem)
+        if unlisted and networks.is_within(unlisted, service.gateways):
+            service.problem = ""
         service.save(update_fields=[*changes, "problem"])
         event = Event.SERVICE_WIDENED if _is_wider(service, than=before) else Event.SERVICE_CHANGED
         audit.record(actor=actor, event=event, target=service.target, changes=changes)

@@ -24,7 +24,7 @@ from .pages import HTMX, page, read, use, words
 # What gateways get wrong ------------------------------------------------------------------------
 
 
-def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_service_is_changed(
+def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_gateway_is_listed(
     cast: Cast, owner: Browser, service: Service
 ) -> None:
     problem = "A request came from 10.0.0.9, which is not among this service's gateways: add it."
@@ -38,8 +38,20 @@ def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_service_is_chang
     Service.objects.update(problem_at=timezone.now() - timedelta(days=2))
     assert not tells()
     Service.objects.update(problem_at=timezone.now())
-    change_service(actor=policy.system(cast.account.ref), service=service, gateways=["10.0.0.9"])
+    operator = policy.system(cast.account.ref)
+    change_service(actor=operator, service=service, name="Reports", gateways=["10.0.0.8"])
+    assert tells()
+    change_service(actor=operator, service=service, gateways=["10.0.0.0/28"])
     assert not tells()
+
+
+def test_what_a_gateways_configuration_lacks_is_told_whatever_is_changed_of_the_service(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
+    problem = "The authorization request has no X-Forwarded-For."
+    Service.objects.update(problem=problem, problem_at=timezone.now())
+    change_service(actor=policy.system(cast.account.ref), service=service, name="Reports", gateways=["10.0.0.9"])
+    assert problem in read(owner, page(cast, "service", service.id))
 
 
 def test_the_page_says_where_gateways_ask(cast: Cast, owner: Browser, service: Service, settings: Settings) -> None:
