@@ -47,10 +47,9 @@ run: $(VENV)/installed .run/secret_key
 
 # On a database of its own, new each time.
 guard: $(VENV)/installed $(BIN)/caddy .run/secret_key
-	@rm -f .run/guard.sqlite3*
 	@umask 077; exec env DATABASE_URL=sqlite:///.run/guard.sqlite3 SECRET_KEY_FILE=.run/secret_key ALLOW_HTTP=1 \
 	  PORT=$(PORT) PUBLIC_URL=http://127.0.0.1:$(PORT) \
-	  $(BIN)/python manage.py guard_demo --gateway-port $(GATEWAY_PORT)
+	  $(BIN)/python manage.py guard_demo --new-database --gateway-port $(GATEWAY_PORT)
 
 demo:
 	@cat .run/demo 2>/dev/null || { echo 'There is no demonstration yet: make run creates one, on a new database.' >&2; exit 1; }

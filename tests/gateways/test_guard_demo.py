@@ -28,11 +28,13 @@ def listens(port: int) -> bool:
 def test_the_calls_that_it_prints_work_as_pasted_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
     require("caddy")
     port, gateway = free_port(), free_port()
-    environ = Installation(tmp_path, {}).environ(ALLOW_HTTP="1", PORT=str(port))
+    database = tmp_path / "guard.sqlite3"
+    database.write_bytes(b"of an earlier demonstration")
+    environ = Installation(tmp_path, {}).environ(ALLOW_HTTP="1", PORT=str(port), DATABASE_URL=f"sqlite:///{database}")
     log = tmp_path / "output.log"
     with log.open("wb") as output:
         demo = subprocess.Popen(
-            [sys.executable, "manage.py", "guard_demo", "--gateway-port", str(gateway)],
+            [sys.executable, "manage.py", "guard_demo", "--new-database", "--gateway-port", str(gateway)],
             cwd=ROOT,
             env=environ,
             stdout=output,
@@ -60,15 +62,19 @@ def test_the_calls_that_it_prints_work_as_pasted_and_ctrl_c_ends_everything(tmp_
     assert not listens(gateway)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
     require("caddy")
+    database = tmp_path / "guard.sqlite3"
+    database.write_bytes(b"of the demonstration that runs")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        environ = Installation(tmp_path, {}).environ(ALLOW_HTTP="1", PORT=str(free_port()))
+        environ = Installation(tmp_path, {}).environ(
+            ALLOW_HTTP="1", PORT=str(free_port()), DATABASE_URL=f"sqlite:///{database}"
+        )
         ran = subprocess.run(
-            [sys.executable, "manage.py", "guard_demo", "--gateway-port", str(port)],
+            [sys.executable, "manage.py", "guard_demo", "--new-database", "--gateway-port", str(port)],
             cwd=ROOT,
             env=environ,
             capture_output=True,
@@ -76,3 +82,4 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> 
             check=False,
         )
     assert f"Port {port} is in use. Take another one: make guard GATEWAY_PORT={port + 1}" in ran.stderr
+    assert database.read_bytes() == b"of the demonstration that runs"

@@ -62,6 +62,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--gateway-port", type=int, default=8080, help="Where Caddy listens. Default: 8080.")
+        parser.add_argument("--new-database", action="store_true", help="Delete the SQLite database first.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         caddy = shutil.which("caddy", path=Path(sys.executable).parent) or shutil.which("caddy")
@@ -71,6 +72,8 @@ class Command(BaseCommand):
         for wanted, name in ((port, "GATEWAY_PORT"), (settings.PORT, "PORT")):
             if _listens(wanted):
                 raise CommandError(f"Port {wanted} is in use. Take another one: make guard {name}={wanted + 1}")
+        if options["new_database"]:  # only now: with its ports in use, so is the database
+            _delete_database()
         call_command("migrate", verbosity=0)
         people = StringIO()
         call_command("demo", stdout=people)
@@ -111,6 +114,15 @@ class Command(BaseCommand):
             f"  {page}\n\n{people.split(chr(10) * 2 + 'Mail')[0].strip()}\n\nCtrl-C ends all of it."
         )
         self.stdout.flush()
+
+
+def _delete_database() -> None:
+    """Delete SQLite's file and those beside it. Raises `CommandError` for another database."""
+    if connection.vendor != "sqlite":
+        raise CommandError("--new-database is for SQLite.")
+    connection.close()
+    for end in ("", "-wal", "-shm", "-journal"):
+        Path(f"{connection.settings_dict['NAME']}{end}").unlink(missing_ok=True)
 
 
 def _create_service(upstream: str) -> tuple[Service, str]:
