@@ -1,6 +1,6 @@
 """How much keys were used, at what, and from where."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 from typing import ClassVar, Self, TypeVar
 
@@ -46,6 +46,14 @@ class Usage(models.Model):
 class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
     def for_account(self, account: HasAccountId) -> Self:
         return self.filter(api_key__account_id=account.id)
+
+    def at_own_services(self, services: Collection[str]) -> Self:
+        """What keys of every account did at services of one account, which may see that of its shared ones."""
+        return self.filter(service__in=services)
+
+    def visible_to(self, account: HasAccountId, *, own_services: Collection[str]) -> Self:
+        """What the account's own keys did anywhere, and keys of every account at its services."""
+        return self.filter(models.Q(service__in=own_services) | models.Q(api_key__account_id=account.id))
 
     def at_services(self, api_keys: Iterable[APIKey]) -> Self:
         """What keys did at services, not at the API itself."""

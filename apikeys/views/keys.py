@@ -1,7 +1,7 @@
 """Settings » Account Settings » API Keys."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
@@ -77,30 +77,44 @@ def key(request: AccountRequest, id: str) -> HttpResponse:
     """Everything about one key: its settings, its use, its history, and what to do about it."""
     keys = APIKey.objects.for_account(request.account).select_related("rotated_from")
     api_key = get_object_or_404(keys, pk=id)
-    usage = KeyUsage.objects.filter(api_key=api_key)
-    days = charts.by_day(usage, charts.MONTH)
-    sources = api_key.origins.all()
-    rotated_at = api_key.rotated_at
-    events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
     opens = _opens(request, api_key)
     context = {
         "api_key": api_key,
         "opens": opens,
         "test_form": _test_form(request, opens),
-        "successor": api_key.successors.first() if rotated_at else None,
-        "chart": charts.chart(days),
-        "by_service": _by_service(request, usage),
-        "today": list(days.values())[-1],
+        "successor": api_key.successors.first() if api_key.rotated_at else None,
+        "usual_rate": settings.API_RATE_LIMIT,
+        **_use(request, api_key),
+        **_sources(api_key),
+        **_history(request, api_key),
+    }
+    return render(request, "apikeys/key.html", context)
+
+
+def _use(request: AccountRequest, api_key: APIKey) -> dict[str, Any]:
+    usage = KeyUsage.objects.filter(api_key=api_key)
+    days = charts.by_day(usage, charts.MONTH)
+    return {"chart": charts.chart(days), "by_service": _by_service(request, usage), "today": list(days.values())[-1]}
+
+
+def _sources(api_key: APIKey) -> dict[str, Any]:
+    """From where the key is used, and from how many places since it was rotated."""
+    sources, rotated_at = api_key.origins.all(), api_key.rotated_at
+    return {
         "sources": sources[:LATEST_SOURCES],
         "sources_since": sources.filter(last_used_at__gte=rotated_at)[:MOST_SOURCES].count() if rotated_at else 0,
         "most_sources": MOST_SOURCES,
-        "usual_rate": settings.API_RATE_LIMIT,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
+    }
+
+
+def _history(request: AccountRequest, api_key: APIKey) -> dict[str, Any]:
+    events = AuditEvent.objects.for_account(request.account).filter(target_id=api_key.id)
+    return {
         "events": events[:LATEST_EVENTS],
         "exposure": events.filter(event=Event.API_KEY_EXPOSED).first() if api_key.exposed_at else None,
         "revocation": events.filter(event=Event.API_KEY_REVOKED).first() if api_key.revoked_at else None,
     }
-    return render(request, "apikeys/key.html", context)
 
 
 def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Service | None]]:
@@ -345,7 +359,7 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
 
 def _are_used_at_services(api_keys: Sequence[APIKey]) -> bool:
     """Whether what is open there may outlive these keys."""
-    return bool(api_keys) and KeyUsageQuerySet(KeyUsage).at_services(api_keys).exists()
+    return bool(api_keys) and KeyUsage.objects.at_services(api_keys).exists()
 
 
 def _api_key(request: AccountRequest, id: str) -> APIKey:

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import escape
@@ -26,7 +26,7 @@ from .. import services as actions
 from ..forms import EditServiceForm, HostForm, ServiceForm
 from ..guard import configurations
 from ..guard.configurations import GATEWAYS, Gateway
-from ..models import APIKey, KeyUsage, Service, State
+from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..usage import problems
 
@@ -48,7 +48,7 @@ def services(request: AccountRequest) -> HttpResponse:
         page = keyset.page(visible, size=PAGE_SIZE)
     ids = [service.pk for service in page]
     own = [service.pk for service in page if service.account_id == request.account.id]
-    usage = KeyUsage.objects.filter(Q(service__in=own) | Q(api_key__account=request.account))
+    usage = KeyUsage.objects.visible_to(request.account, own_services=own)
     sparks = charts.sparks_by(usage, "service", ids) if ids else {}
     keys = {}
     if request.actor.may(Permission.API_KEY_READ):
@@ -72,14 +72,17 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
         "events": events[:LATEST_EVENTS],
         **_use(request, service),
     }
-    context["new_key_query"] = {"access": "chosen", "service": service.id, "for_service": service.id}
     if service.account_id == request.account.id:
         context |= {**_configuration(request, service), **_connection(service)}
         context["received"] = _received(request, service, [api_key for api_key, _ in keys])
-        if context["host"]:
-            context["new_key_query"]["host"] = context["host"]
-    context["new_key_query"] = urlencode(context["new_key_query"])
+    context["new_key_query"] = _new_key_query(service, host=context.get("host", ""))
     return render(request, "apikeys/service.html", context)
+
+
+def _new_key_query(service: Service, *, host: str) -> str:
+    """For the form of a new key with access to the service alone, which leads back to its page."""
+    query = {"access": "chosen", "service": service.id, "for_service": service.id}
+    return urlencode({**query, "host": host} if host else query)
 
 
 def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey]) -> dict[str, str]:
@@ -182,23 +185,20 @@ def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKe
 
 def _use(request: AccountRequest, service: Service) -> dict[str, Any]:
     """The requests of 30 days: by key for the account's own keys; by account for the owner of a shared service."""
-    usage = KeyUsage.objects.filter(service=service.id)
     if service.shared and service.account_id == request.account.id:
-        uses = charts.by_value(usage, "api_key__account", charts.MONTH, most=MOST_USERS)
-        accounts = Account.objects.in_bulk(list(uses))
-        return {
-            "chart": charts.chart(charts.by_day(usage, charts.MONTH)),
-            "by_account": [(accounts[id], use) for id, use in uses.items() if id in accounts],
-            "most": MOST_USERS,
-        }
-    usage = usage.for_account(request.account)
-    uses = charts.by_value(usage, "api_key", charts.MONTH, most=MOST_USERS)
-    keys = APIKey.objects.for_account(request.account).in_bulk(list(uses))
-    return {
-        "chart": charts.chart(charts.by_day(usage, charts.MONTH)),
-        "by_key": [(keys[id], use) for id, use in uses.items() if id in keys],
-        "most": MOST_USERS,
-    }
+        usage = KeyUsage.objects.at_own_services([service.id])
+        users = {"by_account": _busiest(usage, "api_key__account", Account.objects.all())}
+    else:
+        usage = KeyUsage.objects.for_account(request.account).matching(service=service.id)
+        users = {"by_key": _busiest(usage, "api_key", APIKey.objects.for_account(request.account))}
+    return {"chart": charts.chart(charts.by_day(usage, charts.MONTH)), "most": MOST_USERS, **users}
+
+
+def _busiest(usage: KeyUsageQuerySet, column: str, users: QuerySet[Any]) -> list[tuple[Any, charts.Use]]:
+    """The keys or accounts with the most requests, as far as `users` has them."""
+    uses = charts.by_value(usage, column, charts.MONTH, most=MOST_USERS)
+    found = users.in_bulk(list(uses))
+    return [(found[id], use) for id, use in uses.items() if id in found]
 
 
 @vary_on_headers("HX-Request")
