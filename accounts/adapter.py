@@ -63,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):
         context: dict[str, Any],
         headers: dict[str, str] | None = None,
     ) -> EmailMessage:
-        """allauth builds links from the request's `Host`. Replace them with links to `PUBLIC_URL`."""
+        """allauth builds links from the `Host` of the request: replace them by `links.in_mail`."""
         addresses = {
             name: links.in_mail(urlsplit(value).path, self.request)
             for name, value in context.items()

@@ -1,11 +1,11 @@
-"""What signing in leaves behind: a line in the log, and an event in the log of each of the person's accounts.
+"""Limits and records sign-ins: a line in the log, and an event in the audit log of each of the user's accounts.
 
-Our own services record what they do by themselves. Signing in, passwords, second factors and addresses are allauth's,
-which tells of them by its signals and by the hooks of its adapter alone: this module hears them all.
+Our own services record their changes themselves. allauth handles sign-ins, passwords, second factors and addresses,
+and reports them only by signals and adapter methods. This module receives all of them.
 
-What somebody tried and failed changes nothing, so its event stands by itself. Whose address was typed is looked up and
-told once the answer is sent: an answer that waited for it would take longer for one kind of address than for the other.
-An address that nobody has is told without its text, which may be a password typed into the wrong field.
+A failed attempt changes nothing, so its event has no transaction to share. The user is looked up and the event recorded
+after the response is sent. Otherwise the response time would show whether the address is registered. An unknown
+address is logged without its text, because it may be a password typed into the wrong field.
 """
 
 import logging
@@ -38,7 +38,7 @@ from .policy import Actor, ActorKind, Permission
 
 logger = logging.getLogger(__name__)
 
-#: Who acts where nobody has proved who they are.
+#: The actor of attempts by somebody who is not signed in.
 SOMEONE = "Someone"
 
 PROOFS = {
@@ -54,10 +54,10 @@ PROOFS = {
 
 
 def count(request: HttpRequest, action: str, *, key: str, user: User | None) -> Any:
-    """Count an attempt: what can be rolled back, or None past the limit, which stands in `ACCOUNT_RATE_LIMITS`.
+    """Count an attempt. Returns a usage that can be rolled back, or None over the limit in `ACCOUNT_RATE_LIMITS`.
 
-    From a browser that the person has signed in from before it counts against that browser alone, so strangers can't
-    use up what is allowed there. All others share what `key` names, and what is allowed to their address.
+    A browser that the user has signed in from before has its own limit, so others can't use it up. All other browsers
+    share the limit of `key`, and that of their address.
     """
     own = devices.bucket(request, user)
     if own is not None:
@@ -67,9 +67,9 @@ def count(request: HttpRequest, action: str, *, key: str, user: User | None) -> 
 
 @contextmanager
 def attempt(request: HttpRequest, user: User, proof: str) -> Iterator[None]:
-    """Limit and tell of a second factor, or of another proof by a person whom we know already.
+    """Limit and record the check of a second factor, or of another credential of a known user.
 
-    Raises `ValidationError` past the limit and as the block does.
+    Raises `ValidationError` over the limit, or from the block.
     """
     usage = count(request, "guess", key=f"person {user.pk}", user=user)
     if usage is None:
@@ -83,11 +83,11 @@ def attempt(request: HttpRequest, user: User, proof: str) -> Iterator[None]:
     usage.rollback()
 
 
-# What is told -----------------------------------------------------------------------------------
+# Events -----------------------------------------------------------------------------------------
 
 
 def signed_in(request: HttpRequest, user: User) -> None:
-    """Tell of a sign-in, and what proved it, in the transaction that opens the session."""
+    """Record a sign-in and its methods, in the transaction that creates the session."""
     records = get_authentication_records(request, user)
     kinds = [record.get("type") or record["method"] for record in records]
     _log(Event.MEMBER_SIGNED_IN, user, request, ", ".join(PROOFS.get(kind, "link") for kind in kinds) or "link")
@@ -95,9 +95,9 @@ def signed_in(request: HttpRequest, user: User) -> None:
 
 
 def password_set(request: HttpRequest, user: User) -> None:
-    """Tell of a new password: a change by who is signed in, be it an operator, or a reset by a link from a mail.
+    """Record a new password: a change by the signed-in user or an operator, or a reset by a link in a mail.
 
-    Whoever proved by mail who they are may sign in at once, however often others failed to.
+    A reset clears the limits on attempts, so the user can sign in immediately, even after many failures by others.
     """
     event = Event.MEMBER_PASSWORD_CHANGED if _is_signed_in(request) else Event.MEMBER_PASSWORD_RESET
     if event == Event.MEMBER_PASSWORD_RESET:
@@ -109,14 +109,14 @@ def password_set(request: HttpRequest, user: User) -> None:
 
 
 def email_set(request: HttpRequest, user: User, *, before: str | None) -> None:
-    """Tell of another address to sign in with."""
+    """Record a new address to sign in with."""
     _report(Event.MEMBER_EMAIL_CHANGED, user, request, changes={"email": (before, user.email)})
 
 
 def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool = False) -> None:
-    """Tell that a proof was wrong: by who is signed in already, as a second factor, or as the first.
+    """Record a wrong credential: of a signed-in user, as a second factor, or as the first.
 
-    The person is named by the address that was typed, if that is all there is.
+    `person` is the typed address if the user is unknown.
     """
     if _is_signed_in(request):
         event = Event.MEMBER_REAUTHENTICATION_FAILED
@@ -126,12 +126,12 @@ def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool
 
 
 def locked_out(request: HttpRequest, person: User | str, proof: str) -> None:
-    """Tell that a proof was not looked at, because too many were wrong before it."""
+    """Record that a credential was not checked, because too many were wrong before."""
     _report_later(Event.MEMBER_LOCKED_OUT, person, request, proof, limit="lock_out_event")
 
 
 def reset_requested(request: HttpRequest, email: str) -> None:
-    """Tell that somebody asked for a link that sets a new password."""
+    """Record that somebody requested a password reset."""
     event = Event.MEMBER_PASSWORD_RESET_REQUESTED
     _report_later(event, email, request, limit="failure_event", level=logging.INFO)
 
@@ -145,7 +145,7 @@ def signed_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
 
 @receiver(post_save, sender=Authenticator)
 def factor_added(instance: Authenticator, created: bool, raw: bool, **kwargs: Any) -> None:
-    """Not for a row that `loaddata` moves here: its event moves with it."""
+    """Not for rows from `loaddata`: it loads their events too."""
     events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_ENABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_ADDED,
@@ -157,7 +157,7 @@ def factor_added(instance: Authenticator, created: bool, raw: bool, **kwargs: An
 
 @receiver(post_delete, sender=Authenticator)
 def factor_removed(instance: Authenticator, **kwargs: Any) -> None:
-    """Recovery codes go with the last factor, or make room for others, and both have events of their own."""
+    """Recovery codes are deleted with the last factor or replaced by new ones. Both have their own events."""
     events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_DISABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_REMOVED,
@@ -173,7 +173,7 @@ def email_changed(request: HttpRequest, user: User, from_email_address: Any, **k
 
 @receiver(account_signals.email_added)
 def email_added(request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Without the address: it is nobody's business in their accounts until it is the one that they sign in with."""
+    """Without the address, which is private until the user signs in with it."""
     _report(Event.MEMBER_EMAIL_ADDED, user, request)
 
 
@@ -182,7 +182,7 @@ def email_removed(request: HttpRequest, user: User, **kwargs: Any) -> None:
     _report(Event.MEMBER_EMAIL_REMOVED, user, request)
 
 
-# How it is told ---------------------------------------------------------------------------------
+# Recording --------------------------------------------------------------------------------------
 
 
 def _log(
@@ -194,9 +194,9 @@ def _log(
 
 
 def _report(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
-    """Tell of a change by whoever is signed in: the person, or an operator in admin.
+    """Record a change by the signed-in user: the user themselves, or an operator in admin.
 
-    Without anybody it was the person by a link from a mail, or the command line.
+    If nobody is signed in, the user followed a link in a mail, or it was the command line.
     """
     by = user if request is not None else None
     if request is not None and _is_signed_in(request):
@@ -209,7 +209,7 @@ def _report(event: Event, user: User, request: HttpRequest | None, *, changes: C
 def _record(
     event: Event, user: User, request: HttpRequest | None, *, by: User | None, changes: Changes | None = None
 ) -> None:
-    """Write the event to the log of each account that the person is a member of, closed ones excepted."""
+    """Write the event to the log of each open account that the user is a member of."""
     memberships = Membership.objects.filter(user=user, account__closed_at=None).select_related("account", "user")
     for membership in memberships:
         audit.record(actor=_actor(membership, request, by), event=event, target=membership.target, changes=changes)
@@ -218,7 +218,7 @@ def _record(
 def _report_later(
     event: Event, person: User | str, request: HttpRequest, proof: str = "", *, limit: str, level: int = logging.WARNING
 ) -> None:
-    """Tell of what anybody can bring about, and record it no more often than `limit` allows."""
+    """Record an event that anybody can cause, no more often than `limit` allows."""
     is_signed_in = _is_signed_in(request)
 
     def report() -> None:
@@ -233,7 +233,7 @@ def _report_later(
 
 
 def _user_with(email: str) -> User | None:
-    """Whose address that is, as signing in looks for it."""
+    """The user with this address, found as allauth's sign-in finds them."""
     users = filter_users_by_email(email, prefer_verified=True, for_login=True)
     return users[0] if users else None
 
@@ -242,7 +242,7 @@ def _actor(membership: Membership, request: HttpRequest | None, by: User | None)
     account = membership.account.ref
     if by is None:
         return policy.system(account, SOMEONE if request else "System", context=_context(request))
-    # Who only records needs no permission for it.
+    # Recording needs no permission.
     permissions: frozenset[Permission] = frozenset()
     return Actor(ActorKind.PERSON, str(by.pk), by.email, account, permissions, context=_context(request))
 
@@ -255,9 +255,9 @@ def _is_signed_in(request: HttpRequest) -> bool:
     return bool(request.user.is_authenticated)
 
 
-# After the answer -------------------------------------------------------------------------------
+# After the response -----------------------------------------------------------------------------
 
-#: What this thread does once the answer that it is working on is sent.
+#: This thread's tasks for after the current response is sent.
 _pending = threading.local()
 
 
@@ -267,10 +267,10 @@ def _run_after_response(task: Callable[[], None]) -> None:
 
 @receiver(request_finished)
 def _run_pending_tasks(**kwargs: Any) -> None:
-    """The server closes an answer in the thread that made it, once the answer is sent."""
+    """The server closes a response in its own thread, after the response is sent."""
     tasks, _pending.tasks = getattr(_pending, "tasks", ()), ()
     for task in tasks:
         try:
             task()
         except Exception:
-            logger.exception("What an answer left for later failed.")
+            logger.exception("A task after the response failed.")

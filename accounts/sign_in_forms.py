@@ -1,4 +1,4 @@
-"""allauth's forms for passwords: failures are told, and strangers use up no limit of a known device."""
+"""allauth's password forms, with recorded failures, and with limits that strangers can't use up for known devices."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from .models import User
 
 
 class ChangePasswordForm(account.ChangePasswordForm):
-    """allauth limits it by the session's person."""
+    """allauth limits attempts by user."""
 
     def clean_oldpassword(self) -> Any:
         try:
@@ -25,16 +25,16 @@ class ChangePasswordForm(account.ChangePasswordForm):
 
 class ResetPasswordForm(account.ResetPasswordForm):
     def clean_email(self) -> str:
-        """Raises `ValidationError` where the client's address has asked too often, whomever for."""
+        """Raises `ValidationError` if the client's address has sent too many requests, for any user."""
         email = str(super().clean_email())
         if self._count("reset", email) is None:
             raise ValidationError("Too many requests from your network. Try again in a minute.")
         return email
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
-        """Mail a link. Past the limit none is sent and none refused: the links that were mailed before it still work.
+        """Mail a link. Over the limit, send nothing and show no error: earlier links still work.
 
-        So a stranger who asks again and again neither fills a mailbox nor keeps its owner from a new password.
+        So a stranger's repeated requests can neither fill a mailbox nor prevent its owner from resetting the password.
         """
         email = str(self.cleaned_data["email"])
         sign_in.reset_requested(request, email)

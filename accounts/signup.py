@@ -1,4 +1,4 @@
-"""Signing up, as allauth has it, but as slow for an address that is taken as for a new one."""
+"""allauth's sign-up, equally slow for a registered address and for a new one."""
 
 import uuid
 from typing import Any
@@ -11,7 +11,7 @@ from .models import User
 
 
 class SignupForm(forms.SignupForm):
-    """allauth answers both alike and mails to both; what it leaves out for a taken address tells who is registered."""
+    """allauth gives both the same response and mails both, but its shorter time reveals a registered address."""
 
     def try_save(self, request: HttpRequest) -> tuple[Any, HttpResponse | None]:
         if self.account_already_exists:
@@ -20,8 +20,8 @@ class SignupForm(forms.SignupForm):
         return user, response
 
     def _simulate_signup(self, request: HttpRequest) -> None:
-        """Do what a newcomer costs, and keep nothing of it."""
-        User().set_password(self.cleaned_data["password1"])  # before the transaction: it takes long
+        """Do the work of a sign-up, then roll it back."""
+        User().set_password(self.cleaned_data["password1"])  # slow, so outside the transaction
         with transaction.atomic():
             user = User.objects.create_user(email=f"{uuid.uuid4().hex}@invalid")
             self.custom_signup(request, user)

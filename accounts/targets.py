@@ -1,10 +1,10 @@
-"""What an audit event is about. Pure: imports no models, which name themselves by this."""
+"""The target of an audit event. Pure: models import it and provide their own `target`."""
 
 from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """What it was done to: a kind, its public id and the name it had then."""
+    """The item that was changed: its kind, its public id and its name at that time."""
 
     kind: str
     id: str

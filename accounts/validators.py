@@ -1,7 +1,7 @@
-"""What no text that a person or a program sends may hold: secrets, and characters that can't be seen.
+"""Validators that refuse secrets and invisible characters in text from users and programs.
 
-A line break in a name would put paragraphs and links of somebody else's into our mail; a character that turns the
-direction of writing makes a name read as another.
+A line break in a name could add paragraphs and links to our mail. A character that reverses the direction of text can
+make one name look like another.
 """
 
 import unicodedata
@@ -10,21 +10,21 @@ from django.core.exceptions import ValidationError
 
 from . import redaction
 
-#: Control and format characters (those that turn the direction of writing too), separators of lines, half surrogates.
+#: Control and format characters (such as those that reverse the direction of text), line separators, surrogates.
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
-#: They join and part letters in many scripts, and emoji: alone among format characters they belong in a text.
+#: Format characters that are allowed: many scripts, and emoji, need them to join and separate letters.
 JOINERS = "\u200c\u200d"
 
 
 def no_secret(text: str) -> None:
-    """Refuse a text that holds a key: it would stand in the clear, in the audit log, in mail and on pages."""
+    """Refuse a text with an API key: it would be readable in the audit log, in mail and on pages."""
     if redaction.holds_secret(text):
         raise ValidationError("This holds an API key, which belongs where nobody reads it.", code="key")
 
 
 def one_line(text: str) -> None:
-    """Refuse line breaks, tabs and everything else that can't be seen."""
+    """Refuse line breaks, tabs and all other invisible characters."""
     for character in "" if text.isprintable() else text:
         if _is_invisible(character):
             name = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}.get(character)
@@ -33,17 +33,17 @@ def one_line(text: str) -> None:
 
 
 def plain_text(text: str) -> None:
-    """Refuse what can't be seen, but for tabs and line breaks, as any system writes them."""
+    """Refuse invisible characters except tabs and line breaks, in the form of any system."""
     one_line(unix_lines(text).replace("\n", "").replace("\t", ""))
 
 
 def unix_lines(text: str) -> str:
-    """The text with each line break as a line feed. Browsers send forms with carriage returns before them."""
+    """The text with line feeds as line breaks. Browsers send carriage returns too."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def in_one_line(text: str) -> str:
-    """The text with a space for everything that has no place in a line."""
+    """The text with a space in place of each invisible character."""
     if text.isprintable():
         return text
     return "".join(" " if _is_invisible(character) else character for character in text)
@@ -53,6 +53,6 @@ def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) in INVISIBLE and character not in JOINERS
 
 
-#: For fields of forms and serializers: what stands in one line, such as a name, and what may have several.
+#: For fields of forms and serializers: text in one line, such as a name, and text of several lines.
 LINE = (no_secret, one_line)
 TEXT = (no_secret, plain_text)

@@ -1,4 +1,4 @@
-"""Words for what a browser says of itself, and for second factors."""
+"""Template filters for user agents and second factors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .. import factors
 
 register = template.Library()
 
-#: The first that is found names it: most browsers claim to be others too.
+#: The first match counts, because most user agents also name other browsers.
 BROWSERS = {
     "Edg": "Edge",
     "OPR/": "Opera",
@@ -32,7 +32,7 @@ SYSTEMS = {
 
 @register.filter
 def device(user_agent: str) -> str:
-    """A user agent as people name it, such as "Firefox on Linux"."""
+    """A readable user agent, such as "Firefox on Linux"."""
     browser = next((name for mark, name in BROWSERS.items() if mark in user_agent), "")
     system = next((name for mark, name in SYSTEMS.items() if mark in user_agent), "")
     return f"{browser or 'A browser'} on {system}" if system else browser or "Unknown device"
@@ -40,13 +40,13 @@ def device(user_agent: str) -> str:
 
 @register.filter
 def is_readable(factor: Any) -> bool:
-    """Whether there is such a factor, as allauth wraps it, and this server can read its secret."""
+    """Whether the factor, in allauth's wrapper, exists and this server can decrypt its secret."""
     return bool(factor) and factors.is_readable(factor.instance)
 
 
 @register.filter
 def unreadable(authenticators: dict[str, Any]) -> str:
-    """The sentence about those of a person's factors that this server can't read; empty if it can read all."""
+    """The message about a user's factors that this server can't decrypt; empty if there are none."""
     names = [
         name
         for kind, name in factors.NAMES.items()

@@ -1,4 +1,4 @@
-"""What templates say again and again: an icon, a time, a form control."""
+"""Template tags and filters of all pages: icons, times, form controls, audit log entries."""
 
 import re
 from collections.abc import Mapping
@@ -23,20 +23,20 @@ register = template.Library()
 
 SPRITE = "vendor/tabler-icons@3.51.0/sprite.svg"
 
-#: What stands in an event for something with a name of its own.
+#: Labels of the values that an event stores for roles and permissions.
 LABELS = {
     **{permission.value: permission.label for permission in KeyPermission},
     **{role.value: role.label for role in Role},
 }
 LABELLED = ("permission", "role")
 
-#: How many values stand in an event for a field: before and after.
+#: An event stores two values of a field: before and after.
 PAIR = 2
 
 
 @register.simple_tag
 def icon(name: str, size: str = "") -> SafeString:
-    """An icon of the sprite. Decoration only: the words beside it, or an `aria-label`, name the thing."""
+    """An icon of the sprite. Decoration only: text beside it, or an `aria-label`, gives the meaning."""
     return format_html(
         '<svg class="icon {}" aria-hidden="true"><use href="{}#{}"/></svg>',
         size and f"icon-{size}",
@@ -47,20 +47,20 @@ def icon(name: str, size: str = "") -> SafeString:
 
 @register.simple_tag
 def public_url(name: str, *args: Any) -> str:
-    """As `url`, for mail: with the host. Empty without `PUBLIC_URL`, for no request is there to ask."""
+    """As `url`, for mail: with the host. Empty without `PUBLIC_URL`, because mail has no request."""
     return links.in_mail(reverse(name, args=args))
 
 
 @register.filter
 def ago(when: datetime) -> SafeString:
-    """A past time as people say it, in its largest unit, the exact time in the title."""
+    """A past time in its largest unit, such as "2 days ago", with the exact time in the title."""
     largest, comma, _ = naturaltime(when).partition(",")
     return _time(when, f"{largest} ago" if comma else largest)
 
 
 @register.filter
 def until(when: datetime) -> SafeString:
-    """A time to come as people say it, the exact time in the title."""
+    """A future time, such as "in 3 days", with the exact time in the title."""
     minutes = (when - timezone.now()).total_seconds() / 60
     hours = minutes / 60
     if minutes < 1:
@@ -76,7 +76,7 @@ def until(when: datetime) -> SafeString:
 
 @register.filter
 def day(when: datetime) -> SafeString:
-    """The day of a time, with the year unless it is this one, the exact time in the title."""
+    """The date of a time, with the year unless it is the current one, and the exact time in the title."""
     local = timezone.localtime(when)
     return _time(
         when, f"{local.day} {local:%b}" if local.year == timezone.localtime().year else f"{local.day} {local:%b %Y}"
@@ -91,15 +91,15 @@ def _time(when: datetime, text: str) -> SafeString:
 
 @register.filter
 def exact(when: datetime, clock: str = "%H:%M") -> str:
-    """A moment in full, in the reader's time zone. `clock` is the format of its time."""
+    """Date and time in full, in the user's time zone. `clock` is the format of the time."""
     return times.format_moment(when, clock)
 
 
 @register.filter
 def control(field: BoundField) -> SafeString:
-    """The field's control, in our look. The first one that was refused gets the focus."""
+    """The field's control in our style. The first one with an error gets the focus."""
     widget = field.field.widget
-    # A placeholder is an example and never a second label, which allauth's forms make of it.
+    # allauth's forms repeat the label as placeholder; ours have examples only.
     attrs: dict[str, Any] = {"placeholder": widget.attrs.get("data-example", False), "data-example": False}
     if not isinstance(widget, forms.CheckboxInput):
         attrs["class"] = "form-select" if isinstance(widget, forms.Select) else "form-control"
@@ -109,7 +109,7 @@ def control(field: BoundField) -> SafeString:
 
 @register.filter
 def focused(field: BoundField) -> BoundField:
-    """The field that has the focus when the page opens, for a page that is there for nothing else."""
+    """The field with the focus when the page opens, for a page that has only this form."""
     field.field.widget.attrs["autofocus"] = True
     return field
 
@@ -121,7 +121,7 @@ def is_first_refused(field: BoundField) -> bool:
 
 @register.filter
 def hidden_initial(field: BoundField) -> SafeString:
-    """The hidden input with the value that the reader of a `ChangeForm` sees."""
+    """The hidden input with the value that the user of a `ChangeForm` sees."""
     return field.as_hidden(only_initial=True)
 
 
@@ -132,7 +132,7 @@ def is_checkbox(field: BoundField) -> bool:
 
 @register.filter
 def paragraphs(text: str) -> SafeString:
-    """A text as HTML. A line that is an address becomes a link; a name that looks like one stays a name."""
+    """A text as HTML. Only a line that is a URL becomes a link, not a URL in a line, such as in a name."""
     lines = [_linked(escape(str(line))) for line in text.splitlines()]
     return mark_safe(linebreaks("\n".join(lines)))  # noqa: S308  escaped line by line
 
@@ -148,7 +148,7 @@ def initials(name: str) -> str:
 
 
 class EventWords(NamedTuple):
-    """The words of a sentence around its target, if it names one."""
+    """A sentence's words before and after its target, if it names one."""
 
     before: str
     names_target: bool
@@ -157,7 +157,7 @@ class EventWords(NamedTuple):
 
 @register.filter
 def event_words(event: str) -> EventWords:
-    """What an event says after its actor: `api_key.created` reads "created API key" and then the target."""
+    """The words after the actor: for `api_key.created`, "created API key" and then the target."""
     before, target, after = audit.words(event).partition("{}")
     return EventWords(before, bool(target), after)
 
@@ -170,9 +170,9 @@ def label(field: str) -> str:
 
 @register.filter
 def changes_in_words(changes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """An audit event's changes for people: field, before (empty for what is new) and after.
+    """An audit event's changes for people: field, value before (empty for a new item) and after.
 
-    What a newer version may have recorded otherwise than as a pair is told as it is.
+    A newer version may have recorded something else than a pair; that is shown unchanged.
     """
     return [
         (label(field), "" if before is None else plain(field, before), plain(field, after))
@@ -194,6 +194,6 @@ def plain(field: str, value: Any) -> str:
     if field in LABELLED:
         return LABELS.get(value, value)
     if field.endswith("_at"):
-        with suppress(ValueError, OverflowError):  # a time that never was, or is none in the reader's time zone
+        with suppress(ValueError, OverflowError):  # an invalid time, or one that doesn't exist in the user's time zone
             return times.format_moment(moment) if (moment := parse_datetime(value)) else value
     return value

@@ -97,7 +97,7 @@ def general(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.ACCOUNT_CHANGE)
 @recently_authenticated
 def key_policy(request: AccountRequest) -> HttpResponse:
-    """What holds for every key of the account; the form stands on the General tab."""
+    """The rules for all keys of the account. The form is on the General tab."""
     is_sent = request.method == "POST"
     form = KeyPolicyForm(request.POST if is_sent else pop_kept_form(request), instance=request.account)
     if is_sent and form.is_valid():
@@ -120,12 +120,12 @@ def _general(request: AccountRequest, form: AccountForm, policy_form: KeyPolicyF
 @vary_on_headers("HX-Request")
 @account_page(Permission.AUDIT_READ)
 def audit_log(request: AccountRequest) -> HttpResponse:
-    """The log. htmx asks for its lower part alone while one filters."""
+    """The audit log. htmx requests only the entries when a filter changes."""
     filters = AuditFilter(request.GET)
     events = filters.apply(AuditEvent.objects.for_account(request.account))
     try:
         page = keyset.page(events, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
-    except ValueError:  # an address of old, or one that was changed by hand
+    except ValueError:  # an old or edited URL
         page = keyset.page(events, size=PAGE_SIZE)
     template = "accounts/audit_log.html#events" if request.htmx else "accounts/audit_log.html"
     return render(request, template, {"page": page, "filters": filters})
@@ -133,7 +133,7 @@ def audit_log(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.AUDIT_READ)
 def export_audit_log(request: AccountRequest, kind: str) -> HttpResponseBase:
-    """The log as a file, with the filters of its page. HEAD is answered without making one."""
+    """The log as a file, with the filters of its page. HEAD creates no file."""
     write, content_type = EXPORTS[kind]
     name = f"{request.account.slug}-audit-log-{timezone.now():%Y-%m-%d}.{kind}"
     headers = {

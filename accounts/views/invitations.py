@@ -1,4 +1,4 @@
-"""The page behind the link of an invitation, for whoever opens it."""
+"""The page of an invitation's link, for any visitor."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from ..models import Invitation, Membership, User
 
 
 def _keep_token_private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Keep the token, which stands in the address, out of caches and out of what the browser tells others."""
+    """Keep the URL, which contains the token, out of caches and out of `Referer`."""
 
     def page(request: HttpRequest, token: str) -> HttpResponse:
         response = view(request, token)
@@ -61,7 +61,7 @@ def _for_signed_in(request: HttpRequest, user: User, found: Invitation, token: s
     try:
         services.accept_invitation(token=token, user=user, context=RequestContext.of(request))
     except DomainError:
-        # Withdrawn or used between the look above and now: the page says which.
+        # Withdrawn or used in the meantime: the page says which.
         return redirect(request.path)
     return redirect("overview", found.account.slug)
 

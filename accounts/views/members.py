@@ -1,4 +1,4 @@
-"""Settings » Account Settings » Members: who is in the account, who is invited, who may what."""
+"""Settings » Account Settings » Members: members, invitations, and what each role may do."""
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -70,7 +70,7 @@ def leave(request: AccountRequest) -> HttpResponse:
 
 
 def _member(request: AccountRequest, id: str) -> Membership:
-    """A member other than the Owner, who is nobody's to change."""
+    """A member other than the Owner, whom nobody can change or remove."""
     members = Membership.objects.for_account(request.account).select_related("user")
     membership = get_object_or_404(members, pk=id)
     services.require_not_owner(membership.role)

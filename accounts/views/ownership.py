@@ -1,4 +1,4 @@
-"""What weighs most: two-factor for all who rule, handing the account over, closing it and taking it back."""
+"""Two-factor authentication for Owners and Admins, transfer of ownership, closing and reopening the account."""
 
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
@@ -27,7 +27,7 @@ from ..policy import TWO_FACTOR_ROLES, Permission
 @account_page(Permission.ACCOUNT_CHANGE)
 @recently_authenticated
 def two_factor(request: AccountRequest) -> HttpResponse:
-    """Ask two-factor of Owner and Admins, or no longer."""
+    """Require two-factor authentication of Owner and Admins, or no longer."""
     form = TwoFactorForm(request.POST)
     if request.method == "POST" and form.is_valid():
         required = form.cleaned_data["requires_two_factor"]
@@ -43,13 +43,13 @@ def two_factor(request: AccountRequest) -> HttpResponse:
     return render(request, "accounts/two_factor.html", context)
 
 
-# Handing over -----------------------------------------------------------------------------------
+# Transfer ---------------------------------------------------------------------------------------
 
 
 @account_page(Permission.ACCOUNT_TRANSFER)
 @recently_authenticated
 def transfer(request: AccountRequest) -> HttpResponse:
-    """Offer the account to a member, who becomes its Owner on accepting."""
+    """Offer the account to a member, who becomes its Owner when they accept."""
     others = Membership.objects.for_account(request.account).exclude(user=request.user).select_related("user")
     form = OfferForm(
         request.POST or None, initial=initial_data(request).dict(), members=others, account=request.account
@@ -65,7 +65,7 @@ def transfer(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.ACCOUNT_READ)
 @recently_authenticated
 def accept_transfer(request: AccountRequest) -> HttpResponse:
-    """Become the Owner. The banner on every page sends the form; the page is where the password leads back to."""
+    """Become the Owner. A banner on every page has the form. Entering the password again leads to this page."""
     if request.account.requires_two_factor and not is_mfa_enabled(request.user):
         return redirect_to_two_factor_setup(request)
     if request.method == "POST":
@@ -76,13 +76,13 @@ def accept_transfer(request: AccountRequest) -> HttpResponse:
     if offered_to is None or offered_to.user_id != request.user.pk:
         messages.error(request, f"The ownership of {request.account.name} is no longer offered to you.")
         return redirect_whole_page(request, "overview", request.account.slug)
-    return render(request, "accounts/accept_transfer.html", {"offered": False})  # the banner asks the same
+    return render(request, "accounts/accept_transfer.html", {"offered": False})  # the page itself has the banner's form
 
 
 @account_page(Permission.ACCOUNT_READ)
 @require_POST
 def withdraw_transfer(request: AccountRequest) -> HttpResponse:
-    """The Owner takes the offer back, or whom it was made to declines."""
+    """The Owner withdraws the offer, or its recipient declines it."""
     services.withdraw_ownership(actor=request.actor)
     may_offer = request.actor.may(Permission.ACCOUNT_TRANSFER)
     messages.success(request, "Offer withdrawn" if may_offer else "Offer declined")
@@ -109,7 +109,7 @@ def close(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.ACCOUNT_CLOSE, allow_closed=True)
 def closed(request: AccountRequest) -> HttpResponse:
-    """What there is of a closed account, for its Owner."""
+    """The only page of a closed account, for its Owner."""
     if request.account.closed_at is None:
         return redirect("overview", request.account.slug)
     return render(request, "accounts/closed.html", {"until": request.account.closed_at + services.GRACE_PERIOD})

@@ -1,4 +1,4 @@
-"""Pages of a person: their accounts, their profile."""
+"""Pages of a user: their accounts, their profile."""
 
 from typing import Any
 
@@ -31,13 +31,13 @@ A_YEAR = 365 * 24 * 3600
 
 @signed_in
 def accounts(request: SignedInRequest) -> HttpResponse:
-    """In which account one has which role."""
+    """The user's accounts and their role in each."""
     return render(request, "accounts/accounts.html", {"rows": Membership.objects.visible_to(request.user)})
 
 
 @signed_in
 def new_account(request: SignedInRequest) -> HttpResponse:
-    """A person's further account, where anybody may have one at all: `SIGNUP_OPEN`."""
+    """Create another account, if `SIGNUP_OPEN` allows it."""
     if not settings.SIGNUP_OPEN:
         raise NotPermitted("Only the operator of this server can create accounts.")
     form = NewAccountForm(request.POST or None)
@@ -92,7 +92,7 @@ def appearance(request: HttpRequest) -> HttpResponse:
 @vary_on_headers("HX-Request")
 @signed_in
 def keyboard(request: SignedInRequest) -> HttpResponse:
-    """The keyboard shortcuts, and where to switch them off."""
+    """The keyboard shortcuts, with a link to switch them off."""
     return render(request, "accounts/keyboard.html")
 
 
