@@ -90,7 +90,7 @@ def test_the_audit_logs_days_are_the_readers(cast: Cast, browser: Browser) -> No
 
     assert "Late" in events_of("2026-07-01")
     browser.cookies[cookies.name(times.COOKIE)] = "Europe/Berlin"
-    assert "No event fits" in events_of("2026-07-01")
+    assert "No events match" in events_of("2026-07-01")
     assert "Late" in events_of("2026-07-02")
 
 
@@ -110,7 +110,7 @@ def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Br
     browser.as_(cast.owner).post(
         "/auth/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new}
     )
-    told = re.search(r"When: (.*) UTC", delivered()[-1].body)
+    told = re.search(r"Time: (.*) UTC", delivered()[-1].body)
 
     assert told is not None
     when = datetime.strptime(told[1], "%d %B %Y, %H:%M").replace(tzinfo=UTC)
