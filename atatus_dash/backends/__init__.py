@@ -1,1 +1,1 @@
-"""Django's own database backends, and what they lack for a server: an end to every wait."""
+"""Django's database backends, with time-outs for every wait of a server."""

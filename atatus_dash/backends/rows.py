@@ -1,4 +1,4 @@
-"""One row of a fixed statement, without what Django's cursors do for every other one."""
+"""Fetches one row of a fixed statement without Django's cursors."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _UNWATCHED: tuple[list[Any], ...] = ([], [mask_writes])
 
 
 class FetchRowMixin(BaseDatabaseWrapper):
-    """A database that answers `apikeys.lookup` on every request: its cursors take longer than the statement."""
+    """For `apikeys.lookup`, on every request: Django's cursors take longer than its statement."""
 
     def fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
-        """The first row, or None. Values and exceptions are those of a cursor.
+        """The first row, or None. Values and exceptions are the same as a cursor's.
 
-        A statement in a transaction, which psycopg begins with a cursor, and one that somebody watches, such as a test
-        that counts queries, go through one. `mask_writes`, which every connection has, has no part in reading.
+        A cursor is used in a transaction, which psycopg begins with one, and while queries are logged or wrapped, such
+        as by a test that counts them. The wrapper `mask_writes`, which every connection has, doesn't concern reads.
         """
         if self.in_atomic_block or self.queries_logged or self.execute_wrappers not in _UNWATCHED:
             with self.cursor() as cursor:
@@ -33,4 +33,4 @@ class FetchRowMixin(BaseDatabaseWrapper):
 
     @abstractmethod
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
-        """Run it on the driver's own connection, which raises the driver's own exceptions."""
+        """Run the statement on the driver's connection. Raises the driver's exceptions."""

@@ -1,6 +1,6 @@
-"""The HTTP server behind `manage.py serve`: gunicorn's processes, llhttp's parser, and what stands between them.
+"""The HTTP server of `manage.py serve`: gunicorn's processes, llhttp's parser, and the code between them.
 
-`connection` turns bytes into requests and answers into bytes; `request` is what WSGI asks for; `worker` shares
-connections out among threads and leaves without losing a request; `__main__` is the process that starts the workers.
-docs/decisions/server.md tells why no server that was tried could be taken as it is.
+`connection` turns bytes into requests and answers into bytes. `request` builds WSGI's environ. `worker` serves
+connections with threads and stops without losing a request. `__main__` is the process that starts the workers.
+docs/decisions/server.md says why no existing server was used.
 """

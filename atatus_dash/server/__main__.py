@@ -1,4 +1,4 @@
-"""The process that `manage.py serve` becomes: gunicorn's, which starts the workers, watches and replaces them."""
+"""The process that `manage.py serve` becomes: gunicorn's arbiter, which starts, watches and replaces workers."""
 
 import ctypes
 import os
@@ -16,14 +16,14 @@ from gunicorn.arbiter import Arbiter
 
 from .worker import DRAIN_SECONDS
 
-#: Seconds in which a worker has to load the application, or to show that it is alive, before it is replaced.
+#: Seconds within which a worker has to load the application or report that it is alive, or it is replaced.
 ALIVE_SECONDS = 60
-#: How long a worker may take to end before it is killed: two seconds to leave a proxy, ten to finish its requests.
+#: Seconds before a stopping worker is killed: two to drain a proxy's connections, ten to finish its requests.
 STOP_SECONDS = 12
 
 
 class Server(BaseApplication):
-    """Configured by our settings alone: no file and no variable of gunicorn's changes anything."""
+    """Configured by our settings only: gunicorn's configuration file and variables are ignored."""
 
     def load_config(self) -> None:
         host = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
@@ -34,16 +34,16 @@ class Server(BaseApplication):
             "timeout": ALIVE_SECONDS,
             "graceful_timeout": STOP_SECONDS,
             "loglevel": "error",
-            "accesslog": None,  # it would hold query strings, keys included
+            "accesslog": None,  # it would contain query strings with keys
             "control_socket_disable": True,
         }
-        if not hasattr(select, "epoll"):  # macOS: good enough for development
+        if not hasattr(select, "epoll"):  # macOS, for development
             options |= {"worker_class": "gthread", "threads": settings.THREADS, "limit_request_line": 8190}
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        from atatus_dash.wsgi import application  # in the worker, so that a reload loads it anew
+        from atatus_dash.wsgi import application  # in the worker, so that a reload imports it again
 
         return application
 
@@ -52,7 +52,7 @@ class Server(BaseApplication):
 
 
 class DrainingArbiter(Arbiter):
-    """Lets workers leave their proxy before the socket on which they listen is closed."""
+    """Lets workers drain their proxy's connections before the listening socket is closed."""
 
     def stop(self, graceful: bool = True) -> None:
         if graceful and settings.TRUSTED_PROXIES and self.WORKERS:
@@ -63,7 +63,7 @@ class DrainingArbiter(Arbiter):
         super().stop(graceful)
 
     def reexec(self) -> None:
-        """Do nothing on SIGUSR2: a new release has an interpreter of its own, and needs a restart."""
+        """Do nothing on SIGUSR2: a new release has its own interpreter, and needs a restart."""
 
 
 #: From asm-generic/socket.h.
@@ -79,9 +79,9 @@ _DROP_SYN = struct.pack("HP", 4, ctypes.addressof(_INSTRUCTIONS))
 
 
 def _refuse_connections(listener: socket.socket) -> None:
-    """Let the kernel drop each SYN: a client tries again a second later, when there is another node or server.
+    """Let the kernel drop every SYN: the client tries again a second later, and reaches another node or server.
 
-    Does nothing but on Linux.
+    Linux only.
     """
     with suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_SYN)

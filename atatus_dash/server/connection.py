@@ -1,12 +1,12 @@
-"""One connection: bytes to WSGI requests (llhttp parses them), and answers to bytes.
+"""One connection: turns bytes into WSGI requests (llhttp parses them), and answers into bytes.
 
-What other servers leave to a proxy or to the application, and ours needs:
+Other servers leave the following to a proxy or to the application:
 
-- a request takes a thread's time when all of it is there, its body included. One that was cut off, such as a body in
-  chunks without the last (RFC 9112 §8), never reaches the application;
-- head, body and answer have deadlines, however slowly their bytes trickle;
-- requests that come together take a thread's time one by one, others in between;
-- what the server answers by itself has the API's form.
+- A thread works on a request only when it is complete, body included. One that was cut off, such as a chunked body
+  without its last chunk (RFC 9112 §8), never reaches the application.
+- Head, body and answer have deadlines, even if bytes keep coming slowly.
+- Pipelined requests are answered one by one, and other connections between them.
+- The server's own answers have the API's format.
 """
 
 import json
@@ -33,23 +33,23 @@ logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-#: As much of an answer as is kept for a slow reader. What is longer is sent as it is made, by the thread that makes it.
+#: Bytes of an answer that are kept for a slow reader. A longer answer is sent by the thread that generates it.
 ANSWER_BYTES = 2 * 1024 * 1024
 RECEIVED_BYTES = 64 * 1024
-#: What a request takes beside its body, about, while it waits for the answer to the one before it.
+#: Estimated bytes of a pipelined request, besides its body, while it waits.
 REQUEST_BYTES = 2 * 1024
-#: How long a thread sends one part of a longer answer. A client that takes less than about 25 KiB a second is cut off.
+#: How long a thread sends one part of a longer answer. A client slower than about 25 KiB a second is cut off.
 SEND_SECONDS = 120.0
 
 
 class Phase(Enum):
-    """What a connection waits for, and the seconds until it is cut off."""
+    """What a connection waits for, and its timeout in seconds."""
 
-    HEAD = "head", 10.0  #: from its first byte on, and from the connection on
-    BODY = "body", 30.0  #: from the end of the head on
-    ANSWER = "answer", 20.0  #: until the client takes something of it
+    HEAD = "head", 10.0  #: since the first byte, or since the connection
+    BODY = "body", 30.0  #: since the end of the head
+    ANSWER = "answer", 20.0  #: since the client read a part of it
     IDLE = "idle", 75.0  #: until the next request
-    #: After an answer that ends the connection while the client still sends: closed at once, it would lose the answer.
+    #: After a last answer while the client still sends. Closing immediately could lose the answer.
     LINGER = "linger", 5.0
 
     @property
@@ -58,64 +58,64 @@ class Phase(Enum):
 
 
 class GoneError(Exception):
-    """The client has closed the connection, or takes nothing of its answer."""
+    """The client has closed the connection, or no longer reads its answer."""
 
 
 class Connection:
-    """Belongs to one thread at a time: the one to which the poll gave it, until it goes back there."""
+    """Belongs to one thread at a time, from the poll that returned it until it is registered again."""
 
     def __init__(self, sock: socket.socket, environ: dict[str, Any]) -> None:
-        """Serve a socket that doesn't block. `environ` is what all its requests have in common."""
+        """Serve a non-blocking socket. `environ` is copied for each of its requests."""
         self.socket = sock
         self.phase = Phase.HEAD
-        #: When it is cut off; None while a thread works on it.
+        #: When the connection is cut off. None while a thread works on it.
         self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
         self.origin = networks.source(environ.get("REMOTE_ADDR", ""))
         self._until = self.deadline
-        #: Whether a request has come on it.
+        #: Whether it has received any bytes.
         self.is_used = False
         self._environ = environ
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: Request | None = None
-        self._is_raw = False  # the rest of the body is what comes, and the parser has no part in it
+        self._is_raw = False  # the rest of the body bypasses the parser
         self._requests: deque[Request] = deque()
         self._refusal: RefusedError | None = None
         self._unsent = memoryview(b"")
         self._is_overdue = False
-        self._is_last = False  # the connection ends once all is sent
-        self._may_get_more = False  # ... and the client may be sending still
+        self._is_last = False  # the connection is closed once everything is sent
+        self._may_get_more = False  # ... but the client may still be sending
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for its client, and goes on to."""
+        """Whether it waits for its client, and has not been cut off."""
         return self.deadline is not None and not self._is_overdue
 
     @property
     def held_bytes(self) -> int:
-        """As much memory as it takes: a body that has not all come, an answer that is not taken, what waits behind."""
+        """Bytes held in memory: the incomplete body, the unsent answer and pipelined requests."""
         incoming = self._incoming
         return len(self._unsent) + (incoming.length if incoming else 0) + REQUEST_BYTES * len(self._requests)
 
     @property
     def events(self) -> int:
-        """What to poll for. Where requests wait, that is the connection's next turn."""
+        """The events to poll for. With pipelined requests, the socket is soon writable and the next one is answered."""
         return select.EPOLLOUT if self._unsent or self._requests else select.EPOLLIN
 
     def cut(self) -> None:
-        """Wake the connection for its end, from any thread: the poll then gives it to one that ends it."""
+        """Cut the connection off, from any thread: the poll then returns it to a thread that closes it."""
         self._is_overdue = True
         reads = self.phase in (Phase.HEAD, Phase.BODY, Phase.IDLE)
-        # What has come by now is still read and answered, and who sent half a request is told.
+        # What has arrived is still read and answered, and half a request gets a 408.
         self._shut(socket.SHUT_RD if reads else socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
-        with suppress(OSError):  # the client was faster
+        with suppress(OSError):  # the client has closed it already
             self.socket.shutdown(how)
 
     def work(self, application: Application, *, is_draining: bool) -> bool:
-        """Read, or go on sending, and answer one request that is whole: others have their turn before the next.
+        """Read, or continue to send, and answer one complete request. Other connections are served before the next.
 
-        False if the connection is over. Raises `GoneError`.
+        False if the connection is finished. Raises `GoneError`.
         """
         self.deadline = None
         if self._unsent:
@@ -131,7 +131,7 @@ class Connection:
                 self._incoming.waits_to_continue = False
                 self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._is_overdue and not (self._unsent or self._requests or self._incoming):
-            return False  # though its client may send empty lines for ever
+            return False  # a client could send empty lines forever
         if self._is_last and not self._unsent:
             if not self._may_get_more:
                 return False
@@ -141,7 +141,7 @@ class Connection:
         return True
 
     def _wait(self) -> None:
-        """Set the deadline: a new one if something else is waited for, or the client took some of its answer."""
+        """Set the deadline: a new one for another phase, or if the client has read a part of its answer."""
         if self._unsent or self._requests:
             phase = Phase.ANSWER
         elif self._is_last:
@@ -182,9 +182,9 @@ class Connection:
         request = self._incoming
         assert request
         if self._parser.should_upgrade():
-            # Some clients begin by offering HTTP/2. The parser takes no body of theirs.
+            # Some clients offer an upgrade to HTTP/2 first. The parser doesn't read the body of such a request.
             if "HTTP_TRANSFER_ENCODING" in request.environ:
-                self._refusal = RefusedError(HTTPStatus.NOT_IMPLEMENTED, "An upgrade can't be asked for in chunks.")
+                self._refusal = RefusedError(HTTPStatus.NOT_IMPLEMENTED, "An upgrade can't have a chunked body.")
             self._is_raw = request.environ.get("CONTENT_LENGTH", "0") != "0"
         else:
             request.keeps_connection = self._parser.should_keep_alive()
@@ -245,7 +245,7 @@ class Connection:
             self._refusal = self._refusal or MALFORMED
 
     def _take_raw(self, data: bytes) -> None:
-        """Take a body that comes beside `Upgrade: h2c`, with which some clients begin."""
+        """Add to the body of a request with `Upgrade: h2c`, which some clients send first."""
         incoming = self._incoming
         assert incoming
         missing = int(incoming.environ["CONTENT_LENGTH"]) - incoming.length
@@ -291,7 +291,7 @@ class Connection:
         self._send(f"{head}{body}".encode())
 
     def _send(self, data: bytes = b"") -> None:
-        """Send as much as the client takes, and keep the rest."""
+        """Send as much as the socket accepts, and keep the rest."""
         self._unsent = memoryview(b"".join([self._unsent, data])) if self._unsent else memoryview(data)
         try:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
@@ -301,7 +301,7 @@ class Connection:
             raise GoneError from error
 
     def send_all(self, data: bytes) -> None:
-        """Send it, waiting for the client. Raises `GoneError` if it takes too little."""
+        """Send everything, waiting for the client. Raises `GoneError` if the client reads too slowly."""
         end = time.monotonic() + SEND_SECONDS
         self._send(data)
         poll = select.poll()
@@ -314,7 +314,7 @@ class Connection:
 
 
 class Answer:
-    """The answer to one request: what WSGI calls `start_response`, and the bytes that follow."""
+    """The answer to one request: WSGI's `start_response`, and the bytes that follow."""
 
     def __init__(self, connection: Connection, request: Request, *, is_last: bool) -> None:
         self.is_last = is_last
@@ -339,15 +339,15 @@ class Answer:
             self._connection.send_all(self._pop())
 
     def end(self) -> None:
-        """Send what is left, before the application hears that it is done."""
+        """Send the rest, before the result's `close` is called."""
         length = self._length()
         if length is not None and length != self._size and self._has_body():
-            self.is_last = True  # the client has to see that something is missing
+            self.is_last = True  # closing shows the client that the body is incomplete
         if not self.is_sent:
             self._connection._send(self._pop())
 
     def _pop(self) -> bytes:
-        """What there is to send, the head first."""
+        """The unsent bytes, the head first."""
         parts, self._parts = self._parts if self._has_body() else [], []
         if not self.is_sent:
             parts.insert(0, self._head())
@@ -358,7 +358,7 @@ class Answer:
         lines = [f"HTTP/1.1 {self._status}", *(f"{name}: {value}" for name, value in self._headers)]
         if self._length() is None and self._has_body():
             if self._size > ANSWER_BYTES:
-                self.is_last = True  # its end is the connection's
+                self.is_last = True  # closing the connection ends the body
             else:
                 lines.append(f"Content-Length: {self._size}")
         lines.append(f"Date: {_date()}")
@@ -370,7 +370,7 @@ class Answer:
         return "\r\n".join(lines).encode("latin-1")
 
     def _length(self) -> int | None:
-        """The length that the application gave."""
+        """The application's `Content-Length`."""
         for name, value in self._headers:
             if name.lower() == "content-length":
                 return int(value)
@@ -386,7 +386,7 @@ _dated: tuple[int, str] = (0, "")
 
 
 def _date() -> str:
-    """Now, as `Date` has it; written once a second."""
+    """The value of `Date`, formatted once a second."""
     global _dated
     now = int(time.time())
     if _dated[0] != now:

@@ -1,7 +1,7 @@
-"""One request: from what the parser tells of it to what WSGI asks for.
+"""One request: from the parser's events to WSGI's environ.
 
-- `REQUEST_URI` is the target of the request byte for byte;
-- a header with an underscore in its name is dropped: WSGI can't tell `X_Forwarded_For` from `X-Forwarded-For`.
+- `REQUEST_URI` is the request's target, byte for byte.
+- Headers with an underscore in their name are dropped: WSGI can't tell `X_Forwarded_For` from `X-Forwarded-For`.
 """
 
 from http import HTTPStatus
@@ -9,10 +9,10 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-#: A request line and all its headers together. Each alone may have the 8 KiB that nginx lets through.
+#: Bytes of the request line and all headers together. Each of them may have 8 KiB, as with nginx.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
-#: As much of a body as the application reads of any. A larger one comes without its bytes, to be refused by its length.
+#: The largest body that the application reads. Of a larger one it gets the length only, and refuses it.
 MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
@@ -30,32 +30,32 @@ MALFORMED = RefusedError(HTTPStatus.BAD_REQUEST, "The request is malformed.")
 
 
 class Request:
-    """A request, as far as it has come."""
+    """A request, possibly incomplete."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self.environ = environ
         self.target = b""
         self.headers = 0
         self.header_bytes = 0
-        #: Bytes that have come since the last that meant something: of a head without end, or of a trailer.
+        #: Bytes received since the start, the end of the head or the last part of the body. Limits endless trailers.
         self.received_bytes = 0
         self.has_head = False
         self.body = bytearray()
-        #: Bytes of the body so far.
+        #: Bytes of the body received so far.
         self.length = 0
         self.is_too_large = False
-        #: Whether the client sends the body when it is told to continue.
+        #: Whether the client waits for `100 Continue` before it sends the body.
         self.waits_to_continue = False
-        #: Whether the client keeps the connection after it.
+        #: Whether the client keeps the connection open after the answer.
         self.keeps_connection = False
 
     def add_header(self, name: bytes, value: bytes) -> None:
         if self.has_head:
-            return  # a trailer, which nobody asked for
+            return  # ignore trailers
         self.headers += 1
         self.header_bytes += len(name) + len(value) + len(": \r\n")
         if self.headers > MAX_HEADERS:
-            return  # to be refused
+            return  # refused at the end of the head
         key = _KEYS.get(name) or _key(name)
         if key:
             text = value.decode("latin-1").rstrip(" \t")
@@ -64,7 +64,7 @@ class Request:
             self.environ[key] = text
 
     def end_head(self, method: str, version: str) -> None:
-        """Fill in what WSGI asks for. Raises `RefusedError`."""
+        """Fill in the WSGI environ. Raises `RefusedError`."""
         self.has_head = True
         self.received_bytes = 0
         environ = self.environ
@@ -74,8 +74,8 @@ class Request:
         path, _, environ["QUERY_STRING"] = target.partition("#")[0].partition("?")
         if not path.startswith("/"):
             if "HTTP_X_FORWARDED_URI" in environ:
-                # Gateways written in Go take what their client sent, such as `a:http://guard/healthz`, for the address
-                # to ask at, and any 200 for a yes.
+                # Gateways written in Go send their request to what the client sent as target, such as
+                # `a:http://guard/healthz`, and accept any 200.
                 raise RefusedError(HTTPStatus.FORBIDDEN, "This gateway may not ask about this service.")
             path = _path(path)
         environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
@@ -86,7 +86,7 @@ class Request:
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
             raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This transfer coding is not supported.")
         if version == "1.0" and "HTTP_TRANSFER_ENCODING" in environ:
-            raise MALFORMED  # a proxy that knows no chunks would see the end of the body elsewhere (RFC 9112 §6.1)
+            raise MALFORMED  # a proxy without chunked coding would end the body elsewhere (RFC 9112 §6.1)
         self.waits_to_continue = version == "1.1" and environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > MAX_BODY_BYTES
 
@@ -99,29 +99,29 @@ class Request:
             self.body += part
 
     def end(self) -> None:
-        """Give a body that came in chunks its length, and the application what there is to read."""
+        """Set the length of a chunked body, and the application's input."""
         if self.environ.pop("HTTP_TRANSFER_ENCODING", None):
             self.environ["CONTENT_LENGTH"] = str(self.length)
         self.environ["wsgi.input"] = BytesIO(self.body)
 
 
 def _path(target: str) -> str:
-    """The path of a target that is a whole address (RFC 9112 §3.2.2); of others, such as `*`, all there is."""
+    """The path of a target that is a whole URL (RFC 9112 §3.2.2). Others, such as `*`, are returned unchanged."""
     scheme, separator, rest = target.partition("://")
     return "/" + rest.partition("/")[2] if separator and scheme.isalpha() else target
 
 
-#: Names of headers that came before, as WSGI writes them.
+#: A cache: names of headers, and their keys in WSGI's environ.
 _KEYS: dict[bytes, str] = {}
 
 
 def _key(name: bytes) -> str:
-    """How WSGI writes the name of a header; empty for one that is dropped."""
+    """The header's key in WSGI's environ; empty for one that is dropped."""
     if b"_" in name:
         return ""
     key = name.decode("latin-1").upper().replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
-    if len(_KEYS) < 500:  # or clients could fill the memory with names
+    if len(_KEYS) < 500:  # otherwise clients could fill the memory
         _KEYS[name] = key
     return key

@@ -1,19 +1,20 @@
-"""A worker of `manage.py serve`: threads that share connections, and how it leaves without losing a request.
+"""A worker of `manage.py serve`: threads that share connections, and a stop that loses no request.
 
-A thread waits for the next connection that can be read, reads it, runs the application and answers: no request is
-handed from one thread to another, which costs more than all the rest. A request that isn't whole goes back to the poll
-and holds no thread. Few threads work at a time (`slots`); the others stand in for those that wait for a database.
+A thread waits for the next readable connection, reads it, runs the application and answers. No request is passed from
+one thread to another, which would cost more than all the rest. A connection with an incomplete request goes back to
+the poll and occupies no thread. A few threads work at a time (`slots`); the others take over while those wait for a
+database.
 
-A proxy keeps connections open and may send a request at the very moment at which one is closed. It can't repeat a
-POST that got no answer, so none may be closed on it. On SIGTERM
+A proxy keeps connections open and may send a request at the moment when one is closed. It can't repeat a POST that got
+no answer, so the worker must not close such a connection. On SIGTERM
 
-1. every answer says `Connection: close`, so the proxy doesn't use that connection again; one that it doesn't use at all
-   it closes by itself within `DRAIN_SECONDS` (`keepalive_timeout` of deploy/nginx.conf is shorter);
-2. new connections are no longer accepted. When the whole server stops, `__main__` has seen to it by then that the
-   kernel makes none: closing the socket would reset those which it has made and nobody has accepted, request and all;
-3. what is there is answered, and the heartbeat writes what was counted.
+1. every answer says `Connection: close`, so the proxy doesn't reuse that connection. A proxy closes its idle
+   connections within `DRAIN_SECONDS` (`keepalive_timeout` of deploy/nginx.conf is shorter);
+2. new connections are no longer accepted. When the whole server stops, `__main__` has told the kernel by then to
+   establish none: closing the socket would reset connections that no worker has accepted, with their requests;
+3. the remaining requests are answered, and the heartbeat writes the counts.
 
-Without a proxy there is nobody to wait for, and the worker goes straight on to the second step.
+Without a proxy, the worker starts with the second step.
 """
 
 import logging
@@ -36,24 +37,24 @@ from .slots import Slots
 
 logger = logging.getLogger(__name__)
 
-#: Longer than a proxy keeps a connection that it doesn't use.
+#: Longer than a proxy keeps an idle connection.
 DRAIN_SECONDS = 1.5
-#: How long what was connected before the last step may take to be accepted, and its request to arrive.
+#: How long the last connections may take to be accepted and to send their request.
 ACCEPT_SECONDS = 0.2
-#: How often we look for connections that are overdue, and whether the process that started us is there.
+#: Seconds between two searches for overdue connections and checks that the parent process is alive.
 SWEEP_SECONDS = 0.5
-#: Connections of one worker, at most. For each further one another is cut off.
+#: Connections of one worker. Above that, each new one cuts another off.
 MAX_CONNECTIONS = 850
-#: Connections that were cut off, and are about to be closed. Past that, new ones are closed at once.
+#: Connections that were cut off and are not yet closed. Above that, new ones are closed immediately.
 MAX_CUT = 50
-#: Files that a worker has open beside its connections, and each of its threads. A database in WAL mode is three.
+#: Files that a worker has open besides its connections, and each thread. A database in WAL mode is three files.
 OTHER_FILES, FILES_OF_THREAD = 64, 4
-#: Bytes of bodies and answers that are on their way, in one worker. Past that, those that hold most are cut off.
+#: Bytes of incomplete bodies and unsent answers in one worker. Above that, the largest are cut off.
 MAX_HELD_BYTES = 256 * 1024 * 1024
 
 
 def _most_connections(threads: int) -> int:
-    """As many as fit into the files that a process may have open, 1,024 by default."""
+    """As many as the limit of open files allows, which is 1,024 by default."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -61,17 +62,17 @@ def _most_connections(threads: int) -> int:
 
 
 def _deadline(connection: Connection) -> float:
-    return connection.deadline or 0.0  # a thread may have taken it meanwhile
+    return connection.deadline or 0.0  # None if a thread works on it in the meantime
 
 
 class Worker(base.Worker):
-    """Gunicorn forks it, watches it, and has it load the application before `run`."""
+    """Gunicorn forks it, watches it, and lets it load the application before `run`."""
 
     is_draining = False
     skips_proxy_wait = False
 
     def run(self) -> None:
-        from accounts import exports  # the apps are loaded by now, in this process alone
+        from accounts import exports  # here, because the apps are loaded in the worker only
         from atatus_dash import heartbeat
 
         heartbeat.start()
@@ -81,12 +82,12 @@ class Worker(base.Worker):
         for listener in self.sockets:
             listener.setblocking(False)
             self.listeners[listener.fileno()] = listener.sock
-            # Of the workers that wait for the same socket one is woken.
+            # Of the workers that wait for the same socket, the kernel wakes one.
             self.poll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         waits = settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         self._slots = Slots(3 if waits else 1)
-        # An export holds its thread while its reader reads: as many more, so that THREADS are left for everybody else.
-        # And one more: `outages` keeps one free, so that somebody answers when all others wait for the database.
+        # An export occupies a thread until its client has read it: that many are added to THREADS.
+        # One more is added because `outages` keeps one free to answer while all others wait for the database.
         threads = settings.THREADS + exports.MAX_EXPORTS + 1
         self._most_connections = _most_connections(threads)
         for number in range(threads):
@@ -96,7 +97,7 @@ class Worker(base.Worker):
         self._drain()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """Stop as by SIGTERM, without waiting for a proxy."""
+        """Stop as on SIGTERM, but without waiting for a proxy."""
         self.skips_proxy_wait = True
         self.handle_exit(sig, frame)
 
@@ -126,10 +127,10 @@ class Worker(base.Worker):
         try:
             accepted, peer = listener.accept()
         except BlockingIOError:
-            return False  # another worker was faster
+            return False  # another worker has accepted it
         except OSError:
             self._make_room()
-            time.sleep(0.1)  # too many open files, or one that is gone already: let others end
+            time.sleep(0.1)  # too many open files, or the client has gone: let others finish
             return False
         if len(self.connections) >= self._most_connections:
             self._make_room()
@@ -157,9 +158,9 @@ class Worker(base.Worker):
         return True
 
     def _make_room(self) -> None:
-        """Cut off a connection of the client that has most of them, or one client could keep everybody else out.
+        """Cut off a connection of the client that has the most, so that one client can't block all others.
 
-        It is the one whose time would be over first. Behind a proxy, all are the proxy's.
+        It is the one with the earliest deadline. Behind a proxy, all connections are the proxy's.
         """
         waiting = [each for each in self._all() if each.is_waiting]
         if waiting:
@@ -177,13 +178,13 @@ class Worker(base.Worker):
             if goes_on:
                 self.poll.modify(number, connection.events | select.EPOLLONESHOT)
             else:
-                del self.connections[number]  # before its number is free for another
+                del self.connections[number]  # before closing frees its file number
                 connection.socket.close()
 
     # In the main thread -------------------------------------------------------------------------
 
     def _watch(self, seconds: float) -> None:
-        """Cut off what is overdue or too much, then wait until the next look or signal."""
+        """Cut off connections that are overdue or hold too much, then wait for a signal or the time."""
         self.notify()
         now = time.monotonic()
         held = 0
@@ -212,7 +213,7 @@ class Worker(base.Worker):
         for connection in self._all():
             if connection.phase is Phase.IDLE or not connection.is_used:
                 connection.cut()
-        self._watch_for(float("inf"), until=lambda: not self.connections)  # gunicorn ends what takes too long
+        self._watch_for(float("inf"), until=lambda: not self.connections)  # gunicorn kills a worker that takes too long
 
     def _all(self) -> list[Connection]:
         return list(self.connections.values())

@@ -1,8 +1,8 @@
-"""Django's backend for PostgreSQL, whose connections wait for no answer without end.
+"""Django's backend for PostgreSQL, with a time limit for every answer.
 
-The server's own time-outs (`statement_timeout` and its kin) are kept by the server, which may be the one that hangs;
-and TCP finds a peer dead only if its kernel is. So the client keeps an eye on the time as well: psycopg waits in
-steps of a tenth of a second, and between them `outages` says whether to go on.
+PostgreSQL applies its own time-outs (`statement_timeout` and so on), but may hang itself, and TCP notices only that
+a kernel doesn't respond. So the client checks the time too: psycopg waits in steps of a tenth of a second, and after
+each `outages` says whether to go on.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from apikeys import outages
 
 from ..rows import FetchRowMixin, Row
 
-#: Beyond the server's own time-outs, in seconds: its answer says what timed out.
-GRACE = 1
+#: Seconds longer than PostgreSQL's own time-outs, so that its error, which says what timed out, comes first.
+GRACE_SECONDS = 1
 
 
-class _Turn:
-    """Around each wait. Raises `OperationalError` where waiting is in vain."""
+class _WaitSlot:
+    """Around each wait for an answer. Raises `OperationalError` if none can be expected."""
 
     __slots__ = ()
 
@@ -44,22 +44,22 @@ class _Turn:
         outages.slots.release()
 
 
-_turn = _Turn()
+_wait_slot = _WaitSlot()
 
 
 class _NoAnswer(psycopg.OperationalError):
-    """The wait was given up."""
+    """No answer in time."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed rather than waited for when the database falls silent.
+    """A connection that is closed when the database no longer answers.
 
-    Raises `psycopg.OperationalError` then, and where too many threads wait already.
+    Raises `psycopg.OperationalError` then, and when too many threads are waiting.
     """
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> "Connection":
-        with _turn:
+        with _wait_slot:
             try:
                 return super().connect(*args, **kwargs)
             except psycopg.errors.ConnectionTimeout:
@@ -70,16 +70,16 @@ class Connection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self._poll = select.poll()
         self._keeps_plans = True
-        #: What reads the rows of statements that PostgreSQL has planned for this connection, by their names.
+        #: The row readers of this connection's prepared statements, by the statements' names.
         self._readers: dict[bytes, psycopg.abc.Transformer] = {}
 
     def fetch_row(self, sql: bytes, parameters: Sequence[bytes]) -> Row:
-        """The first row of a fixed statement whose parameters are `$1` and so on, and are text.
+        """The first row of a fixed statement with text parameters `$1` and so on.
 
-        PostgreSQL plans it once for each connection: planning takes four times as long as the answer. A pooler may hand
-        over another connection each time, and a migration may change the columns of a plan: this connection keeps no
-        plans from then on. It would not do in a transaction, which that error ends.
-        It talks to libpq itself: psycopg's cursors take eight times as long over it.
+        PostgreSQL plans it once for each connection, because planning takes four times as long as running it. If the
+        plan is unusable, because a pooler switched connections or a migration changed columns, this connection stops
+        using plans. This error would end a transaction, so it must not be called in one.
+        It calls libpq directly: psycopg's cursors take eight times as long.
         """
         if self._keeps_plans:
             try:
@@ -106,8 +106,8 @@ class Connection(psycopg.Connection[Any]):
         return reader
 
     def _result(self, send: Callable[[], None]) -> PGresult:
-        """What PostgreSQL answers. Raises what it refuses."""
-        with _turn:
+        """PostgreSQL's answer. Raises its errors."""
+        with _wait_slot:
             try:
                 send()
                 result = self._next_result()
@@ -122,7 +122,7 @@ class Connection(psycopg.Connection[Any]):
         return result
 
     def _next_result(self) -> PGresult | None:
-        """What libpq hands over next; None is the end. Raises `_NoAnswer`."""
+        """libpq's next result; None at the end. Raises `_NoAnswer`."""
         pgconn, started = self.pgconn, time.monotonic()
         while (is_unsent := pgconn.flush()) or pgconn.is_busy():
             self._poll.register(pgconn.socket, select.POLLIN | select.POLLOUT if is_unsent else select.POLLIN)
@@ -133,7 +133,7 @@ class Connection(psycopg.Connection[Any]):
         return pgconn.get_result()
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        with _turn:
+        with _wait_slot:
             try:
                 return super().wait(_with_timeout(gen), *args, **kwargs)
             except _NoAnswer:
@@ -141,7 +141,7 @@ class Connection(psycopg.Connection[Any]):
                 raise
 
 
-#: What PostgreSQL says where a plan is on another connection, is there already, or no longer tells its columns right.
+#: PostgreSQL's errors for a plan that is on another connection, exists already, or has outdated columns.
 _PLAN_IS_GONE = (
     psycopg.errors.InvalidSqlStatementName,
     psycopg.errors.DuplicatePreparedStatement,
@@ -151,7 +151,7 @@ _PLAN_IS_GONE = (
 
 @lru_cache(maxsize=16)
 def _name(sql: bytes) -> bytes:
-    """Names a plan by all of its statement: behind a pooler, other releases may have planned on the same connection."""
+    """A plan's name, from its whole statement: a pooler may share the connection with another release."""
     return b"atatus_" + hashlib.sha256(sql).hexdigest()[:32].encode()
 
 
@@ -161,7 +161,7 @@ def _row(reader: psycopg.abc.Transformer, result: PGresult) -> Row:
 
 
 def _with_timeout(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Pass on what psycopg waits for (`psycopg.abc.PQGen`), and give up where nothing comes of it."""
+    """Pass on psycopg's waits (`psycopg.abc.PQGen`). Raises `_NoAnswer`."""
     started = time.monotonic()
     ready = None
     try:
@@ -175,7 +175,7 @@ def _with_timeout(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
 
 def _require_time_left(waited: float) -> None:
-    """Raises `_NoAnswer` if who has waited for so many seconds should no longer."""
+    """Raises `_NoAnswer` if this thread should not wait longer, after it waited for so many seconds."""
     limit = outages.longest_wait()
     if limit is not None:
         if waited > limit:
@@ -184,12 +184,12 @@ def _require_time_left(waited: float) -> None:
         if waited > outages.SUSPECT_AFTER:
             outages.DATABASE.suspect()
         longest = settings.DATABASE_STATEMENT_TIMEOUT
-        if outages.DATABASE.is_unresponsive or (longest and waited > longest + GRACE):
+        if outages.DATABASE.is_unresponsive or (longest and waited > longest + GRACE_SECONDS):
             raise _NoAnswer(f"no answer for {waited:.1f} seconds")
 
 
 class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
-    #: What Django calls, and takes the exceptions from.
+    #: Django calls `connect` of this, and catches its exceptions.
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # Django asks for no module
 
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
@@ -197,13 +197,13 @@ class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
         return row
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Django's, with the time-outs that hold for a server alone: a migration or a dump may take its time."""
+        """Django's, and in a server also time-outs: a command such as `migrate` may take long."""
         params: dict[str, Any] = super().get_connection_params()
         limit = outages.longest_wait()
         if limit is not None:
             params["connect_timeout"] = min(int(limit), int(params.get("connect_timeout") or limit))
         if outages.slots.are_limited:
-            # libpq takes the last of several: what DATABASE_URL says wins.
+            # libpq uses the last value of an option: those in DATABASE_URL take precedence.
             params["options"] = f"{_time_outs()} {params.get('options', '')}".strip()
         return params
 
@@ -216,7 +216,7 @@ def _numbered(sql: str) -> bytes:
 
 
 def _time_outs() -> str:
-    """For libpq's parameter `options`, in milliseconds. 0 leaves one to the server."""
+    """For libpq's parameter `options`, in milliseconds. 0 leaves a time-out to PostgreSQL's configuration."""
     seconds = {
         "statement_timeout": settings.DATABASE_STATEMENT_TIMEOUT,
         "lock_timeout": settings.DATABASE_LOCK_TIMEOUT,

@@ -1,6 +1,6 @@
-"""Django's backend for SQLite. A lock is waited for in SQLite itself, for `DATABASE_LOCK_TIMEOUT` at most.
+"""Django's backend for SQLite, with a limit of threads that wait for a lock. SQLite waits `DATABASE_LOCK_TIMEOUT`.
 
-It remembers how statements read in SQLite's style of parameters: to find out takes as long as running a short one.
+It caches statements with SQLite's placeholders: to convert them takes as long as running a short one.
 """
 
 import sqlite3
@@ -15,8 +15,8 @@ from apikeys import outages
 from ..rows import FetchRowMixin, Row
 
 
-class _Turn:
-    """Around each statement. Raises `sqlite3.OperationalError` where too many threads wait for a lock already."""
+class _WaitSlot:
+    """Around each statement. Raises `sqlite3.OperationalError` if too many threads are waiting for a lock."""
 
     __slots__ = ()
 
@@ -30,27 +30,27 @@ class _Turn:
         outages.slots.release()
 
 
-_turn = _Turn()
+_wait_slot = _WaitSlot()
 
 
 class Cursor(base.SQLiteCursorWrapper):
     def execute(self, *args: Any) -> Any:
-        with _turn:
+        with _wait_slot:
             return super().execute(*args)
 
     def executemany(self, *args: Any) -> Any:
-        with _turn:
+        with _wait_slot:
             return super().executemany(*args)
 
     def convert_query(self, query: str, *, param_names: Any = None) -> str:
-        """Django's, which looks for placeholders at every execution: 15 µs for the statement that finds a key."""
+        """Django's, cached. Django converts placeholders on every execution: 15 µs for the lookup of a key."""
         if param_names is None and len(query) <= MAX_REMEMBERED_LENGTH:
             return _converted(query)
         converted: str = super().convert_query(query, param_names=param_names)
         return converted
 
 
-#: Characters of a statement that is remembered. Longer ones hold many rows, and don't come again.
+#: Characters of a cached statement. Longer ones contain many rows and aren't repeated.
 MAX_REMEMBERED_LENGTH = 4096
 
 
@@ -61,13 +61,13 @@ def _converted(query: str) -> str:
 
 class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        with _turn:
+        with _wait_slot:
             return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: Any = None) -> Any:  # noqa: ARG002  as Django calls it
         return self.connection.cursor(factory=Cursor)
 
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
-        with _turn:
+        with _wait_slot:
             row: Row = self.connection.execute(_converted(sql), parameters).fetchone()
             return row
