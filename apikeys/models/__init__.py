@@ -1,4 +1,4 @@
-"""API keys, how much they were used, and the services that stand behind them."""
+"""API keys, their usage, notices about them, and services."""
 
 from .keys import APIKey, APIKeyQuerySet, Retirement, State
 from .notices import Notice

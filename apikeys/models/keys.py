@@ -22,7 +22,7 @@ from .. import validators
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
 
-#: A rotated key that nothing uses for so long, or for a quarter of its overlap, can go: programs have the successor.
+#: A rotated key is safe to retire if nothing used it for so long, or for a quarter of its overlap if that is less.
 QUIET_AFTER = timedelta(days=1)
 
 
@@ -34,16 +34,16 @@ class State(models.TextChoices):
 
 
 class Retirement(models.TextChoices):
-    """Whether a rotated key can go before it ends by itself."""
+    """Whether a rotated key can be revoked before its overlap ends."""
 
     IN_USE = "in_use"
-    TOO_EARLY = "too_early"  # nothing has used it since the rotation, which was a moment ago
+    TOO_EARLY = "too_early"  # not used since the rotation, which was only a short time ago
     SAFE = "safe"
 
 
 class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
     def in_state(self, *states: State, at: datetime | None = None) -> Self:
-        """Keys in any of the states, by the same precedence as `APIKey.state`: revoked, expired, disabled, active."""
+        """Keys in any of the states, with the precedence of `APIKey.state`: revoked, expired, disabled, active."""
         now = at or timezone.now()
         revoked = models.Q(revoked_at__isnull=False)
         expired = models.Q(expires_at__isnull=False, expires_at__lte=now) & ~revoked
@@ -61,9 +61,9 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         return self.in_state(State.ACTIVE).filter(expires_at__lte=timezone.now() + EXPIRES_SOON)
 
     def needing_attention(self) -> Self:
-        """Active keys that were exposed, expire within a week, are long unused, or are still used though rotated.
+        """Active keys that were exposed, expire within a week, have long been unused, or are used despite rotation.
 
-        A rotated key that is quiet needs nobody: it ends by itself. The worst comes first.
+        A rotated key that nothing uses needs no action, because it expires. Most urgent first.
         """
         now = timezone.now()
         exposed = models.Q(exposed_at__isnull=False)
@@ -85,7 +85,7 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         return self.filter(models.Q(access__isnull=True) | listed)
 
     def count_with_access_to(self, service_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """How many of the keys open each service, and how many of these only some paths of it. One query."""
+        """How many keys can access each service, and how many of these only some of its paths. One query."""
         counts = {}
         for id in service_ids:
             is_listed = models.Q(access__contains=f'"service":"{id}"')
@@ -96,14 +96,14 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         return {id: (found[f"{id}_all"], found[f"{id}_by_path"]) for id in service_ids}
 
     def search(self, text: str) -> Self:
-        """Keys whose name contains the text or whose last characters it is."""
+        """Keys whose name contains the text, or that end in it."""
         return self.filter(models.Q(name__icontains=text) | models.Q(mask__iendswith=text))
 
 
 class APIKey(models.Model):
-    """A credential of the account, not of the person who made it: it survives that person's leaving.
+    """A credential of the account, not of the member who created it: it stays when that member leaves.
 
-    The secret itself is nowhere: `digest` recognises it, `mask` shows it to people.
+    The secret is not stored. `digest` verifies it, and people see `mask`.
     """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_key_id, editable=False)
@@ -181,34 +181,34 @@ class APIKey(models.Model):
 
     @property
     def is_unused(self) -> bool:
-        """Whether it could be used and hasn't been for 90 days."""
+        """Whether it is active and was not used for 90 days."""
         return self.state == State.ACTIVE and (self.last_used_at or self.created_at) <= timezone.now() - UNUSED_AFTER
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing has used it for a day."""
+        """Whether it was not used for a day."""
         return self.last_used_at is None or self.last_used_at <= timezone.now() - QUIET_AFTER
 
     @property
     def used_since_rotation(self) -> bool:
-        """Of a rotated key."""
+        """Whether a rotated key was used after its rotation."""
         return self.rotated_at is not None and self.last_used_at is not None and self.last_used_at >= self.rotated_at
 
     @property
     def quiet_from(self) -> datetime:
-        """When a rotated key that nothing uses any more has been quiet for long enough to go."""
+        """When a rotated key becomes safe to retire if nothing uses it."""
         assert self.rotated_at is not None
         overlap = self.expires_at - self.rotated_at if self.expires_at else QUIET_AFTER
         return max(self.rotated_at, self.last_used_at or self.rotated_at) + min(QUIET_AFTER, overlap / 4)
 
     @property
     def is_safe_to_retire(self) -> bool:
-        """Whether it was rotated and is safe to retire, and nothing else is the matter with it."""
+        """Whether it was rotated and not exposed, and nothing uses it."""
         return self.rotated_at is not None and self.exposed_at is None and self.retirement == Retirement.SAFE
 
     @property
     def retirement(self) -> Retirement:
-        """Of a rotated key."""
+        """Whether a rotated key is safe to retire."""
         if self.quiet_from <= timezone.now():
             return Retirement.SAFE
         return Retirement.IN_USE if self.used_since_rotation else Retirement.TOO_EARLY

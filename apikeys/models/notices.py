@@ -1,4 +1,4 @@
-"""What is told of keys by mail."""
+"""Notices about keys, sent by mail."""
 
 from typing import ClassVar
 
@@ -9,10 +9,10 @@ from .keys import APIKey
 
 
 class Notice(models.Model):
-    """That the Owner and the Admins are told of a key by mail: written with what it tells, and mailed once.
+    """A mail about a key to the Owner and the Admins. The row is written with the change it reports, and mailed once.
 
-    `sent_at` is when its mail went to the outbox. `about` tells notices of one kind apart, such as the expiry that
-    a warning is about.
+    `sent_at` is when its mail was put into the outbox. `about` distinguishes notices of one kind, such as by the expiry
+    that a warning is about.
     """
 
     class Kind(models.TextChoices):

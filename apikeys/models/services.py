@@ -1,4 +1,4 @@
-"""The services that stand behind an account's keys."""
+"""Services: APIs that accept an account's keys."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -13,7 +13,7 @@ from accounts.targets import Target
 
 from .. import validators
 
-#: For how long a service's page tells of a problem of its gateway.
+#: How long a service's page shows a problem with its gateway.
 PROBLEM_SHOWN = timedelta(days=1)
 
 
@@ -23,16 +23,16 @@ class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
         return self.filter(models.Q(account_id=account.id) | models.Q(shared=True))
 
     def ids_among(self, ids: Collection[str]) -> set[str]:
-        """Those of the ids that exist."""
+        """The ids that exist."""
         return set(self.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
 
 
 class Service(models.Model):
-    """An API of the account's own that stands behind its keys: the gateway in front of it asks this server.
+    """An API of the account that accepts the account's keys: the gateway in front of it asks this server.
 
-    A shared one opens to the keys of every account. Its own account sees its settings, the others its name.
-    `last_question_at` is when an authorization request came last, also one that was refused. `problem` is what was
-    wrong with the gateway that sent the one of `problem_at`.
+    A shared service accepts the keys of every account. Other accounts see only its id and name.
+    `last_question_at` is the time of the last authorization request, even if it was refused. `problem` says what was
+    wrong with the gateway at `problem_at`.
     """
 
     id = models.CharField(primary_key=True, max_length=24, default=ids.new_service_id, editable=False)
@@ -90,12 +90,12 @@ class Service(models.Model):
 
     @property
     def has_recent_problem(self) -> bool:
-        """Whether a gateway had one that is worth telling of."""
+        """Whether the last problem with a gateway is recent enough to show."""
         return self.problem_at is not None and bool(self.problem) and self.problem_at > timezone.now() - PROBLEM_SHOWN
 
     @property
     def is_connected(self) -> bool:
-        """Whether a gateway's authorization request arrived, and nothing was wrong with one since."""
+        """Whether a gateway sent an authorization request, without a recent problem since."""
         if self.last_question_at is None:
             return False
         return not self.has_recent_problem or self.problem_at is None or self.last_question_at > self.problem_at

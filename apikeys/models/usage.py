@@ -1,4 +1,4 @@
-"""How much keys were used, at what, and from where."""
+"""How often keys were used, at which services, and from which sources."""
 
 from collections.abc import Collection, Iterable
 from datetime import date
@@ -17,7 +17,7 @@ U = TypeVar("U", bound="Usage")
 
 class UsageQuerySet(models.QuerySet[U]):
     def between(self, since: date | None = None, until: date | None = None) -> Self:
-        """Usage of the days from `since` to `until`, both included."""
+        """Usage on the days from `since` to `until`, inclusive."""
         found = self
         if since is not None:
             found = found.filter(day__gte=since)
@@ -27,7 +27,7 @@ class UsageQuerySet(models.QuerySet[U]):
 
 
 class Usage(models.Model):
-    """How many requests there were on one day (UTC). Added to by `usage.counts`, a whole flush at a time."""
+    """The number of requests on one day (UTC). `usage.counts` adds to it with each flush."""
 
     day = models.DateField()
     requests = models.PositiveBigIntegerField(default=0)
@@ -56,13 +56,13 @@ class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
         return self.filter(models.Q(service__in=own_services) | models.Q(api_key__account_id=account.id))
 
     def at_services(self, api_keys: Iterable[APIKey]) -> Self:
-        """What keys did at services, not at the API itself."""
+        """Usage at services, not at the API itself."""
         return self.filter(api_key__in=api_keys).exclude(service=scopes.API)
 
     def matching(
         self, *, key: str = "", service: str = "", since: date | None = None, until: date | None = None
     ) -> Self:
-        """Usage of one key, at one service, and of the days from `since` to `until`, both included."""
+        """Usage of one key, at one service, on the days from `since` to `until`, inclusive."""
         found = self.between(since, until)
         if key:
             found = found.filter(api_key_id=key)
@@ -70,9 +70,9 @@ class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
 
 
 class KeyUsage(Usage):
-    """What one key did at one service on one day.
+    """Usage of one key at one service on one day.
 
-    No foreign key leads to the service: `/v2` is none, and usage outlives the services that are deleted.
+    The service is not a foreign key: `/v2` is not a row, and usage is kept after a service is deleted.
     """
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
@@ -81,7 +81,7 @@ class KeyUsage(Usage):
     objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
 
     class Meta:
-        # The usual name is that of the table which an older process writes to: see the migration `usage_by_service`.
+        # The default name belongs to the table that older processes write to: see the migration `usage_by_service`.
         db_table = "apikeys_usage"
         verbose_name = "usage of a key"
         verbose_name_plural = "usage of keys"
@@ -102,7 +102,7 @@ class AccountUsageQuerySet(UsageQuerySet["AccountUsage"]):
 
 
 class AccountUsage(Usage):
-    """What all keys of an account did on one day: the sum of their `KeyUsage`, which may be a million rows."""
+    """Usage of all keys of an account on one day: the sum of their `KeyUsage`, which can be a million rows."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
 
@@ -117,7 +117,7 @@ class AccountUsage(Usage):
 
 
 class KeyOrigin(models.Model):
-    """From where a key is used: an IPv4 address, or the /64 of an IPv6 one. Added to by `usage.sources`."""
+    """A source of a key's requests: an IPv4 address, or the /64 of an IPv6 one. `usage.sources` writes it."""
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="origins")
     origin = models.CharField(max_length=43)

@@ -1,4 +1,4 @@
-"""Every change to a key and to a service behind the keys: the pages, the API, the commands and admin all come here."""
+"""Every change to keys and services. Pages, the API, commands and admin call these functions."""
 
 from .imports import ImportedKey, import_api_keys
 from .keys import (

@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class ImportedKey(NamedTuple):
-    """A key that was made elsewhere: its SHA-256 digest stands for a secret that we never see.
+    """A key that was created elsewhere, by the SHA-256 digest of its secret, which this server doesn't get.
 
-    `line` is where it stands in its file.
+    `line` is its line in the file.
     """
 
     line: int
@@ -39,10 +39,10 @@ class ImportedKey(NamedTuple):
 
 @transaction.atomic
 def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
-    """Take over keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
+    """Import keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
 
-    A digest that another account has stays there, and nobody learns of it who holds no more than the digest: the key
-    that is imported looks like any other and opens nothing. The operator, who may know, is told as of one's own.
+    A digest that another account has is not revealed, because a digest doesn't prove knowledge of the key. The imported
+    key looks like any other, but never works. The operator gets `Invalid` for that too.
     """
     actor = lock_actor(actor, Permission.API_KEY_IMPORT)
     elsewhere, here = _known_digests(actor, [row.digest for row in rows])
@@ -71,16 +71,16 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
         raise Invalid("Another import ran at the same moment. Import the file again.") from None
     for api_key, row in zip(api_keys, rows, strict=True):
         if api_key.digest != row.digest:
-            logger.warning("The imported key %s opens nothing: another account has its digest.", api_key.pk)
+            logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
     entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
     audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
     return api_keys
 
 
 def _known_digests(actor: Actor, digests: Collection[str]) -> tuple[set[str], set[str]]:
-    """Which of the digests other accounts have, and which the actor's account has, those with a substitute included.
+    """Which digests other accounts have, and which the actor's account has, including those with a substitute.
 
-    To the operator all are the account's, so that a key in the wrong account is found at once.
+    For the operator, all count as the account's, so that a key in the wrong account is noticed.
     """
     owners = dict(APIKey.objects.filter(digest__in=digests).values_list("digest", "account_id"))
     if actor.kind == ActorKind.SYSTEM:

@@ -21,14 +21,14 @@ from .rules import lock_key, require_known_services, require_not_revoked, requir
 
 
 class Issued(NamedTuple):
-    """A key that was just made and its secret, which exists nowhere else."""
+    """A new key and its secret, which exists nowhere else."""
 
     api_key: APIKey
     secret: str
 
 
 class Options(TypedDict, total=False):
-    """What a key may have beside its name and its permission."""
+    """The optional settings of a key, besides its name and permission."""
 
     description: str
     administrator: bool
@@ -41,13 +41,13 @@ class Options(TypedDict, total=False):
 
 
 class Settings(Options, total=False):
-    """What may be changed of a key."""
+    """The settings of a key that can be changed."""
 
     name: str
     permission: str
 
 
-#: What a successor takes over, and what admin lets be changed.
+#: The settings that a rotated key's successor copies, and that admin can change.
 SETTINGS = tuple(Settings.__annotations__)
 
 
@@ -60,7 +60,7 @@ def create_api_key(
     id: str | None = None,
     **options: Unpack[Options],
 ) -> Issued:
-    """Make a key in the actor's account.
+    """Create a key in the actor's account.
 
     `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
     for what `validators` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
@@ -88,7 +88,7 @@ def create_api_key(
 
 
 def save_new(actor: Actor, api_key: APIKey) -> Issued:
-    """Give a new key its secret, and store it."""
+    """Generate the secret of a new key, and save the key."""
     secret = tokens.generate()
     api_key.digest, api_key.mask = tokens.digest(secret), tokens.mask(secret)
     api_key.created_by = actor.label
@@ -139,7 +139,7 @@ def change_api_key(
 
 
 def widens_api_key(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
-    """Whether these settings would give the key more than it has. Enabling it gives back what it had."""
+    """Whether these settings would grant the key more than it has. Enabling a key doesn't count."""
     wanted = copy(api_key)
     apply_changes(wanted, **settings)
     return is_wider(wanted, than=api_key)
@@ -147,7 +147,7 @@ def widens_api_key(api_key: APIKey, **settings: Unpack[Settings]) -> bool:
 
 @transaction.atomic
 def disable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
-    """Refuse the key until it is enabled again. Raises `InvalidState` unless it is active."""
+    """Disable the key until it is enabled again. Raises `InvalidState` unless it is active."""
     actor, api_key = lock_key(actor, api_key)
     if api_key.state != State.ACTIVE:
         raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")
@@ -156,7 +156,7 @@ def disable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
 
 @transaction.atomic
 def enable_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
-    """Let a disabled key work again. Raises `InvalidState` unless it is disabled."""
+    """Enable a disabled key. Raises `InvalidState` unless it is disabled."""
     actor, api_key = lock_key(actor, api_key)
     if api_key.state != State.DISABLED:
         raise InvalidState(f"{api_key.name} is {api_key.state.label.lower()}.")

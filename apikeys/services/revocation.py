@@ -1,4 +1,4 @@
-"""How API keys end: revoked, exposed, reported as leaked, or by time."""
+"""Revoking API keys, handling exposed and leaked ones, and recording that they expired."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -16,19 +16,19 @@ from .. import notices, tokens
 from ..models import APIKey, Notice, State
 from .rules import lock_key, lock_keys
 
-#: A key that is seen over plain HTTP again within this time is no news.
+#: A key that is sent over plain HTTP again within this time is not reported again.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
 
 
 @transaction.atomic
 def revoke_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
-    """End the key for good, from the next request on. Revoking it again changes nothing."""
+    """Revoke the key permanently. Its next request is refused. Revoking it again changes nothing."""
     return revoke_locked(*lock_key(actor, api_key))
 
 
 @transaction.atomic
 def revoke_api_keys(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
-    """End several keys together, or none."""
+    """Revoke several keys, all or none."""
     actor, locked = lock_keys(actor, api_keys)
     return [revoke_locked(actor, api_key) for api_key in locked]
 
@@ -43,9 +43,9 @@ def revoke_locked(actor: Actor, api_key: APIKey) -> APIKey:
 
 @transaction.atomic
 def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
-    """Note that a good key was seen in the clear, and revoke it if the account wants that.
+    """Record that a key was sent over plain HTTP, and revoke it if the account's policy says so.
 
-    A disabled one is good too: it can be enabled again.
+    Only for keys that are active or disabled, because a disabled key can be enabled again.
     """
     account = Account.objects.get(pk=api_key.account_id)
     actor = policy.system(account.ref, "Plain HTTP", context=RequestContext(address))
@@ -63,7 +63,7 @@ def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
 
 
 def report_leaked_keys(*, secrets: Iterable[str], context: RequestContext) -> None:
-    """End every key whose secret somebody holds out to us, whoever it is: a leaked key is nobody's."""
+    """Revoke the keys with these secrets. The reporter needs no permission: to know the secret is enough."""
     digests = {tokens.digest(secret) for secret in secrets}
     for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
         actor = policy.system(api_key.account.ref, "Leak report", context=context)
@@ -76,9 +76,9 @@ def report_leaked_keys(*, secrets: Iterable[str], context: RequestContext) -> No
 
 
 def expire_api_key(*, api_key: APIKey) -> bool:
-    """Note once that a key has ended by time. The key is refused from that moment on, noted or not.
+    """Record once that a key has expired. An expired key is refused even before this is recorded.
 
-    False if this was noted before.
+    Returns whether this was new.
     """
     with transaction.atomic():
         is_new = notices.add(api_key, Notice.Kind.EXPIRED, about=str(api_key.expires_at))

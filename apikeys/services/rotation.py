@@ -1,4 +1,4 @@
-"""Rotating API keys: a successor, and an overlap in which both work."""
+"""Rotating API keys: creates a successor, with an overlap in which both keys work."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,7 +20,7 @@ from .rules import latest_expiry, lock_key, require_not_revoked, require_within_
 
 
 class Overlap(StrEnum):
-    """How long a rotated key goes on beside its successor."""
+    """How long a rotated key keeps working beside its successor."""
 
     NONE = "none"
     HOUR = "1h"
@@ -42,11 +42,11 @@ _OVERLAPS = {
 
 @transaction.atomic
 def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str | None = None) -> Issued:
-    """Make a successor with the same settings and let the old key go on for the overlap.
+    """Create a successor with the same settings, and keep the old key working for the overlap.
 
-    The successor never outlives the key's original expiry. Without an overlap the old key is revoked at
-    once. Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an
-    `id` that was used, and `NotPermitted` where a key would get hold of more power than its own.
+    The successor doesn't outlive the key's original expiry. Without an overlap the old key is revoked immediately.
+    Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an `id` that was
+    used, and `NotPermitted` where a key would get more power than its own.
     """
     actor, old = lock_key(actor, api_key)
     if id is not None and APIKey.objects.filter(pk=id).exists():

@@ -1,4 +1,4 @@
-"""What every service of keys checks: locks, valid fields, known services, and never more power than one's own."""
+"""Checks that the services for keys share: locks, valid fields, known services, and a limit on granted power."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -21,9 +21,9 @@ def lock_key(actor: Actor, api_key: APIKey) -> tuple[Actor, APIKey]:
 
 
 def lock_keys(actor: Actor, api_keys: Iterable[APIKey]) -> tuple[Actor, list[APIKey]]:
-    """The actor and the keys as they are now. The acting key is locked with them, in one order for all services.
+    """The actor and the keys as they are now. An acting key is locked together with them, always in the same order.
 
-    Raises `NotFound` for a key that is gone or another account's, and as `lock_actor` does.
+    Raises `NotFound` for a key that no longer exists or belongs to another account, and as `lock_actor` does.
     """
     wanted = [api_key.pk for api_key in api_keys]
     locked = actors.lock(actor.account, [*wanted, actor.id] if actor.kind == ActorKind.KEY else wanted)
@@ -40,7 +40,7 @@ def require_not_revoked(api_key: APIKey, done: str) -> None:
 
 
 def require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> None:
-    """Hold these fields to the model's rules, and a new expiry to the account's. Raises `Invalid`, by field."""
+    """Validate these fields, and an expiry also against the account's limit. Raises `Invalid`, by field."""
     errors = invalid_fields(api_key, fields)
     if "expires_at" in fields:
         try:
@@ -52,9 +52,9 @@ def require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> Non
 
 
 def require_known_services(account: AccountRef, access: str | None, *, kept: str | None = None) -> None:
-    """Raise `Invalid` for a service that the account doesn't see, but for an entry of the access that the key has.
+    """Raise `Invalid` for a service that the account doesn't see, unless the key's access (`kept`) has the same entry.
 
-    The entry of a service that was deleted opens nothing, so it may stay.
+    The entry of a deleted service grants nothing, so it may stay.
     """
     before = scopes.load(kept) or ()
     added = scopes.store(tuple(entry for entry in scopes.load(access) or () if entry not in before))
@@ -63,13 +63,13 @@ def require_known_services(account: AccountRef, access: str | None, *, kept: str
 
 
 def known_services(account: AccountRef, accesses: Iterable[str | None]) -> set[str]:
-    """Those of the listed services that the account sees, and the API."""
+    """The listed services that the account sees, and the API."""
     listed = {entry.service for access in accesses for entry in scopes.load(access) or ()} - {scopes.API}
     return {scopes.API} | Service.objects.visible_to(account).ids_among(listed)
 
 
 def unknown_service(access: str | None, known: Collection[str]) -> str | None:
-    """The sentence that names the first listed service that isn't known."""
+    """An error message about the first listed service that is not known, or None."""
     unknown = (entry.service for entry in scopes.load(access) or () if entry.service not in known)
     return next((f"There is no service {service} here." for service in unknown), None)
 
@@ -82,7 +82,7 @@ def latest_expiry(actor: Actor) -> datetime | None:
 
 
 def require_within_own_power(actor: Actor, wanted: Power) -> None:
-    """A key never makes or widens a key beyond its own power, nor gets hold of one."""
+    """Raise `NotPermitted` if the actor is a key with less power than `wanted`: it can't get or grant more."""
     if actor.kind != ActorKind.KEY:
         return
     own = Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))

@@ -1,4 +1,4 @@
-"""What happens to the services that stand behind an account's keys."""
+"""Creating, changing and deleting services."""
 
 from collections.abc import Collection
 from copy import copy
@@ -19,7 +19,7 @@ from ..usage import problems
 
 
 class ServiceSettings(TypedDict, total=False):
-    """What may be set of a service. `shared` is the operator's alone."""
+    """The settings of a service. Only the operator changes `shared`."""
 
     name: str
     reading_methods: list[str]
@@ -35,7 +35,7 @@ SERVICE_SETTINGS = tuple(ServiceSettings.__annotations__)
 
 _READING = ("reading_methods", "reading_paths")
 
-#: The settings that are lists, and what brings each into its plain form.
+#: The settings that are lists, with the function that normalizes each.
 _LISTS = {
     "reading_methods": validators.method_list,
     "reading_paths": validators.path_list,
@@ -51,7 +51,7 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
     operator shares a service with every account.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
-    service = Service(account_id=actor.account.id, created_by=actor.label, **_plain(settings))
+    service = Service(account_id=actor.account.id, created_by=actor.label, **_normalized(settings))
     _require_may_share(actor, was=False, will=service.shared)
     _require_valid(service, {"name", *settings})
     service.save(force_insert=True)
@@ -66,16 +66,16 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
 
 @transaction.atomic
 def change_service(*, actor: Actor, service: Service, **settings: Unpack[ServiceSettings]) -> Service:
-    """Change settings of a service, from the next authorization request on.
+    """Change settings of a service. They apply to the next authorization request.
 
-    Letting more through is recorded as `service.widened`, for it widens every key that opens the service. Raises
-    `NotFound` for a service that is gone, and as `create_service` does. A key with Write alone can't change what reads:
-    what no longer does would be open to itself.
+    A change that allows more is recorded as `service.widened`, because it widens every key with access to the service.
+    Raises `NotFound` for a service that no longer exists, and as `create_service` does. A key with only Write can't
+    change what counts as reading, because it could open more to itself.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)
     before = copy(service)
-    changes = apply_changes(service, **_plain(settings))
+    changes = apply_changes(service, **_normalized(settings))
     _require_may_share(actor, was=before.shared, will=service.shared)
     if not changes.keys().isdisjoint(_READING):
         policy.require(actor, Permission.SERVICE_READ)
@@ -91,15 +91,15 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
 
 
 def widens_service(service: Service, **settings: Unpack[ServiceSettings]) -> bool:
-    """Whether these settings would let through what the service refuses now."""
+    """Whether these settings would allow requests that the service refuses now."""
     wanted = copy(service)
-    apply_changes(wanted, **_plain(settings))
+    apply_changes(wanted, **_normalized(settings))
     return _is_wider(wanted, than=service)
 
 
 @transaction.atomic
 def delete_service(*, actor: Actor, service: Service) -> None:
-    """Delete a service. From now on its gateways are refused as those of an unknown one; its id is never used again."""
+    """Delete a service. Its gateways are refused immediately, and its id is never used again."""
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)
     target = service.target
@@ -108,7 +108,7 @@ def delete_service(*, actor: Actor, service: Service) -> None:
 
 
 def require_may_change(actor: Actor, service: Service) -> None:
-    """Raise `NotPermitted` for a shared service of another account: its own account changes it as any other."""
+    """Raise `NotPermitted` for a shared service of another account."""
     if service.account_id != actor.account.id:
         raise NotPermitted("This service belongs to another account. Only that account can change it.")
 
@@ -117,7 +117,7 @@ def require_may_change(actor: Actor, service: Service) -> None:
 
 
 def _locked(actor: Actor, service: Service) -> Service:
-    """The service as it is now, locked. Raises `NotFound` for one that is gone or that the actor can't see."""
+    """The service as it is now, locked. Raises `NotFound` if it no longer exists or the actor can't see it."""
     locked = Service.objects.visible_to(actor.account).select_for_update().filter(pk=service.pk).first()
     if locked is None:
         raise NotFound("This service no longer exists.")
@@ -126,36 +126,36 @@ def _locked(actor: Actor, service: Service) -> Service:
 
 
 def _require_may_share(actor: Actor, *, was: bool, will: bool) -> None:
-    """Raise `NotPermitted` where anybody but the operator changes whether the keys of every account open a service."""
+    """Raise `NotPermitted` if anyone but the operator changes whether a service is shared."""
     if will != was and not actor.is_operator:
         raise NotPermitted("Only the operator can change whether a service is shared with every account.")
 
 
-def _plain(settings: ServiceSettings) -> dict[str, Any]:
-    """The settings with their lists in plain form. Raises `Invalid`, by field."""
-    plain: dict[str, Any] = dict(settings)
+def _normalized(settings: ServiceSettings) -> dict[str, Any]:
+    """The settings with normalized lists. Raises `Invalid`, by field."""
+    normalized: dict[str, Any] = dict(settings)
     errors: dict[str, list[str]] = {}
-    for name in _LISTS.keys() & plain.keys():
+    for name in _LISTS.keys() & normalized.keys():
         try:
-            plain[name] = _LISTS[name](plain[name])
+            normalized[name] = _LISTS[name](normalized[name])
         except ValidationError as error:
             errors[name] = error.messages
     if errors:
         raise Invalid.of_fields(errors)
-    return plain
+    return normalized
 
 
 def _require_valid(service: Service, fields: Collection[str]) -> None:
-    """Hold these fields to the model's rules. Raises `Invalid`, by field."""
+    """Validate these fields. Raises `Invalid`, by field."""
     if errors := invalid_fields(service, fields):
         raise Invalid.of_fields(errors)
 
 
 def _is_wider(service: Service, *, than: Service) -> bool:
-    """Whether a service lets anything through that another refuses.
+    """Whether a service allows any request that the other refuses.
 
-    What reads needs no Write, and what no longer reads is open to keys that have Write alone. Without reading paths,
-    ambiguous paths pass too.
+    Reading needs no Write, and what no longer counts as reading is open to keys with only Write. Without reading paths,
+    ambiguous paths are allowed too.
     """
     return (
         set(service.reading_methods) != set(than.reading_methods)
