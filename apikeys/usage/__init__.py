@@ -1,4 +1,4 @@
-"""What keys did, noted in memory on the request and written off it: how often, at which service, and where from."""
+"""Usage of keys: how often, at which service, and from where. Recorded in memory, and written by a thread."""
 
 import time
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from .buffer import KeyRequest
 
 
 def record(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, service: str = scopes.API) -> None:
-    """Note one answered request of a key to a service. `meta` is its `META`, `place` where the key stood in it."""
+    """Record a key's answered request to a service. `meta` is the request's `META`, `place` is where the key was."""
     address = meta["REMOTE_ADDR"]
     source = networks.source(address) if address else ""
     request = KeyRequest(time.time(), address, source, meta.get("HTTP_USER_AGENT", ""), place, status)
@@ -19,5 +19,5 @@ def record(meta: Mapping[str, str], *, key_id: str, place: Place, status: int, s
 
 
 def record_question(service_id: str) -> None:
-    """Note that a gateway has asked about a request to this service, whatever the answer is."""
+    """Record that a gateway sent an authorization request for this service, whatever the response."""
     questions.record(service_id)

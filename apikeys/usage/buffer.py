@@ -1,7 +1,8 @@
-"""What requests note in memory, and one flush writes in one transaction.
+"""Records of requests in memory. A flush writes them in one transaction.
 
-A clean stop loses nothing, `kill -9` loses what was noted since the last flush, and nothing is counted twice: a batch
-comes back only if its transaction is known to have failed. A slot that the database refuses is lost alone.
+A clean stop loses nothing, `kill -9` loses what was recorded since the last flush, and nothing is counted twice: a
+batch is written again only if its transaction is known to have failed. If the database refuses one slot, only that
+slot is lost.
 """
 
 import logging
@@ -17,10 +18,10 @@ from ..gate import Place
 
 logger = logging.getLogger(__name__)
 
-#: What is wrong with the values of a row, so that trying again would fail again. Anything else is the database's.
+#: Errors of a row's values: a retry would fail again. Other errors are about the database itself.
 REFUSALS = (DataError, IntegrityError, ValueError, OverflowError)
 
-#: By how many seconds the clocks of two nodes may differ. A use that lies further ahead was noted by a wrong clock.
+#: How many seconds the clocks of two nodes may differ. A time further in the future comes from a wrong clock.
 SKEW = 60
 
 
@@ -28,7 +29,7 @@ class KeyRequest(NamedTuple):
     """One answered request of a key."""
 
     at: float  # Unix time
-    address: str  # empty if it came by a socket of this machine
+    address: str  # empty if it came over a Unix socket
     source: str  # the address, or the /64 of an IPv6 one
     agent: str
     place: Place
@@ -36,12 +37,12 @@ class KeyRequest(NamedTuple):
 
 
 class Entry(Protocol):
-    """What is noted under one slot between two flushes."""
+    """The records of one slot between two flushes."""
 
     def record(self, request: KeyRequest) -> None: ...
 
     def add(self, other: Self) -> None:
-        """Add what another entry noted under the same slot, before or after this one."""
+        """Add another entry of the same slot, older or newer than this one."""
 
     @property
     def requests(self) -> int: ...
@@ -54,7 +55,7 @@ E = TypeVar("E", bound=Entry)
 class Buffer(Generic[S, E]):
     """Entries by slot. Any thread may call any method at any time.
 
-    `new` makes an empty entry. `write` writes a batch, in a transaction that the buffer opens.
+    `new` creates an empty entry. `write` writes a batch, in a transaction that the buffer opens.
     """
 
     def __init__(self, new: Callable[[], E], write: Callable[[dict[S, E]], None]) -> None:
@@ -73,10 +74,10 @@ class Buffer(Generic[S, E]):
             entry.record(request)
 
     def flush(self) -> None:
-        """Write what was noted. If that fails, which raises, it waits for the next flush.
+        """Write what was recorded. If that fails, it raises, and keeps everything for the next flush.
 
-        A slot that the database refuses is lost, which the log tells, and the others are written.
-        While it is unknown whether the last batch was written, nothing else is: the flush raises `OperationalError`.
+        If the database refuses a slot, that slot is lost and logged, and the others are written.
+        While it is unknown whether the last batch was written, it raises `OperationalError` and writes nothing.
         """
         with self._flushing:
             self._settle()
@@ -86,7 +87,7 @@ class Buffer(Generic[S, E]):
                 self._commit(batch)
 
     def discard(self) -> int:
-        """Forget what is not known to be written. Returns how many requests that were."""
+        """Drop what is not known to be written. Returns how many requests that were."""
         with self._flushing, self._lock:
             _, in_doubt = self._in_doubt or ("", {})
             lost = sum(entry.requests for batch in (self._pending, in_doubt) for entry in batch.values())
@@ -109,11 +110,11 @@ class Buffer(Generic[S, E]):
                 self._commit_apart(batch, error)
                 return
             else:
-                self._give_back(batch)
+                self._restore(batch)
             raise
 
     def _commit_apart(self, batch: dict[S, E], refusal: Exception) -> None:
-        """Write the halves of a batch that was refused, and theirs, until the slot at fault is alone: it is lost."""
+        """Write a refused batch in halves, recursively, until only the refused slot is left. It is lost."""
         if len(batch) == 1:
             [(slot, entry)] = batch.items()
             logger.error("%d requests of %s are lost: the database refused them. %s", entry.requests, slot, refusal)
@@ -123,14 +124,14 @@ class Buffer(Generic[S, E]):
         try:
             self._commit(first)
         except BaseException:
-            self._give_back(second)
+            self._restore(second)
             raise
         self._commit(second)
 
     def _settle(self) -> None:
-        """Find out what became of the batch in doubt, and give it back if it was not written.
+        """Find out whether the batch in doubt was written, and restore it if it was not.
 
-        Raises `OperationalError` while the transaction has not ended, and what the database raises.
+        Raises `OperationalError` while its transaction has not ended, and the database's own errors.
         """
         if self._in_doubt is None:
             return
@@ -140,12 +141,12 @@ class Buffer(Generic[S, E]):
             raise OperationalError("the transaction of an earlier flush has not ended")
         self._in_doubt = None
         if status == "aborted":
-            self._give_back(batch)
+            self._restore(batch)
         elif status is None:
             requests = sum(entry.requests for entry in batch.values())
-            logger.error("PostgreSQL has forgotten whether %d requests were written: they may be missing.", requests)
+            logger.error("PostgreSQL no longer knows whether %d requests were written. They may be missing.", requests)
 
-    def _give_back(self, batch: dict[S, E]) -> None:
+    def _restore(self, batch: dict[S, E]) -> None:
         with self._lock:
             for slot, entry in batch.items():
                 since = self._pending.setdefault(slot, entry)
@@ -154,7 +155,7 @@ class Buffer(Generic[S, E]):
 
 
 def _current_transaction_id() -> str | None:
-    """How PostgreSQL calls this transaction. None on SQLite, where a COMMIT that fails has committed nothing."""
+    """PostgreSQL's id of this transaction. None on SQLite, where a COMMIT that fails has committed nothing."""
     if connection.vendor != "postgresql":
         return None
     with connection.cursor() as cursor:
@@ -163,10 +164,10 @@ def _current_transaction_id() -> str | None:
 
 
 def _status(transaction_id: str) -> str | None:
-    """`committed`, `aborted` or `in progress`; None of a transaction that is too old for the server to know.
+    """`committed`, `aborted` or `in progress`; None if the transaction is too old for the server to know.
 
-    A server that was restored from a backup, or that took over before it had heard of the transaction, refuses its
-    number because it lies ahead of its own: what the transaction wrote is not there, as if it had been aborted.
+    A server that was restored from a backup, or a replica that took over before it received the transaction, refuses
+    the id because it is higher than its own. The transaction's rows are missing there, as if it had been aborted.
     """
     try:
         with connection.cursor() as cursor:
@@ -178,5 +179,5 @@ def _status(transaction_id: str) -> str | None:
 
 
 def database_time(moment: float) -> Any:
-    """Unix time as the database takes it."""
+    """A Unix time as a parameter for the database."""
     return connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(moment, UTC))

@@ -1,4 +1,4 @@
-"""How many requests of each key there were at each service on each day, and its last use. Flushed every second."""
+"""The number of each key's requests at each service on each day, and its last use. Flushed every second."""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Slot = tuple[str, int, str]  # a key's id, a day, in days since 1970, and a serv
 
 
 class _Tally:
-    """What one key did at one service on one day."""
+    """The requests of one key at one service on one day."""
 
     __slots__ = ("address", "agent", "at", "counts")
 
@@ -76,14 +76,14 @@ def flush() -> None:
 
 
 def discard() -> int:
-    """Forget what is not known to be written. Returns how many requests that were."""
+    """Drop what is not known to be written. Returns how many requests that were."""
     return _buffer.discard()
 
 
 def _write(taken: dict[Slot, _Tally]) -> None:
-    """Add up the counts and note the last uses; counts of keys that are gone are dropped.
+    """Add the counts and update the last uses. Counts of deleted keys are dropped.
 
-    Rows are written in the order of their keys, then of their accounts, so that two nodes can't lock each other out.
+    Rows are written in the order of their keys, then of their accounts, so that two nodes can't deadlock.
     """
     now = time.time()
     keys = {key for key, _, _ in taken}
@@ -115,9 +115,9 @@ def _row(tally: _Tally, of: str | int, day: int, *service: str) -> tuple[Any, ..
 def _add(
     cursor: Any, model: type[KeyUsage | AccountUsage], of: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
-    """Add counts to the rows that the columns `of` name, in the order given.
+    """Add counts to the rows that the columns `of` identify, in the order given.
 
-    PostgreSQL takes all rows as arrays: a statement for each took it seven times as long, and requests were late.
+    PostgreSQL gets all rows as arrays: a statement for each row took seven times as long, and delayed requests.
     """
     names = (*of, *COUNTS)
     table = connection.ops.quote_name(model._meta.db_table)
@@ -141,6 +141,6 @@ def _update() -> str:
 
 
 def _last_used(key: str, tally: _Tally, now: float) -> tuple[Any, ...]:
-    """The parameters of `_update`. A last use that lies ahead of `now` was written by a wrong clock, and gives way."""
+    """The parameters of `_update`. A stored last use in the future comes from a wrong clock, and is overwritten."""
     at = database_time(min(tally.at, now))
     return (at, tally.address or None, tally.agent[:AGENT_LENGTH], key, at, database_time(now + SKEW))

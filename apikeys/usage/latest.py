@@ -1,4 +1,4 @@
-"""What was noted last of each service: kept in memory, and written by the next flush."""
+"""The latest record of each service, kept in memory and written by the next flush."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from .buffer import SKEW, database_time
 
 
 class Latest:
-    """The moment of the last note of each service, written to the column `at`, and its texts, to `columns`."""
+    """The time of the latest record of each service, for the column `at`, and its texts, for `columns`."""
 
     def __init__(self, at: str, *columns: str) -> None:
         self._at = at
@@ -24,9 +24,9 @@ class Latest:
             self._pending[service_id] = time.time(), texts
 
     def flush(self) -> None:
-        """Write what was noted. If that fails, which raises, it waits for the next flush.
+        """Write what was recorded. If that fails, it raises, and keeps everything for the next flush.
 
-        Rows are written in the order of their ids, so that two nodes can't lock each other out.
+        Rows are written in the order of their ids, so that two nodes can't deadlock.
         """
         with self._lock:
             batch, self._pending = self._pending, {}
@@ -41,12 +41,12 @@ class Latest:
             raise
 
     def discard(self) -> None:
-        """Forget what is not written."""
+        """Drop what is not written."""
         with self._lock:
             self._pending.clear()
 
     def _statement(self) -> str:
-        """Leaves a later moment of another node, but for one that lies ahead: a wrong clock wrote that."""
+        """Keeps a later time from another node, unless it is in the future, which means a wrong clock."""
         table = connection.ops.quote_name(Service._meta.db_table)
         values = ", ".join(f"{column} = %s" for column in (self._at, *self._columns))
         return (

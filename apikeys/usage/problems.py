@@ -1,6 +1,6 @@
-"""What was wrong with the gateways of each service last. Flushed with the counts.
+"""The latest problem with the gateways of each service. Flushed with the counts.
 
-The log is told, too, once a minute for each service and gateway: a gateway asks for every request.
+It is also logged, at most once a minute for each service and gateway, because a gateway asks for every request.
 """
 
 import logging
@@ -14,57 +14,57 @@ from .latest import Latest
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which the log is told again of a problem that goes on.
+#: Seconds until a problem that continues is logged again.
 REMIND_AFTER = 60
-#: How many gateways are remembered as told of. Whoever asks can't choose their address but within their /64.
-MOST_TOLD = 1000
+#: The most gateways whose log times are kept. A sender can vary its address only within its /64, which counts as one.
+MOST_LOGGED = 1000
 _UNLISTED = "A request came from {}, which is not among this service's gateways: add it."
 _UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
 _LENGTH = Service._meta.get_field("problem").max_length
 
 _latest = Latest("problem_at", "problem")
-_lock = threading.Lock()  # of _told
-_told: dict[tuple[str, str], float] = {}  # Unix time, by gateway and service
+_lock = threading.Lock()  # of _logged
+_logged: dict[tuple[str, str], float] = {}  # Unix time, by gateway and service
 
 
 def unlisted(gateway: str) -> str:
-    """The sentence about an address that is none of the service's gateways."""
+    """The message about an address that is not among the service's gateways."""
     return _UNLISTED.format(gateway)
 
 
 def unlisted_in(sentence: str) -> str:
-    """The address that the sentence is about; empty for another one's."""
+    """The address in a message of `unlisted`; empty for any other message."""
     found = _UNLISTED_PATTERN.fullmatch(sentence)
     return found[1] if found else ""
 
 
 def record(service_id: str, gateway: str, sentence: str) -> None:
-    """Note what is wrong with a gateway, or that it is none of the service's."""
+    """Record and log a problem with a gateway."""
     _latest.record(service_id, sentence[:_LENGTH])
     log_refusal(gateway, service_id, sentence)
 
 
 def log_refusal(gateway: str, about: str, sentence: str) -> None:
-    """Tell the log what is wrong, unless it was told a moment ago."""
+    """Log that an authorization request was refused, unless it was logged within `REMIND_AFTER`."""
     now = time.time()
     subject = networks.source(gateway), about
     with _lock:
-        is_news = _told.get(subject, 0.0) < now - REMIND_AFTER
-        if is_news:
-            if len(_told) >= MOST_TOLD:
-                _told.clear()
-            _told[subject] = now
-    if is_news:
+        is_due = _logged.get(subject, 0.0) < now - REMIND_AFTER
+        if is_due:
+            if len(_logged) >= MOST_LOGGED:
+                _logged.clear()
+            _logged[subject] = now
+    if is_due:
         logger.warning("An authorization request from %s for %s was refused: %s", gateway, about, sentence)
 
 
 def flush() -> None:
-    """Write what was noted, as `Latest.flush` does."""
+    """Write what was recorded, as `Latest.flush` does."""
     _latest.flush()
 
 
 def discard() -> None:
-    """Forget what is not written, and what the log was told."""
+    """Drop what is not written, and what was logged."""
     _latest.discard()
     with _lock:
-        _told.clear()
+        _logged.clear()

@@ -1,4 +1,4 @@
-"""When each service was last asked about by a gateway. Flushed with the counts."""
+"""The time of the last authorization request for each service. Flushed with the counts."""
 
 from .latest import Latest
 

@@ -1,4 +1,4 @@
-"""From where keys are used. Flushed every few seconds."""
+"""The sources of keys' requests. Flushed every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from accounts.fields import AGENT_LENGTH
 from ..models import APIKey, KeyOrigin
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
-#: How many sources of one key a flush writes. Requests from more are counted by `counts` alone.
+#: The most sources of one key in a flush. Only `counts` counts requests from further sources.
 MOST = 20
 
 
 class _Seen(NamedTuple):
-    """What came from one source."""
+    """The requests from one source."""
 
     at: float
     agent: str
@@ -24,7 +24,7 @@ class _Seen(NamedTuple):
 
 
 class _Sources:
-    """Where one key was used from."""
+    """The sources of one key."""
 
     __slots__ = ("seen",)
 
@@ -59,17 +59,17 @@ def record(key_id: str, request: KeyRequest) -> None:
 
 
 def flush() -> None:
-    """Write what was noted, as `Buffer.flush` does."""
+    """Write what was recorded, as `Buffer.flush` does."""
     _buffer.flush()
 
 
 def discard() -> None:
-    """Forget what is not known to be written."""
+    """Drop what is not known to be written."""
     _buffer.discard()
 
 
 def _write(taken: dict[str, _Sources]) -> None:
-    """Rows in the order of their keys, so that two nodes can't lock each other out. Keys that are gone are dropped."""
+    """Write rows in the order of their keys, so that two nodes can't deadlock. Deleted keys are dropped."""
     known = APIKey.objects.filter(pk__in=taken).order_by("pk").values_list("pk", flat=True)
     now = time.time()
     with connection.cursor() as cursor:
@@ -88,7 +88,7 @@ def _rows(key: str, sources: _Sources, now: float) -> Iterator[tuple[Any, ...]]:
 
 
 def _upsert() -> str:
-    """Add up, and note the last use if it is later, or if the noted one lies ahead: a wrong clock wrote that."""
+    """Adds the requests. Updates the last use if it is later, or if the stored one is in the future: a wrong clock."""
     table = connection.ops.quote_name(KeyOrigin._meta.db_table)
     latest = ", ".join(
         f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at OR {table}.last_used_at > %s "

@@ -1,4 +1,4 @@
-"""Settings » Account Settings » API Keys."""
+"""Pages of Settings » Account Settings » API Keys."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from ..models import APIKey, KeyUsage, KeyUsageQuerySet, Service, State
 from ..scopes import Entry
 from ..services import Issued, Overlap
 
-#: Keys on a page. More, each with its menu and its 30 days, would weigh more than 10 KB.
+#: Keys on a page. With more, each with its menu and sparkline, it would exceed 10 KB.
 PAGE_SIZE = 20
 LATEST_EVENTS = 10
 LATEST_SOURCES = 10
@@ -52,7 +52,7 @@ MOST_SERVICES = 50
 @vary_on_headers("HX-Request")
 @account_page(Permission.API_KEY_READ)
 def keys(request: AccountRequest) -> HttpResponse:
-    """The list. htmx asks for its lower part alone while one searches, filters and sorts."""
+    """The list. htmx requests only the `list` fragment for search, filters and sorting."""
     every = APIKey.objects.for_account(request.account)
     filters = KeyFilter(request.GET)
     page = Paginator(filters.apply(every), PAGE_SIZE).get_page(request.GET.get("page"))
@@ -74,7 +74,7 @@ def keys(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.API_KEY_READ)
 def key(request: AccountRequest, id: str) -> HttpResponse:
-    """Everything about one key: its settings, its use, its history, and what to do about it."""
+    """The page of one key: settings, usage, history and actions."""
     keys = APIKey.objects.for_account(request.account).select_related("rotated_from")
     api_key = get_object_or_404(keys, pk=id)
     opens = _opens(request, api_key)
@@ -118,7 +118,7 @@ def _history(request: AccountRequest, api_key: APIKey) -> dict[str, Any]:
 
 
 def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Service | None]]:
-    """What the access of a key lists, with each service that is still there."""
+    """The entries of a key's access, each with its service, or None if it was deleted."""
     entries = scopes.load(api_key.access) or ()
     ids = [entry.service for entry in entries if entry.service != scopes.API]
     services = Service.objects.visible_to(request.account).in_bulk(ids) if ids else {}
@@ -126,7 +126,7 @@ def _opens(request: AccountRequest, api_key: APIKey) -> list[tuple[Entry, Servic
 
 
 def _test_form(request: AccountRequest, opens: Sequence[tuple[Entry, Service | None]]) -> DescribedRequestForm:
-    """It starts with what the key opens first."""
+    """The form of "Test a request", for the first service and path that the key can access."""
     initial = {}
     if entry := next((entry for entry, service in opens if service), None):
         initial = {"service": entry.service, "path": (entry.paths or ("/",))[0].removesuffix("/*") or "/"}
@@ -134,9 +134,9 @@ def _test_form(request: AccountRequest, opens: Sequence[tuple[Entry, Service | N
 
 
 def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[str, Service | None, charts.Use]]:
-    """What a key did at each service in 30 days, if it was used at others than `/v2`.
+    """Usage of a key at each service in 30 days. Empty if it was used only at `/v2`.
 
-    No service of one that was deleted, or that is no longer shared.
+    The service is None if it was deleted or is no longer shared.
     """
     uses = charts.by_value(usage, "service", charts.MONTH, most=MOST_SERVICES)
     if not uses.keys() - {scopes.API}:
@@ -152,7 +152,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def new_key(request: AccountRequest) -> HttpResponse:
-    """The form, and once the key: in the answer to the form itself and nowhere else."""
+    """The form. Its response shows the new key, which is shown nowhere else."""
     if request.method != "POST":
         return _new_form(request, APIKeyForm.prefilled(initial_data(request), {}, account=request.account))
     form = APIKeyForm(request.POST, account=request.account)
@@ -173,13 +173,13 @@ def _new_form(request: AccountRequest, form: APIKeyForm, *, status: int = 200) -
 
 
 def _service_of(request: AccountRequest, form: APIKeyForm) -> Service | None:
-    """The service whose page led to the form."""
+    """The service whose page linked to the form."""
     id = form["for_service"].value()
     return Service.objects.visible_to(request.account).filter(pk=id).first() if id else None
 
 
 class FirstCalls(NamedTuple):
-    """Calls of a service that show whether its gateway lets a new key through. `host` is empty if nobody told it."""
+    """Example requests that show whether a service's gateway accepts a new key. `host` is empty if it is unknown."""
 
     service: Service
     host: str
@@ -188,7 +188,7 @@ class FirstCalls(NamedTuple):
 
 
 def _first_calls(request: AccountRequest, form: APIKeyForm, api_key: APIKey) -> FirstCalls | None:
-    """Of the service whose page led to the form, if the key opens it."""
+    """For the service whose page linked to the form, if the key can access it."""
     service = _service_of(request, form)
     entry = service and scopes.entry_of(api_key.access, service.pk)
     if service is None or (entry is None and api_key.access is not None):
@@ -202,7 +202,7 @@ def _first_calls(request: AccountRequest, form: APIKeyForm, api_key: APIKey) -> 
 @account_page(Permission.API_KEY_CHANGE)
 @require_POST
 def key_summary(request: AccountRequest) -> HttpResponse:
-    """What the key can do that a form describes so far. htmx asks while the form is filled in."""
+    """A summary of the key in the form. htmx requests it while the form is filled in."""
     summary = summary_of(KeySettingsForm(request.POST, account=request.account))
     return render(request, "apikeys/_summary.html", {"summary": summary})
 
@@ -211,7 +211,7 @@ def key_summary(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
-    """Ask how long the old key goes on; answer with its successor, once, as `new_key` does."""
+    """The form for the overlap. Its response shows the new key, which is shown nowhere else."""
     api_key = _api_key(request, id)
     form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
@@ -231,7 +231,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.API_KEY_IMPORT)
 @recently_authenticated
 def import_keys(request: AccountRequest) -> HttpResponse:
-    """Take over keys that were made elsewhere, by their digests."""
+    """Import keys that were created elsewhere, by their digests."""
     sent = request.method == "POST"
     form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
@@ -275,7 +275,7 @@ def _already_created(request: AccountRequest, id: str) -> HttpResponse:
 
 @account_page(Permission.API_KEY_CHANGE)
 def edit_key(request: AccountRequest, id: str) -> HttpResponse:
-    """Change settings. The password is asked for again only where the key gets more power."""
+    """Change settings. Asks for the password again only if the change widens the key."""
     api_key = _api_key(request, id)
     if api_key.revoked_at is not None:
         raise InvalidState("A revoked key can't be changed.")
@@ -343,11 +343,11 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def revoke_keys(request: AccountRequest) -> HttpResponse:
-    """End the keys that were selected in the list, together. The address, or the form, names them."""
+    """Revoke the keys that were selected in the list. Their ids are in the URL or in the form."""
     selected = request.POST if request.method == "POST" else initial_data(request)
     alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
-    named = [id for id in selected.getlist("id") if "\0" not in id]  # which PostgreSQL refuses to look for
-    api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=named)
+    ids = [id for id in selected.getlist("id") if "\0" not in id]  # PostgreSQL accepts no NUL
+    api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=ids)
     if request.method == "POST":
         number = len(services.revoke_api_keys(actor=request.actor, api_keys=api_keys))
         messages.success(request, "1 API key revoked" if number == 1 else f"{number} API keys revoked")
@@ -358,7 +358,7 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
 
 
 def _are_used_at_services(api_keys: Sequence[APIKey]) -> bool:
-    """Whether what is open there may outlive these keys."""
+    """Whether these keys were used at services, where open connections may outlive them."""
     return bool(api_keys) and KeyUsage.objects.at_services(api_keys).exists()
 
 

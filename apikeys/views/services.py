@@ -1,4 +1,4 @@
-"""Services: the APIs that stand behind an account's keys."""
+"""Pages of services."""
 
 import re
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from ..usage import problems
 PAGE_SIZE = 25
 LATEST_EVENTS = 10
 NEWEST_KEYS = 10
-#: Keys or accounts whose requests to a service are told, those with the most.
+#: The most keys or accounts in a service's usage: those with the most requests.
 MOST_USERS = 25
-#: In a session: the service, gateway and host of the configuration that was shown last.
+#: The session key for the service, gateway and host of the configuration that was shown last.
 LAST_CONFIGURATION = "configuration"
 
 
@@ -59,7 +59,7 @@ def services(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.SERVICE_READ)
 def service(request: AccountRequest, id: str) -> HttpResponse:
-    """Everything about one service. Of another account's that is shared, its name."""
+    """The page of one service. Of another account's shared service it shows the name."""
     service = _service(request, id)
     events = AuditEvent.objects.for_account(request.account).filter(target_id=service.id)
     keys = _keys_opening(request, service) if Permission.API_KEY_READ in request.actor.permissions else []
@@ -80,13 +80,13 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
 
 
 def _new_key_query(service: Service, *, host: str) -> str:
-    """For the form of a new key with access to the service alone, which leads back to its page."""
+    """The query string for the form of a new key with access to only this service, which links back to its page."""
     query = {"access": "chosen", "service": service.id, "for_service": service.id}
     return urlencode({**query, "host": host} if host else query)
 
 
 def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey]) -> dict[str, str]:
-    """The headers of a request that passed, by the example of a key that opens the service."""
+    """The headers that the service receives, with a key that can access it as example."""
     api_key = keys[0] if keys else None
     return {
         "X-Account": "the account's slug" if service.shared else request.account.slug,
@@ -98,9 +98,9 @@ def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey])
 
 
 def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
-    """The configuration of the gateway that the address names, or else the one that this service's page showed last.
+    """The configuration of the gateway in the URL, or else the last one that this service's page showed.
 
-    So that whoever edits the service meanwhile, or creates a key for it, finds the page as it was.
+    So the page looks the same after its reader edits the service or creates a key for it.
     """
     last = request.session.get(LAST_CONFIGURATION, {})
     chosen = {**(last if last.get("service") == service.id else {}), **request.GET.dict()}
@@ -127,7 +127,7 @@ def _files(request: AccountRequest, service: Service, gateway: Gateway, host: st
 
 
 def _highlighted(text: str, examples: list[str]) -> SafeString:
-    """A configuration in HTML, its comments apart and what has to be replaced marked."""
+    """A configuration as HTML, with comments and the examples to replace highlighted."""
     lines = [
         f'<span class="c">{line}</span>' if line.lstrip().startswith(("#", "--")) else line
         for line in str(escape(text)).split("\n")
@@ -141,7 +141,7 @@ def _highlighted(text: str, examples: list[str]) -> SafeString:
 
 @account_page(Permission.SERVICE_READ)
 def configuration(request: AccountRequest, id: str, gateway: str, file: str = "") -> HttpResponse:
-    """A file of a gateway's configuration, the first one unless the address names one."""
+    """A file of a gateway's configuration: the one in the URL, or the first."""
     service = _own(request, id)
     if gateway not in GATEWAYS:
         raise Http404
@@ -156,9 +156,9 @@ def configuration(request: AccountRequest, id: str, gateway: str, file: str = ""
 
 @account_page(Permission.SERVICE_READ)
 def connection(request: AccountRequest, id: str) -> HttpResponse:
-    """How far a service's first authorization request got, for its page, which asks now and then.
+    """The connection status of a service's gateway. The page polls it.
 
-    204 while that is what the page shows already: `seen` is the problem that it tells, if it tells one.
+    204 while the page already shows the current status. `seen` is the problem that the page shows, or empty.
     """
     service = _own(request, id)
     context = _connection(service)
@@ -172,19 +172,19 @@ def _connection(service: Service) -> dict[str, Any]:
     return {
         "problem": problem,
         "unlisted": problems.unlisted_in(problem),
-        # Only a proxy speaks HTTPS, and it refuses gateways that it doesn't list before anything here hears of them.
+        # Only a proxy serves HTTPS, and it refuses unlisted gateways before their requests reach this server.
         "asked_through_proxy": settings.GUARD_URL.startswith("https:"),
     }
 
 
 def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:
-    """The account's newest keys that open the service, one more than is shown: each with its entry, if it has any."""
+    """The account's newest keys that can access the service, one more than is shown, each with its entry if any."""
     keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).with_access_to(service.pk)
     return [(api_key, scopes.entry_of(api_key.access, service.pk)) for api_key in keys[: NEWEST_KEYS + 1]]
 
 
 def _use(request: AccountRequest, service: Service) -> dict[str, Any]:
-    """The requests of 30 days: by key for the account's own keys; by account for the owner of a shared service."""
+    """Usage in 30 days: by account if this account owns a shared service, otherwise by the account's keys."""
     if service.shared and service.account_id == request.account.id:
         usage = KeyUsage.objects.at_own_services([service.id])
         users = {"by_account": _busiest(usage, "api_key__account", Account.objects.all())}
@@ -195,7 +195,7 @@ def _use(request: AccountRequest, service: Service) -> dict[str, Any]:
 
 
 def _busiest(usage: KeyUsageQuerySet, column: str, users: QuerySet[Any]) -> list[tuple[Any, charts.Use]]:
-    """The keys or accounts with the most requests, as far as `users` has them."""
+    """The keys or accounts with the most requests that `users` contains."""
     uses = charts.by_value(usage, column, charts.MONTH, most=MOST_USERS)
     found = users.in_bulk(list(uses))
     return [(found[id], use) for id, use in uses.items() if id in found]
@@ -218,7 +218,7 @@ def new_service(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.SERVICE_CHANGE)
 def edit_service(request: AccountRequest, id: str) -> HttpResponse:
-    """Change settings. The password is asked for again only where the service lets more through."""
+    """Change settings. Asks for the password again only if the change widens the service."""
     service = _changeable(request, id)
     if request.method != "POST":
         typed = pop_kept_form(request) or _with_gateway(service, request.GET.get("gateway", ""))
@@ -231,7 +231,7 @@ def edit_service(request: AccountRequest, id: str) -> HttpResponse:
 
 
 def _with_gateway(service: Service, gateway: str) -> QueryDict | None:
-    """The form with one more gateway typed in, which its reader has to save."""
+    """The form's data with one more gateway, which the member still has to save."""
     if not gateway:
         return None
     typed = QueryDict(mutable=True)
@@ -273,12 +273,12 @@ def _service(request: AccountRequest, id: str) -> Service:
 
 
 def _own(request: AccountRequest, id: str) -> Service:
-    """The account's own service: of another one's that is shared, only its name is told."""
+    """The account's own service. Other accounts can't see this page of a shared one."""
     return get_object_or_404(Service.objects.for_account(request.account), pk=id)
 
 
 def _changeable(request: AccountRequest, id: str) -> Service:
-    """Raises `NotPermitted` for a shared one of another account."""
+    """Raises `NotPermitted` for a shared service of another account."""
     service = _service(request, id)
     actions.require_may_change(request.actor, service)
     return service
