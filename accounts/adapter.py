@@ -26,7 +26,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
-        "email_password_mismatch": "The e-mail address or the password is wrong.",
+        "email_password_mismatch": "The e-mail address or password is incorrect.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002  as allauth calls it
@@ -145,9 +145,9 @@ class MFAAdapter(DefaultMFAAdapter):
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "This code is wrong or too old.",
-        "unverified_email": "Confirm your e-mail addresses first, or remove those that you don't use.",
-        "cannot_generate_recovery_codes": "Recovery codes come with an authenticator app or a passkey: add one first.",
+        "incorrect_code": "This code is incorrect or has expired. Enter a new one.",
+        "unverified_email": "Confirm all your e-mail addresses first, or remove those you don't use.",
+        "cannot_generate_recovery_codes": "Add an authenticator app or a passkey first.",
     }
 
     def generate_authenticator_name(self, user: AbstractBaseUser, type: Authenticator.Type) -> str:

@@ -96,27 +96,27 @@ _EVENT_WORDS = {
     Event.ACCOUNT_CREATED: "created account {}",
     Event.ACCOUNT_CHANGED: "changed the settings of {}",
     Event.ACCOUNT_SUSPENDED: "suspended {}",
-    Event.ACCOUNT_RESUMED: "lifted the suspension of {}",
+    Event.ACCOUNT_RESUMED: "resumed {}",
     Event.ACCOUNT_CLOSED: "closed {}",
     Event.ACCOUNT_REOPENED: "reopened {}",
-    Event.OWNERSHIP_OFFERED: "offered the account to {}",
-    Event.OWNERSHIP_WITHDRAWN: "ended the offer of the account to {}",
-    Event.OWNERSHIP_TAKEN: "took over the account",
+    Event.OWNERSHIP_OFFERED: "offered the ownership to {}",
+    Event.OWNERSHIP_WITHDRAWN: "withdrew the offer of ownership to {}",
+    Event.OWNERSHIP_TAKEN: "accepted the ownership of the account",
     Event.MEMBER_INVITED: "invited {}",
-    Event.INVITATION_SENT: "sent {} a new invitation",
+    Event.INVITATION_SENT: "sent the invitation of {} again",
     Event.INVITATION_CHANGED: "changed the invitation of {}",
     Event.INVITATION_WITHDRAWN: "withdrew the invitation of {}",
     Event.MEMBER_JOINED: "joined the account",
     Event.MEMBER_LEFT: "left the account",
-    Event.MEMBER_ADDED: "made {} a member",
+    Event.MEMBER_ADDED: "added {} as a member",
     Event.MEMBER_CHANGED: "changed the role of {}",
     Event.MEMBER_REMOVED: "removed {} from the account",
     Event.MEMBER_SIGNED_IN: "signed in",
     Event.MEMBER_SIGNED_OUT: "signed out",
     Event.MEMBER_SIGN_IN_FAILED: "failed to sign in as {}",
-    Event.MEMBER_TWO_FACTOR_FAILED: "failed to give the second factor of {}",
-    Event.MEMBER_REAUTHENTICATION_FAILED: "failed to confirm the sign-in of {}",
-    Event.MEMBER_LOCKED_OUT: "failed too often and was locked out of signing in as {}",
+    Event.MEMBER_TWO_FACTOR_FAILED: "failed to enter the second factor of {}",
+    Event.MEMBER_REAUTHENTICATION_FAILED: "failed to reauthenticate as {}",
+    Event.MEMBER_LOCKED_OUT: "was locked out after failing to sign in as {} too often",
     Event.MEMBER_PASSWORD_RESET_REQUESTED: "requested a password reset for {}",
     Event.MEMBER_PASSWORD_RESET: "reset the password of {}",
     Event.MEMBER_PASSWORD_CHANGED: "changed the password of {}",
@@ -137,17 +137,17 @@ _EVENT_WORDS = {
     Event.API_KEY_CREATED: "created API key {}",
     Event.API_KEY_IMPORTED: "imported API key {}",
     Event.API_KEY_CHANGED: "changed API key {}",
-    Event.API_KEY_WIDENED: "let API key {} do more",
+    Event.API_KEY_WIDENED: "widened API key {}",
     Event.API_KEY_ROTATED: "rotated API key {}",
     Event.API_KEY_DISABLED: "disabled API key {}",
     Event.API_KEY_ENABLED: "enabled API key {}",
     Event.API_KEY_REVOKED: "revoked API key {}",
-    Event.API_KEY_EXPIRED: "saw API key {} expire",
+    Event.API_KEY_EXPIRED: "expired API key {}",
     Event.API_KEY_EXPOSED: "exposed API key {}",
-    Event.API_KEY_REPORTED: "named API key {} as leaked",
+    Event.API_KEY_REPORTED: "reported API key {} as leaked",
     Event.SERVICE_CREATED: "created service {}",
     Event.SERVICE_CHANGED: "changed service {}",
-    Event.SERVICE_WIDENED: "let service {} accept more",
+    Event.SERVICE_WIDENED: "widened service {}",
     Event.SERVICE_DELETED: "deleted service {}",
 }
 
@@ -166,7 +166,7 @@ def _choices() -> list[tuple[str, list[tuple[str, str]]]]:
     for event in Event:
         subject, _, verb = event.partition(".")
         label = _SUBJECT_LABELS.get(subject, subject.replace("_", " ").capitalize())
-        group = groups.setdefault(label, [(subject, f"{label}: anything")])
+        group = groups.setdefault(label, [(subject, f"{label}: all events")])
         group.append((event.value, f"{label}: {verb.replace('_', ' ')}"))
     return list(groups.items())
 

@@ -100,7 +100,7 @@ class Export:
                 if not compressed:
                     time.sleep(PAUSE)
                 if time.monotonic() > self._deadline:
-                    raise Invalid("This is too much for one file. Filter it by date and export it in parts.")
+                    raise Invalid("This export is too large for one file. Filter it by date and export it in parts.")
 
     def __iter__(self) -> Iterator[bytes]:
         """The file in chunks. The server buffers 2 MiB, so a file up to that size frees its thread immediately.

@@ -34,7 +34,7 @@ from .validators import unix_lines
 F = TypeVar("F", bound=forms.Field)
 
 
-PASSWORD_RULES = f"At least {settings.PASSWORD_LENGTH} characters, and none that others guess."
+PASSWORD_RULES = f"At least {settings.PASSWORD_LENGTH} characters, and hard to guess."
 
 
 def status_of(form: forms.BaseForm) -> int:
@@ -137,8 +137,8 @@ class ChangeForm(forms.BaseForm):
     def _conflict_message(self, name: str) -> str:
         events = AuditEvent.objects.for_account(getattr(self.item, "account", self.item))
         event = events.filter(target_id=self.item.target.id, changes__has_key=name).first()
-        who = event.actor_label if event else "Somebody"
-        return f"{who} changed this meanwhile. Now it is: {self.value_in_words(name)}. Save again to replace that."
+        who = event.actor_label if event else "Someone"
+        return f"{who} changed this in the meantime. It is now: {self.value_in_words(name)}. Save again to replace it."
 
     def value_in_words(self, name: str) -> str:
         """The field's current value, for people."""
@@ -159,7 +159,7 @@ class Theme:
 
     COOKIE = "theme"
     SYSTEM = "system"
-    LABELS = {SYSTEM: "As my system", "light": "Light", "dark": "Dark"}
+    LABELS = {SYSTEM: "System", "light": "Light", "dark": "Dark"}
     FIXED = ("light", "dark")
 
 
@@ -192,7 +192,7 @@ class NewAccountForm(forms.Form):
 class AccountForm(ChangeForm, forms.Form):
     name = Account._meta.get_field("name").formfield(
         label="Account name",
-        help_text="Everybody in the account sees it. Addresses of pages stay as they are.",
+        help_text="All members see it. URLs don't change.",
     )
 
 
@@ -203,16 +203,16 @@ class KeyPolicyForm(ChangeModelForm):
         model = Account
         fields = ("max_key_lifetime_days", "accepts_query", "accepts_body", "revoke_exposed_keys")
         labels = {
-            "max_key_lifetime_days": "Longest life of a key, in days",
+            "max_key_lifetime_days": "Maximum key lifetime, in days",
             "accepts_query": "Accept keys in the query string",
             "accepts_body": "Accept keys in the body",
-            "revoke_exposed_keys": "Revoke keys seen over plain HTTP",
+            "revoke_exposed_keys": "Revoke keys sent over plain HTTP",
         }
         help_texts = {
-            "max_key_lifetime_days": "Left empty, keys may live for ever. Keys that are there keep their expiry.",
-            "accepts_query": "Addresses end up in histories and in other people's logs. Off, such a key gets 403.",
-            "accepts_body": "Older clients send it there. Off, such a key gets 403.",
-            "revoke_exposed_keys": "Otherwise they are pointed out here and by mail.",
+            "max_key_lifetime_days": "Leave empty for no limit. Existing keys keep their expiry.",
+            "accepts_query": "URLs are often logged. If off, requests that send the key there get 403.",
+            "accepts_body": "Older clients send it there. If off, requests that send the key there get 403.",
+            "revoke_exposed_keys": "If off, Owner and Admins are told here and by e-mail.",
         }
 
 
@@ -223,17 +223,17 @@ class AuditFilter(forms.Form):
     CALENDAR = (MinValueValidator(date(1900, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
 
     actor = forms.CharField(
-        label="Who",
+        label="Actor",
         required=False,
         max_length=AuditEvent._meta.get_field("actor_label").max_length,
-        widget=forms.TextInput({"data-example": "E-mail, key or id", "data-key": "/"}),
+        widget=forms.TextInput({"data-example": "E-mail, key or ID", "data-key": "/"}),
     )
-    event = forms.ChoiceField(label="What", required=False, choices=[("", "Anything"), *EVENT_CHOICES])
+    event = forms.ChoiceField(label="Event", required=False, choices=[("", "All events"), *EVENT_CHOICES])
     target = forms.CharField(
-        label="To what",
+        label="Target",
         required=False,
         max_length=AuditEvent._meta.get_field("target_label").max_length,
-        widget=forms.TextInput({"data-example": "Name or id"}),
+        widget=forms.TextInput({"data-example": "Name or ID"}),
     )
     since = forms.DateField(label="From", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
     until = forms.DateField(label="To", required=False, validators=CALENDAR, widget=forms.DateInput({"type": "date"}))
@@ -261,7 +261,7 @@ def _start_of(day: date) -> datetime:
 class ProjectForm(forms.Form):
     name = Project._meta.get_field("name").formfield(
         label="Project name",
-        help_text="What you deploy: a service, a site, an app.",
+        help_text="For example a service, a site or an app.",
     )
 
 
@@ -274,7 +274,7 @@ class DeploymentForm(forms.Form):
     release_stage = Deployment._meta.get_field("release_stage").formfield(help_text="Such as production or staging.")
     user = Deployment._meta.get_field("user").formfield(label="Deployed by")
     changes = Deployment._meta.get_field("changes").formfield(
-        widget=forms.Textarea({"rows": 3}), help_text="What is new, for people."
+        widget=forms.Textarea({"rows": 3}), help_text="What changed in this deployment."
     )
 
     def clean_changes(self) -> str:
@@ -290,7 +290,7 @@ class ProfileForm(forms.Form):
     time_zone = forms.ChoiceField(
         label="Time zone",
         required=False,
-        help_text="Times are shown in it. Charts count their days in UTC, as the API does.",
+        help_text="Times are shown in this time zone. Charts and the API count days in UTC.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -298,7 +298,7 @@ class ProfileForm(forms.Form):
         regions = [
             (region, [(name, name.replace("_", " ")) for name in names]) for region, names in times.zones().items()
         ]
-        field_of(self, "time_zone", forms.ChoiceField).choices = [("", "As this browser"), *regions]
+        field_of(self, "time_zone", forms.ChoiceField).choices = [("", "Same as browser"), *regions]
 
 
 class AppearanceForm(forms.Form):
@@ -376,7 +376,7 @@ class OfferForm(forms.Form):
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         if name != self.account.name:
-            raise forms.ValidationError("Type the name as it stands above.")
+            raise forms.ValidationError("Enter the account name exactly as shown.")
         return name
 
 

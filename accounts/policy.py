@@ -45,19 +45,19 @@ _PERMISSION_WORDS = {
     Permission.PROJECT_READ: "See projects",
     Permission.DEPLOYMENT_READ: "See deployments",
     Permission.SERVICE_READ: "See services",
-    Permission.USAGE_READ: "See how much the API is used",
+    Permission.USAGE_READ: "See usage",
     Permission.MEMBER_READ: "See members",
-    Permission.PROJECT_CHANGE: "Make, change and delete projects",
+    Permission.PROJECT_CHANGE: "Create, change and delete projects",
     Permission.DEPLOYMENT_CHANGE: "Record deployments",
     Permission.API_KEY_READ: "See API keys",
-    Permission.API_KEY_CHANGE: "Make, change, rotate and revoke API keys",
+    Permission.API_KEY_CHANGE: "Create, change, rotate and revoke API keys",
     Permission.SERVICE_CHANGE: "Create, change and delete services",
-    Permission.MEMBER_CHANGE: "Invite people, change their roles, remove them",
+    Permission.MEMBER_CHANGE: "Invite, change and remove members",
     Permission.AUDIT_READ: "See and export the audit log",
     Permission.ACCOUNT_CHANGE: "Change the account's settings",
-    Permission.API_KEY_IMPORT: "Import API keys made elsewhere",
-    Permission.ACCOUNT_TRANSFER: "Hand the account over to another Owner",
-    Permission.ACCOUNT_CLOSE: "Close the account and take it back",
+    Permission.API_KEY_IMPORT: "Import API keys",
+    Permission.ACCOUNT_TRANSFER: "Transfer the account to another member",
+    Permission.ACCOUNT_CLOSE: "Close and reopen the account",
 }
 
 
@@ -135,6 +135,10 @@ GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
     KeyRole.KEY: _VIEW | _EDIT,
     KeyRole.ADMINISTRATOR: _VIEW | _EDIT | _ADMINISTER,
 }
+
+
+#: What a caller without administrator access is told.
+ADMINISTRATORS_ONLY = "This item is for administrators only."
 
 
 def role_table() -> list[tuple[str, list[bool]]]:
@@ -226,6 +230,4 @@ def missing(permission: Permission, granted: frozenset[Permission], role: Role |
         return None
     if isinstance(role, KeyRole) and permission in GRANTS[role]:
         return _lacks(KeyPermission.READ if permission.reads else KeyPermission.WRITE)
-    if permission not in GRANTS[Role.ADMIN]:
-        return "This item is for the Owner only."
-    return "This item is for administrators only."
+    return ADMINISTRATORS_ONLY if permission in GRANTS[Role.ADMIN] else "This item is for the Owner only."

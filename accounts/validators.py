@@ -20,7 +20,7 @@ JOINERS = "\u200c\u200d"
 def no_secret(text: str) -> None:
     """Refuse a text with an API key: it would be readable in the audit log, in mail and on pages."""
     if redaction.holds_secret(text):
-        raise ValidationError("This holds an API key, which belongs where nobody reads it.", code="key")
+        raise ValidationError("This contains an API key. Remove it: other people can read this field.", code="key")
 
 
 def one_line(text: str) -> None:
@@ -29,7 +29,7 @@ def one_line(text: str) -> None:
         if _is_invisible(character):
             name = {"\n": "a line break", "\r": "a line break", "\t": "a tab"}.get(character)
             shown = name or f"a character that can't be seen (U+{ord(character):04X})"
-            raise ValidationError(f"This holds {shown}: remove it.", code="invisible")
+            raise ValidationError(f"This contains {shown}. Remove it.", code="invisible")
 
 
 def plain_text(text: str) -> None:

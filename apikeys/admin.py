@@ -81,7 +81,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
     list_select_related = ["account"]
     list_filter = [since("created_at"), StateFilter, "permission", "administrator"]
     search_fields = ["id"]
-    search_help_text = "An id, a mask, a part of a name; or an account's slug."
+    search_help_text = "An ID, a mask, part of a name or an account's slug."
     lookups = ["id", "mask", "name__icontains"]
     actions = ["disable", "enable", "revoke"]
     fieldsets = [
@@ -90,7 +90,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
             "Power",
             {"fields": ["permission", "administrator", "expires_at", "allowed_networks", "rate_limit", "access"]},
         ),
-        ("Ways of sending", {"fields": ["accepts_query", "accepts_body"]}),
+        ("Where it may be sent", {"fields": ["accepts_query", "accepts_body"]}),
         (
             "Life",
             {
@@ -128,15 +128,15 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
         """Who may use the actions."""
         return bool(request.user.has_perm("apikeys.change_apikey"))
 
-    @admin.action(description="Disable", permissions=["end"])
+    @admin.action(description="Disable selected API keys", permissions=["end"])
     def disable(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
         self._each(request, queryset, services.disable_api_key, "disabled")
 
-    @admin.action(description="Enable", permissions=["end"])
+    @admin.action(description="Enable selected API keys", permissions=["end"])
     def enable(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
         self._each(request, queryset, services.enable_api_key, "enabled")
 
-    @admin.action(description="Revoke for good", permissions=["end"])
+    @admin.action(description="Revoke selected API keys", permissions=["end"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> HttpResponse | None:
         """Ask for confirmation, because a revoked key can't be restored."""
         if "sure" in request.POST:
@@ -144,7 +144,7 @@ class APIKeyAdmin(OfAccountSearch, ServiceAdmin):
             return None
         context = {
             **self.admin_site.each_context(request),
-            "title": "Revoke for good?",
+            "title": "Revoke API keys?",
             "opts": self.model._meta,
             "api_keys": queryset.select_related("account"),
             "selected": helpers.ACTION_CHECKBOX_NAME,
@@ -185,13 +185,13 @@ class ServicesAdmin(OfAccountSearch, ServiceAdmin):
     list_select_related = ["account"]
     list_filter = [since("created_at"), "shared"]
     search_fields = ["id"]
-    search_help_text = "An id, a part of a name; or an account's slug."
+    search_help_text = "An ID, part of a name or an account's slug."
     lookups = ["id", "name__icontains"]
     autocomplete_fields = ["account"]
     fieldsets = [
         (None, {"fields": ["account", "name", "shared"]}),
         ("Gateway", {"fields": ["gateways", "upstream"]}),
-        ("What passes", {"fields": ["reading_methods", "reading_paths", "preflight", "query_keys"]}),
+        ("Requests", {"fields": ["reading_methods", "reading_paths", "preflight", "query_keys"]}),
         ("Life", {"fields": ["id", "created_at", "created_by", "last_question_at"]}),
     ]
 
@@ -215,7 +215,7 @@ class OfKeySearch(ExactSearch):
     """Searches by the id or the mask of the key."""
 
     search_fields = ["id"]
-    search_help_text = "The id or the mask of a key."
+    search_help_text = "The ID or mask of a key."
     lookups = ["api_key_id"]
 
     def found_by(self, text: str) -> Q:
@@ -236,7 +236,7 @@ class KeyUsageAdmin(OfKeySearch, ViewOnlyAdmin):
         "server_errors",
     ]
     list_select_related = ["api_key__account"]
-    search_help_text = "The id or the mask of a key; or the id of a service."
+    search_help_text = "The ID or mask of a key, or the ID of a service."
     lookups = ["api_key_id", "service"]
     list_filter = [since("day")]
 
@@ -249,7 +249,7 @@ class KeyUsageAdmin(OfKeySearch, ViewOnlyAdmin):
 class KeyOriginAdmin(OfKeySearch, ViewOnlyAdmin):
     list_display = ["origin", "api_key", "account", "requests", "last_used_at", "last_used_agent"]
     list_select_related = ["api_key__account"]
-    search_help_text = "The id or the mask of a key; or an address, or the /64 of one."
+    search_help_text = "The ID or mask of a key, or an address or its /64 network."
     lookups = ["api_key_id", "origin"]
 
     @admin.display

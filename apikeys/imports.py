@@ -27,7 +27,7 @@ def read(text: str) -> list[ImportedKey]:
     commands' syntax, with semicolons between its entries, empty for everything).
     """
     if "\0" in text:
-        raise Invalid("The file is not text.")
+        raise Invalid("The file is not a text file.")
     try:
         return _read(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=None)))
     except csv.Error:
@@ -37,9 +37,9 @@ def read(text: str) -> list[ImportedKey]:
 def _read(reader: "csv.DictReader[str]") -> list[ImportedKey]:
     given = [name.strip().lower() for name in reader.fieldnames or ()]
     if missing := [name for name in COLUMNS[:3] if name not in given]:
-        raise Invalid(f"The first line has to name the columns; missing: {', '.join(missing)}.")
+        raise Invalid(f"The first line must name the columns. Missing: {', '.join(missing)}.")
     if unknown := [name for name in given if name not in COLUMNS]:
-        raise Invalid(f"These columns are unknown: {', '.join(unknown)}.")
+        raise Invalid(f"Unknown columns: {', '.join(unknown)}.")
     reader.fieldnames = given
     keys: list[ImportedKey] = []
     errors: dict[str, list[str]] = {}
@@ -57,7 +57,7 @@ def _read(reader: "csv.DictReader[str]") -> list[ImportedKey]:
     if errors:
         raise Invalid("Some lines can't be read.", errors=errors)
     if not keys:
-        raise Invalid("The file holds no keys.")
+        raise Invalid("The file contains no keys.")
     return keys
 
 
@@ -68,21 +68,21 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
     except ValidationError as error:
         sentences += [f"Name: {sentence}" for sentence in error.messages]
     if values["permission"] not in set(KeyPermission):
-        sentences.append(f"The permission is one of {', '.join(KeyPermission)}.")
+        sentences.append(f"Permission must be one of {', '.join(KeyPermission)}.")
     if _DIGEST.fullmatch(values["digest"].lower()) is None:
-        sentences.append("The digest is a SHA-256 of 64 hexadecimal digits.")
+        sentences.append("Digest must be a SHA-256 digest of 64 hexadecimal digits.")
     elif values["digest"].lower() in seen:
-        sentences.append("This digest stands in the file twice.")
+        sentences.append("This digest is in the file twice.")
     if values["digest"].lower() in map(tokens.digest, (values["name"], values["mask"])):
-        sentences.append("The name or the mask is the key itself, which belongs in no file.")
+        sentences.append("The name or the mask is the key itself. Never put a key in this file.")
     if len(values["mask"]) > 20:
-        sentences.append("The mask has at most 20 characters: it is shown to people and must not hold the key.")
+        sentences.append("Mask must have at most 20 characters and must not contain the key.")
     try:
         validators.expiry(_expiry(values["expiry"]), latest=None)
     except ValidationError as error:
         sentences += [f"Expiry: {sentence}" for sentence in error.messages]
     except (ValueError, OverflowError):
-        sentences.append("The expiry is a time such as 2027-01-31T12:00:00Z, or empty.")
+        sentences.append("Expiry must be a time such as 2027-01-31T12:00:00Z, or empty.")
     try:
         _access(values["access"])
     except ValidationError as error:

@@ -19,13 +19,15 @@ from .models import APIKey, Notice
 
 #: What a mail says about several keys.
 MANY = {
-    Notice.Kind.CREATED: "were made",
+    Notice.Kind.CREATED: "were created",
     Notice.Kind.EXPIRING_WEEK: "expire within 7 days",
     Notice.Kind.EXPIRING_DAY: "expire within a day",
     Notice.Kind.EXPIRED: "have expired",
     Notice.Kind.EXPOSED: "were sent over plain HTTP",
     Notice.Kind.REPORTED: "were reported as leaked",
 }
+#: What a mail about one key says of it, where that is not the label of the kind.
+ONE = {Notice.Kind.CREATED: "was created"}
 
 #: The most keys in one mail, and the most that it names.
 MOST_IN_A_MAIL, MOST_LISTED = 1_000, 50
@@ -70,7 +72,7 @@ def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
     )
     context: dict[str, Any] = {"kind": kind, "Kind": Notice.Kind, "account": account}
     if len(api_keys) == 1:
-        subject = f"{account.name}: the API key {api_keys[0].name} {kind.label}"
+        subject = f"{account.name}: API key {api_keys[0].name} {ONE.get(kind, kind.label)}"
         text = render_to_string("apikeys/mail/notice.txt", {**context, "api_key": api_keys[0]})
     else:
         subject = f"{account.name}: {len(api_keys)} API keys {MANY[kind]}"

@@ -49,13 +49,13 @@ class Power(NamedTuple):
         if not self.permission.covers(other.permission) or (other.administrator and not self.administrator):
             return "with more power than its own"
         if self.expires_at is not None and (other.expires_at is None or other.expires_at > self.expires_at):
-            return "that outlives it"
+            return "that expires later than it does"
         if not networks.covers(self.allowed_networks, other.allowed_networks):
-            return "that works from more networks than it does"
+            return "that works from more networks than its own"
         if not scopes.covers(self.access, other.access):
-            return "that opens more than it does"
+            return "with more access than its own"
         if self.rate_limit is not None and not limits.rate_of(self.rate_limit).covers(limits.rate_of(other.rate_limit)):
-            return "that may go faster than it does"
+            return "with a higher rate limit than its own"
         return None
 
 
@@ -76,7 +76,7 @@ def bounds(
     if expires_at is not None:
         return "expires"
     if allowed_networks:
-        return "is bound to networks"
+        return "is limited to networks"
     if rate_limit:
-        return "has a rate limit of its own"
+        return "has its own rate limit"
     return "has limited access" if access is not None else ""

@@ -125,7 +125,7 @@ def parse(value: object) -> Access:
             'Write a list such as [{"service": "svc_…", "paths": ["/reports/*"]}], or null for everything.'
         )
     if len(value) > MAX_SERVICES:
-        raise ValueError(f"A key may list {MAX_SERVICES} services at most.")
+        raise ValueError(f"A key can list at most {MAX_SERVICES} services.")
     access = tuple(_parse_entry(item) for item in value)
     seen = set()
     for entry in access:
@@ -146,7 +146,7 @@ def parse_options(texts: Sequence[str]) -> Access:
         return None
     if "none" in texts:
         if len(texts) > 1:
-            raise ValueError("“none” stands alone.")
+            raise ValueError("Use “none” alone.")
         return ()
     items: list[object] = []
     for text in texts:
@@ -163,7 +163,7 @@ def parse_patterns(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("Write a list of paths, such as /reports or /reports/*.")
     if len(value) > MAX_PATHS:
-        raise ValueError(f"A service may have {MAX_PATHS} paths at most.")
+        raise ValueError(f"A service can have at most {MAX_PATHS} paths.")
     return tuple(dict.fromkeys(_parse_pattern(text) for text in value))
 
 
@@ -278,11 +278,11 @@ def _parse_pattern(text: object) -> str:
         raise ValueError("Write each path as text, such as /reports or /reports/*.")
     # Macs enter letters in decomposed form. A few letters get longer when they are composed.
     if len(text) > MAX_PATTERN_LENGTH or len(pattern := normalize("NFC", text)) > MAX_PATTERN_LENGTH:
-        raise ValueError(f"A path may have {MAX_PATTERN_LENGTH} characters at most.")
+        raise ValueError(f"A path can have at most {MAX_PATTERN_LENGTH} characters.")
     if not pattern.startswith("/"):
-        raise ValueError(f"{_quoted(text)} is not a path: it has to begin with a slash.")
+        raise ValueError(f"{_quoted(text)} is not a path. A path begins with a slash.")
     if "*" in pattern.removesuffix("/*"):
-        raise ValueError(f"{_quoted(text)}: a * may stand only at the end, after a slash, such as /reports/*.")
+        raise ValueError(f"{_quoted(text)}: use * only at the end, after a slash, such as /reports/*.")
     if "%" in pattern:
         raise ValueError(f"{_quoted(text)}: write the path without percent-encoding.")
     if not _is_unambiguous(pattern):

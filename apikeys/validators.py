@@ -31,7 +31,7 @@ def _networks(texts: Any, owner: str, what: str) -> list[str]:
     if not isinstance(texts, list):
         raise ValidationError(f"Write a list of {what}.")
     if len(texts) > networks.MAXIMUM:
-        raise ValidationError(f"A {owner} may have {networks.MAXIMUM} {what} at most.")
+        raise ValidationError(f"A {owner} can have at most {networks.MAXIMUM} {what}.")
     try:
         return list(dict.fromkeys(str(networks.parse_network(str(text))) for text in texts))
     except ValueError as error:
@@ -53,11 +53,11 @@ def latest_expiry(days: int | None) -> datetime | None:
 def expiry(moment: datetime | None, *, latest: datetime | None) -> None:
     """Refuse an expiry in the past or after `latest`. None, which means never, is after any `latest`."""
     if moment is not None and moment <= timezone.now():
-        raise ValidationError("This is in the past.")
+        raise ValidationError("Enter a time in the future.")
     if moment is not None and moment > timezone.now() + timedelta(days=MAXIMUM_DAYS):
-        raise ValidationError("This is more than a century ahead.")
+        raise ValidationError("Enter a time within the next 100 years.")
     if latest is not None and (moment is None or moment > latest):
-        raise ValidationError(f"Keys of this account end on {times.format_moment(latest)} at the latest.")
+        raise ValidationError(f"Keys of this account expire on {times.format_moment(latest)} at the latest.")
 
 
 # Access -----------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def access_of_options(texts: Sequence[str]) -> str | None:
 def stored_access(text: str) -> None:
     """Refuse any text that `access` would not return."""
     if access_of_text(text) != text:
-        raise ValidationError("This is not how an access is stored.")
+        raise ValidationError("This is not a stored access.")
 
 
 # Services ---------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def method_list(texts: Any) -> list[str]:
     if not isinstance(texts, list):
         raise ValidationError("Write a list of methods.")
     if len(texts) > MOST_METHODS:
-        raise ValidationError(f"A service may have {MOST_METHODS} reading methods at most.")
+        raise ValidationError(f"A service can have at most {MOST_METHODS} reading methods.")
     _require_no_secret(texts)
     methods = sorted({str(text).strip().upper() for text in texts})
     for method in methods:
@@ -158,7 +158,7 @@ def upstream(text: str) -> None:
     except ValueError:  # of the port, or of an IPv6 address
         is_url = False
     if not is_url:
-        raise ValidationError("Write where the service listens, such as http://10.0.0.8:3000.")
+        raise ValidationError("Enter where the service listens, such as http://10.0.0.8:3000.")
 
 
 def _require_no_secret(texts: Any) -> None:

@@ -19,7 +19,7 @@ class MaintenanceForm(forms.ModelForm):
         min_value=1,
         max_value=Maintenance.MAX_RETRY_AFTER,
         initial=Maintenance.RETRY_AFTER,
-        help_text="Seconds after which to come back.",
+        help_text="Seconds after which clients should try again.",
     )
 
 

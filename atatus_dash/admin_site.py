@@ -91,7 +91,7 @@ class OperatorSite(AdminSite):
         except DomainError as error:
             messages.error(request, error.message)
         else:
-            messages.success(request, f"{job.title} will run in a moment.")
+            messages.success(request, f"{job.title} will run in a moment")
         return redirect("admin:operations")
 
 

@@ -8,6 +8,7 @@ from http.client import responses
 from typing import NamedTuple
 from urllib.parse import quote
 
+from accounts import policy
 from accounts.policy import KeyPermission
 from apikeys import gate, limits, lookup, networks, scopes
 from apikeys.gate import Explanation, Place, Rule, Verdict
@@ -33,17 +34,17 @@ GROUPS = {
 }
 
 PASSED = {
-    "HTTPS": "The request is taken as one over HTTPS.",
-    "Maintenance": "Not on.",
-    "Path": "It exists.",
-    "Key": "It is known.",
+    "HTTPS": "The request is sent over HTTPS.",
+    "Maintenance": "Maintenance mode is off.",
+    "Path": "The path exists.",
+    "Key": "The key is known.",
     "State": "The key is active and the account is open.",
-    "Place": "It is sent in a header, which every key may be.",
-    "Network": "The address is one that the key may be used from.",
-    "Access": "The key opens this.",
+    "Place": "The key is sent in a header, which is always allowed.",
+    "Network": "The key may be used from this address.",
+    "Access": "The key has access to this.",
     "Rate limit": "The key has requests left.",
-    "Method": "The path takes it.",
-    "Permission": "The key has the permission that this needs.",
+    "Method": "The path supports the method.",
+    "Permission": "The key has the required permission.",
 }
 
 #: Groups for the API only: a service may have any path and method.
@@ -123,10 +124,16 @@ def dry_run(*, key_id: str, described: DescribedRequest, api: str) -> DryRun | N
         verdict.rate_limit.remaining if verdict.rate_limit else None,
         "" if verdict.allowed else _refusal_text(verdict),
         {} if is_api or key is None or not verdict.allowed else dict(identity(key)),
-        _SETTINGS.get(verdict.rule, "") if verdict.rule else "",
+        _setting(verdict),
         [] if key is None else _passing_requests(key, described),
         _curl_command(described, api),
     )
+
+
+def _setting(verdict: Verdict) -> str:
+    if verdict.message == policy.ADMINISTRATORS_ONLY:
+        return "administrator access"
+    return _SETTINGS.get(verdict.rule, "") if verdict.rule else ""
 
 
 def _explain(key: KeyRecord | None, described: DescribedRequest) -> Explanation | None:

@@ -45,14 +45,13 @@ EXPIRY_NOTICES = Job(
 )
 MAIL = Job(
     "mail",
-    "Sends mail that failed before, or that a command or another node left.",
+    "Sends mail that failed before, or that a command or another node put into the outbox.",
     timedelta(minutes=1),
     _send_mail,
 )
 PRUNE = Job(
     "prune",
-    "Deletes usage, addresses, notices and mail that are past their time, sessions that have ended, and accounts "
-    "30 days after they were closed.",
+    "Deletes old usage, sources, notices and mail, expired sessions, and accounts 30 days after they were closed.",
     timedelta(days=1),
     _prune,
 )

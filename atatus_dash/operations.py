@@ -68,7 +68,7 @@ def run_now(name: str, *, by: User) -> Job:
     if job is None:
         raise NotFound("This job no longer exists.")
     if not scheduler.run_soon(job):
-        raise InvalidState(f"{job.title} is running already.")
+        raise InvalidState(f"{job.title} is already running.")
     row = ScheduledJob.objects.get(pk=name)
     LogEntry.objects.log_actions(by.pk, [row], CHANGE, change_message="Run now", single_object=True)
     return job

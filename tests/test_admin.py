@@ -421,7 +421,7 @@ def test_settings_that_can_not_be_are_refused_at_the_field(desk: Browser, key: I
 def test_an_end_that_has_passed_is_refused_at_the_field(desk: Browser, key: Issued) -> None:
     past = _settings(key, expires_at_0="2020-01-01", expires_at_1="00:00:00")
     answer = desk.post(_url(key.api_key, "change"), past)
-    assert answer.context["adminform"].errors == {"expires_at": ["This is in the past."]}
+    assert answer.context["adminform"].errors == {"expires_at": ["Enter a time in the future."]}
 
 
 def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: Issued) -> None:
@@ -502,7 +502,7 @@ def test_an_invitation_is_withdrawn(desk: Browser, cast: Cast) -> None:
     invitation = factories.make_invitation(cast.account).invitation
     assert _told(_act(desk, "withdraw", invitation)) == ["1 withdrawn."]
     assert Invitation.objects.get().state == Invitation.State.WITHDRAWN
-    assert _told(_act(desk, "withdraw", invitation)) == ["This invitation was accepted or withdrawn."]
+    assert _told(_act(desk, "withdraw", invitation)) == ["This invitation was already accepted or withdrawn."]
 
 
 def test_the_token_of_an_invitation_is_not_shown(desk: Browser, cast: Cast) -> None:

@@ -71,7 +71,7 @@ def test_the_audit_log_says_that_an_account_came_from_the_command_line(db: None,
 
 def test_who_exists_becomes_owner_and_keeps_their_password(cast: Cast, settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = "another one altogether"
-    assert "user@example.com is here already: the password stays as it is." in _run(
+    assert "user@example.com already has a sign-in. The password doesn't change." in _run(
         "create_account", "Second", "--owner", "USER@example.com"
     )
     cast.user.refresh_from_db()
@@ -97,7 +97,7 @@ def test_two_passwords_that_differ_make_nothing(db: None, monkeypatch: pytest.Mo
     answers = iter([PASSWORD, "something else"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
-    assert _refused("create_account", "Acme", "--owner", "olivia@example.com") == "The two passwords differ."
+    assert _refused("create_account", "Acme", "--owner", "olivia@example.com") == "The passwords don't match."
     assert not User.objects.exists()
 
 
@@ -125,7 +125,7 @@ def test_a_wrong_name_or_address_makes_nothing(db: None, password: None, name: s
 
 def test_who_is_switched_off_can_own_nothing(cast: Cast) -> None:
     User.objects.filter(pk=cast.user.pk).update(is_active=False)
-    assert "switched off" in _refused("create_account", "Second", "--owner", "user@example.com")
+    assert "is disabled" in _refused("create_account", "Second", "--owner", "user@example.com")
 
 
 # create_api_key ---------------------------------------------------------------------------------
@@ -180,18 +180,18 @@ def test_a_key_has_no_option_that_was_not_given(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--account", "nobody"], "There is no account “nobody”."),
+        (["--account", "nobody"], "Unknown account “nobody”."),
         (["--name", " "], "--name: This field cannot be blank."),
         (["--name", "n" * 101], "--name: Ensure this value has at most 100 characters (it has 101)."),
         (["--permission", "everything"], "argument --permission: invalid choice"),
-        (["--expires", "0"], "--expires is a number of days from 1 to 36500."),
-        (["--expires", "-1"], "--expires is a number of days from 1 to 36500."),
-        (["--expires", "9999999"], "--expires is a number of days from 1 to 36500."),
+        (["--expires", "0"], "--expires must be a number of days from 1 to 36500."),
+        (["--expires", "-1"], "--expires must be a number of days from 1 to 36500."),
+        (["--expires", "9999999"], "--expires must be a number of days from 1 to 36500."),
         (["--expires", "soon"], "argument --expires: invalid int value: 'soon'"),
         (["--rate-limit", "fast"], "Write a rate as a number and a unit"),
-        (["--access", "svc_1"], "--access: There is no service svc_1 here."),
+        (["--access", "svc_1"], "--access: Unknown service: svc_1."),
         (["--access", "api:/a"], "--access: api takes no paths: leave them out."),
-        (["--access", "none", "--access", "api"], "--access: “none” stands alone."),
+        (["--access", "none", "--access", "api"], "--access: Use “none” alone."),
         (["--access", "reports"], "--access: “reports” is not a service."),
         (["--allow", "10.0.0.0/33"], "“10.0.0.0/33” is not a network."),
     ],
@@ -204,15 +204,15 @@ def test_a_wrong_option_makes_no_key_and_is_told(cast: Cast, options: list[str],
 def test_no_path_of_an_access_holds_a_key(cast: Cast) -> None:
     secret = tokens.generate()
     told = _refused(*_key("--access", f"svc_1:/{secret}"))
-    assert "--access: This holds an API key" in told
+    assert "--access: This contains an API key" in told
     assert secret not in told
 
 
 def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tokens.generate()
-    assert "holds an API key" in _refused("create_account", f"Acme {secret}", "--owner", "o@example.com")
-    assert "holds an API key" in _refused("create_account", "Acme", "--owner", f"{secret}@example.com")
-    assert "holds a line break" in _refused("create_account", "Ac\nme", "--owner", "o@example.com")
+    assert "contains an API key" in _refused("create_account", f"Acme {secret}", "--owner", "o@example.com")
+    assert "contains an API key" in _refused("create_account", "Acme", "--owner", f"{secret}@example.com")
+    assert "contains a line break" in _refused("create_account", "Ac\nme", "--owner", "o@example.com")
     assert not Account.objects.exists()
 
 
@@ -236,10 +236,10 @@ def test_a_service_is_shared_by_an_option(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--account", "nobody"], "There is no account “nobody”."),
+        (["--account", "nobody"], "Unknown account “nobody”."),
         (["--name", " "], "--name: This field cannot be blank."),
         (["--name", "n" * 101], "--name: Ensure this value has at most 100 characters (it has 101)."),
-        (["--name", "two\nlines"], "--name: This holds a line break: remove it."),
+        (["--name", "two\nlines"], "--name: This contains a line break. Remove it."),
     ],
 )
 def test_a_wrong_option_creates_no_service_and_is_told(cast: Cast, options: list[str], sentence: str) -> None:
@@ -290,34 +290,34 @@ def test_the_audit_log_says_that_a_key_was_revoked_from_the_command_line(cast: C
 def test_revoking_twice_is_no_error_and_no_second_event(cast: Cast) -> None:
     key_id = factories.make_key(cast.account).api_key.id
     _run("revoke_api_key", key_id)
-    assert "was revoked before" in _run("revoke_api_key", key_id)
+    assert "was already revoked" in _run("revoke_api_key", key_id)
     assert AuditEvent.objects.filter(event=Event.API_KEY_REVOKED).count() == 1
 
 
 @pytest.mark.parametrize("unknown", ["key_0000000000000000", "atk_" + "0" * 36, "sk_live_0123456789abcdef", "a\0b", ""])
 def test_an_unknown_key_is_told(cast: Cast, unknown: str) -> None:
-    assert _refused("revoke_api_key", unknown) == "There is no such key."
+    assert _refused("revoke_api_key", unknown) == "Unknown API key."
 
 
 def test_so_is_a_key_that_could_be_ours_and_is_not(cast: Cast) -> None:
-    assert _refused("revoke_api_key", tokens.generate()) == "There is no such key."
+    assert _refused("revoke_api_key", tokens.generate()) == "Unknown API key."
 
 
 # maintenance ------------------------------------------------------------------------------------
 
 
 def test_maintenance_is_for_gateways_only_if_it_says_so(db: None) -> None:
-    assert _run("maintenance", "on", "--guard") == "Maintenance is on, for services too.\n"
+    assert _run("maintenance", "on", "--guard") == "Maintenance mode is on, also for services.\n"
     assert Maintenance.objects.get().guard
     _run("maintenance", "on")
     assert not Maintenance.objects.get().guard
 
 
 def test_maintenance_is_switched_on_and_off(db: None) -> None:
-    assert _run("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60") == "Maintenance is on.\n"
+    assert _run("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60") == "Maintenance mode is on.\n"
     state = Maintenance.objects.get()
     assert (state.on, state.message, state.retry_after) == (True, "Back at noon.", 60)
-    assert _run("maintenance", "off") == "Maintenance is off.\n"
+    assert _run("maintenance", "off") == "Maintenance mode is off.\n"
     state.refresh_from_db()
     assert not state.on
 
@@ -361,5 +361,5 @@ def test_the_demonstration_sends_no_mail(db: None) -> None:
 
 
 def test_the_demonstration_leaves_a_database_in_use_alone(cast: Cast) -> None:
-    assert "There is an account already" in _refused("demo")
+    assert "The database already has an account" in _refused("demo")
     assert not User.objects.filter(name="Olivia Owner").exists()

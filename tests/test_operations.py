@@ -62,13 +62,13 @@ def test_every_job_stands_there_with_what_it_does(desk: Browser) -> None:
         assert job.title in page
         assert job.summary in page
     assert "Every 15 minutes" in page
-    assert page.count("Not yet") == len(jobs.JOBS)
+    assert page.count("Never") == len(jobs.JOBS)
 
 
 def test_the_page_opens_before_any_server_looked_for_jobs(desk: Browser) -> None:
     ScheduledJob.objects.all().delete()
-    assert text(desk).count("Not yet") == len(jobs.JOBS)
-    assert told(desk.post(RUN, follow=True)) == ["Mail will run in a moment."]
+    assert text(desk).count("Never") == len(jobs.JOBS)
+    assert told(desk.post(RUN, follow=True)) == ["Mail will run in a moment"]
 
 
 def test_a_run_is_told_with_its_time_in_the_operators_zone_its_length_node_and_result(
@@ -136,7 +136,7 @@ def test_run_now_makes_the_job_due_and_is_recorded(desk: Browser, operator: User
     update(next_run_at=timezone.now() + timedelta(hours=1))
     answer = desk.post(RUN, follow=True)
     assert answer.redirect_chain == [(PAGE, 302)]
-    assert told(answer) == ["Mail will run in a moment."]
+    assert told(answer) == ["Mail will run in a moment"]
     row = status().row
     assert row
     assert row.is_due
@@ -152,14 +152,14 @@ def test_the_list_of_jobs_runs_them_too(desk: Browser) -> None:
     update(leased_until=timezone.now() + timedelta(seconds=20))
     sent = {"action": "run_now", "_selected_action": ["gone", "mail", "prune"]}
     answer = desk.post(reverse("admin:atatus_dash_scheduledjob_changelist"), sent, follow=True)
-    assert told(answer) == ["This job no longer exists.", "Mail is running already.", "1 will run in a moment."]
+    assert told(answer) == ["This job no longer exists.", "Mail is already running.", "1 will run in a moment."]
     assert [row.name for row in ScheduledJob.objects.with_clock() if row.is_due] == ["prune"]
     assert LogEntry.objects.get().object_id == "prune"
 
 
 def test_a_job_that_runs_is_not_run_again(desk: Browser) -> None:
     update(leased_until=timezone.now() + timedelta(seconds=20))
-    assert told(desk.post(RUN, follow=True)) == ["Mail is running already."]
+    assert told(desk.post(RUN, follow=True)) == ["Mail is already running."]
     assert not LogEntry.objects.exists()
 
 

@@ -67,7 +67,7 @@ def _token(page: bytes) -> str:
 
 def _works_as_before(installation: Installation, later: str) -> None:
     """The old keys open, the one that was made after the backup doesn't, and the Owner signs in."""
-    assert "Encrypted under the newest key: 0." in _manage(installation, "reencrypt")
+    assert "Encrypted with the newest key: 0." in _manage(installation, "reencrypt")
     with serving(installation) as server:
         assert server.get("/readyz").status == 200
         who = server.get("/v2", NIGHTLY)

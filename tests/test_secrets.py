@@ -380,9 +380,9 @@ def test_an_invitation_is_refused_before_its_address_is_put_in_lower_case(
 ) -> None:
     email = f"{CANARY}@example.com"
     page = browser.as_(cast.owner).post(reverse("accounts:invite", args=["acme"]), {"email": email, "role": "user"})
-    assert "This holds an API key" in page.context["form"].errors["email"][0]
+    assert "This contains an API key" in page.context["form"].errors["email"][0]
     answer = administrator.send("post", "/v2/invitations", {"email": email.lower(), "role": "user"})
-    assert "This holds an API key" in answer.json()["Errors"]["email"][0]
+    assert "This contains an API key" in answer.json()["Errors"]["email"][0]
     assert not delivered()
 
 
@@ -421,7 +421,7 @@ def test_no_name_holds_what_cannot_be_seen(
     }
     for path, field in pages.items():
         answer = browser.post(path, {"release_stage": "x", "permission": "read", field: name})
-        assert (answer.status_code, "This holds a" in answer.context["form"].errors[field][0]) == (422, True), path
+        assert (answer.status_code, "This contains a" in answer.context["form"].errors[field][0]) == (422, True), path
     calls = [
         ("patch", "/v2/account", {"name": name}),
         ("post", "/v2/projects", {"name": name}),

@@ -36,7 +36,7 @@ class AddAccountForm(forms.ModelForm):
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True),
         widget=Autocomplete(Membership._meta.get_field("user"), admin.site),
-        help_text="Who owns it, by e-mail.",
+        help_text="The Owner's e-mail address.",
     )
 
     class Meta:
@@ -88,17 +88,17 @@ class AccountAdmin(ServiceAdmin):
     def change(self, request: HttpRequest, item: Account, changes: dict[str, Any]) -> object:
         return services.change_account(actor=operator(request, item), **cast(AccountSettings, changes))
 
-    @admin.action(description="Suspend: every key answers 403", permissions=["change"])
+    @admin.action(description="Suspend selected accounts: requests with their keys get 403", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self.for_each(
             request, queryset, lambda item: services.suspend_account(actor=operator(request, item)), "suspended"
         )
 
-    @admin.action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume selected accounts", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self.for_each(request, queryset, lambda item: services.resume_account(actor=operator(request, item)), "resumed")
 
-    @admin.action(description="Reopen: take a closed account back", permissions=["change"])
+    @admin.action(description="Reopen selected accounts", permissions=["change"])
     def reopen(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self.for_each(
             request, queryset, lambda item: services.reopen_account(actor=operator(request, item)), "reopened"

@@ -35,7 +35,7 @@ class OutgoingMailAdmin(ExactSearch, ViewOnlyAdmin):
     list_display = ["created_at", "recipient", "subject", "mail_state", "due_at", "tries", "error"]
     list_filter = [StateFilter, since("created_at")]
     search_fields = ["id"]
-    search_help_text = "The address that it goes to."
+    search_help_text = "The recipient's address."
     lookups = ["recipient"]
     fields = [
         *("recipient", "subject", "kind", "mail_state", "created_at", "sent_at", "given_up_at"),
@@ -54,12 +54,14 @@ class OutgoingMailAdmin(ExactSearch, ViewOnlyAdmin):
         """Otherwise `?text__startswith=…` could guess a text letter by letter."""
         return lookup.partition("__")[0] != "text" and super().lookup_allowed(lookup, value, request)
 
-    @admin.action(description="Send again what was given up", permissions=["send"])
+    @admin.action(description="Send selected mail again", permissions=["send"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingMail]) -> None:
         number = outbox.send_again(queryset)
         if number:
-            self.message_user(request, f"{number} will be sent again.", messages.SUCCESS)
+            self.message_user(request, f"{number} will be sent again", messages.SUCCESS)
         if others := queryset.count() - number:
             self.message_user(
-                request, f"{others} can't be sent again: they are sent, or wait, or are too old.", messages.ERROR
+                request,
+                f"{others} can't be sent again: only mail that was given up can, and only until it expires.",
+                messages.ERROR,
             )

@@ -89,7 +89,7 @@ class AuditEventAdmin(ExactSearch, ViewOnlyAdmin):
     list_select_related = ["account"]
     list_filter = [since("at"), EventFilter, ActorKindFilter]
     search_fields = ["id"]
-    search_help_text = "The id of an event, a request or what was changed; a person's e-mail; or an account's slug."
+    search_help_text = "An event ID, a request ID, a target ID, a member's e-mail or an account's slug."
     lookups = ["id", "request_id", "target_id", "actor_id"]
 
     def found_by(self, text: str) -> Q:

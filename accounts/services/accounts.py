@@ -134,9 +134,9 @@ def close_account(*, actor: Actor, name: str) -> Account:
     actor = lock_actor(actor, Permission.ACCOUNT_CLOSE)
     account = lock_account(actor)
     if account.closed_at is not None:
-        raise InvalidState(f"{account.name} is closed already.")
+        raise InvalidState(f"{account.name} is already closed.")
     if name.strip() != account.name:
-        raise Invalid("This is not the account's name.", errors={"name": ["Type the name as it stands above."]})
+        raise Invalid("This is not the account's name.", errors={"name": ["Enter the account name exactly as shown."]})
     account.closed_at = timezone.now()
     account.save(update_fields=["closed_at"])
     audit.record(actor=actor, event=Event.ACCOUNT_CLOSED, target=account.target)

@@ -184,7 +184,7 @@ def join(*, token: str, name: str, password: str, context: RequestContext) -> Us
 
 def _require_acceptable(invitation: Invitation, account: Account) -> None:
     problems = {
-        Invitation.State.ACCEPTED: "This invitation was used already.",
+        Invitation.State.ACCEPTED: "This invitation was already accepted.",
         Invitation.State.WITHDRAWN: "This invitation was withdrawn.",
         Invitation.State.EXPIRED: "This invitation has expired. Ask for a new one.",
     }
@@ -197,7 +197,7 @@ def _require_acceptable(invitation: Invitation, account: Account) -> None:
 def _open(actor: Actor, invitation: Invitation) -> Invitation:
     found = Invitation.objects.for_account(actor.account).open().filter(pk=invitation.pk).first()
     if found is None:
-        raise InvalidState("This invitation was accepted or withdrawn.")
+        raise InvalidState("This invitation was already accepted or withdrawn.")
     return found
 
 
@@ -217,7 +217,7 @@ def _require_no_flood(account: Account, email: str) -> None:
     inviting = Invitation.objects.filter(email=email).values("account")  # events have an index by account
     to_one = mailed.filter(account__in=inviting, target_label=email)
     if to_one.count() >= MAX_PER_ADDRESS or mailed.filter(account=account).count() >= MAX_PER_ACCOUNT:
-        raise TooManyRequests("Many invitations were mailed lately. Try again in an hour.", retry_after=3600)
+        raise TooManyRequests("Too many invitations were sent. Try again in an hour.", retry_after=3600)
 
 
 def _lock_recipient(email: str) -> None:
@@ -302,19 +302,19 @@ def require_not_owner(role: str | None) -> None:
     """Raise `NotPermitted` for the Owner's role, before a member is removed or gets another role."""
     if role == Role.OWNER:
         raise NotPermitted(
-            "The Owner can't leave, be removed or get another role. Transfer the account first, or close it."
+            "The Owner can't leave, be removed or get another role. Transfer or close the account instead."
         )
 
 
 def _require_not_ownership(role: Role) -> None:
     if role == Role.OWNER:
-        raise Invalid("An account has one Owner.", errors={"role": ["Ownership is transferred, not given."]})
+        raise Invalid("An account has one Owner.", errors={"role": ["Transfer the account to give it a new Owner."]})
 
 
 def _member(actor: Actor, membership: Membership) -> Membership:
     found = Membership.objects.for_account(actor.account).select_related("user").filter(pk=membership.pk).first()
     if found is None:
-        raise NotFound("This person is no member any more.")
+        raise NotFound("This person is no longer a member.")
     return found
 
 
@@ -326,9 +326,9 @@ def _require_power_to_give(actor: Actor, role: Role) -> None:
     """
     _require_not_ownership(role)
     if not GRANTS[role] <= actor.permissions:
-        raise NotPermitted(f"You can't make anyone {role.label}: that is more than you may yourself.")
+        raise NotPermitted(f"You can't give the role {role.label}: it allows more than your own.")
     if role == Role.ADMIN and actor.bounds:
-        raise NotPermitted(f"A key that {actor.bounds} can't make anyone {role.label}.")
+        raise NotPermitted(f"A key that {actor.bounds} can't give the role {role.label}.")
 
 
 # Ownership --------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def withdraw_ownership(*, actor: Actor) -> Account:
     account = lock_account(actor)
     offered_to = account.offered_to
     if offered_to is None:
-        raise InvalidState("No offer stands.")
+        raise InvalidState("The ownership is not offered to a member.")
     if str(offered_to.user_id) != actor.id:
         policy.require(actor, Permission.ACCOUNT_TRANSFER)
     account.offered_to = None
@@ -370,7 +370,7 @@ def accept_ownership(*, actor: Actor) -> Account:
     account = lock_account(actor)
     new_owner = account.offered_to
     if new_owner is None or str(new_owner.user_id) != actor.id:
-        raise NotPermitted("This account is not offered to you.")
+        raise NotPermitted("The ownership of this account is not offered to you.")
     owner = Membership.objects.for_account(account).get(role=Role.OWNER.value)
     owner.role, new_owner.role = Role.ADMIN.value, Role.OWNER.value
     owner.save(update_fields=["role"])

@@ -55,7 +55,7 @@ def public_url(name: str, *args: Any) -> str:
 def ago(when: datetime) -> SafeString:
     """A past time in its largest unit, such as "2 days ago", with the exact time in the title."""
     largest, comma, _ = naturaltime(when).partition(",")
-    return _time(when, f"{largest} ago" if comma else largest)
+    return _time(when, f"{largest} ago" if comma else "just now" if largest == "now" else largest)
 
 
 @register.filter

@@ -33,13 +33,13 @@ class KeySettingsForm(forms.Form):
     name = APIKey._meta.get_field("name").formfield(
         label="API Key Name",
         widget=forms.TextInput({"autocomplete": "off"}),
-        help_text="Say who or what will use it, so that you recognise it in a year.",
+        help_text="Which program will use it, so that you recognise it later.",
     )
     permission = forms.ChoiceField(
         label="Permission",
         choices=[(permission.value, permission.label) for permission in KeyPermission],
         widget=forms.RadioSelect,
-        error_messages={"required": "Choose what the key may do."},
+        error_messages={"required": "Select a permission."},
     )
     access = AccessField(required=False)
     description = APIKey._meta.get_field("description").formfield(widget=forms.Textarea({"rows": 2}))
@@ -52,27 +52,27 @@ class KeySettingsForm(forms.Form):
     allowed_networks = forms.CharField(
         required=False,
         widget=forms.Textarea({"rows": 2, "data-example": "203.0.113.0/24", "spellcheck": "false"}),
-        help_text="One a line. Left empty, the key works from everywhere.",
+        help_text="One per line. Leave empty to allow any address.",
     )
     rate_limit = forms.CharField(
-        label="Own rate limit",
+        label="Rate limit",
         required=False,
         empty_value=None,
         validators=[validators.rate_limit],
         widget=forms.TextInput({"data-example": "100/minute", "autocomplete": "off"}),
-        help_text="Requests per second, minute, hour or day. Left empty, the server's limit holds.",
+        help_text="Requests per second, minute, hour or day. Leave empty for the default.",
     )
     accepts_query = forms.BooleanField(
-        label="Accept it in the query string",
+        label="Accept in the query string",
         required=False,
         initial=True,
-        help_text="Addresses end up in histories and in other people's logs.",
+        help_text="URLs are often logged.",
     )
-    accepts_body = forms.BooleanField(label="Accept it in the body", required=False, initial=True)
+    accepts_body = forms.BooleanField(label="Accept in the body", required=False, initial=True)
     administrator = forms.BooleanField(
         label="Administrator access",
         required=False,
-        help_text="Opens members, API keys, the audit log and the account itself to the key.",
+        help_text="Gives access to members, API keys, the audit log and account settings.",
     )
 
     #: The fields under "More options".
@@ -89,7 +89,7 @@ class KeySettingsForm(forms.Form):
         choices = [*self.first_choices(), *self._lifetimes(), (AT, "On a date")]
         field_of(self, "expiry", forms.ChoiceField).choices = choices
         if self.longest:
-            self.fields["expiry"].help_text = f"Keys of {account} live {_days(self.longest)} at most."
+            self.fields["expiry"].help_text = f"The maximum lifetime of keys in {account} is {_days(self.longest)}."
 
     @classmethod
     def prefilled(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
@@ -134,7 +134,7 @@ class KeySettingsForm(forms.Form):
             return
         expires_at = self.cleaned_data["expires_at"] if expiry == AT else _days_ahead(expiry)
         if expiry == AT and expires_at is None:
-            self.add_error("expires_at", "Say when the key expires.")
+            self.add_error("expires_at", "Enter the date when the key expires.")
             return
         try:
             validators.expiry(expires_at, latest=validators.latest_expiry(self.longest))
@@ -179,7 +179,7 @@ class EditKeyForm(ChangeForm, KeySettingsForm):
 
     def first_choices(self) -> list[tuple[str, str]]:
         at = self.api_key.expires_at
-        kept = f"As now: {times.format_moment(at)}" if at else "As now: never"
+        kept = f"Keep: {times.format_moment(at)}" if at else "Keep: never"
         return [(KEEP, kept), *([("never", "Never")] if at and not self.longest else [])]
 
     @staticmethod
@@ -228,14 +228,14 @@ class RotateForm(forms.Form):
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
     overlap = forms.ChoiceField(
         choices=[
-            (Overlap.NONE.value, "Not at all"),
-            (Overlap.HOUR.value, "For 1 hour"),
-            (Overlap.DAY.value, "For 24 hours"),
-            (Overlap.WEEK.value, "For 7 days"),
+            (Overlap.NONE.value, "No overlap"),
+            (Overlap.HOUR.value, "1 hour"),
+            (Overlap.DAY.value, "24 hours"),
+            (Overlap.WEEK.value, "7 days"),
         ],
         initial=Overlap.DAY.value,
         widget=forms.RadioSelect,
-        error_messages={"required": "Choose how long the old key goes on."},
+        error_messages={"required": "Select how long to keep the old key working."},
     )
 
     def clean_id(self) -> str:
@@ -273,7 +273,7 @@ class ImportForm(forms.Form):
         if self.errors:
             return
         if bool(file) == bool(text):
-            self.add_error("file", "Choose a file or paste its lines, one of both.")
+            self.add_error("file", "Choose a file or paste its lines, not both.")
             return
         try:
             self.rows = imports.read(self._content(file) if file else str(text))
@@ -284,12 +284,12 @@ class ImportForm(forms.Form):
         """Show the errors of the first `ERRORS_SHOWN` lines at the field that has them."""
         lines = [f"{line.capitalize()}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
         if len(lines) > ERRORS_SHOWN:
-            lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} lines more."]
+            lines[ERRORS_SHOWN:] = [f"And {len(lines) - ERRORS_SHOWN:,} more lines."]
         self.add_error("file" if self.cleaned_data.get("file") else "text", [error.message, *lines])
 
     def _content(self, file: Any) -> str:
         if file.size > self.MAXIMUM_BYTES:
-            raise Invalid("The file is larger than 1.9 MB: send it in parts, or use manage.py import_api_keys.")
+            raise Invalid("The file is larger than 1.9 MB. Import it in parts, or use manage.py import_api_keys.")
         try:
             return str(file.read().decode("utf-8"))
         except UnicodeDecodeError:
@@ -311,7 +311,7 @@ class KeyFilter(forms.Form):
         "active": "Active",
         "expiring": "Expiring",
         "disabled": "Disabled",
-        "ended": "Ended",
+        "ended": "Revoked or expired",
     }
     #: The field of each order, and whether the first click sorts in descending order (newest, last used).
     ORDERS = {

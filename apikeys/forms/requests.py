@@ -28,7 +28,7 @@ class DescribedRequestForm(forms.Form):
     )
     service = forms.ChoiceField()
     address = forms.GenericIPAddressField(
-        label="Client's address", required=False, widget=forms.TextInput({"autocomplete": "off"})
+        label="Client address", required=False, widget=forms.TextInput({"autocomplete": "off"})
     )
 
     def __init__(self, *args: Any, services: Iterable[Service], **kwargs: Any) -> None:

@@ -19,14 +19,14 @@ class ServiceForm(forms.Form):
     )
     upstream = Service._meta.get_field("upstream").formfield(
         widget=forms.TextInput({"autocomplete": "off", "data-example": "http://10.0.0.8:3000", "spellcheck": "false"}),
-        help_text="Where the service listens. It fills in your gateway's configuration, without a path: the service "
-        "gets the path that was asked for. This server never contacts it.",
+        help_text="Where the service listens, without a path. Used to fill in your gateway's configuration. "
+        "This server never contacts it.",
     )
     gateways = forms.CharField(
         required=False,
         widget=forms.Textarea({"rows": 2, "data-example": "10.0.0.5", "spellcheck": "false"}),
-        help_text="Addresses or networks that your gateway's authorization requests come from, one a line. "
-        "Others are refused. If you don't know it yet, leave it empty: the service's page tells who asked.",
+        help_text="Addresses or networks of your gateways, one per line. Authorization requests from others are "
+        "refused. If you don't know the address, leave this empty: the service's page shows which one asked.",
     )
     reading_methods = forms.CharField(
         required=False,
@@ -37,17 +37,17 @@ class ServiceForm(forms.Form):
     reading_paths = forms.CharField(
         required=False,
         widget=forms.Textarea({"rows": 2, "data-example": "/graphql", "spellcheck": "false"}),
-        help_text="Paths where every method counts as reading, one a line. /search/* means /search and all below it.",
+        help_text="Paths where Read covers every method, one per line. /search/* also matches everything below it.",
     )
     preflight = forms.BooleanField(
-        label="Let CORS preflights pass",
+        label="Allow CORS preflights",
         required=False,
         help_text="Browsers send them without a key before a page calls another site.",
     )
     query_keys = forms.BooleanField(
         label="Accept keys in the query string",
         required=False,
-        help_text="The logs of your gateway and your service then hold them.",
+        help_text="The keys then appear in the logs of your gateway and service.",
     )
 
     #: The fields under "More options".
@@ -85,7 +85,7 @@ class HostForm(forms.Form):
         max_length=200,
         required=False,
         widget=forms.TextInput({"autocomplete": "off", "data-example": "api.example.com", "spellcheck": "false"}),
-        error_messages={"invalid": "Write a host name, such as api.example.com."},
+        error_messages={"invalid": "Enter a host name, such as api.example.com."},
     )
 
     @classmethod

@@ -51,16 +51,16 @@ def summary_of(form: KeySettingsForm) -> KeySummary:
 def _can(permission: KeyPermission, access: BoundAccess, *, is_administrator: bool) -> Iterator[Ability]:
     verb, verb_to = _VERBS[permission]
     if not access.is_chosen:
-        yield Ability(verb_to, "every service", note=", also services created later")
+        yield Ability(verb_to, "every service", note=", including services created later")
     for row in _checked(access):
         paths = tuple(path for line in row.paths.splitlines() if (path := line.strip()))
-        yield Ability(verb if paths else verb_to, row.name, paths, "" if paths else ", all of it")
+        yield Ability(verb if paths else verb_to, row.name, paths, "" if paths else ", all paths")
     if _opens_api(access):
         yield Ability(verb_to, "this API (/v2)", note=": projects, deployments and usage")
         if is_administrator:
             yield Ability(verb_to, "members, API keys, services, the audit log and the account")
     else:
-        yield Ability("ask at", "/v2", note=" whose key it is")
+        yield Ability("call", "/v2", note=", which shows the account and the key")
 
 
 def _cannot(permission: KeyPermission, access: BoundAccess, *, is_administrator: bool) -> Iterator[str]:
@@ -72,9 +72,9 @@ def _cannot(permission: KeyPermission, access: BoundAccess, *, is_administrator:
         named = names[:MOST_NAMED] + ([f"{more} other service{'s' if more > 1 else ''}"] if more > 0 else [])
         yield f"reach {', '.join([*named, ''])}or a service created later" if named else "reach a service created later"
     if not _opens_api(access):
-        yield "use this API (/v2) otherwise"
+        yield "use the rest of this API (/v2)"
     elif not is_administrator:
-        yield "reach members, API keys, the audit log and the account itself"
+        yield "reach members, API keys, the audit log and account settings"
 
 
 def _limits(form: KeySettingsForm) -> str:

@@ -9,5 +9,5 @@ def account_named(slug: str) -> Account:
     """Raises `CommandError` if there is none."""
     account = Account.objects.filter(slug=slug).first()
     if account is None:
-        raise CommandError(f"There is no account “{slug}”.")
+        raise CommandError(f"Unknown account “{slug}”.")
     return account

@@ -68,7 +68,7 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
         with transaction.atomic():
             APIKey.objects.bulk_create(api_keys)
     except IntegrityError:
-        raise Invalid("Another import ran at the same moment. Import the file again.") from None
+        raise Invalid("Another import ran at the same time. Import the file again.") from None
     for api_key, row in zip(api_keys, rows, strict=True):
         if api_key.digest != row.digest:
             logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
@@ -99,7 +99,7 @@ def _import_problems(
     row: ImportedKey, known: Collection[str], latest: datetime | None, services: Collection[str]
 ) -> list[str]:
     if row.digest in known:
-        return ["This key is here already."]
+        return ["This account already has this key."]
     if unknown := unknown_service(row.access, services):
         return [unknown]
     try:

@@ -84,7 +84,7 @@ def create_api_key(
     except IntegrityError:
         if id is None or not APIKey.objects.filter(pk=id).exists():
             raise
-        raise AlreadyExists("This key was made already.") from None
+        raise AlreadyExists("This key was already created.") from None
 
 
 def save_new(actor: Actor, api_key: APIKey) -> Issued:
@@ -128,7 +128,7 @@ def change_api_key(
     if Power.of(before).exceeded_by(Power.of(api_key)):
         require_within_own_power(actor, Power.of(api_key))
         if api_key.rotated_at is not None:
-            raise InvalidState("This key was rotated: give its successor more power instead.")
+            raise InvalidState("This key was rotated. Change its successor instead.")
     if changes:
         api_key.save(update_fields=changes)
         event = Event.API_KEY_WIDENED if is_wider(api_key, than=before) else Event.API_KEY_CHANGED

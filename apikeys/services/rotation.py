@@ -50,12 +50,12 @@ def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str |
     """
     actor, old = lock_key(actor, api_key)
     if id is not None and APIKey.objects.filter(pk=id).exists():
-        raise AlreadyExists("This key was rotated already.")
+        raise AlreadyExists("This key was already rotated.")
     require_not_revoked(old, "rotated")
     if old.state != State.ACTIVE:
-        raise InvalidState(f"{old.name} is {old.state.label.lower()}; only an active key is rotated.")
+        raise InvalidState(f"{old.name} is {old.state.label.lower()}. Only an active key can be rotated.")
     if old.rotated_at is not None:
-        raise InvalidState("This key was rotated already.")
+        raise InvalidState("This key was already rotated.")
     require_within_own_power(actor, Power.of(old))
     settings = {field: getattr(old, field) for field in SETTINGS}
     successor = APIKey(id=id or ids.new_key_id(), account_id=old.account_id, rotated_from=old, **settings)

@@ -71,7 +71,7 @@ def known_services(account: AccountRef, accesses: Iterable[str | None]) -> set[s
 def unknown_service(access: str | None, known: Collection[str]) -> str | None:
     """An error message about the first listed service that is not known, or None."""
     unknown = (entry.service for entry in scopes.load(access) or () if entry.service not in known)
-    return next((f"There is no service {service} here." for service in unknown), None)
+    return next((f"Unknown service: {service}." for service in unknown), None)
 
 
 def latest_expiry(actor: Actor) -> datetime | None:
@@ -87,4 +87,4 @@ def require_within_own_power(actor: Actor, wanted: Power) -> None:
         return
     own = Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
     if excess := own.exceeded_by(wanted):
-        raise NotPermitted(f"A key can't make a key {excess}.")
+        raise NotPermitted(f"A key can't create a key {excess}.")

@@ -110,10 +110,10 @@ def test_an_event_is_read_in_words_with_before_and_after(cast: Cast, owner: Brow
     [
         (Event.MEMBER_LEFT, "ann@example.com left the account"),
         (Event.MEMBER_JOINED, "ann@example.com joined the account"),
-        (Event.OWNERSHIP_TAKEN, "ann@example.com took over the account"),
-        (Event.INVITATION_SENT, "ann@example.com sent X a new invitation"),
+        (Event.OWNERSHIP_TAKEN, "ann@example.com accepted the ownership of the account"),
+        (Event.INVITATION_SENT, "ann@example.com sent the invitation of X again"),
         (Event.MEMBER_REMOVED, "ann@example.com removed X from the account"),
-        (Event.API_KEY_EXPIRED, "ann@example.com saw API key X expire"),
+        (Event.API_KEY_EXPIRED, "ann@example.com expired API key X"),
     ],
 )
 def test_an_event_reads_as_a_sentence(cast: Cast, owner: Browser, event: Event, sentence: str) -> None:

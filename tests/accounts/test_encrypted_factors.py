@@ -171,7 +171,7 @@ def test_who_signs_in_is_told_what_to_do(cast: Cast, browser: Browser, settings:
     refused = browser.post(reverse("mfa_authenticate"), {"code": code(secret)})
     assert (page.status_code, refused.status_code) == (200, 200)
     assert f"{BOTH} {OPERATOR}" in shown(refused)
-    assert "This code is wrong or too old." not in shown(refused)
+    assert "This code is incorrect or has expired. Enter a new one." not in shown(refused)
     assert browser.get(reverse("accounts:profile")).status_code == 302
 
 
@@ -193,7 +193,7 @@ def test_a_factor_that_can_be_read_signs_in_beside_one_that_can_not(
     RecoveryCodes.activate(cast.owner)
     sign_in(browser, cast.owner)
     wrong = browser.post(reverse("mfa_authenticate"), {"code": "123456"})
-    assert "This code is wrong or too old." in shown(wrong)
+    assert "This code is incorrect or has expired. Enter a new one." in shown(wrong)
     assert APP in shown(wrong)
     assert browser.post(reverse("mfa_authenticate"), {"code": recovery_code(cast.owner)}).status_code == 302
     assert browser.get(reverse("accounts:profile")).status_code == 200
@@ -297,7 +297,7 @@ def test_it_is_recorded_in_every_account_of_the_person(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("email", "sentence"),
     [
-        ("nobody@example.com", "There is no person with the address nobody@example.com."),
+        ("nobody@example.com", "Nobody signs in with the address nobody@example.com."),
         ("user@example.com", "user@example.com has no two-factor authentication."),
     ],
 )
@@ -317,9 +317,9 @@ def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, setti
     passkey = Authenticator.objects.create(user=cast.admin, type="webauthn", data={"name": "Key", "credential": {}})
     settings.ENCRYPTION_KEYS = [NEW, OLD]
 
-    assert run("reencrypt").startswith("Encrypted under the newest key: 3.")
+    assert run("reencrypt").startswith("Encrypted with the newest key: 3.")
     stored = everything_stored()
-    assert run("reencrypt").startswith("Encrypted under the newest key: 0.")
+    assert run("reencrypt").startswith("Encrypted with the newest key: 0.")
     assert everything_stored() == stored
     settings.ENCRYPTION_KEYS, settings.SECRET_KEY = [NEW], "another secret key altogether"
     assert factors.read(Authenticator.objects.get(user=cast.owner, type="totp").data["secret"]) == secret
@@ -336,7 +336,7 @@ def test_reencrypt_names_who_can_not_be_read_does_the_rest_and_fails(cast: Cast,
     with pytest.raises(CommandError, match=r"^1 can't be read"):
         call_command("reencrypt", stdout=output)
     assert output.getvalue().splitlines() == [
-        "Encrypted under the newest key: 1. The others were already.",
+        "Encrypted with the newest key: 1. The rest already were.",
         "Can't be read: owner@example.com, TOTP Authenticator",
     ]
 

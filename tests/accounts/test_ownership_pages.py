@@ -86,7 +86,7 @@ def test_the_banner_is_for_whom_it_is_about_on_pages_of_that_account(cast: Cast,
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"name": "acme"}, "Type the name as it stands above."),
+        ({"name": "acme"}, "Enter the account name exactly as shown."),
         ({"name": ""}, "This field is required."),
         ({"member": ""}, "This field is required."),
         ({"member": "owner"}, "not one of the available choices"),

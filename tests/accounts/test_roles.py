@@ -30,7 +30,7 @@ def test_a_role_changes_and_the_person_is_told(
         )
     assert membership(cast.user, cast.account).role == Role.ADMIN
     assert AuditEvent.objects.get(event="member.changed").changes == {"role": ["user", "admin"]}
-    assert delivered()[-1].subject == "Acme: you are Admin now"
+    assert delivered()[-1].subject == "Your role in Acme was changed to Admin"
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])
@@ -86,7 +86,7 @@ def test_a_key_gives_no_role_that_may_more_than_it(cast: Cast, give: Callable[..
         KEY_GRANTS[KeyRole.ADMINISTRATOR, "write"],
         KeyRole.ADMINISTRATOR,
     )
-    with pytest.raises(NotPermitted, match="more than you may"):
+    with pytest.raises(NotPermitted, match="it allows more than your own"):
         give(cast, writer)
 
 
@@ -104,5 +104,5 @@ def test_leaving_and_being_removed_end_a_membership(cast: Cast) -> None:
 
 
 def test_the_owner_does_not_leave(cast: Cast) -> None:
-    with pytest.raises(NotPermitted, match="Transfer the account first"):
+    with pytest.raises(NotPermitted, match="Transfer or close the account instead"):
         services.leave(actor=actor_of(cast.owner, cast.account))

@@ -76,7 +76,7 @@ def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(cast: Cast,
         return re.sub(r'value="[^"]{64}"', "", page)
 
     assert wrong.status_code == unknown.status_code == 200
-    assert "The e-mail address or the password is wrong." in wrong.content.decode()
+    assert "The e-mail address or password is incorrect." in wrong.content.decode()
     assert told(wrong, "owner@example.com") == told(unknown, "nobody@example.com")
 
 

@@ -9,12 +9,17 @@ from django.utils import timezone
 
 from accounts import cookies, times
 from accounts.models import AuditEvent, Invitation
+from accounts.templatetags.ui import ago
 from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.mail import delivered
 
 JULY = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+
+
+def test_a_time_of_this_second_reads_well_in_a_sentence() -> None:
+    assert ">just now</time>" in ago(timezone.now())
 
 
 @pytest.mark.parametrize(

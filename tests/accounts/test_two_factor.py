@@ -100,7 +100,7 @@ def test_an_app_is_set_up_and_asked_for_at_the_next_sign_in(cast: Cast, browser:
 
     assert len(re.findall(r"\b\d{8}\b", codes)) == 10
     assert first.headers["Location"] == reverse("mfa_authenticate")
-    assert "This code is wrong or too old." in wrong.content.decode()
+    assert "This code is incorrect or has expired. Enter a new one." in wrong.content.decode()
     assert still_out == 302
     assert again.get(reverse("accounts:profile")).status_code == 200
 

@@ -119,7 +119,7 @@ def test_an_access_is_set_answered_and_changed(administrator: Program, service: 
         (["api"], "Write each entry as"),
         ([{"service": "api", "paths": ["/a"]}], "api takes no paths"),
         ([{"service": "reports"}], "is not a service"),
-        ([{"service": "svc_1"}], "There is no service svc_1 here."),
+        ([{"service": "svc_1"}], "Unknown service: svc_1."),
         ([{"service": "api"}, {"service": "api"}], "List api once"),
         ([{"service": "svc_1", "paths": []}], "list a path"),
         ([{"service": "svc_1", "paths": ["/a/../b"]}], "is ambiguous"),
@@ -178,7 +178,7 @@ def test_services_of_other_accounts_are_unknown_unless_they_are_shared(administr
     own, shared = factories.make_service(cast.elsewhere), factories.make_service(cast.elsewhere, shared=True)
     assert make(administrator, [{"service": shared.id}]).status_code == 201
     refused = make(administrator, [{"service": shared.id}, {"service": own.id}])
-    assert refused.json()["Errors"] == {"access": [f"There is no service {own.id} here."]}
+    assert refused.json()["Errors"] == {"access": [f"Unknown service: {own.id}."]}
 
 
 def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_comes_to_no_other_key(
@@ -249,7 +249,7 @@ def test_an_access_that_says_the_same_is_no_change(administrator: Program, servi
 
 # A key's own --------------------------------------------------------------------------------------
 
-BEYOND = {"Message": "A key can't make a key that opens more than it does."}
+BEYOND = {"Message": "A key can't create a key with more access than its own."}
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ IN_A_WEEK = timezone.now() + timedelta(days=7)
 
 LIMITS: dict[str, dict[str, Any]] = {
     "expires": {"expires_at": IN_A_WEEK},
-    "is bound to networks": {"allowed_networks": ["127.0.0.0/8"]},
-    "has a rate limit of its own": {"rate_limit": "300/minute"},
+    "is limited to networks": {"allowed_networks": ["127.0.0.0/8"]},
+    "has its own rate limit": {"rate_limit": "300/minute"},
     "has limited access": {"access": '[{"service":"api"}]'},
 }
 
@@ -47,7 +47,7 @@ def limited(issued: Issued) -> Program:
 
 @pytest.fixture
 def refusal(limit: str) -> dict[str, str]:
-    return {"Message": f"A key that {limit} can't make anyone Admin."}
+    return {"Message": f"A key that {limit} can't give the role Admin."}
 
 
 def member(cast: Cast, who: User) -> Membership:
@@ -146,7 +146,7 @@ def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(
         root.send("PATCH", f"/v2/api-keys/{other.id}", {"rate_limit": rate}),
     ]
     assert [answer.status_code for answer in answers] == [403] * 3
-    assert answers[0].json() == {"Message": "A key can't make a key that may go faster than it does."}
+    assert answers[0].json() == {"Message": "A key can't create a key with a higher rate limit than its own."}
     assert APIKey.objects.get(pk=slow.api_key.pk).rate_limit == "300/minute"
 
 

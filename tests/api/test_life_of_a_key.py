@@ -248,7 +248,7 @@ def test_the_successor_lives_no_longer_than_the_account_allows(
 def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator: Program, cast: Cast, path: str) -> None:
     administrator.send("post", f"{path}/rotate", {"overlap": "24h"})
     again = administrator.send("post", f"{path}/rotate", {"overlap": "24h"})
-    assert (again.status_code, again.json()) == (400, {"Message": "This key was rotated already."})
+    assert (again.status_code, again.json()) == (400, {"Message": "This key was already rotated."})
     states: list[dict[str, Any]] = [
         {"disabled_at": timezone.now()},
         {"expires_at": timezone.now() - timedelta(days=1)},

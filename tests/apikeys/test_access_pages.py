@@ -100,7 +100,7 @@ def test_a_path_that_is_refused_is_told_at_its_service_which_gets_the_focus(
     }
 
     assert response.status_code == 422
-    assert "“reports” is not a path: it has to begin with a slash." in words(html)
+    assert "“reports” is not a path. A path begins with a slash." in words(html)
     assert f'id="id_paths-{other.id}_error"' in html
     assert "aria-invalid" not in areas[service.id]
     for part in ('aria-invalid="true"', f"id_paths-{other.id}_error", " autofocus", "/a\nreports"):
@@ -113,7 +113,7 @@ def test_a_path_that_is_refused_is_told_at_its_service_which_gets_the_focus(
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        ({"service": ["svc_1"]}, "There is no service svc_1 here."),
+        ({"service": ["svc_1"]}, "Unknown service: svc_1."),
         ({"service": ["nonsense"]}, "“nonsense” is not a service."),
         ({"access": "[{"}, "Write a list such as"),
         ({"access": "[[]]"}, "Write each entry as"),
@@ -415,7 +415,7 @@ def test_in_admin_an_access_is_changed_as_json_and_empty_is_everything(
     [
         ("api", "This is not valid JSON."),
         ('{"service": "api"}', "Write a list such as"),
-        ('[{"service": "svc_1"}]', "There is no service svc_1 here."),
+        ('[{"service": "svc_1"}]', "Unknown service: svc_1."),
     ],
 )
 def test_in_admin_an_access_that_is_refused_is_told_at_its_field(

@@ -80,11 +80,11 @@ def test_an_expiry_can_be_taken_away(cast: Cast, owner: Browser) -> None:
     ("field", "value", "sentence"),
     [
         ("name", " ", "This field is required."),
-        ("permission", "", "Choose what the key may do."),
+        ("permission", "", "Select a permission."),
         ("allowed_networks", "home", "is not a network"),
         ("rate_limit", "fast", "Write a rate as a number and a unit"),
-        ("expires_at", "2001-01-01T00:00", "This is in the past."),
-        ("expires_at", "9999-12-31T23:59-14:00", "This is more than a century ahead."),
+        ("expires_at", "2001-01-01T00:00", "Enter a time in the future."),
+        ("expires_at", "9999-12-31T23:59-14:00", "Enter a time within the next 100 years."),
     ],
 )
 def test_settings_that_are_refused_are_told_at_their_field(
@@ -104,7 +104,7 @@ def test_a_rotated_key_gets_no_more_power_and_the_form_says_so(cast: Cast, owner
     response = owner.post(page(cast, "edit_key", api_key.id), settings(permission="read_write"))
 
     assert response.status_code == 422
-    assert "give its successor more power instead" in words(response.content.decode())
+    assert "Change its successor instead" in words(response.content.decode())
 
 
 def test_a_revoked_key_is_not_edited(cast: Cast, owner: Browser, api_key: APIKey) -> None:

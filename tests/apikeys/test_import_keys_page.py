@@ -29,10 +29,10 @@ def test_an_imported_key_opens_the_api_as_it_did_before(sent: dict[str, Any], ca
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        ({}, "Choose a file or paste its lines, one of both."),
-        ({"text": LINES, "file": LINES.encode()}, "Choose a file or paste its lines, one of both."),
-        ({"text": "a,b\n1,2\n"}, "The first line has to name the columns"),
-        ({"text": LINES + "Other,admin,xyz,,\n"}, "Line 3: The permission is one of read, write, read_write."),
+        ({}, "Choose a file or paste its lines, not both."),
+        ({"text": LINES, "file": LINES.encode()}, "Choose a file or paste its lines, not both."),
+        ({"text": "a,b\n1,2\n"}, "The first line must name the columns"),
+        ({"text": LINES + "Other,admin,xyz,,\n"}, "Line 3: Permission must be one of read, write, read_write."),
         ({"file": b"\xff\xfe"}, "The file is not UTF-8 text."),
     ],
 )
@@ -53,14 +53,14 @@ def test_a_digest_that_is_here_already_is_told_by_line(cast: Cast, owner: Browse
     response = owner.post(page(cast, "import_keys"), {"text": LINES})
 
     assert response.status_code == 422
-    assert "Line 2: This key is here already." in words(response.content.decode())
+    assert "Line 2: This account already has this key." in words(response.content.decode())
 
 
 def test_only_so_many_wrong_lines_are_told(cast: Cast, owner: Browser) -> None:
     text = words(owner.post(page(cast, "import_keys"), {"text": LINES + "x,y,z,,\n" * 100}).content.decode())
 
-    assert text.count("The digest is a SHA-256") == 20
-    assert "And 80 lines more." in text
+    assert text.count("Digest must be a SHA-256") == 20
+    assert "And 80 more lines." in text
 
 
 def test_the_answer_is_the_same_whether_or_not_another_account_has_the_key(cast: Cast, owner: Browser) -> None:

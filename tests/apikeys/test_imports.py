@@ -75,8 +75,8 @@ def test_keys_that_list_unknown_services_are_not_imported(cast: Cast) -> None:
     with pytest.raises(Invalid) as caught:
         services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     assert caught.value.errors == {
-        "line 2": [f"There is no service {other.id} here."],
-        "line 3": ["There is no service svc_1 here."],
+        "line 2": [f"Unknown service: {other.id}."],
+        "line 3": ["Unknown service: svc_1."],
     }
     assert not APIKey.objects.exists()
 
@@ -86,7 +86,7 @@ def test_keys_that_list_unknown_services_are_not_imported(cast: Cast) -> None:
     [
         ("everything", "not a service"),
         ("api;", "not a service"),
-        ("svc_1:/KEY", "holds an API key"),
+        ("svc_1:/KEY", "contains an API key"),
     ],
 )
 def test_an_access_that_cannot_be_read_is_told_by_its_line(column: str, problem: str) -> None:
@@ -108,7 +108,7 @@ def test_an_access_that_cannot_be_read_is_told_by_its_line(column: str, problem:
         (f"a,read,{SECRET},,", "digest"),
         (f"a,read,{DIGEST},{SECRET},", "mask"),
         (f"a,read,{DIGEST},,soon", "expiry"),
-        (f"a,read,{DIGEST},,2020-01-01", "past"),
+        (f"a,read,{DIGEST},,2020-01-01", "time in the future"),
         (f"a,read,{DIGEST},,9999-12-31T23:59:59-14:00", "expiry"),
     ],
 )
@@ -200,7 +200,7 @@ def test_who_holds_a_digest_alone_learns_nothing_of_other_accounts(
     assert f"The imported key {elsewhere.pk} opens nothing" in caplog.text
     with pytest.raises(Invalid) as again:
         services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)
-    assert again.value.errors == {"line 2": ["This key is here already."]}
+    assert again.value.errors == {"line 2": ["This account already has this key."]}
 
 
 def test_a_key_stays_with_the_account_that_had_it_first(cast: Cast) -> None:
@@ -220,7 +220,7 @@ def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast: Cast) -> None:
     services.import_api_keys(actor=actor, rows=rows[1:])
     with (
         mock.patch("apikeys.services.imports._import_problems", return_value=[]),
-        pytest.raises(Invalid, match="same moment"),
+        pytest.raises(Invalid, match="same time"),
     ):
         services.import_api_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
@@ -251,10 +251,10 @@ def test_the_command_imports_a_file(cast: Cast, tmp_path: Path) -> None:
     file, out = tmp_path / "keys.csv", io.StringIO()
     file.write_text(csv_of(f"a,read,{DIGEST},,"))
     call_command("import_api_keys", str(file), "--account", "acme", stdout=out)
-    assert out.getvalue() == "1 key imported\n"
-    with pytest.raises(CommandError, match="line 2: This key is here already"):
+    assert out.getvalue() == "1 API key imported\n"
+    with pytest.raises(CommandError, match="line 2: This account already has this key"):
         call_command("import_api_keys", str(file), "--account", "acme")
-    with pytest.raises(CommandError, match="no account “nowhere”"):
+    with pytest.raises(CommandError, match="Unknown account “nowhere”"):
         call_command("import_api_keys", str(file), "--account", "nowhere")
-    with pytest.raises(CommandError, match="can't be read"):
+    with pytest.raises(CommandError, match="Can't read the file"):
         call_command("import_api_keys", str(tmp_path / "none.csv"), "--account", "acme")

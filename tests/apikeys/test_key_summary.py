@@ -12,7 +12,7 @@ from tests.conftest import Browser, Cast
 
 from .pages import page, read, words
 
-EVERYTHING_ELSE = "reach members, API keys, the audit log and the account itself"
+EVERYTHING_ELSE = "reach members, API keys, the audit log and account settings"
 
 
 def told(cast: Cast, owner: Browser, **sent: Any) -> str:
@@ -29,11 +29,11 @@ def test_without_a_permission_the_summary_asks_for_one(cast: Cast, owner: Browse
 @pytest.mark.parametrize(
     ("permission", "can", "cannot"),
     [
-        ("read", "read every service, also services created later", "This key can't write anywhere"),
-        ("write", "write to every service, also services created later", "This key can't read anywhere"),
+        ("read", "read every service, including services created later", "This key can't write anywhere"),
+        ("write", "write to every service, including services created later", "This key can't read anywhere"),
         (
             "read_write",
-            "read and write to every service, also services created later",
+            "read and write to every service, including services created later",
             f"This key can't {EVERYTHING_ELSE}",
         ),
     ],
@@ -57,9 +57,9 @@ def test_a_key_that_opens_selected_services(cast: Cast, owner: Browser) -> None:
     }
     text = told(cast, owner, **sent)
     assert "read /reports/*, /daily at Reports API" in text
-    assert "read Search API, all of it" in text
+    assert "read Search API, all paths" in text
     assert "reach Exports API, or a service created later" in text
-    assert "use this API (/v2) otherwise" in text
+    assert "use the rest of this API (/v2)" in text
     with_api = told(cast, owner, **{**sent, "service": ["api"]})
     assert "this API (/v2): projects" in with_api
     assert "otherwise" not in with_api

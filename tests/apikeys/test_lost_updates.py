@@ -91,7 +91,7 @@ def test_what_both_changed_is_shown_once_and_saved_when_sent_again(
     assert refused.status_code == 422
     assert getattr(still, setting) == value
     assert still.description == (value if setting == "description" else "Two\nlines")
-    assert f"admin@example.com changed this meanwhile. Now it is: {shown}" in text
+    assert f"admin@example.com changed this in the meantime. It is now: {shown}" in text
     again = filled(refused, "permission")
     assert {name: again[name] for name in {**mine, **note}} == {name: sent[name] for name in {**mine, **note}}
     assert owner.post(url, again).status_code == 302
@@ -133,7 +133,7 @@ def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Ac
     refused = owner.post(url, sent)
 
     assert refused.status_code == 422
-    assert "Now it is: 10.1.0.0/16" in words(refused.content.decode())
+    assert "It is now: 10.1.0.0/16" in words(refused.content.decode())
     assert owner.post(url, filled(refused, "permission")).status_code == 302
 
 
@@ -204,7 +204,7 @@ def test_a_conflict_in_the_key_policy_is_shown_and_saved_when_sent_again(
     refused = owner.post(url, sent)
 
     assert refused.status_code == 422
-    assert "admin@example.com changed this meanwhile. Now it is: 30." in words(refused.content.decode())
+    assert "admin@example.com changed this in the meantime. It is now: 30." in words(refused.content.decode())
     assert Account.objects.get(pk=cast.account.pk).accepts_body
     again = filled(refused, "max_key_lifetime_days")
     assert not {"accepts_query", "accepts_body"} & set(again)
@@ -226,7 +226,7 @@ def test_an_untouched_name_brings_no_old_name_back(cast: Cast, owner: Browser, c
 
     assert (Account.objects.get(pk=cast.account.pk).name, Project.objects.get().name) == ("Acme Ltd", "site")
     assert both.status_code == 422
-    assert "Now it is: site." in words(both.content.decode())
+    assert "It is now: site." in words(both.content.decode())
 
 
 def test_an_untouched_role_takes_none_back(cast: Cast, owner: Browser, colleague: Actor) -> None:
@@ -291,7 +291,7 @@ def test_in_admin_too_a_conflict_is_shown_and_saved_when_sent_again(
     [(setting, value)] = theirs.items()
 
     assert list(errors) == [setting]
-    assert errors[setting][0].startswith("admin@example.com changed this meanwhile.")
+    assert errors[setting][0].startswith("admin@example.com changed this in the meantime.")
     assert getattr(APIKey.objects.get(pk=key.pk), setting) == value
     assert desk.post(change_page(key), filled(refused, "permission")).status_code == 302
     assert getattr(APIKey.objects.get(pk=key.pk), setting) != value

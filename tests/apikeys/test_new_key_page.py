@@ -97,10 +97,10 @@ def test_a_date_that_was_not_asked_for_is_ignored(cast: Cast, owner: Browser) ->
     [
         ("name", "  ", "This field is required."),
         ("name", "x" * 101, "at most 100 characters"),
-        ("permission", "", "Choose what the key may do."),
+        ("permission", "", "Select a permission."),
         ("permission", "admin", "not one of the available choices"),
-        ("expires_at", "2001-01-01T00:00", "This is in the past."),
-        ("expires_at", "", "Say when the key expires."),
+        ("expires_at", "2001-01-01T00:00", "Enter a time in the future."),
+        ("expires_at", "", "Enter the date when the key expires."),
         ("expires_at", "soon", "Enter a valid date/time."),
         ("allowed_networks", "10.0.0.0/8\nhome", "is not a network"),
         ("rate_limit", "fast", "Write a rate as a number and a unit"),

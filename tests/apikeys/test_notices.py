@@ -35,7 +35,7 @@ def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast: Cast) -> None
     issued = factories.make_key(cast.account, name="Deploys")
     send()
     assert sorted(message.to[0] for message in delivered()) == ["admin@example.com", "owner@example.com"]
-    assert subjects() == ["Acme: the API key Deploys was made"]
+    assert subjects() == ["Acme: API key Deploys was created"]
     message = delivered()[0]
     html = message.alternatives[0][0]
     assert issued.api_key.mask in message.body
@@ -65,7 +65,7 @@ def test_a_name_with_markup_or_line_breaks_is_harmless(cast: Cast) -> None:
     with connection.cursor() as cursor:  # a name holds no line break nowadays; an older version let it in
         cursor.execute("UPDATE apikeys_apikey SET name = %s", ["<b>a</b>\nBcc: x@example.com"])
     send()
-    assert delivered()[0].subject == "Acme: the API key <b>a</b> Bcc: x@example.com was made"
+    assert delivered()[0].subject == "Acme: API key <b>a</b> Bcc: x@example.com was created"
     assert "&lt;b&gt;" in delivered()[0].alternatives[0][0]
     assert "<b>a</b> Bcc: x@example.com" in delivered()[0].body
 
@@ -86,7 +86,7 @@ def test_a_key_that_ends_is_told_in_time_and_once(cast: Cast, left: timedelta, t
     Notice.objects.filter(kind=Notice.Kind.CREATED).delete()
     Notice.objects.all().delete()
     send()
-    assert subjects() == ([f"Acme: the API key Deploys {tells}"] if tells else [])
+    assert subjects() == ([f"Acme: API key Deploys {tells}"] if tells else [])
     delivered().clear()
     send()
     assert delivered() == []
@@ -162,9 +162,9 @@ def test_exposed_and_reported_keys_are_told(cast: Cast) -> None:
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
     services.report_leaked_keys(secrets=[reported.secret], context=RequestContext("203.0.113.7", "req-1"))
     send()
-    assert [subject for subject in subjects() if "made" not in subject] == [
-        "Acme: the API key A was sent over plain HTTP",
-        "Acme: the API key B was reported as leaked",
+    assert [subject for subject in subjects() if "created" not in subject] == [
+        "Acme: API key A was sent over plain HTTP",
+        "Acme: API key B was reported as leaked",
     ]
 
 
@@ -181,7 +181,7 @@ def test_several_processes_at_once_tell_of_each_key_once(cast: Cast) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(process, range(4)))
-    assert [message.subject for message in delivered()] == ["Acme: 10 API keys were made"] * 2
+    assert [message.subject for message in delivered()] == ["Acme: 10 API keys were created"] * 2
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(
     for _ in range(5):
         factories.make_key(cast.account)
     send()
-    assert "5 API keys of Acme were made." in delivered()[0].body
+    assert "5 API keys of Acme were created." in delivered()[0].body
     assert "And 3 more." in delivered()[0].body
 
 
@@ -227,9 +227,9 @@ def test_accounts_and_kinds_are_told_apart(cast: Cast) -> None:
     factories.make_key(cast.account, name="C", expires_at=timezone.now() + timedelta(days=2))
     send()
     assert subjects() == [
-        "Acme: 2 API keys were made",
-        "Acme: the API key C expires within 7 days",
-        "Elsewhere: the API key B was made",
+        "Acme: 2 API keys were created",
+        "Acme: API key C expires within 7 days",
+        "Elsewhere: API key B was created",
     ]
 
 

@@ -581,8 +581,8 @@ def test_nothing_counts_as_reading_without_reading_paths() -> None:
         ([{"service": SERVICE, "paths": None}], f"{SERVICE}: Write a list of paths"),
         ([{"service": SERVICE, "paths": "/a"}], f"{SERVICE}: Write a list of paths"),
         ([{"service": SERVICE, "paths": [1]}], "Write each path as text"),
-        ([{"service": SERVICE, "paths": [f"/{n}" for n in range(51)]}], "50 paths at most"),
-        ([{"service": f"svc_{n}"} for n in range(51)], "50 services at most"),
+        ([{"service": SERVICE, "paths": [f"/{n}" for n in range(51)]}], "at most 50 paths"),
+        ([{"service": f"svc_{n}"} for n in range(51)], "at most 50 services"),
         ([{"service": f"svc_{n}", "paths": ["/" + "a" * 199]} for n in range(50)], "longer than 10,000 characters"),
     ],
 )
@@ -594,11 +594,11 @@ def test_what_is_no_access_is_refused_with_a_sentence(value: object, sentence: s
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("", "has to begin with a slash"),
-        ("*", "has to begin with a slash"),
-        ("reports", "has to begin with a slash"),
-        (" /reports", "has to begin with a slash"),
-        ("https://x/reports", "has to begin with a slash"),
+        ("", "A path begins with a slash"),
+        ("*", "A path begins with a slash"),
+        ("reports", "A path begins with a slash"),
+        (" /reports", "A path begins with a slash"),
+        ("https://x/reports", "A path begins with a slash"),
         ("/reports*", "only at the end"),
         ("/*/reports", "only at the end"),
         ("/a/*/*", "only at the end"),
@@ -618,8 +618,8 @@ def test_what_is_no_access_is_refused_with_a_sentence(value: object, sentence: s
         ("/a\nb", r"“/a\\nb” is ambiguous"),
         ("/a\ud800", r"“/a\\ud800” is ambiguous"),
         ("/a／b", "is ambiguous"),
-        ("/" + "a" * 200, "200 characters at most"),
-        ("/" + "\u0958" * 150, "200 characters at most"),
+        ("/" + "a" * 200, "at most 200 characters"),
+        ("/" + "\u0958" * 150, "at most 200 characters"),
     ],
 )
 def test_what_is_no_pattern_is_refused_with_a_sentence(pattern: str, sentence: str) -> None:
@@ -666,8 +666,8 @@ def test_commands_write_an_access_as_one_option_a_service(texts: list[str], acce
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
-        (["none", "api"], "stands alone"),
-        (["none", "none"], "stands alone"),
+        (["none", "api"], "none” alone"),
+        (["none", "none"], "none” alone"),
         (["everything"], "“everything” is not a service"),
         ([""], "“” is not a service"),
         ([f"{SERVICE}:"], "“” is not a path"),

@@ -79,7 +79,7 @@ def test_what_has_to_be_replaced_is_marked_until_it_is_filled_in(cast: Cast, own
 def test_a_host_name_that_is_none_fills_in_nothing(host: str, cast: Cast, owner: Browser, service: Service) -> None:
     """It would be pasted into a configuration."""
     text = read(owner, f"{page(cast, 'service', service.id)}?{urlencode({'host': host})}")
-    assert "Write a host name, such as api.example.com." in text
+    assert "Enter a host name, such as api.example.com." in text
 
     file = owner.get(page(cast, "configuration", service.id, "nginx"), {"host": host}).content.decode()
     assert "server_name api.example.com;" in file

@@ -221,8 +221,8 @@ def test_in_the_dialog_the_whole_page_is_led_to_the_new_service(cast: Cast, owne
     [
         ("name", " ", "This field is required."),
         ("gateways", "home", "“home” is not a network."),
-        ("upstream", "10.0.0.8:3000", "Write where the service listens, such as http://10.0.0.8:3000."),
-        ("upstream", "http://user:word@10.0.0.8", "Write where the service listens"),
+        ("upstream", "10.0.0.8:3000", "Enter where the service listens, such as http://10.0.0.8:3000."),
+        ("upstream", "http://user:word@10.0.0.8", "Enter where the service listens"),
         ("reading_methods", "G/T", "“G/T” is not a method."),
         ("reading_paths", "graphql", "is not a path"),
         ("reading_paths", "/a/../b", "is ambiguous"),
@@ -256,7 +256,7 @@ def test_a_service_has_a_page_with_its_settings_and_its_history(cast: Cast, owne
     assert f"Reports API Waiting {service.id}" in text
     assert "10.0.0.5/32" in text
     assert "Upstream http://10.0.0.8:3000" in text
-    assert "Methods for Read GET HEAD OPTIONS" in text
+    assert "Reading methods GET HEAD OPTIONS" in text
     assert "System created service Reports API" in text
 
 
@@ -355,7 +355,7 @@ def test_what_somebody_else_changed_meanwhile_is_told_once(cast: Cast, owner: Br
 
     refused = owner.post(url, filled(opened, "name", name="Exports API"))
     assert refused.status_code == 422
-    assert "admin@example.com changed this meanwhile. Now it is: Search API." in words(refused.content.decode())
+    assert "admin@example.com changed this in the meantime. It is now: Search API." in words(refused.content.decode())
 
     owner.post(url, filled(refused, "name"))
     service.refresh_from_db()

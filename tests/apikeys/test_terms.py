@@ -23,7 +23,7 @@ from tests.conftest import Browser, Cast, Program
 
 #: Well formed, and the same in every process: it names tests.
 SECRET = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
-HOLDS_A_KEY = "This holds an API key, which belongs where nobody reads it."
+HOLDS_A_KEY = "This contains an API key. Remove it: other people can read this field."
 MANY = [f"10.0.{number}.0/24" for number in range(51)]
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -49,7 +49,7 @@ def test_the_page_and_the_api_refuse_alike(
     assert APIKey.objects.count() == before
 
 
-@pytest.mark.parametrize(("field", "value", "sentence"), [*WRONG, ("allowed_networks", MANY, "50 networks at most")])
+@pytest.mark.parametrize(("field", "value", "sentence"), [*WRONG, ("allowed_networks", MANY, "at most 50 networks")])
 def test_a_service_lets_nothing_wrong_in_whoever_asks(cast: Cast, field: str, value: Any, sentence: str) -> None:
     actor, api_key = policy.system(cast.account.ref), factories.make_key(cast.account).api_key
     events = AuditEvent.objects.count()
@@ -102,7 +102,7 @@ def test_the_command_tells_what_the_account_forbids(cast: Cast) -> None:
     services.change_account(actor=policy.system(cast.account.ref), max_key_lifetime_days=30)
     options = ["create_api_key", "--account", "acme", "--name", "x", "--permission", "read"]
     for more in ([], ["--expires", "31"]):
-        with pytest.raises(CommandError, match=r"^--expires: Keys of this account end on .* at the latest\.$"):
+        with pytest.raises(CommandError, match=r"^--expires: Keys of this account expire on .* at the latest\.$"):
             call_command(*options, *more, stdout=io.StringIO())
     call_command(*options, "--expires", "30", stdout=io.StringIO())
     assert APIKey.objects.count() == 1
@@ -111,7 +111,7 @@ def test_the_command_tells_what_the_account_forbids(cast: Cast) -> None:
 def test_an_end_beyond_the_calendar_of_some_time_zone_is_refused(
     cast: Cast, browser: Browser, administrator: Program
 ) -> None:
-    told = ["This is more than a century ahead."]
+    told = ["Enter a time within the next 100 years."]
     browser.cookies[cookies.name(times.COOKIE)] = "America/New_York"
     typed = {"name": "x", "permission": "read", "expiry": "at", "expires_at": "9999-12-31T23:59"}
     page = browser.as_(cast.owner).post(reverse("apikeys:new_key", args=["acme"]), typed)

@@ -59,7 +59,7 @@ def test_a_refusal_says_which_rule_decided_and_what_the_others_say(
     text = read(owner, address(cast, key, method="POST", service=service.id))
     assert "Refused: 403 Forbidden" in text
     assert "Access This API key has no access to this path. Decided here" in text
-    assert "Network The address is one that the key may be used from." in text
+    assert "Network The key may be used from this address." in text
     assert "Rate limit The key has requests left. Not reached" in text
     assert "Permission This API key does not have the Write permission. Not reached" in text
     assert "Method " not in text.partition("Rules in order")[2]
@@ -90,6 +90,13 @@ def test_a_refusal_shows_the_answer_that_the_client_would_get(
     assert '{"Message": "API key has been revoked!"}' in answer_in(text)
     assert "Change its" not in text
     assert "would pass" not in text
+
+
+def test_a_refusal_for_want_of_administrator_access_offers_that(cast: Cast, owner: Browser, key: Issued) -> None:
+    text = read(owner, address(cast, key, path="/v2/members"))
+    assert "Permission This item is for administrators only. Decided here" in text
+    assert "Change its administrator access" in text
+    assert "Change its permission" not in text
 
 
 def test_a_request_that_passes_shows_what_the_service_would_get(

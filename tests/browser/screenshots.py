@@ -128,7 +128,7 @@ def _draw_service(page: Page, account: str) -> None:
     page.get_by_label("Reports API", exact=True).check()
     page.get_by_label("Paths of Reports API").fill("/reports/*\n/exports/daily")
     page.get_by_label("Search API", exact=True).check()
-    page.get_by_text("read Search API, all of it").wait_for()
+    page.get_by_text("read Search API, all paths").wait_for()
     page.get_by_label("Reports API", exact=True).focus()
     page.screenshot(path=TO / "key-access.png")
     page.get_by_role("button", name="Create", exact=True).click()

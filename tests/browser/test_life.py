@@ -45,7 +45,7 @@ def test_a_key_is_edited_from_its_page(javascript: bool, visit: Visit, cast: Cas
     page.get_by_label("API Key Name").fill("Nightly")
     page.get_by_label("Read", exact=True).check()
     page.get_by_label("Expires", exact=True).select_option("30")
-    page.get_by_label("Accept it in the query string").uncheck()
+    page.get_by_label("Accept in the query string").uncheck()
     page.get_by_role("button", name="Save changes").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Nightly")
@@ -66,7 +66,9 @@ def test_a_date_is_asked_for_only_where_one_is_wanted(javascript: bool, visit: V
     visitor.page.get_by_role("button", name="Save changes").click()
 
     expect(visitor.page.get_by_label("Expires on")).to_be_focused()
-    expect(visitor.page.get_by_label("Expires on")).to_have_accessible_description(re.compile("This is in the past."))
+    expect(visitor.page.get_by_label("Expires on")).to_have_accessible_description(
+        re.compile("Enter a time in the future.")
+    )
     visitor.forgive(422)
 
 
@@ -186,7 +188,7 @@ def test_the_audit_log_is_filtered(javascript: bool, visit: Visit, cast: Cast) -
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     page = visitor.page
     visitor.goto(f"/accounts/{cast.account.slug}/settings/audit-log/")
-    page.get_by_label("What", exact=True).select_option("api_key.created")
+    page.get_by_label("Event", exact=True).select_option("api_key.created")
     if not javascript:
         page.get_by_role("button", name="Filter").click()
     page.wait_for_url("**event=api_key.created**")
@@ -205,8 +207,8 @@ def test_the_audit_log_is_filtered_while_one_types(visit: Visit, cast: Cast) -> 
         factories.make_key(cast.account, name)
     visitor = visit().sign_in("owner@example.com")
     visitor.goto(f"/accounts/{cast.account.slug}/settings/audit-log/")
-    visitor.page.get_by_label("To what").press_sequentially("beta")
+    visitor.page.get_by_label("Target").press_sequentially("beta")
     visitor.page.wait_for_url("**target=beta**")
 
     expect(visitor.page.get_by_role("rowheader")).to_have_count(1)
-    expect(visitor.page.get_by_label("To what")).to_be_focused()
+    expect(visitor.page.get_by_label("Target")).to_be_focused()

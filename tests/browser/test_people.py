@@ -306,7 +306,7 @@ def test_pages_of_who_has_two_factor(options: dict[str, Any], visit: Visit) -> N
     visitor.goto("/auth/2fa/totp/activate/")
     page.get_by_label("Code").fill("1")
     page.get_by_role("button", name="Add app").click()
-    expect(page.get_by_text("This code is wrong or too old.")).to_be_visible()
+    expect(page.get_by_text("This code is incorrect or has expired. Enter a new one.")).to_be_visible()
     check(page)
     secret = page.locator("#secret").inner_text()
     page.get_by_label("Code").fill(code(secret))

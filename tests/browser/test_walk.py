@@ -107,7 +107,7 @@ def test_a_key_is_revoked(javascript: bool, visit: Visit, site: str, cast: Cast)
     expect(visitor.page.get_by_role("heading", name="Revoke Old?")).to_be_visible()
     visitor.page.get_by_role("button", name="Revoke API key", exact=True).click()
 
-    expect(visitor.page.get_by_role("status")).to_contain_text("Old is revoked.")
+    expect(visitor.page.get_by_role("status")).to_contain_text("API key Old revoked")
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         call(site, key)
     refused.value.close()

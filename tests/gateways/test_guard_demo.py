@@ -81,5 +81,5 @@ def test_a_port_that_is_taken_is_told_before_anything_starts_or_is_deleted(tmp_p
             text=True,
             check=False,
         )
-    assert f"Port {port} is in use. Take another one: make guard GATEWAY_PORT={port + 1}" in ran.stderr
+    assert f"Port {port} is in use. Choose another one: make guard GATEWAY_PORT={port + 1}" in ran.stderr
     assert database.read_bytes() == b"of the demonstration that runs"

@@ -20,7 +20,7 @@ from accounts.validators import no_secret
 
 class Command(BaseCommand):
     help = (
-        "Make an account and, unless there is such a person already, its Owner. The Owner's password comes from "
+        "Create an account and, if needed, its Owner. The Owner's password comes from "
         "ACCOUNT_OWNER_PASSWORD or is asked for. The last word of the last line is the account's slug."
     )
 
@@ -38,15 +38,15 @@ class Command(BaseCommand):
         owner = User.objects.filter(email=email).first()
         if owner is None:
             if is_registered(email):
-                raise CommandError(f"{email} is a second address of somebody else: name the one they sign in with.")
+                raise CommandError(f"{email} is a secondary address of another person. Use their primary address.")
             owner = User(email=email)
             password = _password_for(owner)
         elif not owner.is_active:
-            raise CommandError(f"{email} is switched off and can't own an account.")
+            raise CommandError(f"The sign-in {email} is disabled and can't own an account.")
         if owner.pk is not None:
-            self.stdout.write(f"{email} is here already: the password stays as it is.")
+            self.stdout.write(f"{email} already has a sign-in. The password doesn't change.")
         if Account.objects.filter(name=name).exists():
-            self.stdout.write(f"There is another account with the name {name}.")
+            self.stdout.write(f"Another account is also named {name}.")
         with transaction.atomic():
             if owner.pk is None:
                 owner = User.objects.create_user(email, password)
@@ -80,6 +80,6 @@ def _prompt_password(owner: User) -> str:
     if not sys.stdin.isatty():
         raise CommandError("Set ACCOUNT_OWNER_PASSWORD, or run this in a terminal to be asked for a password.")
     password = getpass.getpass(f"Password for {owner.email}: ")
-    if getpass.getpass("The same again: ") != password:
-        raise CommandError("The two passwords differ.")
+    if getpass.getpass("Password again: ") != password:
+        raise CommandError("The passwords don't match.")
     return password

@@ -17,11 +17,11 @@ class Command(BaseCommand):
         changed, unreadable = factors.rewrite(factors.with_secrets(), factors.reencrypted)
         mails = outbox.reencrypt()
         total = changed + mails.changed
-        self.stdout.write(f"Encrypted under the newest key: {total}. The others were already.")
+        self.stdout.write(f"Encrypted with the newest key: {total}. The rest already were.")
         for factor in unreadable:
             self.stdout.write(f"Can't be read: {factor.user.email}, {factor.get_type_display()}")
         for outgoing in mails.unreadable:
-            self.stdout.write(f"Can't be read, and is not sent: mail to {outgoing.recipient}, {outgoing.kind}")
+            self.stdout.write(f"Can't be decrypted and won't be sent: mail to {outgoing.recipient}, {outgoing.kind}")
         if number := len(unreadable) + len(mails.unreadable):
             raise CommandError(
                 f"{number} can't be read with the keys that are set: add the key that is missing to "

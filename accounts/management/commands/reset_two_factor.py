@@ -22,9 +22,9 @@ class Command(BaseCommand):
         email = User.objects.normalize_email(options["email"])
         user = User.objects.filter(email=email).first()
         if user is None:
-            raise CommandError(f"There is no person with the address {email}.")
+            raise CommandError(f"Nobody signs in with the address {email}.")
         try:
             services.reset_two_factor(user=user, by=services.Initiator(policy.ActorKind.SYSTEM, "", "Command line"))
         except DomainError as error:
             raise CommandError(error.message) from None
-        self.stdout.write(f"{email} no longer has a second factor and is signed out everywhere.")
+        self.stdout.write(f"Two-factor authentication of {email} reset, and all their sessions signed out.")

@@ -20,29 +20,29 @@ OPTIONS = {"name": "--name", "expires_at": "--expires", "rate_limit": "--rate-li
 
 
 class Command(BaseCommand):
-    help = "Make an API key. It stands alone on the last line of what this prints, and is shown nowhere else."
+    help = "Create an API key and print it, alone on the last line. It is not shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--account", required=True, metavar="SLUG", help="The account that the key belongs to.")
         parser.add_argument("--name", required=True, help="What the key is for.")
         parser.add_argument("--permission", required=True, choices=[permission.value for permission in KeyPermission])
-        parser.add_argument("--administrator", action="store_true", help="Open items for administrators too.")
-        parser.add_argument("--expires", type=int, metavar="DAYS", help="Days until the key ends. Default: never.")
+        parser.add_argument("--administrator", action="store_true", help="Give the key administrator access.")
+        parser.add_argument("--expires", type=int, metavar="DAYS", help="Days until the key expires. Default: never.")
         parser.add_argument("--rate-limit", metavar="RATE", help="Such as 100/minute. Default: API_RATE_LIMIT.")
         parser.add_argument(
             "--allow",
             action="append",
             default=[],
             metavar="CIDR",
-            help="A network that the key may be used from; give it once for each. Default: everywhere.",
+            help="A network that the key may be used from. Repeat for more. Default: any.",
         )
         parser.add_argument(
             "--access",
             action="append",
             default=[],
             metavar="SERVICE[:PATH,…]",
-            help="What the key opens: the id of a service, alone or with its paths, or “api” for /v2; give it once for "
-            "each. “none” opens nothing but /v2 itself. Default: everything.",
+            help="What the key can access: the ID of a service, alone or with paths, or “api” for /v2. Repeat for "
+            "more. “none” is only /v2 itself. Default: everything.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             )
         except (ValidationError, Invalid) as error:
             raise CommandError("\n".join(_messages(error))) from None
-        self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Keep the key: it is not shown again.")
+        self.stdout.write(f"{issued.api_key.id}, {issued.api_key.name}. Store the key now. It is not shown again.")
         if settings.PUBLIC_URL:
             self.stdout.write(links.in_mail(reverse("apikeys:key", args=[account.slug, issued.api_key.id])))
         self.stdout.write(issued.secret)
@@ -74,7 +74,7 @@ def _expiry(days: int | None) -> datetime | None:
     if days is None:
         return None
     if not 1 <= days <= validators.MAXIMUM_DAYS:
-        raise CommandError(f"--expires is a number of days from 1 to {validators.MAXIMUM_DAYS}.")
+        raise CommandError(f"--expires must be a number of days from 1 to {validators.MAXIMUM_DAYS}.")
     return timezone.now() + timedelta(days=days)
 
 

@@ -13,12 +13,12 @@ from apikeys.management.accounts import account_named
 
 
 class Command(BaseCommand):
-    help = "Create a service. Its id is the last word of what this prints."
+    help = "Create a service and print its ID, alone on the last line."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--account", required=True, metavar="SLUG", help="The account that the service belongs to.")
-        parser.add_argument("--name", required=True, help="What people call it.")
-        parser.add_argument("--shared", action="store_true", help="Let the keys of every account open it.")
+        parser.add_argument("--name", required=True, help="The service's name.")
+        parser.add_argument("--shared", action="store_true", help="Give the keys of every account access to it.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         account = account_named(options["account"])
@@ -32,7 +32,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "\n".join(f"--name: {' '.join(told)}" for told in (error.errors or {}).values())
             ) from None
-        self.stdout.write(f"{service.name} is created{', shared with every account' if service.shared else ''}.")
+        self.stdout.write(f"Service {service.name} created{', shared with every account' if service.shared else ''}")
         if settings.PUBLIC_URL:
             self.stdout.write(links.in_mail(reverse("apikeys:service", args=[account.slug, service.id])))
         self.stdout.write(service.id)

@@ -14,13 +14,11 @@ from apikeys.management.accounts import account_named
 
 
 class Command(BaseCommand):
-    help = f"Import keys that were made elsewhere from CSV with the columns {', '.join(imports.COLUMNS)}."
+    help = f"Import API keys of another system from CSV with the columns {', '.join(imports.COLUMNS)}."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the CSV file, or - for standard input")
-        parser.add_argument(
-            "--account", required=True, metavar="SLUG", help="the account that the keys shall belong to"
-        )
+        parser.add_argument("--account", required=True, metavar="SLUG", help="the account that gets the keys")
 
     def handle(self, *args: Any, **options: Any) -> None:
         account = account_named(options["account"])
@@ -29,8 +27,8 @@ class Command(BaseCommand):
             rows = imports.read(text)
             imported = services.import_api_keys(actor=policy.system(account.ref, "Command line"), rows=rows)
         except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"The file can't be read: {error}") from error
+            raise CommandError(f"Can't read the file: {error}") from error
         except Invalid as error:
             lines = [f"{line}: {' '.join(sentences)}" for line, sentences in (error.errors or {}).items()]
             raise CommandError("\n".join([error.message, *lines])) from None
-        self.stdout.write(f"{len(imported):,} key{'' if len(imported) == 1 else 's'} imported")
+        self.stdout.write(f"{len(imported):,} API key{'' if len(imported) == 1 else 's'} imported")

@@ -11,26 +11,26 @@ from apikeys.models import APIKey
 
 
 class Command(BaseCommand):
-    help = "Revoke an API key for good, from the next request on."
+    help = "Revoke an API key. It stops working immediately."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "key",
             metavar="ID_OR_KEY",
-            help="The key's id, such as key_…, or the key itself, also an imported one; "
-            "- reads it from standard input, where no history is.",
+            help="The key's ID, such as key_…, or the key itself. Use - to read it from "
+            "standard input, so that it stays out of the shell history.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         sent = (sys.stdin.readline() if options["key"] == "-" else options["key"]).strip()
         api_key = _find(sent)
         if api_key is None:
-            raise CommandError("There is no such key.")
+            raise CommandError("Unknown API key.")
         if api_key.revoked_at is not None:
-            self.stdout.write(f"{api_key} of {api_key.account} was revoked before.")
+            self.stdout.write(f"{api_key} of {api_key.account} was already revoked.")
             return
         services.revoke_api_key(actor=policy.system(api_key.account.ref, "Command line"), api_key=api_key)
-        self.stdout.write(f"{api_key} of {api_key.account} is revoked.")
+        self.stdout.write(f"API key {api_key} of {api_key.account} revoked")
 
 
 def _find(sent: str) -> APIKey | None:

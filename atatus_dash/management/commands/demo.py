@@ -29,12 +29,12 @@ INITIATOR = services.Initiator(policy.ActorKind.SYSTEM, "", "Demonstration")
 
 
 class Command(BaseCommand):
-    help = "Make a demonstration account with Owner, Admin and User, and print how to sign in."
+    help = "Create a demonstration account with Owner, Admin and User, and print how to sign in."
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         if Account.objects.exists():
-            raise CommandError("There is an account already: the demonstration is for an empty database.")
+            raise CommandError("The database already has an account. The demonstration needs an empty database.")
         # Drawn anew for each database: a password that everybody knows would outlive the demonstration.
         passwords = {role: secrets.token_urlsafe(9) for role in PEOPLE}
         people = {

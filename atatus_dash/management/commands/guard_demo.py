@@ -58,7 +58,7 @@ class Sample(BaseHTTPRequestHandler):
 
 
 class Command(BaseCommand):
-    help = "Show the guard on an empty database: a sample service behind Caddy, a key, and two calls. Ctrl-C ends it."
+    help = "Show the guard on an empty database: a sample service behind Caddy, a key, and two calls. Ctrl-C stops it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--gateway-port", type=int, default=8080, help="Where Caddy listens. Default: 8080.")
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         port: int = options["gateway_port"]
         for wanted, name in ((port, "GATEWAY_PORT"), (settings.PORT, "PORT")):
             if _listens(wanted):
-                raise CommandError(f"Port {wanted} is in use. Take another one: make guard {name}={wanted + 1}")
+                raise CommandError(f"Port {wanted} is in use. Choose another one: make guard {name}={wanted + 1}")
         if options["new_database"]:  # only now: with its ports in use, so is the database
             _delete_database()
         call_command("migrate", verbosity=0)
@@ -94,9 +94,9 @@ class Command(BaseCommand):
                 started.append(_start("Caddy", port, arguments, folder))
                 self._print_instructions(service, secret, port, people.getvalue())
                 _wait(lambda: any(process.poll() is not None for process in started))
-                raise CommandError("A program ended by itself, so this ends too.")
+                raise CommandError("One of the programs stopped, so the demonstration stops too.")
         except KeyboardInterrupt:
-            self.stdout.write("\nEnded.")
+            self.stdout.write("\nStopped.")
         finally:
             for process in reversed(started):
                 _stop(process)
@@ -109,9 +109,9 @@ class Command(BaseCommand):
         self.stdout.write(
             "A sample service runs behind Caddy, which asks this server about every request.\n\n"
             f"Without a key, 401:\n\n  {call}\n\n"
-            f'With one, 200, and the service is told whose it is:\n\n  {call} -H "X-API-KEY: {secret}"\n\n'
-            f"The service's page shows that they arrived, Caddy's configuration, and those of other gateways:\n\n"
-            f"  {page}\n\n{people.split(chr(10) * 2 + 'Mail')[0].strip()}\n\nCtrl-C ends all of it."
+            f'With a key, 200, and the service gets the account in a header:\n\n  {call} -H "X-API-KEY: {secret}"\n\n'
+            f"The service's page shows these requests and the configuration of Caddy and other gateways:\n\n"
+            f"  {page}\n\n{people.split(chr(10) * 2 + 'Mail')[0].strip()}\n\nPress Ctrl-C to stop."
         )
         self.stdout.flush()
 

@@ -10,18 +10,18 @@ from atatus_dash.models import Maintenance
 
 
 class Command(BaseCommand):
-    help = "Switch maintenance on or off. Every process obeys within a second."
+    help = "Turn maintenance mode on or off. Every process follows within a second."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("state", choices=["on", "off"])
-        parser.add_argument("--guard", action="store_true", help="For gateways and the services behind them, too.")
-        parser.add_argument("--message", default=Maintenance.MESSAGE, help="What people and programs are told.")
+        parser.add_argument("--guard", action="store_true", help="Also for gateways and the services behind them.")
+        parser.add_argument("--message", default=Maintenance.MESSAGE, help="Message to people and programs.")
         parser.add_argument(
             "--retry-after",
             type=int,
             default=Maintenance.RETRY_AFTER,
             metavar="SECONDS",
-            help="When they are told to come back. Default: %(default)s.",
+            help="Seconds after which they should try again. Default: %(default)s.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,8 +31,8 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"--message: {' '.join(error.messages)}") from None
         if not 1 <= retry_after <= Maintenance.MAX_RETRY_AFTER:
-            raise CommandError(f"--retry-after is a number of seconds from 1 to {Maintenance.MAX_RETRY_AFTER}.")
+            raise CommandError(f"--retry-after must be a number of seconds from 1 to {Maintenance.MAX_RETRY_AFTER}.")
         maintenance.switch(on=on, guard=on and options["guard"], message=message, retry_after=retry_after)
         self.stdout.write(
-            f"Maintenance is {options['state']}{', for services too' if on and options['guard'] else ''}."
+            f"Maintenance mode is {options['state']}{', also for services' if on and options['guard'] else ''}."
         )

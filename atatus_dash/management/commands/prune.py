@@ -9,8 +9,8 @@ from atatus_dash import jobs, scheduler
 
 class Command(BaseCommand):
     help = (
-        "Delete old usage, notices and mail, accounts 30 days after their closing, and sessions that have ended. "
-        "A server does so by itself once a day; while it does, this waits."
+        "Delete old usage, notices and mail, accounts 30 days after they were closed, and sessions that have ended. "
+        "Servers do this automatically once a day. If one is doing it now, this command waits."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -10,8 +10,8 @@ from atatus_dash import jobs, scheduler
 
 class Command(BaseCommand):
     help = (
-        "Send the mails that are due. Running it twice, or twice at once, sends nothing twice. "
-        "A server does so by itself; while it does, this waits."
+        "Send all mail that is due. It is safe to run it twice: no mail is sent twice. "
+        "Servers do this automatically. If one is doing it now, this command waits."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -19,6 +19,6 @@ class Command(BaseCommand):
         try:
             sent = scheduler.run_and_wait(jobs.MAIL, self.stderr.write)
         except outbox.ServerUnreachable as error:
-            raise CommandError(f"{error}. All mail waits and is tried again.") from None
+            raise CommandError(f"{error}. All mail stays in the outbox and is tried again.") from None
         for what, number in sent.items():
             self.stdout.write(f"{number} {what}")

@@ -22,12 +22,12 @@ class Command(BaseCommand):
     help = "Serve the pages and the API. BIND, PORT, WEB_CONCURRENCY and THREADS say where and how wide."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--greeting", metavar="FILE", help="Print what stands in this file, if it is there, last.")
+        parser.add_argument("--greeting", metavar="FILE", help="Print this file at the end, if it exists.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Replace this process with the server's, so that signals reach it. Doesn't return."""
         if settings.DATABASES["default"]["NAME"] == ":memory:":
-            raise CommandError("DATABASE_URL names a database in memory: every thread would have another one.")
+            raise CommandError("DATABASE_URL is an in-memory database. Every thread would have its own: use a file.")
         _require_free_port()
         self._warn_of_missing_migrations()
         if not settings.DEBUG:
@@ -76,7 +76,7 @@ def _require_free_port() -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise CommandError(f"{settings.BIND}:{settings.PORT} can't be served on: {error.strerror}.") from error
+        raise CommandError(f"Can't serve on {settings.BIND}:{settings.PORT}: {error.strerror}.") from error
 
 
 def collect_static_files() -> None:
@@ -95,7 +95,7 @@ def collect_static_files() -> None:
         finally:
             os.close(lock)
     except OSError as error:
-        raise CommandError(f"The static files can't be collected into {root}: {error.strerror}.") from error
+        raise CommandError(f"Can't collect the static files into {root}: {error.strerror}.") from error
 
 
 def _is_stale(manifest: Path) -> bool:
