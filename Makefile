@@ -71,6 +71,8 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
+	@if test -x $(BIN)/biome; then echo $(BIN)/biome lint; $(BIN)/biome lint --error-on-warnings; \
+	else echo 'Biome has no wheel for this platform: JavaScript and CSS are not linted.'; fi
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 

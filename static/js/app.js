@@ -22,6 +22,7 @@ status.addEventListener("click", (event) => event.target.closest(".error")?.remo
 const { timeZoneCookie } = document.body.dataset;
 const zone = `${timeZoneCookie}=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
 if (timeZoneCookie && !document.cookie.split("; ").includes(zone)) {
+  // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API needs HTTPS
   document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
 }
 

@@ -7,7 +7,7 @@ const { guard } = await import(process.env.EXAMPLE);
 
 const app = express();
 app.set("trust proxy", process.env.PROXIES.split(" ").filter(Boolean));
-app.use((request, response, next) => {
+app.use((request, _response, next) => {
   console.log(request.method, request.originalUrl);
   next();
 });
