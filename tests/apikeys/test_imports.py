@@ -197,7 +197,7 @@ def test_who_holds_a_digest_alone_learns_nothing_of_other_accounts(
     services.import_api_keys(actor=owner_of(cast.account), rows=rows)
     elsewhere = services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
     assert (elsewhere.account, elsewhere.name, elsewhere.mask) == (cast.elsewhere, "a", f"sha256:{DIGEST[:8]}…")
-    assert f"The imported key {elsewhere.pk} opens nothing" in caplog.text
+    assert f"The imported key {elsewhere.pk} will not work" in caplog.text
     with pytest.raises(Invalid) as again:
         services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)
     assert again.value.errors == {"line 2": ["This account already has this key."]}
