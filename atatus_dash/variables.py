@@ -1,7 +1,7 @@
-"""Every environment variable: its default, and what README.md and docs/operations.md say of it.
+"""All environment variables, with their defaults and their descriptions for README.md and docs/operations.md.
 
-`settings` reads each by its name, and `env` takes the default from here. `python -m atatus_dash.variables` writes the
-tables of the documents anew; tests hold them to this list, and the Makefile. Pure: imports no settings.
+`settings` reads each by its name, and `env` takes the default from here. `python -m atatus_dash.variables` rewrites
+the tables in both documents; tests compare them, and the Makefile, with this list. Pure: imports no settings.
 """
 
 import re
@@ -13,15 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 class Variable(NamedTuple):
     name: str
-    #: As the environment would say it. Empty is none.
+    #: As text, like in the environment. Empty means none.
     default: str
-    #: What README says of it, without a full stop at the end.
+    #: The description in README, without a full stop at the end.
     summary: str
-    #: What docs/operations.md adds.
+    #: What docs/operations.md adds to it.
     details: str = ""
-    #: What the documents call the default where it is no text.
+    #: The default in the documents if it has no text.
     default_shown: str = "none"
-    #: Whether NAME_FILE may name a file that holds the value, as it may for all that can hold a secret.
+    #: Whether NAME_FILE may name a file with the value. True for all variables that can contain a secret.
     has_file: bool = False
 
 
@@ -29,8 +29,8 @@ VARIABLES = (
     Variable(
         "SECRET_KEY",
         "",
-        "Signs sessions and links; required unless `DEBUG`. API keys don't depend on it. When you change it, name the "
-        "old one in `SECRET_KEY_FALLBACKS`",
+        "Signs sessions and links; required unless `DEBUG`. API keys don't depend on it. When you change it, put the "
+        "old one into `SECRET_KEY_FALLBACKS`",
         "It also encrypts second factors unless `ENCRYPTION_KEYS` is set. How to change it: "
         "[Secrets and their rotation](#secrets-and-their-rotation)",
         has_file=True,
@@ -38,14 +38,14 @@ VARIABLES = (
     Variable(
         "SECRET_KEY_FALLBACKS",
         "",
-        "Older secret keys, newest first: what they signed or encrypted stays valid",
+        "Older secret keys, newest first. What they signed or encrypted stays valid",
         "Separated by spaces, commas or lines",
         has_file=True,
     ),
     Variable(
         "ENCRYPTION_KEYS",
         "",
-        "Secrets of at least 32 characters each, newest first, that encrypt second factors and waiting mail",
+        "Secrets of at least 32 characters each, newest first, that encrypt second factors and unsent mail",
         "Separated by spaces, commas or lines. The first encrypts, all of them decrypt",
         default_shown="derived from `SECRET_KEY` and each of `SECRET_KEY_FALLBACKS`",
         has_file=True,
@@ -54,14 +54,14 @@ VARIABLES = (
         "DATABASE_URL",
         "sqlite:///db.sqlite3",
         "`sqlite:///PATH` or `postgres://USER:PASSWORD@HOST:PORT/NAME`",
-        "A path is relative to the checkout; four slashes make it absolute. PostgreSQL takes libpq's parameters as a "
-        "query: `?sslmode=require`. Percent-encode what is reserved in a password",
+        "A path is relative to the checkout; four slashes make it absolute. For PostgreSQL, libpq's parameters can "
+        "follow: `?sslmode=require`. Percent-encode reserved characters in a password",
         has_file=True,
     ),
     Variable(
         "REDIS_URL",
         "",
-        "`redis://:PASSWORD@HOST:PORT/NUMBER`, for limits and the cache; needed from the second process on",
+        "`redis://:PASSWORD@HOST:PORT/NUMBER`, for limits and the cache; required for more than one process",
         "Also `rediss://…` and `unix:///PATH?db=NUMBER`",
         has_file=True,
     ),
@@ -73,30 +73,30 @@ VARIABLES = (
     Variable(
         "PUBLIC_URL",
         "",
-        "`https://keys.example.com`: where people and programs reach this server, and where every link in mail and in "
-        "what commands print leads",
-        "With its port if that isn't 443, without a path. The addresses that pages give to copy lead there too. "
-        "Without it, links lead to the host that a request names, and mail that no request causes has none. "
-        "`check --deploy` asks for it",
+        "`https://keys.example.com`: the address of this server for people and programs, used for links in mail and in "
+        "the output of commands",
+        "With its port if that isn't 443, without a path. Also used for addresses to copy on pages. "
+        "Without it, links use the host of the request, and mail without a request has no links. "
+        "`check --deploy` warns if it is not set",
     ),
     Variable(
         "GUARD_URL",
         "",
-        "`http://10.0.0.5:8000`: where gateways ask whether a request may pass to a service",
+        "`http://10.0.0.5:8000`: the address for authorization requests of gateways",
         "The application itself on a private address, or nginx. [What nginx has to do](#gateways)",
         default_shown="`PUBLIC_URL`",
     ),
     Variable(
         "TRUSTED_PROXIES",
         "",
-        "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed",
+        "Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are used",
         "[What such a proxy has to do](#the-proxy)",
     ),
     Variable(
         "ALLOW_HTTP",
         "0",
         "1 serves keys and sessions over plain HTTP, for local work",
-        "There is no HTTPS gate then, cookies are not secure, and their names have no `__Host-`",
+        "Plain HTTP is not refused, cookies are not secure, and their names have no `__Host-`",
     ),
     Variable(
         "EMAIL_URL",
@@ -110,70 +110,71 @@ VARIABLES = (
     Variable(
         "SIGNUP_OPEN",
         "0",
-        "1 lets anybody sign up, and everybody create accounts; 0 leaves both to `create_account` and `/admin/`",
-        "A person creates 5 accounts an hour at most, and 20 come from one address. Invitations always work",
+        "1 lets anybody sign up and create accounts; with 0, operators create accounts with `create_account` or "
+        "`/admin/`",
+        "A person can create 5 accounts an hour, and one address 20. Invitations always work",
     ),
     Variable(
         "SUDO_MINUTES",
         "30",
-        "How long a sign-in counts before powerful actions, such as creating or revoking a key, ask for the password "
+        "Minutes after a sign-in until sensitive actions, such as creating or revoking a key, ask for the password "
         "again",
     ),
     Variable(
         "SESSION_DAYS",
         "30",
-        "A session ends so many days after its sign-in, however much it is used",
-        "Holds at once for sessions that are there. One that nobody uses ends after 14 days",
+        "Days after a sign-in until its session ends, even if it is used",
+        "A change applies to existing sessions. An unused session ends after 14 days",
     ),
-    Variable("API_RATE_LIMIT", "600/minute", "The limit of a key that has none of its own"),
+    Variable("API_RATE_LIMIT", "600/minute", "The rate limit of keys without their own"),
     Variable(
         "FAILED_AUTH_LIMIT",
         "30/minute",
-        "How many refused keys one address, or one IPv6 /64, may send",
-        "Counted apart, as many: reports of leaked keys, bodies over 16 KiB without a key in header or query string, "
-        "and forms over 16 KiB (of who is signed in, by person)",
+        "How many requests with a key that fails (401) one address, or one IPv6 /64, may send",
+        "The same number, counted separately, applies to reports of leaked keys, to bodies over 16 KiB without a key "
+        "in header or query string, and to forms over 16 KiB (by user, if signed in)",
     ),
     Variable(
         "LIMITS_WITHOUT_REDIS",
         "refuse",
-        "While Redis is out of reach: `refuse` answers 503, `allow` lets requests and sign-ins pass without limits",
-        "Holds for the API, sign-in, password reset, the cache and `/readyz`",
+        "While Redis is unavailable: `refuse` answers 503, `allow` lets requests and sign-ins pass without limits",
+        "Applies to the API, sign-in, password reset, the cache and `/readyz`",
     ),
     Variable(
         "DATABASE_CONNECT_TIMEOUT",
         "3",
-        "Seconds until a database that doesn't answer a connection is given up; PostgreSQL alone",
-        "For commands too",
+        "Seconds to wait for a connection to PostgreSQL",
+        "Applies to commands too",
     ),
     Variable(
         "DATABASE_STATEMENT_TIMEOUT",
         "10",
-        "Seconds that PostgreSQL gives a statement of the server",
-        "Commands such as `migrate`, `prune` and `dumpdata` take their time. 0 is no limit",
+        "Seconds after which PostgreSQL cancels a statement of the server",
+        "Commands such as `migrate`, `prune` and `dumpdata` have no limit. 0 is no limit",
     ),
     Variable(
         "DATABASE_LOCK_TIMEOUT",
         "5",
         "Seconds that the server waits for a lock",
-        "On SQLite commands do too. 0 is no limit on PostgreSQL, and no wait on SQLite",
+        "On SQLite this applies to commands too. 0 means no limit on PostgreSQL, and no wait on SQLite",
     ),
     Variable(
         "DATABASE_IDLE_TIMEOUT",
         "60",
-        "Seconds after which PostgreSQL ends a transaction of the server that does nothing",
+        "Seconds after which PostgreSQL ends an idle transaction of the server",
         "0 is no limit",
     ),
     Variable(
         "DATABASE_NETWORK_TIMEOUT",
         "5",
-        "Seconds after which a connection to PostgreSQL is dead whose other side acknowledges nothing",
+        "Seconds without an acknowledgement after which a connection to PostgreSQL is closed",
         "This is `tcp_user_timeout`. 0 leaves it to the system",
     ),
     Variable(
         "DATABASE_KEEPALIVE_SECONDS",
         "30",
-        "After so many seconds of silence TCP asks whether PostgreSQL's machine is still there",
-        "This is `keepalives_idle`; it asks three times, ten seconds apart. 0 leaves it to the system",
+        "Idle seconds after which TCP checks that PostgreSQL's machine is still there",
+        "This is `keepalives_idle`. It tries three times, ten seconds apart. 0 leaves it to the system",
     ),
     Variable("BIND", "127.0.0.1", "The address that `serve` listens on"),
     Variable("PORT", "8000", "The port that `serve` listens on"),
@@ -182,8 +183,8 @@ VARIABLES = (
     Variable(
         "USAGE_FLUSH_SECONDS",
         "1",
-        "How often counted requests are written: a crash loses what was counted since",
-        "At most every 600 seconds. A stop writes them; if it can't, the log says how many are lost",
+        "Seconds between two writes of counted requests. A crash loses the counts since the last one",
+        "At most 600. A stop writes the counts; if it can't, the log says how many are lost",
     ),
     Variable(
         "ACCOUNT_OWNER_PASSWORD",
@@ -197,7 +198,7 @@ VARIABLES = (
 
 DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
 
-#: The documents that have the table, and whether theirs has the details.
+#: The documents with the table, and whether it has the details there.
 DOCUMENTS = {ROOT / "README.md": False, ROOT / "docs" / "operations.md": True}
 _BEGIN, _END = "<!-- Written by python -m atatus_dash.variables -->", "<!-- End of what it writes -->"
 _TABLE = re.compile(f"{_BEGIN}\n.*?{_END}", re.DOTALL)
@@ -215,7 +216,7 @@ def table(*, detailed: bool) -> str:
 
 
 def with_table(document: Path, *, detailed: bool) -> str:
-    """The document's text with its table as it should be. Raises `ValueError` if it has no place for one."""
+    """The document's text with a new table. Raises `ValueError` if it doesn't have exactly one place for it."""
     text, tables = _TABLE.subn(
         lambda _: f"{_BEGIN}\n\n{table(detailed=detailed)}\n\n{_END}", document.read_text(encoding="utf-8")
     )

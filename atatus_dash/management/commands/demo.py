@@ -1,4 +1,4 @@
-"""`manage.py demo`: something to look at, for `make run`."""
+"""`manage.py demo`: creates a demonstration account, for `make run`."""
 
 import secrets
 from typing import Any
@@ -35,7 +35,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if Account.objects.exists():
             raise CommandError("The database already has an account. The demonstration needs an empty database.")
-        # Drawn anew for each database: a password that everybody knows would outlive the demonstration.
+        # Generated for each database, so that a demonstration that stays in use has no well-known password.
         passwords = {role: secrets.token_urlsafe(9) for role in PEOPLE}
         people = {
             role: User.objects.create_user(f"{role}@example.com", passwords[role], name=name)
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         for role in (Role.ADMIN, Role.USER):
             services.add_member(actor=actor, user=people[role], role=role)
         _fill(actor)
-        # Nobody waits for mail about these keys, and on the console it would hide how to sign in.
+        # Mail about these keys is useless, and on the console it would hide how to sign in.
         Notice.objects.all().delete()
         self.stdout.write("Sign in as one of:\n\n")
         for role, person in people.items():

@@ -1,4 +1,4 @@
-"""`manage.py guard_demo`: a service behind a gateway on this machine, to look at, for `make guard`."""
+"""`manage.py guard_demo`: runs a sample service behind a gateway on this machine, for `make guard`."""
 
 import json
 import shutil
@@ -31,19 +31,19 @@ from apikeys.services import create_api_key, create_service
 INITIATOR = "Demonstration"
 HEADERS = ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission", "X-Request-ID")
 
-#: Seconds that a program may take until it listens.
+#: Seconds within which a program has to listen on its port.
 START_SECONDS = 30
 
 
 class Sample(BaseHTTPRequestHandler):
-    """The service: answers every request with who called, as the guard told."""
+    """The sample service: answers every request with its method, path and the guard's headers."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        told = {name: self.headers[name] for name in HEADERS if name in self.headers}
-        body = f"{json.dumps({'method': self.command, 'path': self.path, **told}, indent=2)}\n".encode()
+        identity = {name: self.headers[name] for name in HEADERS if name in self.headers}
+        body = f"{json.dumps({'method': self.command, 'path': self.path, **identity}, indent=2)}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -54,7 +54,7 @@ class Sample(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the curls are what is looked at."""
+        """Log nothing: the caller sees the answers."""
 
 
 class Command(BaseCommand):
@@ -72,7 +72,7 @@ class Command(BaseCommand):
         for wanted, name in ((port, "GATEWAY_PORT"), (settings.PORT, "PORT")):
             if _listens(wanted):
                 raise CommandError(f"Port {wanted} is in use. Choose another one: make guard {name}={wanted + 1}")
-        if options["new_database"]:  # only now: with its ports in use, so is the database
+        if options["new_database"]:  # after the ports: a first `make guard` may use both
             _delete_database()
         call_command("migrate", verbosity=0)
         people = StringIO()
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         threading.Thread(target=sample.serve_forever, daemon=True).start()
         service, secret = _create_service(f"http://127.0.0.1:{sample.server_port}")
         connection.close()
-        # A shell starts what runs in the background with SIGINT ignored.
+        # A shell starts background processes with SIGINT ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         started: list[subprocess.Popen[bytes]] = []
@@ -117,7 +117,7 @@ class Command(BaseCommand):
 
 
 def _delete_database() -> None:
-    """Delete SQLite's file and those beside it. Raises `CommandError` for another database."""
+    """Delete SQLite's files. Raises `CommandError` for another database."""
     if connection.vendor != "sqlite":
         raise CommandError("--new-database is for SQLite.")
     connection.close()
@@ -132,7 +132,7 @@ def _create_service(upstream: str) -> tuple[Service, str]:
 
 
 def _caddyfile(service: Service, port: int) -> str:
-    """The shipped configuration, over plain HTTP: nobody has a certificate for this machine."""
+    """The shipped configuration, but over plain HTTP, because there is no certificate for this machine."""
     guard = f"http://127.0.0.1:{settings.PORT}"
     gateway = configurations.GATEWAYS["caddy"]
     host = "127.0.0.1"
@@ -142,10 +142,10 @@ def _caddyfile(service: Service, port: int) -> str:
 
 
 def _start(name: str, port: int, arguments: list[str], folder: str) -> "subprocess.Popen[bytes]":
-    """A program that listens. Raises `CommandError` with what it wrote if it ends or takes too long."""
+    """Start a program and wait until it listens. Raises `CommandError` with its output if it fails to."""
     log = Path(folder, f"{port}.log")
     with log.open("wb") as output:
-        # In a group of its own, so that Ctrl-C reaches this process alone, which ends the others in their order.
+        # In its own process group, so that Ctrl-C reaches only this process, which stops the others in order.
         process = subprocess.Popen(  # noqa: S603  our own programs
             arguments, cwd=settings.BASE_DIR, stdout=output, stderr=subprocess.STDOUT, process_group=0
         )

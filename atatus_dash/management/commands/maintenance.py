@@ -1,4 +1,4 @@
-"""`manage.py maintenance`: offline on purpose, and back."""
+"""`manage.py maintenance`: switches maintenance mode on or off."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py prune`: deletes what is older than it has to be kept, as the scheduled job does."""
+"""`manage.py prune`: deletes data after its retention, as the scheduled job does."""
 
 from typing import Any
 

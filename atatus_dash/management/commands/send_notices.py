@@ -1,4 +1,4 @@
-"""`manage.py send_notices`: notes what there is to tell about keys, and sends all mail that is due."""
+"""`manage.py send_notices`: creates notices about keys that expire, and sends all mail that is due."""
 
 from typing import Any
 

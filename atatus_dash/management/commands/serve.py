@@ -42,7 +42,7 @@ class Command(BaseCommand):
         os.execv(python, [python, "-m", "atatus_dash.server"])  # noqa: S606  our own interpreter
 
     def _warn_of_missing_migrations(self) -> None:
-        """A server may start before its database does, and before the last node is upgraded: no reason to stay down."""
+        """Only a warning: a server may start before its database, or before the database is migrated."""
         try:
             with outages.wait_at_most(settings.DATABASE_CONNECT_TIMEOUT):
                 self.check_migrations()
@@ -53,9 +53,9 @@ class Command(BaseCommand):
 
 
 def _own_python() -> str:
-    """The interpreter of this virtual environment, by no link on the way to it.
+    """The interpreter of this virtual environment, with links on its path resolved.
 
-    What it imports later has to come from the same release, wherever a link such as `current` leads by then.
+    Later imports have to come from the same release, even if a link such as `current` has changed by then.
     """
     directory, name = os.path.split(sys.executable)
     return os.path.join(os.path.realpath(directory), name)
@@ -67,7 +67,7 @@ def _width() -> str:
 
 
 def _require_free_port() -> None:
-    """Gunicorn would try again for five seconds, and then say it at length."""
+    """Raises `CommandError`. Gunicorn would retry for five seconds and then log several lines."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(settings.BIND, settings.PORT, type=socket.SOCK_STREAM)[
             0
@@ -80,9 +80,9 @@ def _require_free_port() -> None:
 
 
 def collect_static_files() -> None:
-    """Run `collectstatic` if a source is newer than what was collected: it takes four seconds, looking two ms.
+    """Run `collectstatic`, which takes four seconds, if a source is newer. To check takes two milliseconds.
 
-    Servers that start together on one machine wait for the first to collect.
+    Servers that start together on one machine wait for the first one.
     """
     root = Path(settings.STATIC_ROOT)
     try:
