@@ -1,4 +1,4 @@
-"""What the tests of people share: who is who in an account, and what was recorded."""
+"""Helpers of the tests of members: memberships, actors and recorded events."""
 
 from accounts import policy, services
 from accounts.context import RequestContext

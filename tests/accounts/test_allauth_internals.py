@@ -1,6 +1,6 @@
-"""What we take from allauth beside its public interface, with the signatures that our calls rely on.
+"""The internals of allauth that we import, with the signatures that our calls rely on.
 
-allauth may change these in any release. Then this fails when the lock is renewed, and names the place to look at.
+allauth can change these in any release. Then this fails when the lock file is renewed, and names what changed.
 """
 
 import ast
@@ -41,13 +41,13 @@ def _imports() -> set[str]:
     return {name for name in names if name.startswith("allauth.") and "internal" in name.split(".")}
 
 
-def test_nothing_else_is_imported_past_the_public_interface() -> None:
+def test_no_other_internals_are_imported() -> None:
     assert len(_imports()) >= 5
     assert [name for name in _imports() if not any(f"{path}.".startswith(f"{name}.") for path in FORMS)] == []
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_what_is_taken_has_the_form_that_our_calls_rely_on(path: str) -> None:
+def test_internals_have_the_signatures_that_our_calls_rely_on(path: str) -> None:
     found = pydoc.locate(path)
     if callable(found):
         parameters = inspect.signature(found).parameters.values()

@@ -1,4 +1,4 @@
-"""What weighs most asks for the password again when it was given long ago, and other settings don't."""
+"""Dangerous changes ask for the password again after a while, other settings don't."""
 
 import re
 from typing import Any
@@ -30,8 +30,8 @@ def member(cast: Cast, person: Any) -> Membership:
     return Membership.objects.get(account=cast.account, user=person)
 
 
-def deeds(cast: Cast) -> dict[str, tuple[str, dict[str, str]]]:
-    """The address and the fields of each, for the Admin, to whom the account is offered."""
+def forms(cast: Cast) -> dict[str, tuple[str, dict[str, str]]]:
+    """The path and the fields of each form, for the Admin, to whom the account is offered."""
     return {
         "accept_transfer": (page(cast, "accept_transfer"), {}),
         "key_policy": (page(cast, "key_policy"), {"max_key_lifetime_days": "90", "accepts_body": "on"}),
@@ -40,7 +40,7 @@ def deeds(cast: Cast) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-DEEDS = ["accept_transfer", "key_policy", "remove_member", "two_factor"]
+FORMS = ["accept_transfer", "key_policy", "remove_member", "two_factor"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def stale(cast: Cast, browser: Browser) -> Browser:
 
 
 def give_password(browser: Browser, asked_at: str) -> str:
-    """Give it where we are led, and get where that leads."""
+    """Enter the password on the page that we are redirected to; return where it redirects to."""
     form = browser.get(asked_at).content.decode()
     back = re.findall(r'name="next" value="([^"]+)"', form)[0].replace("&amp;", "&")
     return browser.post(REAUTHENTICATE, {"password": PASSWORD, "next": back}).headers["Location"]
@@ -63,9 +63,11 @@ def give_password(browser: Browser, asked_at: str) -> str:
 
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("method", ["get", "post"])
-@pytest.mark.parametrize("deed", DEEDS)
-def test_it_asks_again_and_does_nothing_before(deed: str, method: str, htmx: bool, cast: Cast, stale: Browser) -> None:
-    address, fields = deeds(cast)[deed]
+@pytest.mark.parametrize("name", FORMS)
+def test_the_password_is_asked_for_again_before_anything_happens(
+    name: str, method: str, htmx: bool, cast: Cast, stale: Browser
+) -> None:
+    address, fields = forms(cast)[name]
     before = AuditEvent.objects.count()
     headers = {"HX-Request": "true"} if htmx else {}
     answer = getattr(stale, method)(address, fields if method == "post" else None, headers=headers)
@@ -74,9 +76,9 @@ def test_it_asks_again_and_does_nothing_before(deed: str, method: str, htmx: boo
     assert AuditEvent.objects.count() == before
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_the_password_leads_back_to_a_page_that_does_it(deed: str, cast: Cast, stale: Browser) -> None:
-    address, fields = deeds(cast)[deed]
+@pytest.mark.parametrize("name", FORMS)
+def test_entering_the_password_leads_back_to_the_page(name: str, cast: Cast, stale: Browser) -> None:
+    address, fields = forms(cast)[name]
     back = give_password(stale, stale.post(address, fields).headers["Location"])
     shown = stale.get(back)
     before = AuditEvent.objects.count()
@@ -89,36 +91,36 @@ def test_the_password_leads_back_to_a_page_that_does_it(deed: str, cast: Cast, s
     assert AuditEvent.objects.count() > before
 
 
-def test_the_key_policy_that_was_typed_comes_back(cast: Cast, stale: Browser) -> None:
+def test_the_unsaved_key_policy_is_filled_in_again(cast: Cast, stale: Browser) -> None:
     sent = {"max_key_lifetime_days": "90", "revoke_exposed_keys": "on"}
     back = give_password(stale, stale.post(page(cast, "key_policy"), sent).headers["Location"])
     form = stale.get(back).content.decode()
     again = stale.get(back).content.decode()
 
-    def ticked(html: str) -> list[str]:
+    def checked(html: str) -> list[str]:
         boxes = re.findall(r'<input type="checkbox"[^>]*>', html)
         return [name for box in boxes if "checked" in box for name in re.findall(r'name="([^"]+)"', box)]
 
     assert 'name="max_key_lifetime_days" value="90"' in form
-    assert ticked(form) == ["revoke_exposed_keys"]
+    assert checked(form) == ["revoke_exposed_keys"]
     assert "Nothing was saved yet: check the form and send it again." in form
     assert "Nothing was saved yet" not in again
-    assert ticked(again) == ["accepts_query", "accepts_body"]
+    assert checked(again) == ["accepts_query", "accepts_body"]
     assert Account.objects.get(pk=cast.account.pk).max_key_lifetime_days is None
 
 
 @pytest.mark.parametrize("name", ["general", "members", "invite"])
-def test_looking_is_not_asked_about_but_where_it_leads_to_more_power(name: str, cast: Cast, stale: Browser) -> None:
+def test_reading_needs_no_password_but_inviting_does(name: str, cast: Cast, stale: Browser) -> None:
     assert stale.get(page(cast, name)).status_code == (302 if name == "invite" else 200)
 
 
-def test_the_name_of_the_account_is_changed_without_asking(cast: Cast, stale: Browser) -> None:
+def test_the_account_is_renamed_without_the_password(cast: Cast, stale: Browser) -> None:
     stale.post(page(cast, "general"), {"name": "Acme Ltd"})
 
     assert Account.objects.get(pk=cast.account.pk).name == "Acme Ltd"
 
 
-def test_declining_an_offer_is_not_asked_about(cast: Cast, stale: Browser) -> None:
+def test_an_offer_is_declined_without_the_password(cast: Cast, stale: Browser) -> None:
     stale.post(page(cast, "withdraw_transfer"))
 
     assert Account.objects.get(pk=cast.account.pk).offered_to is None

@@ -1,4 +1,4 @@
-"""The Audit Log tab: its words, its filters and its files."""
+"""The Audit Log tab: its entries, its filters and its exports."""
 
 import csv
 import inspect
@@ -29,7 +29,7 @@ def log(cast: Cast, name: str = "audit_log") -> str:
 
 
 def shown(response: Any) -> list[str]:
-    """What the rows say, newest first."""
+    """The text of the rows, newest first."""
     return [f"{event.actor_label} {event.event} {event.target_label}" for event in response.context["page"]]
 
 
@@ -40,7 +40,7 @@ def owner(cast: Cast, browser: Browser) -> Browser:
 
 @pytest.fixture
 def events(cast: Cast, owner: Browser) -> None:
-    """The account's own two, a project by the system, a rename by the Owner, and a stranger's project."""
+    """Two of creating the account, a project by the system, a rename by the Owner, and another account's project."""
     services.create_project(actor=policy.system(cast.account.ref, "Command line"), name="web")
     owner.post(reverse("accounts:general", args=[cast.account.slug]), {"name": "Acme Ltd"})
     services.create_project(actor=policy.system(cast.elsewhere.ref), name="theirs")
@@ -61,7 +61,9 @@ def events(cast: Cast, owner: Browser) -> None:
         ("actor=nobody", []),
     ],
 )
-def test_filters_stand_in_the_address(query: str, found: list[str], cast: Cast, owner: Browser, events: None) -> None:
+def test_filters_are_in_the_query_string(
+    query: str, found: list[str], cast: Cast, owner: Browser, events: None
+) -> None:
     assert shown(owner.get(f"{log(cast)}?{query}")) == found
 
 
@@ -79,7 +81,7 @@ def test_days_are_included_on_both_sides(
 
 
 @pytest.mark.parametrize("query", ["since=yesterday", "event=nonsense", "since=0001-01-01", "until=9999-12-31"])
-def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
+def test_an_invalid_filter_is_reported_and_matches_nothing(
     query: str, cast: Cast, owner: Browser, events: None
 ) -> None:
     response = owner.get(f"{log(cast)}?{query}")
@@ -89,14 +91,14 @@ def test_a_filter_that_can_not_be_read_is_told_and_shows_nothing(
     assert 'aria-invalid="true"' in response.content.decode()
 
 
-def test_htmx_gets_the_rows_alone(cast: Cast, owner: Browser, events: None) -> None:
+def test_htmx_gets_only_the_rows(cast: Cast, owner: Browser, events: None) -> None:
     part = owner.get(log(cast), {"event": "project"}, headers=HTMX)
 
     assert part.content.decode().lstrip().startswith('<div id="events">')
     assert "HX-Request" in part.headers["Vary"]
 
 
-def test_an_event_is_read_in_words_with_before_and_after(cast: Cast, owner: Browser, events: None) -> None:
+def test_an_event_shows_its_changes_in_words(cast: Cast, owner: Browser, events: None) -> None:
     html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
 
@@ -132,10 +134,10 @@ def test_an_event_reads_as_a_sentence(cast: Cast, owner: Browser, event: Event, 
         ("heartbeat", "olivia@example.com heartbeat Reports"),
     ],
 )
-def test_an_event_of_a_newer_version_breaks_nothing(
+def test_an_unknown_event_of_a_newer_version_is_shown(
     cast: Cast, owner: Browser, administrator: Program, event: str, sentence: str
 ) -> None:
-    """Two versions write to one database while an installation is upgraded."""
+    """Two versions write to one database during an upgrade."""
     written = AuditEvent.objects.create(
         account=cast.account,
         event=event,
@@ -155,7 +157,7 @@ def test_an_event_of_a_newer_version_breaks_nothing(
 
 @pytest.fixture
 def of_a_newer_version(cast: Cast) -> AuditEvent:
-    """While an installation is upgraded, the versions before and after write and read one log."""
+    """During an upgrade, the old and the new version write and read one log."""
     key = factories.make_key(cast.account).api_key
     changes = {"mood": "calm", "role": ["user", {"until": 7}], "seen_at": [5, "2027-02-30T10:00"], "kept_at": [1, 2, 3]}
     return AuditEvent.objects.create(
@@ -170,9 +172,7 @@ def of_a_newer_version(cast: Cast) -> AuditEvent:
     )
 
 
-def test_an_event_that_this_version_does_not_know_is_read_on_every_page(
-    cast: Cast, owner: Browser, of_a_newer_version: AuditEvent
-) -> None:
+def test_an_unknown_event_is_shown_on_every_page(cast: Cast, owner: Browser, of_a_newer_version: AuditEvent) -> None:
     a_key = reverse("apikeys:key", args=["acme", of_a_newer_version.target_id])
     for page in (log(cast), reverse("overview", args=["acme"]), a_key):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", owner.get(page).content.decode()))
@@ -183,15 +183,11 @@ def test_an_event_that_this_version_does_not_know_is_read_on_every_page(
 
 
 @pytest.mark.parametrize("name", ["audit_log_csv", "audit_log_json"])
-def test_an_event_that_this_version_does_not_know_is_exported(
-    name: str, cast: Cast, owner: Browser, of_a_newer_version: AuditEvent
-) -> None:
+def test_an_unknown_event_is_exported(name: str, cast: Cast, owner: Browser, of_a_newer_version: AuditEvent) -> None:
     assert "api_key.hibernated" in owner.get(log(cast, name), {"event": "api_key"}).getvalue().decode()
 
 
-def test_an_event_that_this_version_does_not_know_is_told_to_programs(
-    administrator: Program, of_a_newer_version: AuditEvent
-) -> None:
+def test_an_unknown_event_is_in_the_api(administrator: Program, of_a_newer_version: AuditEvent) -> None:
     newest = administrator.get("/v2/audit-events", {"event": "api_key", "target": of_a_newer_version.target_id})
     told = {event["event"]: event for event in newest.json()["results"]}
 
@@ -199,9 +195,7 @@ def test_an_event_that_this_version_does_not_know_is_told_to_programs(
     assert told["api_key.hibernated"]["changes"] == of_a_newer_version.changes
 
 
-def test_an_event_that_this_version_does_not_know_is_looked_at_in_admin(
-    browser: Browser, of_a_newer_version: AuditEvent
-) -> None:
+def test_an_unknown_event_is_shown_in_admin(browser: Browser, of_a_newer_version: AuditEvent) -> None:
     browser.as_(factories.make_operator())
     rows = browser.get(reverse("admin:accounts_auditevent_changelist"), {"event": "api_key.hibernated"})
     item = browser.get(reverse("admin:accounts_auditevent_change", args=[of_a_newer_version.id]))
@@ -210,7 +204,7 @@ def test_an_event_that_this_version_does_not_know_is_looked_at_in_admin(
     assert "api_key.hibernated" in item.content.decode()
 
 
-def test_a_moment_that_is_none_in_the_reader_s_time_zone_is_told_as_it_is(cast: Cast, owner: Browser) -> None:
+def test_a_time_that_does_not_exist_in_the_users_time_zone_is_shown_unchanged(cast: Cast, owner: Browser) -> None:
     cast.owner.time_zone = "Pacific/Kiritimati"
     cast.owner.save()
     audit_event = {"event": "api_key.changed", "changes": {"expires_at": [None, "9999-12-31T23:59:59Z"]}}
@@ -219,11 +213,11 @@ def test_a_moment_that_is_none_in_the_reader_s_time_zone_is_told_as_it_is(cast: 
     assert "9999-12-31T23:59:59Z" in owner.get(log(cast)).content.decode()
 
 
-def test_every_event_has_its_words_and_names_a_target_once_at_most() -> None:
+def test_every_event_has_words_and_at_most_one_target() -> None:
     assert all(event.words.count("{}") <= 1 for event in Event)
 
 
-def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:
+def test_values_are_shown_in_words(cast: Cast, owner: Browser) -> None:
     factories.make_key(
         cast.account, administrator=True, expires_at=None, allowed_networks=["10.0.0.0/8", "192.0.2.0/24"]
     )
@@ -234,7 +228,7 @@ def test_values_are_told_in_words(cast: Cast, owner: Browser) -> None:
     assert "Allowed networks: 10.0.0.0/8, 192.0.2.0/24" in text
 
 
-def test_a_name_that_looks_like_a_time_that_never_was_is_told_as_it_is(cast: Cast, owner: Browser) -> None:
+def test_a_name_that_looks_like_an_invalid_time_is_shown_unchanged(cast: Cast, owner: Browser) -> None:
     actor = policy.system(cast.account.ref)
     project = services.create_project(actor=actor, name="web")
     services.change_project(actor=actor, project=project, name="2027-02-30T10:00")
@@ -242,7 +236,7 @@ def test_a_name_that_looks_like_a_time_that_never_was_is_told_as_it_is(cast: Cas
     assert "web → 2027-02-30T10:00" in re.sub(r"<[^>]+>", "", owner.get(log(cast)).content.decode())
 
 
-def test_where_an_event_came_from_and_its_request_are_shown(cast: Cast, owner: Browser, events: None) -> None:
+def test_the_address_and_the_request_of_an_event_are_shown(cast: Cast, owner: Browser, events: None) -> None:
     html = owner.get(log(cast), {"event": "account.changed"}).content.decode()
     event = AuditEvent.objects.get(event="account.changed")
 
@@ -254,9 +248,7 @@ def test_where_an_event_came_from_and_its_request_are_shown(cast: Cast, owner: B
     ("name", "content_type"),
     [("audit_log_csv", "text/csv; charset=utf-8"), ("audit_log_json", "application/json")],
 )
-def test_an_export_is_a_file_that_honours_the_filters(
-    name: str, content_type: str, cast: Cast, owner: Browser, events: None
-) -> None:
+def test_an_export_is_a_filtered_file(name: str, content_type: str, cast: Cast, owner: Browser, events: None) -> None:
     response = owner.get(log(cast, name), {"event": "project"})
     text = response.getvalue().decode()
     rows = json.loads(text) if name == "audit_log_json" else list(csv.DictReader(io.StringIO(text)))
@@ -277,7 +269,7 @@ def test_the_page_links_to_exports_of_what_it_shows(cast: Cast, owner: Browser, 
         assert f'href="{log(cast, name)}?event=project"' in html
 
 
-def test_an_export_of_a_filter_that_can_not_be_read_is_empty(cast: Cast, owner: Browser, events: None) -> None:
+def test_an_export_with_an_invalid_filter_is_empty(cast: Cast, owner: Browser, events: None) -> None:
     response = owner.get(log(cast, "audit_log_json"), {"since": "yesterday"})
 
     assert json.loads(response.getvalue()) == []

@@ -6,7 +6,7 @@ from accounts import outbox
 from accounts.console import EmailBackend
 
 
-def test_mail_on_the_console_is_its_text_alone_with_links_in_one_piece() -> None:
+def test_mail_on_the_console_is_only_its_text_with_whole_links() -> None:
     link = "https://keys.example.com/invitations/" + "x" * 90 + "/"
     message = outbox.compose("new@example.com", "An invitation", f"To accept, open:\n\n{link}\n")
     printed = StringIO()

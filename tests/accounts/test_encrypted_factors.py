@@ -1,4 +1,4 @@
-"""Second factors at rest: encrypted in every row, readable under every key that is set, and a sentence if not."""
+"""Second factors at rest: encrypted in every row, readable with every configured key, and an error message if not."""
 
 import html
 import json
@@ -42,7 +42,7 @@ def _no_attempts_from_before() -> None:
 
 
 def everything_stored() -> str:
-    """Every row of every table that allauth and sessions write to, sessions opened."""
+    """Every row of every table that allauth and sessions write to, with sessions decoded."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT data FROM mfa_authenticator")
         stored = [str(row) for row in cursor.fetchall()]
@@ -51,7 +51,7 @@ def everything_stored() -> str:
 
 
 def give_factors(user: User) -> str:
-    """An app and recovery codes; return the app's secret."""
+    """Create an app and recovery codes; return the app's secret."""
     secret = generate_totp_secret()
     TOTP.activate(user, secret)
     RecoveryCodes.activate(user)
@@ -74,7 +74,7 @@ def lose_the_keys(settings: Any) -> None:
 # At rest ----------------------------------------------------------------------------------------
 
 
-def test_neither_the_secret_nor_the_seed_stands_in_any_row(cast: Cast, browser: Browser) -> None:
+def test_neither_the_secret_nor_the_seed_is_stored_unencrypted(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     secret = set_up(browser)
     codes = browser.get(reverse("mfa_download_recovery_codes")).content.decode().split()
@@ -84,7 +84,7 @@ def test_neither_the_secret_nor_the_seed_stands_in_any_row(cast: Cast, browser: 
     assert not [hidden for hidden in (secret, seed, *codes) if hidden in stored]
 
 
-def test_the_secret_of_an_app_that_is_being_set_up_stands_in_no_session(cast: Cast, browser: Browser) -> None:
+def test_the_session_has_no_unencrypted_secret_during_set_up(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     found = re.search(r'<code id="secret">(\w+)</code>', browser.get(ACTIVATE).content.decode())
     assert found
@@ -94,7 +94,9 @@ def test_the_secret_of_an_app_that_is_being_set_up_stands_in_no_session(cast: Ca
     assert browser.post(ACTIVATE, {"code": code(found[1])}).status_code == 302
 
 
-def test_a_set_up_that_outlives_its_key_starts_again(cast: Cast, browser: Browser, settings: Settings) -> None:
+def test_a_set_up_starts_again_if_its_encryption_key_is_removed(
+    cast: Cast, browser: Browser, settings: Settings
+) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     sign_in(browser, cast.owner)
     browser.get(ACTIVATE)
@@ -119,10 +121,10 @@ def test_a_set_up_that_outlives_its_key_starts_again(cast: Cast, browser: Browse
         ({"ENCRYPTION_KEYS": [Fernet.generate_key().decode(), OLD]}, {"ENCRYPTION_KEYS": [OLD]}),
     ],
 )
-def test_what_was_encrypted_is_read_after_the_keys_change(settings: Settings, before: Any, after: Any) -> None:
+def test_encrypted_text_is_readable_after_the_keys_change(settings: Settings, before: Any, after: Any) -> None:
     set_all(settings, before)
     stored, by_the_second = encryption.encrypt("JBSWY3DPEHPK3PXP"), None
-    if len(settings.ENCRYPTION_KEYS) > 1:  # written before the newest was put in front
+    if len(settings.ENCRYPTION_KEYS) > 1:  # written before the newest key was added
         settings.ENCRYPTION_KEYS = settings.ENCRYPTION_KEYS[1:]
         stored = by_the_second = encryption.encrypt("JBSWY3DPEHPK3PXP")
     set_all(settings, after)
@@ -135,12 +137,12 @@ def set_all(settings: Any, values: dict[str, Any]) -> None:
         setattr(settings, name, value)
 
 
-def test_the_same_secret_is_never_stored_alike() -> None:
+def test_the_same_secret_is_encrypted_differently_each_time() -> None:
     assert encryption.encrypt("JBSWY3DPEHPK3PXP") != encryption.encrypt("JBSWY3DPEHPK3PXP")
 
 
 @pytest.mark.parametrize("plain", ["JBSWY3DPEHPK3PXP", "RPN6CJKM3RAYR2MMS4MZN3FIC3LZ2YLL", "0f" * 40])
-def test_what_an_older_version_stored_plain_is_read(plain: str) -> None:
+def test_unencrypted_secrets_of_an_older_version_are_readable(plain: str) -> None:
     assert factors.read(plain) == plain
 
 
@@ -148,22 +150,22 @@ def test_what_an_older_version_stored_plain_is_read(plain: str) -> None:
     "garbage",
     ["", "?", "fernet-1:", "fernet-1:gAAAAA", "fernet-1:\x00é", "fernet-2:JBSWY3DPEHPK3PXP", "JBSW", "0f" * 39, "ключ"],
 )
-def test_garbage_is_told_from_both(garbage: str) -> None:
+def test_invalid_text_is_neither_encrypted_nor_an_old_secret(garbage: str) -> None:
     with pytest.raises(Unreadable):
         factors.read(garbage)
 
 
-def test_what_was_tampered_with_is_garbage() -> None:
+def test_modified_encrypted_text_is_refused() -> None:
     stored = encryption.encrypt("JBSWY3DPEHPK3PXP")
     for place in (12, 40, len(stored) - 5):
         with pytest.raises(Unreadable):
             factors.read(stored[:place] + ("A" if stored[place] != "A" else "B") + stored[place + 1 :])
 
 
-# What can't be read -----------------------------------------------------------------------------
+# Unreadable factors -----------------------------------------------------------------------------
 
 
-def test_who_signs_in_is_told_what_to_do(cast: Cast, browser: Browser, settings: Settings) -> None:
+def test_signing_in_with_an_unreadable_factor_says_what_to_do(cast: Cast, browser: Browser, settings: Settings) -> None:
     secret = give_factors(cast.owner)
     lose_the_keys(settings)
     sign_in(browser, cast.owner)
@@ -176,7 +178,7 @@ def test_who_signs_in_is_told_what_to_do(cast: Cast, browser: Browser, settings:
 
 
 @pytest.mark.parametrize("data", [[], {}, {"secret": None}, {"secret": 7}, {"secret": "garbage"}])
-def test_so_is_who_has_garbage_in_their_row(cast: Cast, browser: Browser, data: Any) -> None:
+def test_signing_in_with_an_invalid_stored_factor_says_what_to_do(cast: Cast, browser: Browser, data: Any) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
     Authenticator.objects.update(data=data)
     sign_in(browser, cast.owner)
@@ -185,9 +187,7 @@ def test_so_is_who_has_garbage_in_their_row(cast: Cast, browser: Browser, data: 
     assert f"{APP} {OPERATOR}" in shown(refused)
 
 
-def test_a_factor_that_can_be_read_signs_in_beside_one_that_can_not(
-    cast: Cast, browser: Browser, settings: Settings
-) -> None:
+def test_a_readable_factor_works_beside_an_unreadable_one(cast: Cast, browser: Browser, settings: Settings) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
     lose_the_keys(settings)
     RecoveryCodes.activate(cast.owner)
@@ -215,7 +215,9 @@ PAGES = [
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_page_of_who_is_signed_in_breaks(cast: Cast, browser: Browser, settings: Settings, name: str) -> None:
+def test_pages_work_for_a_user_with_unreadable_factors(
+    cast: Cast, browser: Browser, settings: Settings, name: str
+) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     settings.ENCRYPTION_KEYS = [NEW]
@@ -227,7 +229,7 @@ def test_no_page_of_who_is_signed_in_breaks(cast: Cast, browser: Browser, settin
         assert OPERATOR in shown(answer)
 
 
-def test_the_two_factor_page_says_what_can_not_be_read(cast: Cast, browser: Browser) -> None:
+def test_the_two_factor_page_names_unreadable_factors(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     assert OPERATOR not in shown(browser.get(reverse("mfa_index")))
@@ -235,7 +237,7 @@ def test_the_two_factor_page_says_what_can_not_be_read(cast: Cast, browser: Brow
     assert f"{APP} {OPERATOR}" in shown(browser.get(reverse("mfa_index")))
 
 
-def test_who_is_signed_in_makes_new_codes_and_another_app_alone(cast: Cast, browser: Browser) -> None:
+def test_a_signed_in_user_replaces_unreadable_codes_and_apps_themselves(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     Authenticator.objects.filter(type="totp").update(data={"secret": "fernet-1:lost"})
@@ -248,7 +250,7 @@ def test_who_is_signed_in_makes_new_codes_and_another_app_alone(cast: Cast, brow
     assert OPERATOR not in shown(browser.get(reverse("mfa_index")))
 
 
-def test_the_password_asked_again_by_a_code_says_so_too(cast: Cast, browser: Browser) -> None:
+def test_reauthentication_by_code_names_unreadable_factors(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     Authenticator.objects.filter(type="totp").update(data={"secret": "fernet-1:lost"})
@@ -257,7 +259,7 @@ def test_the_password_asked_again_by_a_code_says_so_too(cast: Cast, browser: Bro
     assert APP in shown(wrong)
 
 
-# The way back -----------------------------------------------------------------------------------
+# Reset ------------------------------------------------------------------------------------------
 
 
 def run(*arguments: str) -> str:
@@ -267,7 +269,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_operator_resets_it_and_the_person_sets_it_up_again(cast: Cast, browser: Browser) -> None:
+def test_the_operator_resets_two_factor_and_the_user_sets_it_up_again(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     other = give_factors(cast.admin)
@@ -286,7 +288,7 @@ def test_the_operator_resets_it_and_the_person_sets_it_up_again(cast: Cast, brow
     assert factors.read(Authenticator.objects.get(user=cast.admin, type="totp").data["secret"]) == other
 
 
-def test_it_is_recorded_in_every_account_of_the_person(cast: Cast) -> None:
+def test_a_reset_is_recorded_in_every_account_of_the_user(cast: Cast) -> None:
     factories.make_account("Second", cast.user)
     give_factors(cast.user)
     run("reset_two_factor", cast.user.email)
@@ -301,7 +303,7 @@ def test_it_is_recorded_in_every_account_of_the_person(cast: Cast) -> None:
         ("user@example.com", "user@example.com has no two-factor authentication."),
     ],
 )
-def test_nothing_to_reset_is_told(cast: Cast, email: str, sentence: str) -> None:
+def test_a_reset_without_factors_is_an_error(cast: Cast, email: str, sentence: str) -> None:
     with pytest.raises(CommandError) as refusal:
         run("reset_two_factor", email)
     assert str(refusal.value) == sentence
@@ -310,7 +312,7 @@ def test_nothing_to_reset_is_told(cast: Cast, email: str, sentence: str) -> None
 # reencrypt --------------------------------------------------------------------------------------
 
 
-def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, settings: Settings) -> None:
+def test_reencrypt_encrypts_everything_with_the_newest_key_once(cast: Cast, settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = [OLD]
     secret = give_factors(cast.owner)
     Authenticator.objects.create(user=cast.admin, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
@@ -328,7 +330,7 @@ def test_reencrypt_writes_everything_under_the_newest_key_once(cast: Cast, setti
     assert passkey.data == {"name": "Key", "credential": {}}
 
 
-def test_reencrypt_names_who_can_not_be_read_does_the_rest_and_fails(cast: Cast, settings: Settings) -> None:
+def test_reencrypt_names_unreadable_factors_encrypts_the_others_and_fails(cast: Cast, settings: Settings) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
     lose_the_keys(settings)
     Authenticator.objects.create(user=cast.admin, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
@@ -363,7 +365,7 @@ class _Editor:
 migration = import_module("accounts.migrations.0007_encrypt_second_factors")
 
 
-def test_the_migration_encrypts_what_is_there_and_back(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_migration_encrypts_existing_secrets_and_is_reversible(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factors, "BATCH", 3)
     plain: dict[int, Any] = {}
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The audit log as a file: what stands in it, and how many are made at once."""
+"""The audit log as a file: its content, how it is sent, and how many run at once."""
 
 import csv
 import gzip
@@ -57,7 +57,7 @@ def _export(account: Account) -> Export:
     return Export(AuditEvent.objects.for_account(account), as_csv, account_id=account.id)
 
 
-# What stands in it ------------------------------------------------------------------------------
+# Content ----------------------------------------------------------------------------------------
 
 
 def test_csv_has_a_line_for_every_event(events: Any) -> None:
@@ -66,7 +66,7 @@ def test_csv_has_a_line_for_every_event(events: Any) -> None:
     assert rows[0]["event"] == "project.created"
 
 
-def test_a_row_holds_every_column_as_it_is_stored(events: Any) -> None:
+def test_a_row_has_every_column_as_stored(events: Any) -> None:
     event = events[0]
     stored = {column: getattr(event, column) for column in exports.COLUMNS}
     assert json.loads(_text(events, as_json))[0] == {**stored, "at": event.at.isoformat()}
@@ -75,7 +75,7 @@ def test_a_row_holds_every_column_as_it_is_stored(events: Any) -> None:
     assert row["address"] == ""
 
 
-def test_csv_is_what_the_standard_library_writes() -> None:
+def test_the_csv_equals_that_of_the_standard_library() -> None:
     odd = [
         "",
         "plain",
@@ -100,14 +100,14 @@ def test_csv_is_what_the_standard_library_writes() -> None:
 
 
 @pytest.mark.parametrize("microsecond", [0, 5, 123000, 999999])
-def test_a_moment_is_told_in_utc_to_the_microsecond(cast: Cast, microsecond: int) -> None:
+def test_a_time_is_in_utc_with_microseconds(cast: Cast, microsecond: int) -> None:
     at = datetime(2026, 3, 29, 1, 30, 0, microsecond, tzinfo=ZoneInfo("Asia/Kolkata"))
     AuditEvent.objects.create(account=cast.account, event="project.created", at=at)
     row = json.loads(_text(AuditEvent.objects.filter(event="project.created"), as_json))[0]
     assert row["at"] == at.astimezone(UTC).isoformat()
 
 
-def test_a_label_that_an_older_version_kept_in_two_lines_is_one(events: Any, cast: Cast) -> None:
+def test_a_label_of_two_lines_from_an_older_version_becomes_one_line(events: Any, cast: Cast) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE accounts_auditevent SET target_label = %s", ["two\nlines\u202e"])
     assert {row["target_label"] for row in _csv(events)} == {AuditEvent.objects.all()[0].target_label} == {"two lines "}
@@ -118,7 +118,7 @@ def test_a_cell_is_never_a_formula(events: Any) -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n"])
-def test_whatever_a_formula_starts_with_is_made_plain(cast: Cast, start: str) -> None:
+def test_every_character_that_starts_a_formula_is_escaped(cast: Cast, start: str) -> None:
     fields = {"target_id": f"{start}1", "request_id": f"{start}2", "target_label": "web"}
     AuditEvent.objects.create(account=cast.account, event="project.created", **fields)
     row = _csv(AuditEvent.objects.filter(event="project.created"))[0]
@@ -142,7 +142,7 @@ def test_a_log_of_several_batches_is_one_file(
     assert "Zoë" in whole
 
 
-def test_an_export_is_one_query_and_makes_no_objects(
+def test_an_export_is_one_query_without_model_instances(
     events: Any, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "BATCH", 2)
@@ -155,7 +155,7 @@ def test_an_export_is_one_query_and_makes_no_objects(
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
-def test_a_file_says_how_long_it_is_so_that_a_part_is_no_whole(
+def test_a_file_has_a_content_length_that_reveals_a_partial_download(
     kind: str, cast: Cast, browser: Browser, events: Any
 ) -> None:
     browser.as_(cast.owner)
@@ -172,7 +172,7 @@ def test_a_file_says_how_long_it_is_so_that_a_part_is_no_whole(
     assert "Accept-Encoding" in plain.headers["Vary"]
 
 
-def test_head_makes_no_file(cast: Cast, browser: Browser, events: Any) -> None:
+def test_head_creates_no_file(cast: Cast, browser: Browser, events: Any) -> None:
     browser.as_(cast.owner)
     running = _export(cast.account)
     with CaptureQueriesContext(connection) as asked:
@@ -185,7 +185,9 @@ def test_head_makes_no_file(cast: Cast, browser: Browser, events: Any) -> None:
     assert not any("accounts_auditevent" in query["sql"] for query in asked.captured_queries)
 
 
-def test_a_reader_who_takes_too_long_gets_less_than_was_said(events: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_takes_too_long_gets_less_than_content_length(
+    events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exports, "CHUNK_SIZE", 10)
     export = Export(events, as_csv, account_id=1)
     parts = iter(export)
@@ -196,7 +198,7 @@ def test_a_reader_who_takes_too_long_gets_less_than_was_said(events: Any, monkey
     assert len(read) < export.size
 
 
-def test_more_than_can_be_written_in_time_is_told_as_a_page(
+def test_an_export_that_takes_too_long_is_an_error_page(
     cast: Cast, browser: Browser, events: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "TIME_LIMIT", -1)
@@ -206,7 +208,7 @@ def test_more_than_can_be_written_in_time_is_told_as_a_page(
     assert "Filter it by date" in answer.content.decode()
 
 
-def test_a_database_that_goes_away_midway_is_an_error_page_and_no_half_file(
+def test_a_database_error_midway_is_an_error_page_and_no_partial_file(
     cast: Cast, browser: Browser, events: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_off(_: Any) -> Iterator[bytes]:
@@ -221,7 +223,7 @@ def test_a_database_that_goes_away_midway_is_an_error_page_and_no_half_file(
     assert "Content-Disposition" not in answer.headers
 
 
-def test_a_lock_outlives_the_slowest_reader_whom_the_server_bears() -> None:
+def test_the_lock_lasts_longer_than_the_slowest_download() -> None:
     assert Phase.ANSWER.seconds == exports.STALL_LIMIT
     assert exports.TIME_LIMIT + Phase.ANSWER.seconds < exports.LOCK_TIMEOUT
 
@@ -240,10 +242,8 @@ def test_an_account_has_one_export_at_a_time(cast: Cast, browser: Browser, event
     assert "Another export of this account is running. Try again when it is done." in second.content.decode()
 
 
-def test_that_holds_over_all_processes_and_ends_by_itself_after_one_was_killed(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What processes share is the cache."""
+def test_the_lock_spans_processes_and_expires_if_one_is_killed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes share only the cache."""
     monkeypatch.setattr(exports, "LOCK_TIMEOUT", 1)
     killed = _export(cast.account)
     with monkeypatch.context() as another_process:
@@ -255,7 +255,7 @@ def test_that_holds_over_all_processes_and_ends_by_itself_after_one_was_killed(
     killed.close()
 
 
-def test_a_process_works_on_few_at_a_time(cast: Cast, browser: Browser) -> None:
+def test_a_process_runs_few_exports_at_a_time(cast: Cast, browser: Browser) -> None:
     with ExitStack() as running:
         for _ in range(exports.MAX_EXPORTS):
             running.enter_context(closing(_export(factories.make_account())))
@@ -266,7 +266,7 @@ def test_a_process_works_on_few_at_a_time(cast: Cast, browser: Browser) -> None:
     assert "Other exports are running. Try again in a minute." in refused.content.decode()
 
 
-def test_one_that_was_refused_takes_no_place(cast: Cast) -> None:
+def test_a_refused_export_takes_no_slot(cast: Cast) -> None:
     first = _export(cast.account)
     for _ in range(exports.MAX_EXPORTS + 1):
         with pytest.raises(Unavailable, match="Another export of this account"):
@@ -275,13 +275,13 @@ def test_one_that_was_refused_takes_no_place(cast: Cast) -> None:
     _export(cast.account).close()
 
 
-def test_a_place_is_free_again_when_a_file_was_sent_forgotten_or_failed(
+def test_a_slot_is_free_after_a_file_was_sent_dropped_or_failed(
     cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.as_(cast.owner)
     for _ in range(exports.MAX_EXPORTS + 1):
         assert browser.get(_url(cast.account)).getvalue()
-        _export(cast.account)  # forgotten
+        _export(cast.account)  # dropped
         with monkeypatch.context() as patch:
             patch.setattr(exports, "TIME_LIMIT", -1)
             with pytest.raises(Invalid):
@@ -289,8 +289,8 @@ def test_a_place_is_free_again_when_a_file_was_sent_forgotten_or_failed(
     _export(cast.account).close()
 
 
-def test_the_page_links_to_exports_so_that_a_refusal_is_read(cast: Cast, browser: Browser, events: Any) -> None:
-    """With `download` on the link, a browser would save the refusal, or say that the file isn't there."""
+def test_the_page_links_to_exports_so_that_an_error_is_shown(cast: Cast, browser: Browser, events: Any) -> None:
+    """With `download` on the link, a browser would save the error page, or say that the file isn't there."""
     html = browser.as_(cast.owner).get(reverse("accounts:audit_log", args=[cast.account.slug])).content.decode()
     assert f'href="{_url(cast.account)}"' in html
     assert " download>" not in html

@@ -1,4 +1,4 @@
-"""/invitations/TOKEN/: every state of an invitation, for everybody who may open it."""
+"""/invitations/TOKEN/: every state of an invitation, for every kind of visitor."""
 
 import re
 import time
@@ -34,7 +34,7 @@ def heading(response: Any) -> str:
 
 @pytest.fixture
 def newcomers(cast: Cast) -> Any:
-    """An invitation of somebody who is not here yet."""
+    """An invitation of somebody who has no user yet."""
     sent = factories.make_invitation(cast.account, role=Role.ADMIN)
     delivered().clear()
     return sent
@@ -42,14 +42,14 @@ def newcomers(cast: Cast) -> Any:
 
 @pytest.fixture
 def guests(cast: Cast) -> Any:
-    """An invitation of a person who is here, in another account."""
+    """An invitation of a user who is a member of another account."""
     return factories.make_invitation(cast.account, "stranger@example.com")
 
 
-# The newcomer -----------------------------------------------------------------------------------
+# New users --------------------------------------------------------------------------------------
 
 
-def test_the_page_names_the_account_the_role_and_who_invites(newcomers: Any, browser: Browser) -> None:
+def test_the_page_names_the_account_the_role_and_the_inviter(newcomers: Any, browser: Browser) -> None:
     page = browser.get(link(newcomers)).content.decode()
 
     assert "Join Acme" in page
@@ -58,7 +58,7 @@ def test_the_page_names_the_account_the_role_and_who_invites(newcomers: Any, bro
     assert ">Accept<" in page
 
 
-def test_a_newcomer_is_in_at_once_without_another_mail(
+def test_a_new_user_joins_immediately_without_another_mail(
     newcomers: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -72,15 +72,13 @@ def test_a_newcomer_is_in_at_once_without_another_mail(
     assert delivered() == []
 
 
-def test_a_newcomer_has_just_given_a_password_and_is_not_asked_again(
-    newcomers: Any, cast: Cast, browser: Browser
-) -> None:
+def test_a_new_user_is_not_asked_for_the_password_again(newcomers: Any, cast: Cast, browser: Browser) -> None:
     browser.post(link(newcomers), FORM)
 
     assert browser.get(reverse("apikeys:new_key", args=[cast.account.slug])).status_code == 200
 
 
-def test_a_newcomers_sign_in_elsewhere_is_no_proof_here(
+def test_a_new_users_sign_in_elsewhere_does_not_count_in_this_session(
     newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.post(link(newcomers), FORM)
@@ -108,16 +106,16 @@ def test_a_weak_password_is_refused_at_its_field(password: str, problem: str, ne
     assert Invitation.objects.get().state == Invitation.State.PENDING
 
 
-def test_nobody_is_made_by_looking(newcomers: Any, browser: Browser) -> None:
+def test_get_creates_no_user(newcomers: Any, browser: Browser) -> None:
     browser.get(link(newcomers))
 
     assert not User.objects.filter(email="new@example.com").exists()
 
 
-# The person who is here -------------------------------------------------------------------------
+# Existing users ---------------------------------------------------------------------------------
 
 
-def test_who_is_signed_in_accepts_with_a_button(guests: Any, cast: Cast, browser: Browser) -> None:
+def test_a_signed_in_user_accepts_with_a_button(guests: Any, cast: Cast, browser: Browser) -> None:
     asked = browser.as_(cast.stranger).get(link(guests))
     before = Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
     done = browser.post(link(guests))
@@ -128,7 +126,7 @@ def test_who_is_signed_in_accepts_with_a_button(guests: Any, cast: Cast, browser
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_who_is_signed_out_signs_in_and_comes_back(method: str, guests: Any, cast: Cast, browser: Browser) -> None:
+def test_a_signed_out_user_signs_in_and_comes_back(method: str, guests: Any, cast: Cast, browser: Browser) -> None:
     asked = getattr(browser, method)(link(guests), {**FORM})
     back = f"{reverse('account_login')}?next={link(guests).replace('/', '%2F')}"
     if method == "get":
@@ -145,7 +143,7 @@ def test_who_is_signed_out_signs_in_and_comes_back(method: str, guests: Any, cas
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_the_wrong_person_is_told_and_can_sign_out_and_come_back(
+def test_the_wrong_user_is_told_and_can_sign_out_and_come_back(
     method: str, newcomers: Any, cast: Cast, browser: Browser
 ) -> None:
     page = getattr(browser.as_(cast.user), method)(link(newcomers))
@@ -158,7 +156,7 @@ def test_the_wrong_person_is_told_and_can_sign_out_and_come_back(
     assert browser.get(link(newcomers)).status_code == 200
 
 
-def test_a_second_address_that_is_confirmed_is_the_persons_too(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_a_confirmed_second_address_is_accepted(newcomers: Any, cast: Cast, browser: Browser) -> None:
     EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=True)
     signed_out = browser.get(link(newcomers)).content.decode()
     browser.as_(cast.stranger).post(link(newcomers))
@@ -167,7 +165,7 @@ def test_a_second_address_that_is_confirmed_is_the_persons_too(newcomers: Any, c
     assert Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
 
 
-def test_a_second_address_that_is_not_confirmed_is_not(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_an_unconfirmed_second_address_is_not_accepted(newcomers: Any, cast: Cast, browser: Browser) -> None:
     EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=False)
 
     assert browser.as_(cast.stranger).post(link(newcomers)).status_code == 403
@@ -175,7 +173,7 @@ def test_a_second_address_that_is_not_confirmed_is_not(newcomers: Any, cast: Cas
     assert User.objects.filter(email="new@example.com").exists()
 
 
-# Links that open nothing ------------------------------------------------------------------------
+# Links that don't work --------------------------------------------------------------------------
 
 
 ENDS: dict[str, tuple[dict[str, Any], str]] = {
@@ -188,7 +186,7 @@ ENDS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("who", ["nobody", "stranger", "owner"])
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("end", ENDS)
-def test_a_link_that_ended_says_so_and_what_to_do(
+def test_a_link_that_no_longer_works_says_what_to_do(
     end: str, method: str, who: str, cast: Cast, browser: Browser
 ) -> None:
     fields, told = ENDS[end]
@@ -212,7 +210,7 @@ def test_nobody_joins_a_closed_account(method: str, newcomers: Any, cast: Cast, 
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_link_that_nobody_made_is_not_there(method: str, cast: Cast, browser: Browser) -> None:
+def test_an_unknown_link_is_404(method: str, cast: Cast, browser: Browser) -> None:
     page = getattr(browser, method)(reverse("accounts:invitation", args=["x" * 43]), FORM)
 
     assert (page.status_code, heading(page)) == (404, "Invitation not found")
@@ -227,7 +225,7 @@ def test_a_link_works_once(newcomers: Any, browser: Browser) -> None:
     assert Browser().post(link(newcomers), FORM).status_code == 410
 
 
-def test_a_link_that_ends_between_the_look_and_the_click_says_so(
+def test_a_link_that_stops_working_before_the_form_is_sent_says_so(
     newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invitation, "is_acceptable", True)
@@ -238,10 +236,10 @@ def test_a_link_that_ends_between_the_look_and_the_click_says_so(
     assert not User.objects.filter(email="new@example.com").exists()
 
 
-# What nobody else gets --------------------------------------------------------------------------
+# Secrecy ----------------------------------------------------------------------------------------
 
 
-def test_the_token_stays_out_of_caches_and_referrers(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_the_token_is_kept_out_of_caches_and_referrers(newcomers: Any, cast: Cast, browser: Browser) -> None:
     pages = [
         browser.get(link(newcomers)),
         browser.post(link(newcomers), {"name": ""}),
@@ -257,7 +255,7 @@ def test_the_token_stays_out_of_caches_and_referrers(newcomers: Any, cast: Cast,
         assert page.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_inviting_tells_nobody_who_is_registered(cast: Cast, browser: Browser) -> None:
+def test_inviting_does_not_reveal_who_is_registered(cast: Cast, browser: Browser) -> None:
     invite = reverse("accounts:invite", args=[cast.account.slug])
     browser.as_(cast.owner)
     told = []
@@ -269,7 +267,7 @@ def test_inviting_tells_nobody_who_is_registered(cast: Cast, browser: Browser) -
     assert delivered()[0].subject == delivered()[1].subject
 
 
-def test_a_member_already_loses_no_role_by_accepting(cast: Cast, browser: Browser) -> None:
+def test_a_member_who_accepts_keeps_their_role(cast: Cast, browser: Browser) -> None:
     sent = factories.make_invitation(cast.account, "late@example.com", Role.USER)
     late = factories.make_member(cast.account, Role.ADMIN, "late@example.com")
     browser.as_(late).post(link(sent))

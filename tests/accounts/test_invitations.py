@@ -1,4 +1,4 @@
-"""Inviting people, and how they come in."""
+"""Inviting people, and accepting invitations."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -36,7 +36,7 @@ def test_an_invitation_is_a_mail_with_a_link_that_is_stored_nowhere(cast: Cast) 
     assert "member.invited" in events()
 
 
-def test_a_name_is_no_markup_in_a_mail(cast: Cast) -> None:
+def test_a_name_is_escaped_in_a_mail(cast: Cast) -> None:
     Account.objects.update(name="<a href='https://elsewhere.example'>Acme & Co</a>")
     cast.account.refresh_from_db()
     factories.make_invitation(cast.account)
@@ -53,7 +53,7 @@ def test_accepting_makes_a_member_with_the_role(cast: Cast) -> None:
     assert AuditEvent.objects.get(event="member.joined").actor_label == "new@example.com"
 
 
-def test_a_newcomer_joins_without_a_second_mail(cast: Cast) -> None:
+def test_a_new_user_joins_without_a_second_mail(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     user = services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
     assert membership(user, cast.account).role == Role.USER
@@ -62,7 +62,7 @@ def test_a_newcomer_joins_without_a_second_mail(cast: Cast) -> None:
         services.join(token=sent.token, name="New", password="x" * 12, context=NO_REQUEST)
 
 
-def test_a_newcomer_who_sends_the_form_twice_at_once_is_made_once(cast: Cast) -> None:
+def test_a_new_user_who_sends_the_form_twice_at_once_is_created_once(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     factories.make_user("new@example.com")
     with mock.patch("accounts.services.members.is_registered", return_value=False), pytest.raises(AlreadyExists):
@@ -100,12 +100,12 @@ def test_a_link_is_for_the_person_it_was_sent_to(cast: Cast) -> None:
         accept(factories.make_invitation(cast.account), cast.stranger)
 
 
-def test_a_token_that_nobody_made_is_not_there(cast: Cast) -> None:
+def test_an_unknown_token_is_not_found(cast: Cast) -> None:
     with pytest.raises(NotFound):
         services.accept_invitation(token="x" * 43, user=cast.stranger, context=NO_REQUEST)
 
 
-def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast: Cast) -> None:
+def test_resending_creates_a_new_link_and_the_old_one_stops_working(cast: Cast) -> None:
     first = factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
     tokens: list[str] = []
 
@@ -120,7 +120,7 @@ def test_sending_again_gives_a_new_link_and_ends_the_old_one(cast: Cast) -> None
     services.accept_invitation(token=tokens[0], user=user, context=NO_REQUEST)
 
 
-def test_nobodys_mailbox_is_flooded_with_invitations(cast: Cast) -> None:
+def test_invitations_to_one_address_are_limited(cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     actor = actor_of(cast.owner, cast.account)
     for _ in range(9):
@@ -133,7 +133,7 @@ def test_nobodys_mailbox_is_flooded_with_invitations(cast: Cast) -> None:
     factories.make_invitation(cast.account, "other@example.com")
 
 
-def test_all_accounts_together_flood_nobodys_mailbox_either(cast: Cast) -> None:
+def test_invitations_to_one_address_are_limited_over_all_accounts(cast: Cast) -> None:
     for number in range(10):
         factories.make_invitation(factories.make_account(f"Account {number}"), "Victim@example.com")
     with pytest.raises(TooManyRequests):
@@ -142,7 +142,7 @@ def test_all_accounts_together_flood_nobodys_mailbox_either(cast: Cast) -> None:
     factories.make_invitation(cast.account, "other@example.com")
 
 
-def test_an_hour_later_the_mailbox_is_open_again(cast: Cast) -> None:
+def test_the_limit_ends_after_an_hour(cast: Cast) -> None:
     for number in range(10):
         factories.make_invitation(factories.make_account(f"Account {number}"))
     with mock.patch("django.utils.timezone.now", return_value=timezone.now() + timedelta(hours=1, seconds=1)):
@@ -166,7 +166,7 @@ def test_accounts_that_invite_at_once_are_counted_one_after_the_other(cast: Cast
         assert sum(pool.map(invite, accounts)) == 10
 
 
-def test_an_account_mails_so_many_invitations_an_hour(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invitations_of_one_account_are_limited(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accounts.services.members.MAX_PER_ACCOUNT", 2)
     for name in ("a", "b"):
         factories.make_invitation(cast.account, f"{name}@example.com")
@@ -186,14 +186,14 @@ IMPOSSIBLE = [f"a@{'ä' * 60}.com", "a@xn--ä.com", f"a@{'.'.join(['İ' * 40] * 
 
 
 @pytest.mark.parametrize("address", IMPOSSIBLE)
-def test_nobody_is_invited_where_no_mail_can_be_sent(address: str, cast: Cast) -> None:
+def test_an_undeliverable_address_is_not_invited(address: str, cast: Cast) -> None:
     with pytest.raises(Invalid) as refused:
         factories.make_invitation(cast.account, address)
     assert list(refused.value.errors or {}) == ["email"]
     assert not Invitation.objects.exists()
 
 
-def test_an_expired_invitation_makes_way_for_a_new_one(cast: Cast) -> None:
+def test_an_expired_invitation_is_replaced_by_a_new_one(cast: Cast) -> None:
     factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
     factories.make_invitation(cast.account)
     assert Invitation.objects.open().count() == 1
@@ -205,21 +205,21 @@ def test_an_invitation_that_is_withdrawn_before_it_was_mailed_is_not_mailed(cast
     assert not delivered()
 
 
-def test_an_invitation_that_is_not_made_is_not_mailed(cast: Cast) -> None:
+def test_an_invitation_that_is_rolled_back_is_not_mailed(cast: Cast) -> None:
     with transaction.atomic():
         factories.make_invitation(cast.account)
         transaction.set_rollback(True)
     assert not delivered()
 
 
-def test_a_member_who_accepts_an_invitation_to_a_second_address_joins_no_second_time(cast: Cast) -> None:
+def test_a_member_who_accepts_at_a_second_address_stays_one_member(cast: Cast) -> None:
     EmailAddress.objects.create(user=cast.user, email="second@example.com", verified=True)
     accept(factories.make_invitation(cast.account, "second@example.com", Role.ADMIN), cast.user)
     assert membership(cast.user, cast.account).role == Role.USER
     assert "member.joined" not in events()
 
 
-def test_everybody_hears_that_their_account_is_closed(
+def test_every_member_is_mailed_that_the_account_is_closed(
     cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -234,7 +234,7 @@ def test_nobody_joins_a_closed_account(cast: Cast) -> None:
         accept(sent, cast.stranger)
 
 
-def test_a_withdrawn_or_accepted_invitation_is_not_changed(cast: Cast) -> None:
+def test_a_withdrawn_or_accepted_invitation_cannot_be_changed(cast: Cast) -> None:
     owner = actor_of(cast.owner, cast.account)
     invitation = factories.make_invitation(cast.account).invitation
     services.change_invitation(actor=owner, invitation=invitation, role=Role.ADMIN)

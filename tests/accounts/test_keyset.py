@@ -1,4 +1,4 @@
-"""Pages of a list by position."""
+"""Keyset pagination."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from tests.conftest import Cast
 
 @pytest.fixture
 def names(cast: Cast) -> list[str]:
-    """Seven projects, newest first; five of them were created in the same moment."""
+    """Seven projects, newest first; five of them were created at the same time."""
     now = timezone.now()
     for number in range(7):
         moment = now - timedelta(seconds=max(0, number - 4))
@@ -24,7 +24,7 @@ def names(cast: Cast) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10])
-def test_pages_forward_and_back_hold_every_row_once_in_order(names: list[str], size: int) -> None:
+def test_pages_forward_and_back_have_every_row_once_in_order(names: list[str], size: int) -> None:
     forward, cursor = [], ""
     while True:
         page = keyset.page(Project.objects.all(), size=size, cursor=cursor)
@@ -41,14 +41,14 @@ def test_pages_forward_and_back_hold_every_row_once_in_order(names: list[str], s
     assert backward == forward
 
 
-def test_rows_that_arrive_move_no_page(names: list[str], cast: Cast) -> None:
+def test_new_rows_move_no_page(names: list[str], cast: Cast) -> None:
     first = keyset.page(Project.objects.all(), size=3)
     factories.make_project(cast.account, "arrived")
     second = keyset.page(Project.objects.all(), size=3, cursor=first.next or "")
     assert [project.name for project in (*first, *second)] == names[:6]
 
 
-def test_a_page_costs_one_query_and_counts_nothing(
+def test_a_page_takes_one_query_and_no_count(
     names: list[str], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1) as queries:
@@ -56,7 +56,7 @@ def test_a_page_costs_one_query_and_counts_nothing(
     assert "COUNT" not in queries[0]["sql"]
 
 
-def test_a_list_that_has_emptied_since_has_no_other_pages(names: list[str]) -> None:
+def test_a_list_that_became_empty_has_no_other_pages(names: list[str]) -> None:
     cursor = keyset.page(Project.objects.all(), size=3).next or ""
     Project.objects.all().delete()
     page = keyset.page(Project.objects.all(), size=3, cursor=cursor)

@@ -1,4 +1,4 @@
-"""Strangers who guess, or ask for resets, lock nobody out of a device that they have used before."""
+"""Strangers who guess passwords or request resets can't lock users out of devices that they have used before."""
 
 import re
 import time
@@ -45,7 +45,7 @@ def strangers_guess(email: str = OWNER, times: int = 12, **extra: Any) -> None:
 
 
 def known_device(email: str = OWNER) -> Browser:
-    """A browser from which that person has signed in, and out again."""
+    """A browser from which the user has signed in and out."""
     browser = Browser()
     assert sign_in(browser, email=email).status_code == 302
     browser.post(reverse("account_logout"))
@@ -81,7 +81,7 @@ def test_a_known_device_signs_in_while_strangers_guess_from_its_own_address(cast
     assert sign_in(browser).status_code == 302
 
 
-def test_a_known_device_has_few_guesses_of_its_own_which_lock_out_nobody_else(cast: Cast) -> None:
+def test_a_known_device_has_its_own_limit_that_locks_out_nobody_else(cast: Cast) -> None:
     browser, other = known_device(), known_device()
     for _ in range(6):
         last = sign_in(browser, "wrong")
@@ -92,14 +92,14 @@ def test_a_known_device_has_few_guesses_of_its_own_which_lock_out_nobody_else(ca
     assert sign_in(Browser()).status_code == 302
 
 
-def test_a_device_known_for_one_person_is_a_stranger_to_another(cast: Cast) -> None:
+def test_a_known_device_is_known_only_for_its_users(cast: Cast) -> None:
     browser = known_device("stranger@example.com")
     strangers_guess()
 
     assert is_locked(sign_in(browser))
 
 
-def test_signing_in_as_another_gives_no_fresh_guesses(cast: Cast) -> None:
+def test_signing_in_as_another_user_resets_no_limit(cast: Cast) -> None:
     browser = known_device()
     for _ in range(6):
         sign_in(browser, "wrong")
@@ -110,7 +110,7 @@ def test_signing_in_as_another_gives_no_fresh_guesses(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("change", ["truncated", "person swapped", "unsigned"])
-def test_a_forged_device_is_a_stranger(change: str, cast: Cast) -> None:
+def test_a_forged_device_cookie_is_ignored(change: str, cast: Cast) -> None:
     browser = known_device("stranger@example.com")
     value = browser.cookies[cookies.name(devices.COOKIE)].value
     forged = {
@@ -125,14 +125,16 @@ def test_a_forged_device_is_a_stranger(change: str, cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("host", ["testserver:{}", "localhost:{}"])
-def test_a_port_in_the_host_header_gives_no_fresh_guesses(host: str, cast: Cast) -> None:
+def test_a_port_in_the_host_header_resets_no_limit(host: str, cast: Cast) -> None:
     for number in range(6):
         last = sign_in(Browser(), "wrong", HTTP_HOST=host.format(8000 + number), REMOTE_ADDR=f"198.51.100.{number}")
 
     assert is_locked(last)
 
 
-def test_who_is_locked_out_learns_nothing_of_the_address(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_out_does_not_reveal_whether_an_address_is_registered(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strangers_guess()
     strangers_guess("nobody@example.com")
     monkeypatch.setattr(sign_in_module, "_run_after_response", lambda task: None)  # done once the answer is sent
@@ -149,7 +151,7 @@ def test_who_is_locked_out_learns_nothing_of_the_address(cast: Cast, monkeypatch
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_new_password_by_mail_ends_the_lock_out(is_known: bool, cast: Cast) -> None:
+def test_a_password_reset_ends_the_lock_out(is_known: bool, cast: Cast) -> None:
     browser = known_device() if is_known else Browser()
     for _ in range(6):
         sign_in(browser, "wrong")
@@ -165,7 +167,7 @@ def test_a_new_password_by_mail_ends_the_lock_out(is_known: bool, cast: Cast) ->
     assert sign_in(browser, new).status_code == 302
 
 
-def test_a_flood_of_addresses_resets_no_limit(cast: Cast, settings: Settings) -> None:
+def test_attempts_at_many_addresses_reset_no_limit(cast: Cast, settings: Settings) -> None:
     strangers_guess(times=6)
     for number in range(2000):
         cache.set(f"allauth:rl:allauth.account:guess:5/300.0/key:{number}", [1.0], 300)
@@ -177,7 +179,7 @@ def test_a_flood_of_addresses_resets_no_limit(cast: Cast, settings: Settings) ->
 # Second factors and reauthentication ------------------------------------------------------------
 
 
-def test_a_thief_who_knows_the_password_locks_no_known_device_out_and_has_few_tries(cast: Cast) -> None:
+def test_an_attacker_with_the_password_has_few_tries_and_locks_out_no_known_device(cast: Cast) -> None:
     browser = known_device()
     secret = with_an_app(cast.owner)
     for number in range(7):
@@ -202,7 +204,7 @@ def test_a_known_device_has_few_tries_at_a_code(cast: Cast) -> None:
     assert is_locked(last)
 
 
-def test_who_is_signed_in_confirms_it_while_strangers_guess(cast: Cast, browser: Browser) -> None:
+def test_a_signed_in_user_reauthenticates_while_strangers_guess(cast: Cast, browser: Browser) -> None:
     sign_in(browser)
     strangers_guess()
 
@@ -217,7 +219,7 @@ def strangers_ask(times: int = 30) -> None:
         Browser().post(RESET, {"email": OWNER}, REMOTE_ADDR=f"198.51.100.{number}")
 
 
-def test_a_known_device_gets_its_reset_while_strangers_ask_for_others(cast: Cast) -> None:
+def test_a_known_device_gets_a_reset_while_strangers_request_others(cast: Cast) -> None:
     browser = known_device()
     delivered().clear()
     strangers_ask()
@@ -228,7 +230,7 @@ def test_a_known_device_gets_its_reset_while_strangers_ask_for_others(cast: Cast
     assert len(delivered()) == before + 1
 
 
-def test_a_new_device_is_not_refused_and_the_links_mailed_before_work(cast: Cast, browser: Browser) -> None:
+def test_a_new_device_is_not_refused_and_earlier_links_still_work(cast: Cast, browser: Browser) -> None:
     strangers_ask()
     asked = browser.post(RESET, {"email": OWNER}, **HOME)
     link = re.search(r"https://testserver(/\S+)", str(delivered()[-1].body))
@@ -238,7 +240,7 @@ def test_a_new_device_is_not_refused_and_the_links_mailed_before_work(cast: Cast
     assert b"password1" in browser.get(link[1], follow=True).content
 
 
-def test_a_network_that_asks_for_everybody_is_slowed_down_and_told(cast: Cast) -> None:
+def test_a_network_that_requests_too_many_resets_is_refused(cast: Cast) -> None:
     for number in range(21):
         last = Browser().post(RESET, {"email": f"person{number}@example.com"}, **HOME)
 
@@ -246,7 +248,7 @@ def test_a_network_that_asks_for_everybody_is_slowed_down_and_told(cast: Cast) -
     assert len(delivered()) == 20
 
 
-def test_a_known_device_asks_past_the_limit_of_its_network(cast: Cast) -> None:
+def test_a_known_device_is_not_bound_by_the_limit_of_its_network(cast: Cast) -> None:
     browser = known_device()
     for number in range(21):
         Browser().post(RESET, {"email": f"person{number}@example.com"}, **HOME)
@@ -256,7 +258,7 @@ def test_a_known_device_asks_past_the_limit_of_its_network(cast: Cast) -> None:
     assert [message.to for message in delivered()] == [[OWNER]]
 
 
-def test_a_person_has_a_bucket_for_each_browser(cast: Cast, rf: Any) -> None:
+def test_a_user_has_a_limit_for_each_browser(cast: Cast, rf: Any) -> None:
     first, second = known_device(), known_device()
     buckets = set()
     for browser in (first, second):

@@ -28,7 +28,7 @@ def test_an_owner_and_an_admin_add_change_and_remove(cast: Cast, role: Role) -> 
     assert not Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
 
 
-def test_a_user_does_none_of_that(cast: Cast) -> None:
+def test_a_user_cannot_add_change_or_remove(cast: Cast) -> None:
     actor, membership = _person(cast, Role.USER), _member(cast, cast.admin)
     with pytest.raises(NotPermitted):
         services.add_member(actor=actor, user=cast.stranger, role=Role.USER)
@@ -38,7 +38,7 @@ def test_a_user_does_none_of_that(cast: Cast) -> None:
         services.remove_member(actor=actor, membership=membership)
 
 
-def test_the_owner_is_neither_made_nor_changed_nor_removed(cast: Cast) -> None:
+def test_the_owner_cannot_be_added_changed_or_removed(cast: Cast) -> None:
     actor, owner = policy.system(cast.account.ref), _member(cast, cast.owner)
     with pytest.raises(Invalid):
         services.add_member(actor=actor, user=cast.stranger, role=Role.OWNER)
@@ -50,12 +50,12 @@ def test_the_owner_is_neither_made_nor_changed_nor_removed(cast: Cast) -> None:
         services.remove_member(actor=actor, membership=owner)
 
 
-def test_nobody_is_a_member_twice(cast: Cast) -> None:
+def test_a_member_cannot_be_added_again(cast: Cast) -> None:
     with pytest.raises(AlreadyExists):
         services.add_member(actor=policy.system(cast.account.ref), user=cast.user, role=Role.ADMIN)
 
 
-def test_another_accounts_member_is_not_there(cast: Cast) -> None:
+def test_another_accounts_member_is_not_found(cast: Cast) -> None:
     elsewhere = Membership.objects.get(account=cast.elsewhere)
     with pytest.raises(NotFound):
         services.remove_member(actor=policy.system(cast.account.ref), membership=elsewhere)

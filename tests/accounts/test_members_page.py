@@ -1,4 +1,4 @@
-"""Settings » Members: who is in the account, who is invited, who may what."""
+"""Settings » Members: members, invitations, and what each role may do."""
 
 import html
 import re
@@ -30,10 +30,10 @@ def text(response: Any) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
 
 
-# What one sees ----------------------------------------------------------------------------------
+# The list ---------------------------------------------------------------------------------------
 
 
-def test_an_admin_sees_what_can_be_done_about_others_and_nothing_about_the_owner(cast: Cast, browser: Browser) -> None:
+def test_an_admin_sees_actions_for_members_but_not_for_the_owner(cast: Cast, browser: Browser) -> None:
     listed = browser.as_(cast.admin).get(page(cast)).content.decode()
 
     assert page(cast, "invite") in listed
@@ -80,7 +80,7 @@ def test_a_role_is_changed(cast: Cast, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("role", ["owner", "king", ""])
-def test_a_role_that_can_not_be_given_is_refused(role: str, cast: Cast, browser: Browser) -> None:
+def test_a_role_that_the_actor_lacks_is_refused(role: str, cast: Cast, browser: Browser) -> None:
     refused = browser.as_(cast.owner).post(page(cast, "change_role", member(cast, cast.user).id), {"role": role})
 
     assert refused.status_code == 422
@@ -90,14 +90,14 @@ def test_a_role_that_can_not_be_given_is_refused(role: str, cast: Cast, browser:
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("name", ["change_role", "remove_member"])
-def test_the_owner_is_nobodys_to_change(name: str, method: str, cast: Cast, browser: Browser) -> None:
+def test_the_owner_cannot_be_changed(name: str, method: str, cast: Cast, browser: Browser) -> None:
     address = page(cast, name, member(cast, cast.owner).id)
 
     assert getattr(browser.as_(cast.admin), method)(address, {"role": "user"}).status_code == 403
     assert member(cast, cast.owner).role == Role.OWNER
 
 
-def test_who_is_removed_finds_nothing_on_the_next_click(cast: Cast, browser: Browser) -> None:
+def test_a_removed_member_gets_404_on_the_next_request(cast: Cast, browser: Browser) -> None:
     theirs = Browser().as_(cast.user)
     before = theirs.get(page(cast)).status_code
     told = browser.as_(cast.owner).post(page(cast, "remove_member", member(cast, cast.user).id), follow=True)
@@ -106,7 +106,7 @@ def test_who_is_removed_finds_nothing_on_the_next_click(cast: Cast, browser: Bro
     assert (before, theirs.get(page(cast)).status_code) == (200, 404)
 
 
-def test_who_lost_a_role_has_lost_it_on_the_next_click(cast: Cast, browser: Browser) -> None:
+def test_a_changed_role_takes_effect_on_the_next_request(cast: Cast, browser: Browser) -> None:
     theirs = Browser().as_(cast.admin)
     before = theirs.get(page(cast, "audit_log")).status_code
     browser.as_(cast.owner).post(page(cast, "change_role", member(cast, cast.admin).id), {"role": "user"})
@@ -114,7 +114,7 @@ def test_who_lost_a_role_has_lost_it_on_the_next_click(cast: Cast, browser: Brow
     assert (before, theirs.get(page(cast, "audit_log")).status_code) == (200, 403)
 
 
-def test_leaving_leads_to_what_else_one_has(cast: Cast, browser: Browser) -> None:
+def test_leaving_leads_to_another_account(cast: Cast, browser: Browser) -> None:
     Membership.objects.create(account=cast.elsewhere, user=cast.user, role=Role.USER)
     told = browser.as_(cast.user).post(page(cast, "leave"), follow=True)
 
@@ -124,7 +124,7 @@ def test_leaving_leads_to_what_else_one_has(cast: Cast, browser: Browser) -> Non
 
 
 @pytest.mark.parametrize("name", ["remove_member", "leave", "withdraw_invitation", "two_factor"])
-def test_looking_changes_nothing(name: str, cast: Cast, browser: Browser) -> None:
+def test_get_changes_nothing(name: str, cast: Cast, browser: Browser) -> None:
     ids = {
         "remove_member": [member(cast, cast.user).id],
         "withdraw_invitation": [factories.make_invitation(cast.account).invitation.id],
@@ -145,7 +145,7 @@ def invite(browser: Browser, cast: Cast, **headers: str) -> Any:
     )
 
 
-def test_inviting_sends_a_link_that_stands_nowhere_else(cast: Cast, browser: Browser) -> None:
+def test_inviting_mails_a_link_that_is_nowhere_else(cast: Cast, browser: Browser) -> None:
     told = invite(browser.as_(cast.admin), cast)
     link = re.search(r"https://testserver(/invitations/([\w-]+)/)", str(delivered()[-1].body))
 
@@ -156,7 +156,7 @@ def test_inviting_sends_a_link_that_stands_nowhere_else(cast: Cast, browser: Bro
     assert [message.to for message in delivered()] == [["guest@example.com"]]
 
 
-def test_inviting_in_the_dialog_leads_the_whole_page_back(cast: Cast, browser: Browser) -> None:
+def test_inviting_in_the_dialog_redirects_the_whole_page(cast: Cast, browser: Browser) -> None:
     answer = invite(browser.as_(cast.admin), cast, **{"HX-Request": "true"})
 
     assert answer.headers["HX-Redirect"] == page(cast)
@@ -174,7 +174,7 @@ def test_inviting_in_the_dialog_leads_the_whole_page_back(cast: Cast, browser: B
         ("guest@example.com", "", "Choose a role."),
     ],
 )
-def test_what_can_not_be_is_refused_at_its_field(
+def test_an_impossible_invitation_is_refused_at_its_field(
     email: str, role: str, problem: str, headers: dict[str, str], cast: Cast, browser: Browser
 ) -> None:
     factories.make_invitation(cast.account, "waiting@example.com")
@@ -186,7 +186,7 @@ def test_what_can_not_be_is_refused_at_its_field(
     assert Invitation.objects.count() == 1
 
 
-def test_an_invitation_that_is_sent_again_before_it_was_mailed_is_one_mail(cast: Cast, browser: Browser) -> None:
+def test_an_invitation_resent_before_it_was_mailed_is_one_mail(cast: Cast, browser: Browser) -> None:
     told = invite(browser.as_(cast.owner), cast)
     again = browser.post(page(cast, "resend_invitation", Invitation.objects.get().id), follow=True)
 
@@ -195,7 +195,7 @@ def test_an_invitation_that_is_sent_again_before_it_was_mailed_is_one_mail(cast:
     assert len(delivered()) == 1
 
 
-def test_sending_again_ends_the_old_link(cast: Cast, browser: Browser) -> None:
+def test_after_resending_the_old_link_no_longer_works(cast: Cast, browser: Browser) -> None:
     sent = factories.make_invitation(cast.account, expires_at=timezone.now() - timedelta(days=1))
     listed = text(browser.as_(cast.owner).get(page(cast)))
     browser.post(page(cast, "resend_invitation", sent.invitation.id))
@@ -220,7 +220,7 @@ def test_an_invitation_is_changed_and_withdrawn(cast: Cast, browser: Browser) ->
     ("name", "method"),
     [("invite", "get"), ("invite", "post"), ("change_role", "get"), ("transfer", "get"), ("close", "post")],
 )
-def test_weighty_pages_ask_for_the_password_again_after_a_while(
+def test_dangerous_pages_ask_for_the_password_again_after_a_while(
     name: str, method: str, cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     settings.SUDO_MINUTES = 0

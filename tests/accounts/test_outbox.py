@@ -1,4 +1,4 @@
-"""The one way of mail: what is sent, tried again, given up, and what is kept of it meanwhile."""
+"""The outbox: how mail is stored, sent, retried and given up."""
 
 import re
 import socket
@@ -51,7 +51,7 @@ def add(recipient: str = "a@example.com", lifetime: timedelta = timedelta(days=1
 
 
 def later(delta: timedelta) -> None:
-    """Let so much time pass for all mail that is tried again."""
+    """Let this time pass for all mail that is retried."""
     OutgoingMail.objects.update(due_at=F("due_at") - delta)
 
 
@@ -111,7 +111,7 @@ def test_a_text_is_stored_encrypted_and_only_until_it_is_sent(server: MailServer
     assert outgoing.text == ""
 
 
-def test_mail_is_not_sent_if_what_it_tells_did_not_happen() -> None:
+def test_mail_is_not_sent_if_its_cause_is_rolled_back() -> None:
     with transaction.atomic():
         add()
         transaction.set_rollback(True)
@@ -149,7 +149,7 @@ def test_several_processes_at_once_send_each_mail_once(server: MailServer) -> No
     assert len(server.recipients) == len(set(server.recipients)) == 40
 
 
-def test_a_claim_of_a_process_that_died_lapses(server: MailServer) -> None:
+def test_a_claim_of_a_dead_process_expires(server: MailServer) -> None:
     assert outbox._claim(add())
     assert deliver() == 0
     later(outbox.CLAIM_EXPIRES_AFTER)
@@ -159,7 +159,7 @@ def test_a_claim_of_a_process_that_died_lapses(server: MailServer) -> None:
 # Failing ----------------------------------------------------------------------------------------
 
 
-def test_a_mail_server_that_is_away_loses_nothing_and_is_asked_once_a_minute(settings: Settings) -> None:
+def test_an_unreachable_mail_server_loses_no_mail_and_is_retried_once_a_minute(settings: Settings) -> None:
     port = free_port()
     use(settings, port)
     for number in range(3):
@@ -174,7 +174,7 @@ def test_a_mail_server_that_is_away_loses_nothing_and_is_asked_once_a_minute(set
     assert not OutgoingMail.objects.exclude(error="").exists()
 
 
-def test_a_mail_server_that_says_nothing_is_one_wait_for_all_mail(server: MailServer) -> None:
+def test_a_mail_server_that_hangs_is_waited_for_once(server: MailServer) -> None:
     server.is_silent = True
     for number in range(3):
         add(f"a{number}@example.com")
@@ -183,7 +183,7 @@ def test_a_mail_server_that_says_nothing_is_one_wait_for_all_mail(server: MailSe
     assert OutgoingMail.objects.due().count() == 0
 
 
-def test_a_mail_that_is_refused_for_now_is_tried_again_less_and_less_often(server: MailServer) -> None:
+def test_a_temporarily_refused_mail_is_retried_less_and_less_often(server: MailServer) -> None:
     server.replies["a@example.com"] = "451 try later"
     outgoing, waits = add(), []
     for _ in range(6):
@@ -200,7 +200,7 @@ def test_a_mail_that_is_refused_for_now_is_tried_again_less_and_less_often(serve
 
 
 @pytest.mark.parametrize("place", ["a@example.com", "DATA"])
-def test_a_mail_that_is_refused_for_good_is_given_up_with_the_reason(server: MailServer, place: str) -> None:
+def test_a_permanently_refused_mail_is_given_up_with_the_reason(server: MailServer, place: str) -> None:
     server.replies[place] = "550 not here"
     outgoing = add()
     assert [deliver(), deliver()] == [0, 0]
@@ -208,7 +208,7 @@ def test_a_mail_that_is_refused_for_good_is_given_up_with_the_reason(server: Mai
     assert (outgoing.state, outgoing.error, outgoing.due_at) == (State.GIVEN_UP, "550 not here", None)
 
 
-def test_a_server_that_quotes_the_mail_it_refuses_puts_no_link_into_the_record_or_the_log(
+def test_links_that_the_server_quotes_are_neither_stored_nor_logged(
     server: MailServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.replies["DATA"] = f"554 {LINK} is on a list"
@@ -219,7 +219,7 @@ def test_a_server_that_quotes_the_mail_it_refuses_puts_no_link_into_the_record_o
     assert LINK not in caplog.text
 
 
-def test_a_sender_that_is_refused_gives_no_mail_up(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_sender_gives_up_no_mail(server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     import smtplib
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -233,7 +233,7 @@ def test_a_sender_that_is_refused_gives_no_mail_up(server: MailServer, monkeypat
     assert (outgoing.state, outgoing.error) == (State.WAITING, "553 not you")
 
 
-def test_one_mail_that_fails_holds_up_no_other(server: MailServer) -> None:
+def test_a_failing_mail_does_not_stop_the_others(server: MailServer) -> None:
     server.replies["refused@example.com"] = "550 no"
     server.replies["busy@example.com"] = "451 later"
     for recipient in ("refused@example.com", "busy@example.com", "odd\nname@example.com", "good@example.com"):
@@ -246,16 +246,16 @@ def test_one_mail_that_fails_holds_up_no_other(server: MailServer) -> None:
     assert OutgoingMail.objects.filter(due_at__isnull=False).count() == 3
 
 
-def test_what_is_committed_while_mail_is_sent_is_looked_for_afterwards(server: MailServer) -> None:
+def test_mail_committed_during_a_delivery_is_sent_afterwards(server: MailServer) -> None:
     outbox.pending.set()
     deliver()
     assert outbox.pending.is_set()
 
 
-# Late -------------------------------------------------------------------------------------------
+# Expiry -----------------------------------------------------------------------------------------
 
 
-def test_a_mail_that_could_not_be_sent_in_time_is_given_up_and_its_text_forgotten(server: MailServer) -> None:
+def test_an_expired_mail_is_given_up_and_its_text_deleted(server: MailServer) -> None:
     server.replies["a@example.com"] = "451 later"
     tried = add()
     deliver()
@@ -269,7 +269,7 @@ def test_a_mail_that_could_not_be_sent_in_time_is_given_up_and_its_text_forgotte
     assert server.taken == []
 
 
-def test_mail_that_is_done_with_is_deleted_after_a_month(server: MailServer) -> None:
+def test_sent_and_given_up_mail_is_deleted_after_a_month(server: MailServer) -> None:
     add()
     deliver()
     OutgoingMail.objects.update(created_at=timezone.now() - timedelta(days=31))
@@ -283,7 +283,7 @@ def test_mail_that_is_done_with_is_deleted_after_a_month(server: MailServer) -> 
 # Commands ---------------------------------------------------------------------------------------
 
 
-def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: Settings) -> None:
+def test_send_notices_sends_all_mail_and_reports_an_unreachable_server(settings: Settings) -> None:
     port = free_port()
     use(settings, port)
     add()
@@ -296,7 +296,7 @@ def test_send_notices_sends_all_mail_and_says_if_the_server_is_away(settings: Se
     assert output.getvalue() == "1 mails sent\n"
 
 
-def test_reencrypt_encrypts_the_mail_that_waits_too(settings: Settings) -> None:
+def test_reencrypt_encrypts_waiting_mail_too(settings: Settings) -> None:
     settings.ENCRYPTION_KEYS = ["o" * 40]
     outgoing, lost = add(), add("lost@example.com")
     settings.ENCRYPTION_KEYS = ["n" * 40, "o" * 40]
@@ -321,7 +321,7 @@ def desk(browser: Browser) -> Browser:
 LIST = reverse("admin:accounts_outgoingmail_changelist")
 
 
-def test_the_operator_sees_what_became_of_a_mail_and_never_its_text(desk: Browser, server: MailServer) -> None:
+def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(desk: Browser, server: MailServer) -> None:
     server.replies["a@example.com"] = "550 no such mailbox"
     outgoing = add()
     deliver()
@@ -335,7 +335,7 @@ def test_the_operator_sees_what_became_of_a_mail_and_never_its_text(desk: Browse
     for html in (given_up, page):
         assert "reset/key" not in html
         assert outgoing.text not in html
-    # Nor is it found letter by letter.
+    # Nor can it be guessed letter by letter.
     assert desk.get(LIST, {"text__startswith": "fernet"}).status_code in (302, 400)
 
 
@@ -349,7 +349,7 @@ def test_mail_is_listed_by_its_state(desk: Browser, server: MailServer, state: s
     assert desk.get(LIST, {"state": state}).context["cl"].result_count == number
 
 
-def test_the_operator_sends_again_what_was_given_up_while_there_is_time(desk: Browser, server: MailServer) -> None:
+def test_the_operator_resends_given_up_mail_that_has_not_expired(desk: Browser, server: MailServer) -> None:
     server.replies = {"a@example.com": "550 no", "late@example.com": "550 no"}
     mails = [add("a@example.com"), add("late@example.com"), add("sent@example.com")]
     deliver()
@@ -364,7 +364,7 @@ def test_the_operator_sends_again_what_was_given_up_while_there_is_time(desk: Br
     assert server.recipients == ["a@example.com", "sent@example.com"]
 
 
-def test_an_operator_who_may_only_look_sends_nothing_again(browser: Browser, server: MailServer) -> None:
+def test_an_operator_who_may_only_view_cannot_resend(browser: Browser, server: MailServer) -> None:
     from django.contrib.auth.models import Permission
 
     server.replies["a@example.com"] = "550 no"
@@ -411,7 +411,7 @@ def test_a_reset_link_that_waited_in_the_outbox_works(cast: Cast, browser: Brows
     assert browser.get(found[1], follow=True).context["form"].fields["password1"]
 
 
-def test_mail_that_several_people_get_is_a_mail_to_each(cast: Cast) -> None:
+def test_mail_to_several_recipients_is_sent_to_each_separately(cast: Cast) -> None:
     mail.notify(mail.member_addresses(cast.account), "account_closed", account=cast.account, until=timezone.now())
     assert sorted(message.to for message in delivered()) == [
         ["admin@example.com"],

@@ -1,4 +1,4 @@
-"""An account that is offered, taken, closed and taken back."""
+"""Transferring, closing and reopening an account."""
 
 import pytest
 from django.utils import timezone
@@ -14,7 +14,7 @@ from .people import actor_of, events, membership
 pytestmark = pytest.mark.django_db
 
 
-def test_ownership_passes_when_the_offer_is_accepted(cast: Cast) -> None:
+def test_ownership_is_transferred_when_the_offer_is_accepted(cast: Cast) -> None:
     services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     assert membership(cast.owner, cast.account).role == Role.OWNER
     services.accept_ownership(actor=actor_of(cast.admin, cast.account))
@@ -25,7 +25,7 @@ def test_ownership_passes_when_the_offer_is_accepted(cast: Cast) -> None:
     assert [name for name in events() if name.startswith("ownership")] == ["ownership.offered", "ownership.taken"]
 
 
-def test_only_the_person_it_is_offered_to_accepts(cast: Cast) -> None:
+def test_only_its_recipient_can_accept_an_offer(cast: Cast) -> None:
     services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     with pytest.raises(NotPermitted):
         services.accept_ownership(actor=actor_of(cast.user, cast.account))
@@ -44,7 +44,7 @@ def test_an_offer_is_withdrawn_or_declined(cast: Cast, who: str) -> None:
         services.withdraw_ownership(actor=owner)
 
 
-def test_an_offer_goes_with_whom_it_was_made_to(cast: Cast) -> None:
+def test_an_offer_ends_when_its_recipient_leaves(cast: Cast) -> None:
     owner = actor_of(cast.owner, cast.account)
     services.offer_ownership(actor=owner, membership=membership(cast.admin, cast.account))
     services.remove_member(actor=owner, membership=membership(cast.admin, cast.account))
@@ -52,8 +52,8 @@ def test_an_offer_goes_with_whom_it_was_made_to(cast: Cast) -> None:
     assert cast.account.offered_to is None
 
 
-def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(cast: Cast) -> None:
-    """Their request came in while they were the Owner, and had to wait for the one that accepted."""
+def test_an_owner_who_transferred_the_account_meanwhile_cannot_offer_it(cast: Cast) -> None:
+    """The request arrived while they were the Owner, and waited for the one that accepted."""
     was_owner = actor_of(cast.owner, cast.account)
     services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
     services.accept_ownership(actor=actor_of(cast.admin, cast.account))
@@ -63,7 +63,7 @@ def test_who_handed_the_account_over_while_they_waited_offers_it_to_nobody_else(
         services.close_account(actor=was_owner, name="Acme")
 
 
-def test_who_was_removed_while_they_waited_changes_nothing(cast: Cast) -> None:
+def test_a_member_who_was_removed_meanwhile_changes_nothing(cast: Cast) -> None:
     was_admin = actor_of(cast.admin, cast.account)
     services.remove_member(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     with pytest.raises(NotPermitted):
@@ -72,7 +72,7 @@ def test_who_was_removed_while_they_waited_changes_nothing(cast: Cast) -> None:
         services.leave(actor=was_admin)
 
 
-def test_an_admin_offers_nothing(cast: Cast) -> None:
+def test_an_admin_cannot_offer_the_account(cast: Cast) -> None:
     with pytest.raises(NotPermitted):
         services.offer_ownership(
             actor=actor_of(cast.admin, cast.account), membership=membership(cast.user, cast.account)
@@ -82,7 +82,7 @@ def test_an_admin_offers_nothing(cast: Cast) -> None:
 # Closing ----------------------------------------------------------------------------------------
 
 
-def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast: Cast, program: Program) -> None:
+def test_keys_stop_working_when_the_account_is_closed_and_work_after_reopening(cast: Cast, program: Program) -> None:
     owner = actor_of(cast.owner, cast.account)
     with pytest.raises(Invalid):
         services.close_account(actor=owner, name="acme")
@@ -94,7 +94,7 @@ def test_closing_ends_the_keys_at_once_and_taking_back_brings_them_back(cast: Ca
     assert program.get("/v2").status_code == 200
 
 
-def test_a_closed_account_goes_with_all_its_data_after_the_grace_period(cast: Cast, program: Program) -> None:
+def test_a_closed_account_is_deleted_with_all_data_after_the_grace_period(cast: Cast, program: Program) -> None:
     program.send("post", "/v2/projects", {"name": "web"})
     services.close_account(actor=actor_of(cast.owner, cast.account), name="Acme")
     assert services.prune_closed() == 0

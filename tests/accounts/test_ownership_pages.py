@@ -1,4 +1,4 @@
-"""Handing the account over, closing it and taking it back; suspended and several accounts."""
+"""Transferring, closing and reopening the account; suspended and several accounts."""
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -34,7 +34,7 @@ def html(browser: Browser, path: str) -> str:
 # Ownership --------------------------------------------------------------------------------------
 
 
-def test_the_account_is_offered_and_taken(
+def test_the_account_is_offered_and_accepted(
     cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -74,7 +74,7 @@ def test_the_owner_sees_an_offer_and_withdraws_it(cast: Cast, browser: Browser) 
     assert "Offer withdrawn" in told.content.decode()
 
 
-def test_the_banner_is_for_whom_it_is_about_on_pages_of_that_account(cast: Cast, browser: Browser) -> None:
+def test_the_banner_is_shown_to_the_recipient_on_pages_of_that_account(cast: Cast, browser: Browser) -> None:
     offer(cast, cast.admin)
 
     assert "You were offered the ownership" not in html(Browser().as_(cast.user), page(cast, "members"))
@@ -93,9 +93,7 @@ def test_the_banner_is_for_whom_it_is_about_on_pages_of_that_account(cast: Cast,
         ({"member": "stranger"}, "not one of the available choices"),
     ],
 )
-def test_an_offer_that_can_not_be_is_refused(
-    fields: dict[str, str], problem: str, cast: Cast, browser: Browser
-) -> None:
+def test_an_impossible_offer_is_refused(fields: dict[str, str], problem: str, cast: Cast, browser: Browser) -> None:
     people = {
         "owner": member(cast, cast.owner).id,
         "stranger": Membership.objects.get(user=cast.stranger).id,
@@ -109,13 +107,13 @@ def test_an_offer_that_can_not_be_is_refused(
     assert Account.objects.get(pk=cast.account.pk).offered_to is None
 
 
-def test_who_is_alone_is_told_to_invite_first(cast: Cast, browser: Browser) -> None:
+def test_an_owner_without_other_members_is_told_to_invite_first(cast: Cast, browser: Browser) -> None:
     alone = reverse("accounts:transfer", args=[cast.elsewhere.slug])
 
     assert "Invite the new Owner first." in html(browser.as_(cast.stranger), alone)
 
 
-def test_accepting_is_a_page_too_and_one_without_an_offer_tells(cast: Cast, browser: Browser) -> None:
+def test_accepting_has_its_own_page_which_says_if_there_is_no_offer(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.admin)
     told = browser.get(page(cast, "accept_transfer"), follow=True).content.decode()
     offer(cast, cast.admin)
@@ -128,7 +126,7 @@ def test_accepting_is_a_page_too_and_one_without_an_offer_tells(cast: Cast, brow
     assert member(cast, cast.owner).role == Role.OWNER
 
 
-def test_a_user_sets_two_factor_up_before_becoming_the_owner_of_what_requires_it(cast: Cast, browser: Browser) -> None:
+def test_a_user_sets_up_required_two_factor_before_becoming_the_owner(cast: Cast, browser: Browser) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
     offer(cast, cast.user)
     led = browser.as_(cast.user).post(page(cast, "accept_transfer"))
@@ -148,7 +146,7 @@ def shut(cast: Cast) -> Account:
     return services.close_account(actor=policy.system(cast.account.ref), name="Acme")
 
 
-def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(
+def test_the_owner_closes_the_account_by_its_name_and_reopens_it(
     cast: Cast, browser: Browser, program: Program
 ) -> None:
     browser.as_(cast.owner)
@@ -168,7 +166,7 @@ def test_the_owner_closes_the_account_by_its_name_and_takes_it_back(
 
 
 @pytest.mark.parametrize("name", ["acme", "", "Elsewhere"])
-def test_closing_needs_the_name_as_it_stands(name: str, cast: Cast, browser: Browser) -> None:
+def test_closing_needs_the_exact_name(name: str, cast: Cast, browser: Browser) -> None:
     refused = browser.as_(cast.owner).post(page(cast, "close"), {"name": name})
 
     assert refused.status_code == 422
@@ -176,7 +174,7 @@ def test_closing_needs_the_name_as_it_stands(name: str, cast: Cast, browser: Bro
     assert Account.objects.get(pk=cast.account.pk).closed_at is None
 
 
-def test_an_owner_without_the_two_factor_that_it_requires_takes_no_closed_account_back(
+def test_an_owner_without_required_two_factor_cannot_reopen_the_account(
     cast: Cast, browser: Browser, shut: Account
 ) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
@@ -195,7 +193,7 @@ def test_an_owner_without_the_two_factor_that_it_requires_takes_no_closed_accoun
 
 
 @pytest.mark.parametrize("who", ["admin", "user", "stranger"])
-def test_nobody_else_takes_a_closed_account_back(who: str, cast: Cast, browser: Browser, shut: Account) -> None:
+def test_only_the_owner_reopens_a_closed_account(who: str, cast: Cast, browser: Browser, shut: Account) -> None:
     browser.as_(getattr(cast, who))
 
     assert browser.get(page(cast, "closed")).status_code == 404
@@ -203,7 +201,7 @@ def test_nobody_else_takes_a_closed_account_back(who: str, cast: Cast, browser: 
     assert Account.objects.get(pk=cast.account.pk).closed_at is not None
 
 
-def test_a_closed_account_is_in_its_owners_switcher_alone(cast: Cast, shut: Account) -> None:
+def test_a_closed_account_is_only_in_its_owners_switcher(cast: Cast, shut: Account) -> None:
     for person in (cast.owner, cast.admin):
         factories.make_account("Another", person)
     owners, admins = Browser().as_(cast.owner), Browser().as_(cast.admin)
@@ -214,7 +212,7 @@ def test_a_closed_account_is_in_its_owners_switcher_alone(cast: Cast, shut: Acco
     assert "Acme" not in html(admins, reverse("accounts:accounts"))
 
 
-def test_home_leads_past_closed_and_suspended_accounts(cast: Cast, browser: Browser, shut: Account) -> None:
+def test_home_skips_closed_and_suspended_accounts(cast: Cast, browser: Browser, shut: Account) -> None:
     browser.as_(cast.owner).get(page(cast, "closed"))
     only_closed = browser.get(reverse("home")).headers["Location"]
     services.suspend_account(actor=policy.system(factories.make_account("Acme Frozen", cast.owner).ref))
@@ -229,7 +227,7 @@ def test_home_leads_past_closed_and_suspended_accounts(cast: Cast, browser: Brow
 
 
 @pytest.mark.parametrize("who", ["owner", "admin", "user"])
-def test_the_people_of_a_suspended_account_are_told(who: str, cast: Cast, browser: Browser) -> None:
+def test_members_of_a_suspended_account_are_told(who: str, cast: Cast, browser: Browser) -> None:
     services.suspend_account(actor=policy.system(cast.account.ref))
     told = browser.as_(getattr(cast, who)).get(page(cast, "members"))
 
@@ -238,7 +236,7 @@ def test_the_people_of_a_suspended_account_are_told(who: str, cast: Cast, browse
     assert reverse("accounts:accounts") in told.content.decode()
 
 
-def test_a_suspended_account_stays_a_strangers_secret(cast: Cast, browser: Browser) -> None:
+def test_a_suspended_account_is_404_for_strangers(cast: Cast, browser: Browser) -> None:
     services.suspend_account(actor=policy.system(cast.account.ref))
 
     assert browser.as_(cast.stranger).get(page(cast, "members")).status_code == 404
@@ -254,7 +252,7 @@ def sign_up_is_open(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("sign_up_is_open")
-def test_one_makes_another_account_and_owns_it(cast: Cast, browser: Browser) -> None:
+def test_a_user_creates_another_account_and_owns_it(cast: Cast, browser: Browser) -> None:
     made = browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": "Uma & Co"}, follow=True)
     account = Account.objects.get(name="Uma & Co")
 
@@ -268,7 +266,7 @@ def test_an_account_needs_a_name(cast: Cast, browser: Browser) -> None:
     assert browser.as_(cast.user).post(reverse("accounts:new_account"), {"name": " "}).status_code == 422
 
 
-def test_where_sign_up_is_closed_nobody_makes_another_account_nor_is_led_to(cast: Cast, browser: Browser) -> None:
+def test_without_open_sign_up_nobody_creates_another_account(cast: Cast, browser: Browser) -> None:
     new, before = reverse("accounts:new_account"), Account.objects.count()
     browser.as_(cast.owner)
     told = [browser.get(new), browser.post(new, {"name": "One more"})]
@@ -282,7 +280,7 @@ def test_where_sign_up_is_closed_nobody_makes_another_account_nor_is_led_to(cast
 
 
 @pytest.mark.usefixtures("sign_up_is_open")
-def test_where_sign_up_is_open_pages_lead_to_a_new_account(cast: Cast, browser: Browser) -> None:
+def test_with_open_sign_up_pages_link_to_a_new_account(cast: Cast, browser: Browser) -> None:
     new = reverse("accounts:new_account")
 
     assert new in html(browser.as_(cast.owner), reverse("accounts:accounts"))
@@ -290,7 +288,7 @@ def test_where_sign_up_is_open_pages_lead_to_a_new_account(cast: Cast, browser: 
 
 
 @pytest.mark.usefixtures("sign_up_is_open")
-def test_a_person_makes_so_many_accounts_an_hour(cast: Cast, browser: Browser) -> None:
+def test_accounts_that_a_user_creates_in_an_hour_are_limited(cast: Cast, browser: Browser) -> None:
     new, before = reverse("accounts:new_account"), Account.objects.count()
     browser.as_(cast.user)
     made = [browser.post(new, {"name": f"Number {number}"}).status_code for number in range(7)]
@@ -305,7 +303,7 @@ def test_a_person_makes_so_many_accounts_an_hour(cast: Cast, browser: Browser) -
 
 
 @pytest.mark.usefixtures("sign_up_is_open")
-def test_an_address_makes_so_many_accounts_an_hour(cast: Cast) -> None:
+def test_accounts_created_from_an_address_in_an_hour_are_limited(cast: Cast) -> None:
     new, before = reverse("accounts:new_account"), Account.objects.count()
     for _ in range(5):
         theirs = Browser().as_(factories.make_user())
@@ -317,7 +315,7 @@ def test_an_address_makes_so_many_accounts_an_hour(cast: Cast) -> None:
     assert elsewhere.status_code == 302
 
 
-def test_one_sees_in_which_account_one_is_what(cast: Cast, browser: Browser) -> None:
+def test_a_user_sees_their_role_in_each_account(cast: Cast, browser: Browser) -> None:
     Membership.objects.create(account=cast.elsewhere, user=cast.owner, role=Role.USER)
     listed = html(browser.as_(cast.owner), reverse("accounts:accounts"))
 
@@ -328,7 +326,7 @@ def test_one_sees_in_which_account_one_is_what(cast: Cast, browser: Browser) -> 
 
 
 @pytest.mark.parametrize("name", ["New", "new", " NEW "])
-def test_no_account_takes_the_address_of_the_page_that_makes_one(name: str, cast: Cast, browser: Browser) -> None:
+def test_no_account_gets_the_slug_of_the_page_that_creates_one(name: str, cast: Cast, browser: Browser) -> None:
     account = factories.make_account(name, cast.user)
 
     assert account.slug == "new-2"

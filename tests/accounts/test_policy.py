@@ -25,7 +25,7 @@ ADMINISTER = {
 OWN = {Permission.ACCOUNT_TRANSFER, Permission.ACCOUNT_CLOSE, Permission.API_KEY_IMPORT}
 MEMBERS = {Permission.MEMBER_READ}
 
-# The table of who may do what, as it is documented, row by row.
+# The documented table of who may do what, row by row.
 TABLE = {
     Role.OWNER: LOOK | WORK | MEMBERS | ADMINISTER | OWN,
     Role.ADMIN: LOOK | WORK | MEMBERS | ADMINISTER,
@@ -46,7 +46,7 @@ def test_the_table_knows_every_permission() -> None:
 
 
 @pytest.mark.parametrize("role", KeyRole)
-def test_a_read_key_only_looks_and_a_write_key_only_changes(role: KeyRole) -> None:
+def test_a_read_key_only_reads_and_a_write_key_only_changes(role: KeyRole) -> None:
     assert all(permission.reads for permission in policy.KEY_GRANTS[role, "read"])
     assert not any(permission.reads for permission in policy.KEY_GRANTS[role, "write"])
     assert policy.KEY_GRANTS[role, "read_write"] == GRANTS[role]

@@ -27,7 +27,7 @@ def project(cast: Cast) -> Project:
     return factories.make_project(cast.account, "web")
 
 
-def test_an_account_without_projects_is_told_what_one_is(cast: Cast, owner: Browser) -> None:
+def test_an_account_without_projects_sees_what_a_project_is(cast: Cast, owner: Browser) -> None:
     page = owner.get(projects(cast)).content.decode()
 
     assert "No projects yet" in page
@@ -60,21 +60,21 @@ def test_the_list_shows_the_newest_first_and_how_often_and_when_each_was_deploye
     ]
 
 
-def test_the_list_costs_the_same_however_long_it_is(
+def test_the_list_takes_the_same_queries_at_any_length(
     cast: Cast, owner: Browser, project: Project, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(projects(cast))
     for number in range(30):
         factories.make_deployment(factories.make_project(cast.account, f"p{number}"))
 
-    # Session, person, membership; how many, the page; the switcher.
+    # Session, user, membership; count, the page; the switcher.
     with django_assert_num_queries(6):
         response = owner.get(projects(cast))
 
     assert len(response.context["page"]) == 25
 
 
-def test_a_project_is_made_recorded_and_shown(cast: Cast, owner: Browser) -> None:
+def test_a_project_is_created_recorded_and_shown(cast: Cast, owner: Browser) -> None:
     response = owner.post(reverse("accounts:new_project", args=[cast.account.slug]), {"name": " web "}, follow=True)
 
     made = Project.objects.get()
@@ -87,7 +87,7 @@ def test_a_project_is_made_recorded_and_shown(cast: Cast, owner: Browser) -> Non
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101])
-def test_a_project_without_a_fit_name_is_refused_at_the_field(name: str, cast: Cast, owner: Browser) -> None:
+def test_an_invalid_project_name_is_refused_at_the_field(name: str, cast: Cast, owner: Browser) -> None:
     response = owner.post(reverse("accounts:new_project", args=[cast.account.slug]), {"name": name})
 
     assert response.status_code == 422
@@ -109,7 +109,7 @@ def test_a_refused_rename_keeps_the_name_on_the_page(owner: Browser, project: Pr
     assert "Edit web" in page
 
 
-def test_deleting_asks_first_and_takes_the_deployments_along(owner: Browser, project: Project) -> None:
+def test_deleting_asks_first_and_deletes_the_deployments_too(owner: Browser, project: Project) -> None:
     factories.make_deployment(project)
     asked = owner.get(page_of(project, "delete_project")).content.decode()
     still_there = Project.objects.exists()
@@ -121,7 +121,7 @@ def test_deleting_asks_first_and_takes_the_deployments_along(owner: Browser, pro
     assert not Deployment.objects.exists()
 
 
-def test_a_projects_page_tells_how_a_program_records_a_deployment(owner: Browser, project: Project) -> None:
+def test_a_projects_page_shows_how_to_record_a_deployment_by_api(owner: Browser, project: Project) -> None:
     page = owner.get(page_of(project)).content.decode()
 
     assert f"curl https://testserver/v2/projects/{project.id}/deployments" in page
@@ -148,21 +148,21 @@ def test_a_deployment_without_a_revision_is_refused(owner: Browser, project: Pro
     assert not Deployment.objects.exists()
 
 
-def test_the_deployments_cost_the_same_however_many(
+def test_deployments_take_the_same_queries_at_any_number(
     owner: Browser, project: Project, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page_of(project))
     for number in range(30):
         factories.make_deployment(project, f"r{number}")
 
-    # Session, person, membership; the project; how many, the page; the switcher.
+    # Session, user, membership; the project; count, the page; the switcher.
     with django_assert_num_queries(7):
         response = owner.get(page_of(project))
 
     assert len(response.context["page"]) == 25
 
 
-def test_what_a_project_is_called_is_never_markup(cast: Cast, owner: Browser) -> None:
+def test_a_projects_name_is_escaped(cast: Cast, owner: Browser) -> None:
     factories.make_project(cast.account, "<script>alert(1)</script>")
 
     assert "<script>alert" not in owner.get(projects(cast)).content.decode()

@@ -1,4 +1,4 @@
-"""What happens at once leaves one Owner and nobody twice."""
+"""Concurrent changes leave exactly one Owner and no duplicate members."""
 
 import random
 import threading
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.django_db(transaction=True)
-def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast: Cast) -> None:
+def test_concurrent_changes_leave_one_owner_and_no_duplicate_member(cast: Cast) -> None:
     """Two Admins and an Owner transfer, remove, leave and accept at once, fifty times."""
     other = factories.make_member(cast.account, Role.ADMIN, "other@example.com")
     people = [cast.owner, cast.admin, other]
@@ -65,7 +65,7 @@ def test_whatever_happens_at_once_there_is_one_owner_and_no_doubled_member(cast:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_newcomer_who_sends_the_form_twice_at_once_is_one_person(cast: Cast) -> None:
+def test_a_new_user_who_sends_the_form_twice_at_once_is_one_user(cast: Cast) -> None:
     token = factories.make_invitation(cast.account).token
     start = threading.Barrier(2)
 
@@ -87,7 +87,7 @@ def pick(account: Account) -> Membership:
     return random.choice(list(Membership.objects.filter(account=account)))
 
 
-def test_the_database_holds_one_open_invitation_for_an_address(cast: Cast) -> None:
+def test_the_database_allows_one_open_invitation_for_an_address(cast: Cast) -> None:
     invitation = factories.make_invitation(cast.account).invitation
     with pytest.raises(IntegrityError), transaction.atomic():
         Invitation.objects.create(

@@ -1,4 +1,4 @@
-"""Roles that are changed, members who leave and are removed."""
+"""Changing roles, leaving and removing members."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from .people import actor_of, events, membership
 pytestmark = pytest.mark.django_db
 
 
-def test_a_role_changes_and_the_person_is_told(
+def test_a_role_changes_and_the_member_is_mailed(
     cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -34,7 +34,7 @@ def test_a_role_changes_and_the_person_is_told(
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])
-def test_nobody_touches_the_owner_or_makes_a_second_one(cast: Cast, who: str) -> None:
+def test_nobody_changes_the_owner_or_adds_a_second_one(cast: Cast, who: str) -> None:
     actor = actor_of(getattr(cast, who), cast.account)
     owner = membership(cast.owner, cast.account)
     with pytest.raises(NotPermitted):
@@ -47,7 +47,7 @@ def test_nobody_touches_the_owner_or_makes_a_second_one(cast: Cast, who: str) ->
         factories.make_invitation(cast.account, role=Role.OWNER)
 
 
-def test_a_user_changes_nobody(cast: Cast) -> None:
+def test_a_user_cannot_change_members(cast: Cast) -> None:
     actor = actor_of(cast.user, cast.account)
     for attempt in (
         lambda: services.change_role(actor=actor, membership=membership(cast.user, cast.account), role=Role.ADMIN),
@@ -77,7 +77,7 @@ def test_a_user_changes_nobody(cast: Cast) -> None:
     ],
     ids=["invite", "change_role", "add_member", "resend_invitation", "change_invitation"],
 )
-def test_a_key_gives_no_role_that_may_more_than_it(cast: Cast, give: Callable[..., Any]) -> None:
+def test_a_key_cannot_grant_a_role_with_more_power_than_its_own(cast: Cast, give: Callable[..., Any]) -> None:
     writer = Actor(
         ActorKind.KEY,
         "key_1",
@@ -90,7 +90,7 @@ def test_a_key_gives_no_role_that_may_more_than_it(cast: Cast, give: Callable[..
         give(cast, writer)
 
 
-def test_another_accounts_member_is_out_of_reach(cast: Cast) -> None:
+def test_another_accounts_member_cannot_be_changed(cast: Cast) -> None:
     foreign = membership(cast.stranger, cast.elsewhere)
     with pytest.raises(NotFound):
         services.remove_member(actor=actor_of(cast.owner, cast.account), membership=foreign)
@@ -103,6 +103,6 @@ def test_leaving_and_being_removed_end_a_membership(cast: Cast) -> None:
     assert events()[-2:] == ["member.left", "member.removed"]
 
 
-def test_the_owner_does_not_leave(cast: Cast) -> None:
+def test_the_owner_cannot_leave(cast: Cast) -> None:
     with pytest.raises(NotPermitted, match="Transfer or close the account instead"):
         services.leave(actor=actor_of(cast.owner, cast.account))

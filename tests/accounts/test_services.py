@@ -28,7 +28,7 @@ def actor_of(user: User, account: Account, rf: RequestFactory) -> Actor:
 # Accounts and people ----------------------------------------------------------------------------
 
 
-def test_an_account_is_made_with_its_owner_and_both_are_recorded() -> None:
+def test_an_account_is_created_with_its_owner_and_both_are_recorded() -> None:
     owner = factories.make_user("owner@example.com")
     account = services.create_account(name=" Acme ", owner=owner)
     assert (account.name, account.slug) == ("Acme", "acme")
@@ -36,16 +36,16 @@ def test_an_account_is_made_with_its_owner_and_both_are_recorded() -> None:
     assert set(AuditEvent.objects.values_list("event", flat=True)) == {"account.created", "member.added"}
 
 
-def test_accounts_of_one_name_get_slugs_of_their_own() -> None:
+def test_accounts_with_the_same_name_get_different_slugs() -> None:
     assert [factories.make_account("Acme").slug for _ in range(3)] == ["acme", "acme-2", "acme-3"]
 
 
 @pytest.mark.parametrize(("name", "slug"), [("日本", "account"), ("A" * 100, "a" * 50), ("a/b & c", "ab-c")])
-def test_any_name_makes_a_slug(name: str, slug: str) -> None:
+def test_any_name_gives_a_slug(name: str, slug: str) -> None:
     assert factories.make_account(name).slug == slug
 
 
-def test_a_slug_that_is_taken_at_the_last_moment_makes_way_for_another() -> None:
+def test_a_slug_that_is_taken_at_the_last_moment_is_replaced() -> None:
     factories.make_account("Acme")
     with mock.patch("accounts.services.accounts._free_slug", side_effect=["acme", "acme-2"]):
         assert factories.make_account("Acme").slug == "acme-2"
@@ -65,7 +65,7 @@ def test_the_database_refuses_a_second_owner_and_a_second_membership(cast: Cast)
         Membership.objects.filter(user=cast.user).update(role="king")
 
 
-def test_one_address_is_one_person_whatever_its_case() -> None:
+def test_an_address_belongs_to_one_user_in_any_case() -> None:
     User.objects.create_user(email="Some.One@Example.COM")
     assert User.objects.get_by_natural_key("SOME.ONE@example.com").email == "some.one@example.com"
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -74,17 +74,17 @@ def test_one_address_is_one_person_whatever_its_case() -> None:
         User.objects.filter(pk=factories.make_user().pk).update(email="SOME.ONE@example.com")
 
 
-def test_a_person_made_by_the_program_has_a_verified_address(cast: Cast) -> None:
+def test_a_user_created_by_code_has_a_verified_address(cast: Cast) -> None:
     address = cast.owner.emailaddress_set.get()
     assert (address.email, address.verified, address.primary) == ("owner@example.com", True, True)
 
 
-def test_a_person_needs_an_address() -> None:
+def test_a_user_needs_an_address() -> None:
     with pytest.raises(ValueError, match="e-mail"):
         User.objects.create_user(email="")
 
 
-def test_suspending_twice_is_told(cast: Cast) -> None:
+def test_suspending_twice_is_refused(cast: Cast) -> None:
     operator = policy.system(cast.account.ref)
     services.suspend_account(actor=operator)
     with pytest.raises(InvalidState, match="already suspended"):
@@ -97,7 +97,7 @@ def test_suspending_twice_is_told(cast: Cast) -> None:
 # Audit ------------------------------------------------------------------------------------------
 
 
-def test_an_event_tells_who_did_what_from_where(cast: Cast, rf: RequestFactory) -> None:
+def test_an_event_records_actor_target_and_address(cast: Cast, rf: RequestFactory) -> None:
     project = services.create_project(actor=actor_of(cast.admin, cast.account, rf), name="web")
     event = AuditEvent.objects.get(event=Event.PROJECT_CREATED)
     assert (event.actor_kind, event.actor_id, event.actor_label) == ("person", str(cast.admin.pk), "admin@example.com")
@@ -105,7 +105,7 @@ def test_an_event_tells_who_did_what_from_where(cast: Cast, rf: RequestFactory) 
     assert (event.address, event.request_id) == ("203.0.113.7", "req-1")
 
 
-def test_a_change_that_changes_nothing_is_no_event(cast: Cast, rf: RequestFactory) -> None:
+def test_a_change_without_effect_records_no_event(cast: Cast, rf: RequestFactory) -> None:
     services.change_account(actor=actor_of(cast.owner, cast.account, rf), name="Acme")
     assert not AuditEvent.objects.filter(event=Event.ACCOUNT_CHANGED).exists()
 
@@ -140,12 +140,10 @@ def test_an_event_outside_a_transaction_is_refused(cast: Cast) -> None:
         audit.record(actor=policy.system(cast.account.ref), event=Event.ACCOUNT_CHANGED, target=cast.account.target)
 
 
-# Whose ---------------------------------------------------------------------------------------------
+# Other accounts ---------------------------------------------------------------------------------
 
 
-def test_another_accounts_things_are_out_of_a_services_reach_and_so_is_what_is_gone(
-    cast: Cast, rf: RequestFactory
-) -> None:
+def test_services_find_neither_other_accounts_items_nor_deleted_ones(cast: Cast, rf: RequestFactory) -> None:
     actor = actor_of(cast.stranger, cast.elsewhere, rf)
     project = factories.make_project(cast.account)
     deployment = factories.make_deployment(project)
@@ -166,11 +164,11 @@ def test_another_accounts_things_are_out_of_a_services_reach_and_so_is_what_is_g
     assert AuditEvent.objects.filter(event=Event.PROJECT_DELETED).count() == 1
 
 
-# Who may ----------------------------------------------------------------------------------------
+# Permissions ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
-def test_services_refuse_whoever_may_not_whatever_door_they_come_through(
+def test_services_refuse_actors_without_permission_from_every_entry_point(
     cast: Cast, rf: RequestFactory, role: str
 ) -> None:
     actor = actor_of(getattr(cast, role), cast.account, rf)

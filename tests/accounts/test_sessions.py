@@ -1,4 +1,4 @@
-"""How long a session lasts, what counts as a proof in it, and the cookies that pages set."""
+"""How long a session lasts, what counts as authentication in it, and the cookies that pages set."""
 
 import re
 import subprocess
@@ -39,7 +39,7 @@ def _no_attempts_from_before() -> None:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets so many seconds pass for whoever asks what time it is."""
+    """Moves the clock forward by this many seconds."""
     moment, clock, now = [0.0], time.time, timezone.now
     monkeypatch.setattr("time.time", lambda: clock() + moment[0])
     monkeypatch.setattr("django.utils.timezone.now", lambda: now() + timedelta(seconds=moment[0]))
@@ -88,7 +88,7 @@ WAYS = [by_password, by_second_factor, by_invitation, by_signing_up, by_admin]
 
 
 @pytest.mark.parametrize("sign_in", WAYS)
-def test_a_session_ends_so_many_days_after_its_sign_in_however_much_it_is_used(
+def test_a_session_ends_session_days_after_the_sign_in_even_if_used(
     sign_in: Any, cast: Cast, browser: Browser, settings: Settings, later: Any
 ) -> None:
     settings.SIGNUP_OPEN, settings.SESSION_DAYS = True, 3
@@ -105,7 +105,7 @@ def test_a_session_ends_so_many_days_after_its_sign_in_however_much_it_is_used(
 
 
 @pytest.mark.parametrize("sign_in", WAYS)
-def test_using_a_session_does_not_move_its_end(
+def test_using_a_session_does_not_extend_it(
     sign_in: Any, cast: Cast, browser: Browser, settings: Settings, later: Any
 ) -> None:
     settings.SIGNUP_OPEN, settings.SESSION_DAYS = True, 3
@@ -119,7 +119,7 @@ def test_using_a_session_does_not_move_its_end(
     assert int(browser.cookies[installed.SESSION_COOKIE_NAME]["max-age"]) <= DAY
 
 
-def test_fewer_days_hold_for_sessions_that_are_there(
+def test_fewer_session_days_apply_to_existing_sessions(
     cast: Cast, browser: Browser, settings: Settings, later: Any
 ) -> None:
     by_password(cast, browser)
@@ -130,7 +130,7 @@ def test_fewer_days_hold_for_sessions_that_are_there(
     assert (before, browser.get(PROFILE).status_code) == (200, 302)
 
 
-def test_a_session_that_does_not_tell_its_sign_in_has_ended(cast: Cast, browser: Browser) -> None:
+def test_a_session_without_a_sign_in_time_has_ended(cast: Cast, browser: Browser) -> None:
     by_password(cast, browser)
     session = browser.session
     del session["signed_in_at"]
@@ -139,17 +139,17 @@ def test_a_session_that_does_not_tell_its_sign_in_has_ended(cast: Cast, browser:
     assert browser.get(PROFILE).status_code == 302
 
 
-def test_a_session_that_nobody_uses_ends_after_two_weeks_at_most(cast: Cast, browser: Browser, later: Any) -> None:
+def test_an_unused_session_ends_after_at_most_two_weeks(cast: Cast, browser: Browser, later: Any) -> None:
     by_password(cast, browser)
     later(14 * DAY + 1)
 
     assert browser.get(PROFILE).status_code == 302
 
 
-# Proofs ------------------------------------------------------------------------------------------
+# Recent authentication ---------------------------------------------------------------------------
 
 
-def test_a_sign_in_elsewhere_makes_no_session_fresh(cast: Cast, browser: Browser, later: Any) -> None:
+def test_a_sign_in_elsewhere_does_not_count_in_this_session(cast: Cast, browser: Browser, later: Any) -> None:
     browser.as_(cast.owner)
     new_key = reverse("apikeys:new_key", args=[cast.account.slug])
     fresh = browser.get(new_key).status_code
@@ -159,13 +159,13 @@ def test_a_sign_in_elsewhere_makes_no_session_fresh(cast: Cast, browser: Browser
     assert (fresh, browser.get(new_key).status_code) == (200, 302)
 
 
-def test_signing_in_to_admin_is_a_proof(cast: Cast, browser: Browser) -> None:
+def test_signing_in_to_admin_counts(cast: Cast, browser: Browser) -> None:
     by_admin(cast, browser)
 
     assert browser.get(reverse("apikeys:new_key", args=[cast.account.slug])).status_code == 200
 
 
-def test_without_any_proof_a_session_is_not_fresh(cast: Cast, browser: Browser, rf: Any) -> None:
+def test_a_session_without_records_is_not_recently_authenticated(cast: Cast, browser: Browser, rf: Any) -> None:
     request = rf.get("/")
     request.user, request.session = cast.owner, {}
     cast.owner.last_login = timezone.now()
@@ -177,7 +177,7 @@ def test_without_any_proof_a_session_is_not_fresh(cast: Cast, browser: Browser, 
 
 
 def visits(cast: Cast) -> list[tuple[str, str]]:
-    """Every page by GET and by POST, allauth's and admin's entrances included."""
+    """Every page by GET and by POST, with allauth's and admin's."""
     ids = {
         "api-keys/": factories.make_key(cast.account).api_key.id,
         "projects/": factories.make_project(cast.account).id,
@@ -197,7 +197,7 @@ def visits(cast: Cast) -> list[tuple[str, str]]:
     return [(method, address) for address in addresses for method in ("get", "post")]
 
 
-def test_every_cookie_is_for_this_host_alone_and_travels_over_tls_alone(cast: Cast) -> None:
+def test_every_cookie_is_only_for_this_host_and_tls(cast: Cast) -> None:
     signed_out, member = Browser(), Browser()
     by_password(cast, member)
     seen = {name: morsel for browser in (signed_out, member) for name, morsel in browser.cookies.items()}
@@ -215,12 +215,12 @@ def test_every_cookie_is_for_this_host_alone_and_travels_over_tls_alone(cast: Ca
         assert morsel["samesite"] == "Lax", name
 
 
-def test_the_script_is_told_the_name_of_its_cookie(browser: Browser, db: None) -> None:
+def test_the_script_gets_the_name_of_its_cookie(browser: Browser, db: None) -> None:
     assert 'data-time-zone-cookie="__Host-time_zone"' in browser.get(LOGIN).content.decode()
 
 
 def test_without_tls_cookies_have_plain_names(tmp_path: Path) -> None:
-    """A browser takes no `__Host-` cookie over plain HTTP."""
+    """A browser refuses `__Host-` cookies over plain HTTP."""
     told = subprocess.run(
         [
             sys.executable,
@@ -236,7 +236,7 @@ def test_without_tls_cookies_have_plain_names(tmp_path: Path) -> None:
     assert told.stdout.split() == ["sessionid", "csrftoken"]
 
 
-#: Cookies of people who try: NUL, control characters, quotes, octal escapes, no text at all, and very long.
+#: Malformed cookies: NUL, control characters, quotes, octal escapes, no text at all, and very long.
 ODD = [
     r'"aaaaaaaaaaaa\000b"',
     r'"\000\000\000\000\000\000\000\000"',
@@ -256,7 +256,7 @@ ODD = [
 
 @pytest.mark.parametrize("value", ODD)
 @pytest.mark.parametrize("name", ["sessionid", "csrftoken", "device", "theme", "shortcuts", "time_zone", "messages"])
-def test_an_odd_cookie_is_as_good_as_none(name: str, value: str, cast: Cast) -> None:
+def test_a_malformed_cookie_is_ignored(name: str, value: str, cast: Cast) -> None:
     def ask(method: str, address: str, signed_in: bool) -> int:
         browser = Browser()
         if signed_in:
@@ -264,7 +264,7 @@ def test_an_odd_cookie_is_as_good_as_none(name: str, value: str, cast: Cast) -> 
         kept = "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
         sent = f"{name}={value}; __Host-{name}={value}"
         browser.cookies.clear()
-        # As WSGI has it: the bytes of the header, one character each.
+        # As in WSGI: each byte of the header is one character.
         header = f"{kept}; {sent}".encode("utf-8", "surrogatepass").decode("latin-1")
         status: int = getattr(browser, method)(address, HTTP_COOKIE=header, REMOTE_ADDR="127.0.0.1").status_code
         return status

@@ -23,12 +23,12 @@ def tab(cast: Cast, name: str) -> str:
 
 
 def links(page: str) -> list[str]:
-    """The names of a page's links."""
+    """The texts of a page's links."""
     return [re.sub(r"<[^>]+>", "", text).strip() for text in re.findall(r"<a [^>]*>(.*?)</a>", page, re.DOTALL)]
 
 
 @pytest.mark.parametrize("role", ["owner", "admin"])
-def test_who_may_sees_all_four_tabs(role: str, cast: Cast, browser: Browser) -> None:
+def test_owner_and_admin_see_all_four_tabs(role: str, cast: Cast, browser: Browser) -> None:
     names = links(browser.as_(getattr(cast, role)).get(tab(cast, "general")).content.decode())
 
     assert [names.count(name) for name in ("General", "Members", "API Keys", "Audit Log")] == [1, 1, 1, 1]
@@ -43,7 +43,7 @@ def test_a_user_sees_no_link_to_keys_or_the_audit_log(cast: Cast, browser: Brows
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
-def test_the_walk_has_one_link_of_each_name(role: str, cast: Cast, browser: Browser) -> None:
+def test_each_page_has_one_link_of_each_name(role: str, cast: Cast, browser: Browser) -> None:
     browser.as_(getattr(cast, role))
     overview = links(browser.get(reverse("overview", args=[cast.account.slug])).content.decode())
     settings = links(browser.get(tab(cast, "general")).content.decode())
@@ -53,7 +53,7 @@ def test_the_walk_has_one_link_of_each_name(role: str, cast: Cast, browser: Brow
     assert settings.count("Account Settings") == 1
 
 
-def test_the_account_is_renamed_and_its_address_stays(cast: Cast, browser: Browser) -> None:
+def test_the_account_is_renamed_and_keeps_its_slug(cast: Cast, browser: Browser) -> None:
     response = browser.as_(cast.admin).post(tab(cast, "general"), {"name": "Acme Ltd"}, follow=True)
 
     cast.account.refresh_from_db()
@@ -70,7 +70,7 @@ def test_an_empty_account_name_is_refused(cast: Cast, browser: Browser) -> None:
     assert cast.account.name == "Acme"
 
 
-def test_a_user_reads_the_account_and_finds_no_form(cast: Cast, browser: Browser) -> None:
+def test_a_user_sees_the_account_without_a_form(cast: Cast, browser: Browser) -> None:
     page = browser.as_(cast.user).get(tab(cast, "general")).content.decode()
 
     assert "Acme" in page
@@ -94,7 +94,7 @@ def test_the_key_policy_is_saved_and_recorded(cast: Cast, browser: Browser) -> N
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "3651", "many"])
-def test_a_longest_life_that_makes_no_sense_is_refused_at_its_field(days: str, cast: Cast, browser: Browser) -> None:
+def test_an_invalid_maximum_lifetime_is_refused_at_its_field(days: str, cast: Cast, browser: Browser) -> None:
     response = browser.as_(cast.owner).post(tab(cast, "key_policy"), {"max_key_lifetime_days": days})
 
     cast.account.refresh_from_db()
@@ -104,7 +104,7 @@ def test_a_longest_life_that_makes_no_sense_is_refused_at_its_field(days: str, c
     assert cast.account.max_key_lifetime_days is None
 
 
-def test_a_user_finds_no_key_policy_and_changes_none(cast: Cast, browser: Browser) -> None:
+def test_a_user_cannot_see_or_change_the_key_policy(cast: Cast, browser: Browser) -> None:
     page = browser.as_(cast.user).get(tab(cast, "general")).content.decode()
 
     assert "Key policy" not in page
@@ -123,9 +123,9 @@ def test_members_are_listed_with_their_roles(cast: Cast, browser: Browser) -> No
     assert page.count(">You<") == 1
 
 
-# Session, person, membership; the page; the switcher. Members: how many there are and the invitations, too.
+# Session, user, membership; the page; the switcher. Members: also the count and the invitations.
 @pytest.mark.parametrize(("name", "queries"), [("members", 7), ("audit_log", 5)])
-def test_a_list_costs_the_same_however_long_it_is(
+def test_a_list_takes_the_same_queries_at_any_length(
     name: str, queries: int, cast: Cast, browser: Browser, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     browser.as_(cast.owner).get(tab(cast, name))
@@ -157,9 +157,7 @@ def test_a_name_is_saved_on_the_profile(cast: Cast, browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("choice", "attribute"), [("dark", 'data-bs-theme="dark"'), ("light", 'data-bs-theme="light"')]
 )
-def test_a_chosen_theme_is_in_the_page_from_its_first_byte(
-    choice: str, attribute: str, cast: Cast, browser: Browser
-) -> None:
+def test_a_chosen_theme_is_in_the_html(choice: str, attribute: str, cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner).post(APPEARANCE, {"theme": choice})
 
     assert attribute in browser.get(PROFILE).content.decode()
@@ -176,7 +174,7 @@ def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, br
     assert "data-bs-theme" not in browser.get(PROFILE).content.decode()
 
 
-def test_a_theme_that_is_none_is_ignored(cast: Cast, browser: Browser) -> None:
+def test_an_unknown_theme_is_ignored(cast: Cast, browser: Browser) -> None:
     browser.cookies[cookies.name(Theme.COOKIE)] = '"><script>'
 
     assert "data-bs-theme" not in browser.as_(cast.owner).get(PROFILE).content.decode()
@@ -202,5 +200,5 @@ def test_the_shortcuts_are_a_page_and_a_dialog(cast: Cast, browser: Browser) -> 
     assert '<h2 id="dialog-title">' in browser.get(KEYBOARD, headers={"HX-Request": "true"}).content.decode()
 
 
-def test_reading_changes_no_theme(cast: Cast, browser: Browser) -> None:
+def test_get_changes_no_theme(cast: Cast, browser: Browser) -> None:
     assert browser.as_(cast.owner).get(APPEARANCE, {"theme": "dark"}).status_code == 405

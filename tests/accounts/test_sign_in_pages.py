@@ -1,4 +1,4 @@
-"""Signing in and its kin, under /auth/."""
+"""Signing in and up, passwords and e-mail addresses, under /auth/."""
 
 import re
 from collections import Counter
@@ -41,7 +41,7 @@ def link_in(message: Any) -> str:
     return found[1]
 
 
-def test_e_mail_and_password_stand_on_one_page(browser: Browser) -> None:
+def test_e_mail_and_password_are_on_one_page(browser: Browser) -> None:
     page = browser.get(LOGIN).content.decode()
 
     assert page.count("<h1>") == 1
@@ -55,7 +55,7 @@ def test_signing_in_leads_to_the_overview(cast: Cast, browser: Browser) -> None:
     assert response.redirect_chain[-1][0] == reverse("overview", args=[cast.account.slug])
 
 
-def test_signing_in_leads_back_to_where_one_wanted_to_go(cast: Cast, browser: Browser) -> None:
+def test_signing_in_leads_back_to_the_requested_page(cast: Cast, browser: Browser) -> None:
     wanted = reverse("apikeys:keys", args=[cast.account.slug])
 
     assert sign_in(browser, "owner@example.com", next=wanted).headers["Location"] == wanted
@@ -80,7 +80,7 @@ def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(cast: Cast,
     assert told(wrong, "owner@example.com") == told(unknown, "nobody@example.com")
 
 
-def test_guessing_is_slowed_down(cast: Cast, browser: Browser) -> None:
+def test_guessing_is_limited(cast: Cast, browser: Browser) -> None:
     for _ in range(6):
         response = sign_in(browser, "owner@example.com", "wrong")
 
@@ -98,7 +98,7 @@ def test_signing_out_is_a_post(cast: Cast, browser: Browser) -> None:
     assert browser.get(reverse("accounts:profile")).status_code == 302
 
 
-def test_a_forgotten_password_is_replaced_by_mail(cast: Cast, browser: Browser) -> None:
+def test_a_forgotten_password_is_reset_by_mail(cast: Cast, browser: Browser) -> None:
     browser.post(RESET, {"email": "owner@example.com"})
     form = browser.get(link_in(delivered()[0]), follow=True)
     changed = browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER}, follow=True)
@@ -109,7 +109,7 @@ def test_a_forgotten_password_is_replaced_by_mail(cast: Cast, browser: Browser) 
     assert sign_in(browser, "owner@example.com", ANOTHER).status_code == 302
 
 
-def test_a_reset_link_opens_once(cast: Cast, browser: Browser) -> None:
+def test_a_reset_link_works_once(cast: Cast, browser: Browser) -> None:
     browser.post(RESET, {"email": "owner@example.com"})
     link = link_in(delivered()[0])
     form = browser.get(link, follow=True)
@@ -127,14 +127,14 @@ def test_a_weak_new_password_is_refused_at_its_field(cast: Cast, browser: Browse
     assert "at least 10 characters" in page
 
 
-def test_a_reset_for_an_address_that_no_mail_reaches_is_refused(db: None, browser: Browser) -> None:
+def test_a_reset_for_an_undeliverable_address_is_refused(db: None, browser: Browser) -> None:
     response = browser.post(RESET, {"email": f"a@{'ä' * 60}.com"})
 
     assert "Enter a valid email address." in response.content.decode()
     assert not delivered()
 
 
-def test_asking_for_a_reset_tells_nobody_who_is_registered(cast: Cast, browser: Browser) -> None:
+def test_requesting_a_reset_does_not_reveal_who_is_registered(cast: Cast, browser: Browser) -> None:
     known = browser.post(RESET, {"email": "owner@example.com"}, follow=True)
     unknown = browser.post(RESET, {"email": "nobody@example.com"}, follow=True)
 
@@ -144,7 +144,7 @@ def test_asking_for_a_reset_tells_nobody_who_is_registered(cast: Cast, browser: 
     assert "reset/key" not in delivered()[1].body
 
 
-def test_a_password_is_changed_by_who_knows_it(cast: Cast, browser: Browser) -> None:
+def test_changing_the_password_needs_the_old_one(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner)
     change = reverse("account_change_password")
     refused = browser.post(change, {"oldpassword": "wrong", "password1": ANOTHER, "password2": ANOTHER})
@@ -168,7 +168,7 @@ def test_signing_up_is_closed_unless_opened(db: None, browser: Browser) -> None:
     assert not User.objects.exists()
 
 
-def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Browser, settings: Settings) -> None:
+def test_signing_up_creates_an_account_with_its_owner(db: None, browser: Browser, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     form = {"email": "new@example.com", "password1": PASSWORD, "password2": PASSWORD, "account_name": "New & Co"}
     told = browser.post(SIGNUP, form, follow=True)
@@ -185,7 +185,7 @@ def test_an_open_sign_up_makes_an_account_with_its_owner(db: None, browser: Brow
     assert sign_in(Browser(), "new@example.com").headers["Location"] == reverse("home")
 
 
-def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
+def test_signing_up_with_a_registered_address_looks_the_same_and_creates_nothing(
     cast: Cast, browser: Browser, settings: Settings
 ) -> None:
     settings.SIGNUP_OPEN = True
@@ -198,10 +198,10 @@ def test_signing_up_with_a_taken_address_looks_the_same_and_makes_nothing(
     assert Account.objects.count() == before
 
 
-def test_signing_up_with_a_taken_address_costs_as_much_as_with_a_new_one(
+def test_signing_up_with_a_registered_address_does_the_same_work(
     cast: Cast, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes long are the hash and the rows: one password hashed, and the same rows written, kept or not."""
+    """The slow parts are the hash and the rows: one password is hashed and the same rows are written, kept or not."""
     settings.SIGNUP_OPEN = True
     hashed: list[str] = []
     encode = MD5PasswordHasher.encode
@@ -251,9 +251,7 @@ def test_a_second_address_is_confirmed_and_made_primary(cast: Cast, browser: Bro
         "account_inactive",
     ],
 )
-def test_every_page_for_who_is_signed_out_has_one_heading_a_title_and_no_inline_code(
-    name: str, db: None, browser: Browser
-) -> None:
+def test_every_anonymous_page_has_one_heading_a_title_and_no_inline_code(name: str, db: None, browser: Browser) -> None:
     page = browser.get(reverse(name)).content.decode()
 
     assert page.count("<h1>") == 1
@@ -264,7 +262,7 @@ def test_every_page_for_who_is_signed_out_has_one_heading_a_title_and_no_inline_
 @pytest.mark.parametrize(
     "name", ["account_logout", "account_email", "account_change_password", "account_reauthenticate"]
 )
-def test_every_page_for_who_is_signed_in_has_one_heading_a_title_and_no_inline_code(
+def test_every_signed_in_page_has_one_heading_a_title_and_no_inline_code(
     name: str, cast: Cast, browser: Browser
 ) -> None:
     page = browser.as_(cast.owner).get(reverse(name)).content.decode()

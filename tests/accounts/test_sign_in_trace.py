@@ -1,4 +1,4 @@
-"""What signing in and out, failing and being locked out leaves in the log and in the audit log."""
+"""What is logged and recorded of sign-ins, sign-outs, failures and lock-outs."""
 
 import json
 import logging
@@ -73,7 +73,7 @@ def with_an_app(user: User) -> str:
 # Signing in and out -----------------------------------------------------------------------------
 
 
-def test_a_sign_in_is_a_line_and_an_event_of_each_of_the_persons_accounts(
+def test_a_sign_in_is_logged_and_recorded_in_each_of_the_users_accounts(
     cast: Cast, browser: Browser, lines: Any
 ) -> None:
     other = factories.make_account("Second", cast.owner)
@@ -86,7 +86,7 @@ def test_a_sign_in_is_a_line_and_an_event_of_each_of_the_persons_accounts(
     assert all(event.request_id for event in found)
 
 
-def test_signing_out_is_told(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_signing_out_is_recorded(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "owner@example.com")
     browser.post(reverse("account_logout"), **SOMEWHERE)
 
@@ -94,7 +94,7 @@ def test_signing_out_is_told(cast: Cast, browser: Browser, lines: Any) -> None:
     assert recorded(cast)[1:] == [("member.signed_out", "owner@example.com", "owner@example.com", "203.0.113.7")]
 
 
-def test_signing_out_of_admin_is_told(cast: Cast, browser: Browser) -> None:
+def test_signing_out_of_admin_is_recorded(cast: Cast, browser: Browser) -> None:
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
     with_an_app(cast.owner)  # admin opens to nobody without a second factor
     browser.as_(cast.owner).post(reverse("admin:logout"), **SOMEWHERE)
@@ -112,7 +112,7 @@ def test_a_sign_in_with_two_factors_names_both(cast: Cast, browser: Browser, lin
     assert told(lines)[-1][1] == "member.signed_in: owner@example.com from 203.0.113.7 (password, authenticator app)"
 
 
-def test_a_newcomer_who_joins_by_invitation_is_told(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_a_new_user_who_joins_by_invitation_is_recorded(cast: Cast, browser: Browser, lines: Any) -> None:
     sent = factories.make_invitation(cast.account)
     browser.post(reverse("accounts:invitation", args=[sent.token]), {"name": "New", "password": PASSWORD}, **SOMEWHERE)
 
@@ -134,7 +134,7 @@ def test_a_sign_in_that_cannot_be_recorded_does_not_happen(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_password_whose_change_cannot_be_recorded_stays(
+def test_a_password_change_that_cannot_be_recorded_does_not_happen(
     cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**fields: Any) -> None:
@@ -158,14 +158,14 @@ def test_a_wrong_password_is_a_warning_and_an_event(cast: Cast, browser: Browser
     assert recorded(cast) == [("member.sign_in_failed", "Someone", "owner@example.com", "203.0.113.7")]
 
 
-def test_an_address_that_nobody_has_is_told_without_its_text(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_an_unknown_address_is_logged_without_its_text(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "my-Secret-passw0rd@example.com", "wrong")
 
     assert told(lines) == [("WARNING", "member.sign_in_failed: an unknown address from 203.0.113.7 (password)")]
     assert not recorded(cast)
 
 
-def test_no_password_stands_in_a_line_or_an_event(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_no_password_is_in_the_log_or_in_an_event(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "owner@example.com", "canary-4711")
     sign_in(browser, "owner@example.com")
     sign_in(browser, "canary-4712@example.com", "canary-4711")
@@ -175,7 +175,7 @@ def test_no_password_stands_in_a_line_or_an_event(cast: Cast, browser: Browser, 
     assert "canary" not in str(list(AuditEvent.objects.values()))
 
 
-def test_too_many_failures_are_a_lock_out_that_is_recorded_once(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_a_lock_out_is_recorded_once(cast: Cast, browser: Browser, lines: Any) -> None:
     for _ in range(8):
         sign_in(browser, "owner@example.com", "wrong")
 
@@ -193,7 +193,7 @@ def test_failures_do_not_flood_the_audit_log(cast: Cast, browser: Browser, lines
     assert [event for event, *_ in recorded(cast)] == ["member.sign_in_failed"] * 10
 
 
-def test_a_failure_that_cannot_be_recorded_is_logged_and_spoils_no_answer(
+def test_a_failure_that_cannot_be_recorded_is_logged_and_breaks_no_response(
     cast: Cast, browser: Browser, lines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**fields: Any) -> None:
@@ -205,7 +205,7 @@ def test_a_failure_that_cannot_be_recorded_is_logged_and_spoils_no_answer(
     assert [level for level, _ in told(lines)] == ["WARNING", "ERROR"]
 
 
-def test_a_wrong_code_is_told_apart_for_it_means_that_the_password_is_known(
+def test_a_wrong_code_has_its_own_event_because_the_password_was_right(
     cast: Cast, browser: Browser, lines: Any
 ) -> None:
     with_an_app(cast.owner)
@@ -220,7 +220,7 @@ def test_a_wrong_code_is_told_apart_for_it_means_that_the_password_is_known(
 
 
 @pytest.mark.parametrize("handle", ["", "owner"])
-def test_a_wrong_passkey_is_told(handle: str, cast: Cast, browser: Browser, lines: Any) -> None:
+def test_a_wrong_passkey_is_recorded(handle: str, cast: Cast, browser: Browser, lines: Any) -> None:
     claimed = websafe_encode(user_pk_to_url_str(cast.owner).encode()) if handle else ""
     credential = {
         "id": "AAAA",
@@ -249,7 +249,7 @@ def test_a_wrong_passkey_is_told(handle: str, cast: Cast, browser: Browser, line
         ("account_change_password", {"oldpassword": "wrong", "password1": ANOTHER, "password2": ANOTHER}),
     ],
 )
-def test_a_wrong_password_of_who_is_signed_in_is_told(
+def test_a_wrong_password_of_a_signed_in_user_is_recorded(
     page: str, data: dict[str, str], cast: Cast, browser: Browser, lines: Any
 ) -> None:
     browser.as_(cast.owner).post(reverse(page), data, **SOMEWHERE)
@@ -260,7 +260,7 @@ def test_a_wrong_password_of_who_is_signed_in_is_told(
     ]
 
 
-def test_the_right_password_of_a_deactivated_person_is_told(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_a_sign_in_of_a_deactivated_user_is_recorded(cast: Cast, browser: Browser, lines: Any) -> None:
     User.objects.filter(pk=cast.user.pk).update(is_active=False)
     sign_in(browser, "user@example.com")
 
@@ -270,7 +270,7 @@ def test_the_right_password_of_a_deactivated_person_is_told(cast: Cast, browser:
 # Passwords, second factors, addresses -----------------------------------------------------------
 
 
-def test_a_reset_is_told_when_it_is_requested_and_when_it_is_done(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_a_reset_is_recorded_when_requested_and_when_done(cast: Cast, browser: Browser, lines: Any) -> None:
     browser.post(reverse("account_reset_password"), {"email": "owner@example.com"}, **SOMEWHERE)
     link = re.search(r"https://testserver(/\S+)", str(delivered()[0].body))
     assert link
@@ -287,23 +287,21 @@ def test_a_reset_is_told_when_it_is_requested_and_when_it_is_done(cast: Cast, br
     ]
 
 
-def test_a_reset_of_an_address_that_nobody_has_is_told_without_its_text(
-    cast: Cast, browser: Browser, lines: Any
-) -> None:
+def test_a_reset_of_an_unknown_address_is_logged_without_its_text(cast: Cast, browser: Browser, lines: Any) -> None:
     browser.post(reverse("account_reset_password"), {"email": "nobody@example.com"}, **SOMEWHERE)
 
     assert told(lines) == [("INFO", "member.password_reset_requested: an unknown address from 203.0.113.7")]
     assert not recorded(cast)
 
 
-def test_a_changed_password_is_told(cast: Cast, browser: Browser) -> None:
+def test_a_changed_password_is_recorded(cast: Cast, browser: Browser) -> None:
     change = {"oldpassword": PASSWORD, "password1": ANOTHER, "password2": ANOTHER}
     browser.as_(cast.owner).post(reverse("account_change_password"), change, **SOMEWHERE)
 
     assert recorded(cast) == [("member.password_changed", "owner@example.com", "owner@example.com", "203.0.113.7")]
 
 
-def test_an_app_and_recovery_codes_are_told(cast: Cast, browser: Browser, lines: Any) -> None:
+def test_an_app_and_recovery_codes_are_recorded(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "owner@example.com")
     shown = browser.get(reverse("mfa_activate_totp")).content.decode()
     secret = re.search(r'<code id="secret">(\w+)</code>', shown)
@@ -324,7 +322,7 @@ def test_an_app_and_recovery_codes_are_told(cast: Cast, browser: Browser, lines:
     assert {event[1:] for event in recorded(cast)} == {("owner@example.com", "owner@example.com", "203.0.113.7")}
 
 
-def test_a_passkey_is_told_when_it_is_added_and_removed(cast: Cast, browser: Browser) -> None:
+def test_adding_and_removing_a_passkey_is_recorded(cast: Cast, browser: Browser) -> None:
     sign_in(browser, "owner@example.com")
     passkey = webauthn.WebAuthn.add(cast.owner, "Laptop", {}).instance
     browser.post(reverse("mfa_remove_webauthn", args=[passkey.pk]), **SOMEWHERE)
@@ -333,7 +331,7 @@ def test_a_passkey_is_told_when_it_is_added_and_removed(cast: Cast, browser: Bro
     assert not Authenticator.objects.exists()
 
 
-def test_what_the_operator_does_to_a_second_factor_is_told_as_theirs(cast: Cast) -> None:
+def test_an_operators_change_of_a_second_factor_is_recorded_as_theirs(cast: Cast) -> None:
     with_an_app(cast.owner)
     Authenticator.objects.filter(user=cast.owner).delete()
 
@@ -343,7 +341,7 @@ def test_what_the_operator_does_to_a_second_factor_is_told_as_theirs(cast: Cast)
     ]
 
 
-def test_a_second_factor_that_moves_to_another_database_is_no_new_one(cast: Cast, lines: Any, tmp_path: Path) -> None:
+def test_loading_a_second_factor_from_a_fixture_records_no_event(cast: Cast, lines: Any, tmp_path: Path) -> None:
     with_an_app(cast.owner)
     moved = tmp_path / "move.json"
     call_command("dumpdata", "mfa", output=str(moved))
@@ -358,7 +356,7 @@ def test_a_second_factor_that_moves_to_another_database_is_no_new_one(cast: Cast
     assert not told(lines)
 
 
-def test_a_password_and_an_address_that_an_operator_sets_are_told_as_theirs(
+def test_an_operators_change_of_password_and_address_is_recorded_as_theirs(
     cast: Cast, browser: Browser, lines: Any
 ) -> None:
     operator = User.objects.create_superuser("operator@example.com", PASSWORD)
@@ -377,7 +375,7 @@ def test_a_password_and_an_address_that_an_operator_sets_are_told_as_theirs(
     assert told(lines)[0][1] == ("member.password_changed: user@example.com from 203.0.113.7 (by operator@example.com)")
 
 
-def test_addresses_are_told_and_only_the_one_that_signs_in_is_named(cast: Cast, browser: Browser) -> None:
+def test_addresses_are_recorded_and_only_the_primary_one_is_named(cast: Cast, browser: Browser) -> None:
     page = reverse("account_email")
     sign_in(browser, "owner@example.com")
     browser.post(page, {"email": "work@example.com", "action_add": ""}, **SOMEWHERE)
@@ -394,10 +392,10 @@ def test_addresses_are_told_and_only_the_one_that_signs_in_is_named(cast: Cast, 
     assert AuditEvent.objects.filter(event="member.email_removed").exists()
 
 
-# Where it is read -------------------------------------------------------------------------------
+# Reading the events -----------------------------------------------------------------------------
 
 
-def test_the_owner_reads_and_filters_them_and_a_user_does_not(cast: Cast, browser: Browser) -> None:
+def test_the_owner_reads_and_filters_the_events_and_a_user_does_not(cast: Cast, browser: Browser) -> None:
     sign_in(Browser(), "admin@example.com", "wrong")
     log = reverse("accounts:audit_log", args=[cast.account.slug])
     page = browser.as_(cast.owner).get(log, {"event": "member.sign_in_failed"})
@@ -408,11 +406,11 @@ def test_the_owner_reads_and_filters_them_and_a_user_does_not(cast: Cast, browse
 
 
 @pytest.mark.parametrize("event", [event for event in Event if event.startswith("member.")])
-def test_every_event_of_members_can_be_asked_for_by_api(event: Event, cast: Cast, administrator: Program) -> None:
+def test_every_event_of_members_can_be_filtered_by_api(event: Event, cast: Cast, administrator: Program) -> None:
     assert administrator.get(f"/v2/audit-events?event={event}").status_code == 200
 
 
-def test_sign_ins_do_not_hide_what_was_changed_from_the_overview(cast: Cast, browser: Browser) -> None:
+def test_sign_ins_do_not_hide_changes_on_the_overview(cast: Cast, browser: Browser) -> None:
     for _ in range(6):
         sign_in(Browser(), "user@example.com")
     page = browser.as_(cast.owner).get(reverse("overview", args=[cast.account.slug]))
@@ -420,7 +418,7 @@ def test_sign_ins_do_not_hide_what_was_changed_from_the_overview(cast: Cast, bro
     assert {event.event for event in page.context["latest_events"]} == {"account.created", "member.added"}
 
 
-def test_a_closed_account_is_told_nothing(cast: Cast, browser: Browser) -> None:
+def test_nothing_is_recorded_in_a_closed_account(cast: Cast, browser: Browser) -> None:
     type(cast.account).objects.filter(pk=cast.account.pk).update(closed_at=timezone.now())
     sign_in(browser, "owner@example.com")
 

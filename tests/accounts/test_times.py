@@ -1,4 +1,4 @@
-"""Times are written in the reader's time zone; what goes to others is written in UTC."""
+"""Pages show times in the user's time zone; mail and the API use UTC."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def test_a_time_of_this_second_reads_well_in_a_sentence() -> None:
         ("Asia/Dubai", "2 July 2026, 02:30 UTC+04"),
     ],
 )
-def test_a_moment_is_said_with_its_zone(zone: str, said: str) -> None:
+def test_a_time_is_shown_with_its_zone(zone: str, said: str) -> None:
     with timezone.override(zone):
         assert times.format_moment(JULY) == said
 
@@ -48,7 +48,7 @@ def test_a_page_is_in_the_browsers_time_zone(cast: Cast, browser: Browser) -> No
     assert "2 July 2026, 00:30 CEST" in the_keys_page(cast, browser.as_(cast.owner))
 
 
-def test_the_time_zone_that_a_person_chose_goes_before_the_browsers(cast: Cast, browser: Browser) -> None:
+def test_the_users_time_zone_takes_precedence_over_the_browsers(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner).post("/profile/", {"name": "Olivia", "time_zone": "Asia/Tokyo"})
     browser.cookies[cookies.name(times.COOKIE)] = "Europe/Berlin"
 
@@ -62,7 +62,7 @@ def test_a_browser_without_a_time_zone_gets_utc(nonsense: str, cast: Cast, brows
     assert "1 July 2026, 22:30 UTC" in the_keys_page(cast, browser.as_(cast.owner))
 
 
-def test_a_time_zone_that_there_is_not_is_refused(cast: Cast, browser: Browser) -> None:
+def test_an_unknown_time_zone_is_refused(cast: Cast, browser: Browser) -> None:
     response = browser.as_(cast.owner).post("/profile/", {"time_zone": "Mars/Olympus"})
 
     assert response.status_code == 422
@@ -70,7 +70,7 @@ def test_a_time_zone_that_there_is_not_is_refused(cast: Cast, browser: Browser) 
     assert cast.owner.time_zone == ""
 
 
-def test_the_date_that_a_key_expires_on_is_typed_in_the_readers_time_zone(cast: Cast, browser: Browser) -> None:
+def test_an_expiry_date_is_entered_in_the_users_time_zone(cast: Cast, browser: Browser) -> None:
     browser.cookies[cookies.name(times.COOKIE)] = "America/New_York"
     later = (timezone.now() + timedelta(days=30)).replace(hour=12, minute=0, second=0, microsecond=0)
     with timezone.override("America/New_York"):
@@ -85,7 +85,7 @@ def test_the_date_that_a_key_expires_on_is_typed_in_the_readers_time_zone(cast: 
     assert AuditEvent.objects.get(event="api_key.created").changes["expires_at"] == [None, later.isoformat()[:-6] + "Z"]
 
 
-def test_the_audit_logs_days_are_the_readers(cast: Cast, browser: Browser) -> None:
+def test_the_audit_logs_days_are_in_the_users_time_zone(cast: Cast, browser: Browser) -> None:
     factories.make_key(cast.account, "Late")
     QuerySet.update(AuditEvent.objects.filter(target_label="Late"), at=JULY)  # which the program itself refuses
     browser.as_(cast.owner)
@@ -99,7 +99,7 @@ def test_the_audit_logs_days_are_the_readers(cast: Cast, browser: Browser) -> No
     assert "Late" in events_of("2026-07-02")
 
 
-def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
+def test_times_in_an_invitation_mail_are_in_utc(cast: Cast, browser: Browser) -> None:
     browser.cookies[cookies.name(times.COOKIE)] = "Asia/Tokyo"
     browser.as_(cast.owner).post(
         "/accounts/acme/settings/members/invite/", {"email": "new@example.com", "role": "user"}
@@ -109,7 +109,7 @@ def test_a_mail_that_a_person_causes_has_its_times_in_utc(cast: Cast, browser: B
     assert f"{ends.day} {ends:%B %Y, %H:%M} UTC" in delivered()[0].body
 
 
-def test_a_mail_about_ones_password_has_its_times_in_utc(cast: Cast, browser: Browser) -> None:
+def test_times_in_a_password_mail_are_in_utc(cast: Cast, browser: Browser) -> None:
     browser.cookies[cookies.name(times.COOKIE)] = "Asia/Tokyo"
     new = "another one altogether"
     browser.as_(cast.owner).post(

@@ -1,4 +1,4 @@
-"""Two-factor, sessions, and an account that asks for the first."""
+"""Two-factor authentication, accounts that require it, and sessions."""
 
 import re
 import time
@@ -54,7 +54,7 @@ def sign_in(browser: Browser, user: User) -> Any:
 
 
 def set_up(browser: Browser) -> str:
-    """Set up an authenticator app as a person would; return its secret."""
+    """Set up an authenticator app on the pages; return its secret."""
     shown = browser.get(ACTIVATE).content.decode()
     found = re.search(r'<code id="secret">(\w+)</code>', shown)
     assert found
@@ -73,7 +73,9 @@ def test_every_page_has_one_heading_a_title_and_no_inline_code(name: str, cast: 
 
 
 @pytest.mark.parametrize("name", PAGES_WITH_AN_APP)
-def test_so_has_every_page_of_who_has_an_app(name: str, cast: Cast, browser: Browser) -> None:
+def test_every_page_with_an_app_has_one_heading_a_title_and_no_inline_code(
+    name: str, cast: Cast, browser: Browser
+) -> None:
     set_up(browser.as_(cast.owner))
     check(browser.get(reverse(name)))
 
@@ -87,7 +89,7 @@ def check(response: Any) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_an_app_is_set_up_and_asked_for_at_the_next_sign_in(cast: Cast, browser: Browser) -> None:
+def test_an_app_is_set_up_and_required_at_the_next_sign_in(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     secret = set_up(browser)
     codes = browser.get(reverse("mfa_view_recovery_codes")).content.decode()
@@ -122,7 +124,7 @@ def test_a_recovery_code_signs_in_once(cast: Cast, browser: Browser) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_changes_is_told_by_mail_without_any_secret(cast: Cast, browser: Browser) -> None:
+def test_changes_are_mailed_without_any_secret(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     delivered().clear()
     secret = set_up(browser)
@@ -140,9 +142,7 @@ def test_what_changes_is_told_by_mail_without_any_secret(cast: Cast, browser: Br
     assert not any(hidden in said for hidden in [secret, *recovery])
 
 
-def test_a_fresh_sign_in_counts_and_an_old_one_is_asked_for_the_password(
-    cast: Cast, browser: Browser, settings: Settings
-) -> None:
+def test_an_old_sign_in_needs_the_password_again(cast: Cast, browser: Browser, settings: Settings) -> None:
     sign_in(browser, cast.owner)
     fresh = browser.get(ACTIVATE).status_code
     settings.SUDO_MINUTES = 0
@@ -155,7 +155,7 @@ def test_a_fresh_sign_in_counts_and_an_old_one_is_asked_for_the_password(
     assert added.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
-def test_the_profile_leads_to_it_all(cast: Cast, browser: Browser) -> None:
+def test_the_profile_links_to_all_of_it(cast: Cast, browser: Browser) -> None:
     shown = browser.as_(cast.user).get(reverse("accounts:profile")).content.decode()
 
     for name in ("account_email", "account_change_password", "mfa_index", "usersessions_list"):
@@ -165,14 +165,14 @@ def test_the_profile_leads_to_it_all(cast: Cast, browser: Browser) -> None:
 # Passkeys ---------------------------------------------------------------------------------------
 
 
-def test_the_sign_in_page_offers_passkeys_to_browsers_that_can(cast: Cast, browser: Browser) -> None:
+def test_the_sign_in_page_offers_passkeys_to_browsers_that_support_them(cast: Cast, browser: Browser) -> None:
     shown = browser.get(reverse("account_login")).content.decode()
 
     assert re.search(r"<form[^>]*data-passkey[^>]* hidden>", shown)
     assert "Use a passkey" in shown
 
 
-def test_the_options_of_a_passkey_tell_nobody_who_has_one(cast: Cast, browser: Browser) -> None:
+def test_passkey_options_do_not_reveal_who_has_one(cast: Cast, browser: Browser) -> None:
     options = browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"}).json()
 
     assert not options["request_options"]["publicKey"].get("allowCredentials")
@@ -182,7 +182,7 @@ NEITHER_READ = ["9" * 5000, "[" * 5000 + "]" * 5000]  # by Python's JSON
 
 
 @pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}', *NEITHER_READ])
-def test_a_passkey_that_is_none_signs_nobody_in(credential: str, cast: Cast, browser: Browser) -> None:
+def test_a_malformed_passkey_signs_nobody_in(credential: str, cast: Cast, browser: Browser) -> None:
     browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"})
     answer = browser.post(reverse("mfa_login_webauthn"), {"credential": credential})
 
@@ -191,7 +191,7 @@ def test_a_passkey_that_is_none_signs_nobody_in(credential: str, cast: Cast, bro
 
 
 @pytest.mark.parametrize("credential", ["0", "false", "nonsense", '{"id": "a"}', *NEITHER_READ])
-def test_a_passkey_that_is_none_is_not_added(credential: str, cast: Cast, browser: Browser) -> None:
+def test_a_malformed_passkey_is_not_added(credential: str, cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     browser.get(reverse("mfa_add_webauthn"))
     answer = browser.post(reverse("mfa_add_webauthn"), {"name": "Key", "credential": credential})
@@ -200,7 +200,7 @@ def test_a_passkey_that_is_none_is_not_added(credential: str, cast: Cast, browse
     assert not Authenticator.objects.exists()
 
 
-# An account that asks for it --------------------------------------------------------------------
+# An account that requires it --------------------------------------------------------------------
 
 
 def require(cast: Cast) -> None:
@@ -208,7 +208,7 @@ def require(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("who", ["owner", "admin"])
-def test_who_makes_keys_is_led_to_set_it_up(who: str, cast: Cast, browser: Browser) -> None:
+def test_owner_and_admin_must_set_up_required_two_factor(who: str, cast: Cast, browser: Browser) -> None:
     require(cast)
     browser.as_(getattr(cast, who))
     led = browser.get(page(cast, "members"), follow=True)
@@ -225,13 +225,13 @@ def test_who_makes_keys_is_led_to_set_it_up(who: str, cast: Cast, browser: Brows
     assert browser.get(page(cast, "members")).status_code == 200
 
 
-def test_a_user_is_not_asked(cast: Cast, browser: Browser) -> None:
+def test_a_user_needs_no_two_factor(cast: Cast, browser: Browser) -> None:
     require(cast)
 
     assert browser.as_(cast.user).get(page(cast, "members")).status_code == 200
 
 
-def test_it_is_required_with_a_warning_and_no_longer(cast: Cast, browser: Browser) -> None:
+def test_two_factor_is_required_with_a_warning_and_made_optional_again(cast: Cast, browser: Browser) -> None:
     asked = browser.as_(cast.admin).get(page(cast)).content.decode()
     set_up(browser)
     once_more = browser.get(page(cast)).content.decode()
@@ -247,7 +247,7 @@ def test_it_is_required_with_a_warning_and_no_longer(cast: Cast, browser: Browse
     assert not Account.objects.get(pk=cast.account.pk).requires_two_factor
 
 
-def test_who_may_change_members_sees_who_has_it(cast: Cast, browser: Browser) -> None:
+def test_owner_and_admin_see_who_has_two_factor(cast: Cast, browser: Browser) -> None:
     TOTP.activate(cast.user, generate_totp_secret())
     rows = re.findall(r"<tr>.*?</tr>", browser.as_(cast.owner).get(page(cast, "members")).content.decode(), re.DOTALL)
 
@@ -258,7 +258,7 @@ def test_who_may_change_members_sees_who_has_it(cast: Cast, browser: Browser) ->
 # Sessions ---------------------------------------------------------------------------------------
 
 
-def test_one_signs_out_everywhere_else(cast: Cast, browser: Browser) -> None:
+def test_a_user_signs_out_all_other_sessions(cast: Cast, browser: Browser) -> None:
     lost = Browser(headers={"User-Agent": "Mozilla/5.0 (iPhone) Safari/604"})
     sign_in(lost, cast.owner)
     sign_in(browser, cast.owner)
@@ -272,14 +272,14 @@ def test_one_signs_out_everywhere_else(cast: Cast, browser: Browser) -> None:
     assert browser.get(reverse("accounts:profile")).status_code == 200
 
 
-def test_one_sees_no_sessions_of_others(cast: Cast, browser: Browser) -> None:
+def test_a_user_sees_no_sessions_of_others(cast: Cast, browser: Browser) -> None:
     sign_in(Browser(headers={"User-Agent": "Mozilla/5.0 (iPhone) Safari/604"}), cast.admin)
     sign_in(browser, cast.owner)
 
     assert "iPhone" not in browser.get(reverse("usersessions_list")).content.decode()
 
 
-def test_when_one_was_last_seen_is_noted_now_and_then(cast: Cast, browser: Browser) -> None:
+def test_the_last_activity_is_recorded_every_few_minutes(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner).get(reverse("accounts:profile"))
     first = UserSession.objects.get().last_seen_at
     browser.get(reverse("accounts:profile"))
@@ -306,11 +306,11 @@ def test_when_one_was_last_seen_is_noted_now_and_then(cast: Cast, browser: Brows
         ("", "Unknown device"),
     ],
 )
-def test_a_browser_is_named_as_people_do(agent: str, name: str) -> None:
+def test_a_user_agent_is_shown_in_words(agent: str, name: str) -> None:
     assert device(agent) == name
 
 
-def test_two_factor_gone_means_the_codes_are_gone(cast: Cast, browser: Browser) -> None:
+def test_removing_the_last_factor_removes_the_recovery_codes(cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     set_up(browser)
     browser.post(reverse("mfa_deactivate_totp"))
