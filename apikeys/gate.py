@@ -224,7 +224,7 @@ def require_still_valid(key: KeyRecord | None, address: str | None) -> KeyRecord
     return key
 
 
-#: How the limiter's buckets of failed attempts begin.
+#: The prefix of the limiter's buckets for failed attempts.
 _FAILED = "failed:"
 
 
@@ -316,7 +316,7 @@ def _suspended(case: _Case) -> _Refusal | None:
 
 
 def _place(case: _Case) -> _Refusal | None:
-    """A place that the account or the key itself has switched off (OWASP ASVS 5.0, 14.2.1)."""
+    """Refuses a place that the account or the key has switched off (OWASP ASVS 5.0, 14.2.1)."""
     key, place = case.key, case.question.place
     if place is Place.QUERY and not (key.accepts_query and key.account_accepts_query):
         return _Refusal(403, "This API key may not be sent in the query string.")

@@ -164,7 +164,7 @@ def _statement_of_service(vendor: str) -> str:
 def by_digest(digest: str) -> KeyRecord | None:
     """The key with this digest, in any state."""
     database = connections[DEFAULT_DB_ALIAS]
-    row = _on_live_connection(database, _statement(database.vendor, "digest"), (digest,))
+    row = _fetch_with_retry(database, _statement(database.vendor, "digest"), (digest,))
     return KeyRecord._make(row) if row is not None else None
 
 
@@ -176,12 +176,12 @@ def by_id(id: str) -> KeyRecord | None:
 
 
 def at_service(service_id: str, digest: str) -> tuple[ServiceRecord | None, KeyRecord | None]:
-    """The service with this id, and the key with this digest, if the service is its account's own or shared.
+    """The service with this id, and the key with this digest if the service belongs to its account or is shared.
 
     Otherwise the key is None. No key has an empty digest.
     """
     database = connections[DEFAULT_DB_ALIAS]
-    row = _on_live_connection(database, _statement_of_service(database.vendor), (digest, service_id))
+    row = _fetch_with_retry(database, _statement_of_service(database.vendor), (digest, service_id))
     if row is None:
         return None, None
     key = row[_SERVICE_COLUMNS:]
@@ -193,7 +193,7 @@ _SERVICE_COLUMNS = len(ServiceRecord._fields)
 Row = tuple[Any, ...] | None
 
 
-def _on_live_connection(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
+def _fetch_with_retry(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
     """Run the statement, and retry it once on a new connection: a restarted database leaves each thread a dead one.
 
     A health check would add a query to each request.

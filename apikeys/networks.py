@@ -1,6 +1,6 @@
 """Networks that keys may be used from, and addresses. Pure.
 
-IPv4-mapped IPv6 addresses (`::ffff:10.1.2.3`, RFC 4291 §2.5.5.2) count as the IPv4 address inside.
+IPv4-mapped IPv6 addresses (`::ffff:10.1.2.3`, RFC 4291 §2.5.5.2) count as IPv4 addresses.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ MAXIMUM = 50
 
 
 def parse_network(text: str) -> Network:
-    """Read a CIDR such as `10.0.0.0/8`, or one address. Raises `ValueError` with a sentence for people."""
+    """Read a CIDR such as `10.0.0.0/8`, or one address. Raises `ValueError` with a message for people."""
     try:
         network = ip_network(text.strip(), strict=False)
     except ValueError:
@@ -34,14 +34,14 @@ def parse_address(text: str) -> Address:
 
 
 def without_interface(address: str) -> str:
-    """A link-local address without the interface that it names behind a %, which no database takes."""
+    """A link-local address without the interface that follows a %: databases refuse it."""
     return address.partition("%")[0]
 
 
 def client_address(forwarded_for: str, trusted: Iterable[Network]) -> str:
-    """The last hop of an `X-Forwarded-For` that is not trusted, or the first of all.
+    """The last hop of an `X-Forwarded-For` that is not trusted, or the first hop.
 
-    What stands before it is the client's to write. Raises `ValueError` for a hop that is no address.
+    A client can forge everything before it. Raises `ValueError` for a hop that is not an address.
     """
     client = ""
     for hop in reversed(forwarded_for.split(",")):

@@ -26,7 +26,7 @@ MANY = {
     Notice.Kind.EXPOSED: "were sent over plain HTTP",
     Notice.Kind.REPORTED: "were reported as leaked",
 }
-#: What a mail about one key says of it, where that is not the label of the kind.
+#: What a mail about one key says, if it is not the kind's label.
 ONE = {Notice.Kind.CREATED: "was created"}
 
 #: The most keys in one mail, and the most that it names.

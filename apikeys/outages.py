@@ -57,7 +57,7 @@ class Dependency:
     def record_failure(self, error: Exception, consequence: str = "") -> None:
         """Log that an outage has begun, unless it was logged already, with what happens because of it.
 
-        `ALL_WAITING` is no failure of this dependency: the threads may wait for another one.
+        `ALL_WAITING` is not a failure of this dependency: the threads may wait for the other one.
         """
         if str(error) == ALL_WAITING:
             return
@@ -102,7 +102,7 @@ class Slots:
     def __init__(self) -> None:
         self._most = 0
         self._waiting = 0
-        self._is_stuck = False  # no slot was released since a thread last waited for one in vain
+        self._is_stuck = False  # a thread got no slot, and none was released since
         self._next_log_at = 0.0
         self._released = threading.Condition(threading.Lock())
 
@@ -138,7 +138,7 @@ class Slots:
             self._released.notify()
 
     def _log(self) -> None:
-        """At most once a minute: the dependency's own failure is logged by `record_failure`."""
+        """Log it at most once a minute. `record_failure` logs the dependency's own failure."""
         now = time.monotonic()
         if now >= self._next_log_at:
             self._next_log_at = now + 60
@@ -171,7 +171,7 @@ def mark_background_thread() -> None:
 
 @contextmanager
 def wait_at_most(seconds: float) -> Iterator[None]:
-    """In this block this thread waits no longer for an answer of the database, in a command too."""
+    """In this block this thread waits at most so many seconds for an answer of the database, in a command too."""
     before, _thread.longest_wait = _thread.longest_wait, seconds
     try:
         yield

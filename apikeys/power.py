@@ -11,7 +11,7 @@ from .scopes import Access
 
 
 class HasPower(Protocol):
-    """An `APIKey`."""
+    """What `Power.of` reads from an `APIKey`."""
 
     permission: str
     administrator: bool
@@ -60,7 +60,7 @@ class Power(NamedTuple):
 
 
 def is_wider(key: HasPower, *, than: HasPower) -> bool:
-    """Whether a key can do what another can't. That includes places to send it in and its rate, default included."""
+    """Whether a key can do what another can't. Counts also where it may be sent, and its actual rate."""
     return (
         Power.of(than).exceeded_by(Power.of(key)) is not None
         or (key.accepts_query and not than.accepts_query)

@@ -183,7 +183,7 @@ def entry_of(stored: str | None, service: str) -> Entry | None:
 
 
 def as_json(access: Access) -> list[dict[str, object]] | None:
-    """The form of the API."""
+    """The API's form of an access."""
     if access is None:
         return None
     return [
@@ -193,7 +193,7 @@ def as_json(access: Access) -> list[dict[str, object]] | None:
 
 
 def as_options(access: Access) -> list[str]:
-    """The form of the commands."""
+    """The commands' form of an access."""
     if access is None:
         return []
     return [service if paths is None else f"{service}:{','.join(paths)}" for service, paths in access] or ["none"]

@@ -95,7 +95,7 @@ class KeySettingsForm(forms.Form):
     def prefilled(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
         """The form with its initial values, or with the values entered before the password was asked for again.
 
-        Unchecked boxes are missing in the URL. So if it has any values (`expiry` is always one), missing boxes are off.
+        The URL doesn't contain unchecked boxes. So if it contains `expiry`, boxes that it lacks are unchecked.
         """
         initial = {**initial, **typed.dict()}
         if "expiry" in typed:

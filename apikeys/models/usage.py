@@ -48,11 +48,11 @@ class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
         return self.filter(api_key__account_id=account.id)
 
     def at_own_services(self, services: Collection[str]) -> Self:
-        """What keys of every account did at services of one account, which may see that of its shared ones."""
+        """Usage of all accounts' keys at the services of one account, which may see it for its shared ones."""
         return self.filter(service__in=services)
 
     def visible_to(self, account: HasAccountId, *, own_services: Collection[str]) -> Self:
-        """What the account's own keys did anywhere, and keys of every account at its services."""
+        """Usage of the account's own keys anywhere, and of all accounts' keys at its services."""
         return self.filter(models.Q(service__in=own_services) | models.Q(api_key__account_id=account.id))
 
     def at_services(self, api_keys: Iterable[APIKey]) -> Self:

@@ -62,9 +62,9 @@ def create_api_key(
 ) -> Issued:
     """Create a key in the actor's account.
 
-    `id` makes a repeat harmless: raises `AlreadyExists` if a key was made with it before. Raises `Invalid`
-    for what `validators` refuses, such as an expiry that has passed or lies beyond the account's longest life, and
-    `NotPermitted` where the actor may not, or where a key would make a key beyond its own power.
+    `id` makes it safe to retry: raises `AlreadyExists` if a key with it exists. Raises `Invalid` for what `validators`
+    refuses, such as an expiry in the past or beyond the account's limit, and `NotPermitted` if the actor may not create
+    keys, or is a key and would create one beyond its own power.
     """
     api_key = APIKey(
         id=id or ids.new_key_id(),
@@ -99,7 +99,7 @@ def save_new(actor: Actor, api_key: APIKey) -> Issued:
 
 
 def given_settings(api_key: APIKey) -> audit.Changes:
-    """The settings that a new key was given, beside its name: those that differ from the defaults."""
+    """The settings of a new key that differ from the defaults, besides its name."""
     settings = initial_changes(api_key, SETTINGS)
     if api_key.access is not None:
         settings["access"] = (None, scopes.in_short(api_key.access))

@@ -46,7 +46,7 @@ MOST_SOURCES = 100
 MOST_SERVICES = 50
 
 
-# Viewing ----------------------------------------------------------------------------------------
+# Viewing ------------------------------------------------------------------------------------------
 
 
 @vary_on_headers("HX-Request")
@@ -98,7 +98,7 @@ def _use(request: AccountRequest, api_key: APIKey) -> dict[str, Any]:
 
 
 def _sources(api_key: APIKey) -> dict[str, Any]:
-    """From where the key is used, and from how many places since it was rotated."""
+    """The latest sources of the key, and the number of its sources since rotation."""
     sources, rotated_at = api_key.origins.all(), api_key.rotated_at
     return {
         "sources": sources[:LATEST_SOURCES],
@@ -270,7 +270,7 @@ def _already_created(request: AccountRequest, id: str) -> HttpResponse:
     return render(request, "apikeys/already_created.html", {"api_key": existing})
 
 
-# Changing ---------------------------------------------------------------------------------------
+# Changing -----------------------------------------------------------------------------------------
 
 
 @account_page(Permission.API_KEY_CHANGE)

@@ -44,7 +44,7 @@ def services(request: AccountRequest) -> HttpResponse:
     visible = Service.objects.visible_to(request.account)
     try:
         page = keyset.page(visible, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
-    except ValueError:  # an address that was changed by hand
+    except ValueError:  # a URL that was edited by hand
         page = keyset.page(visible, size=PAGE_SIZE)
     ids = [service.pk for service in page]
     own = [service.pk for service in page if service.account_id == request.account.id]
