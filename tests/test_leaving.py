@@ -101,6 +101,35 @@ def test_a_reload_loses_no_request(installation: Installation) -> None:
     assert set(statuses) == {200}
 
 
+SLOW_START = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "atatus_dash.wsgi":
+            time.sleep(5)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_at_a_reload_no_request_waits_until_new_workers_have_started(
+    installation: Installation, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_START)
+    with serving(installation, **PROXY, PYTHONPATH=str(tmp_path)) as server:
+        before = server.workers()
+        server.process.send_signal(signal.SIGHUP)
+        waits = []
+        deadline = time.monotonic() + 40
+        while set(before) & set(server.workers()):
+            assert time.monotonic() < deadline
+            began = time.monotonic()
+            assert server.get("/healthz").status == 200
+            waits.append(time.monotonic() - began)
+    assert max(waits) < 2
+
+
 def test_workers_whose_server_was_killed_finish_count_and_leave(installation: Installation) -> None:
     key = installation.key("Orphaned", "read")
     with serving(installation, USAGE_FLUSH_SECONDS="60") as server:

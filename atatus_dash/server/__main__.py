@@ -22,6 +22,10 @@ ALIVE_SECONDS = 60
 STOP_SECONDS = 12
 
 
+#: How long a reload waits for new workers at most, while signals wait for it.
+START_SECONDS = 20
+
+
 class Server(BaseApplication):
     """Configured by our settings only: gunicorn's configuration file and variables are ignored."""
 
@@ -54,6 +58,16 @@ class Server(BaseApplication):
 class DrainingArbiter(Arbiter):
     """Lets workers drain their proxy's connections before the listening socket is closed."""
 
+    def manage_workers(self) -> None:
+        """Let new workers load the application before old ones, which they replace, stop accepting connections."""
+        newest = sorted(self.WORKERS.values(), key=lambda worker: worker.age)[-self.num_workers :]
+        if len(newest) < len(self.WORKERS):
+            end = time.monotonic() + START_SECONDS
+            while not all(map(_has_started, newest)) and time.monotonic() < end:
+                time.sleep(0.05)
+                self.reap_workers()  # raises `HaltServer` for one that could not load it
+        super().manage_workers()
+
     def stop(self, graceful: bool = True) -> None:
         if graceful and settings.TRUSTED_PROXIES and self.WORKERS:
             self.kill_workers(signal.SIGTERM)
@@ -64,6 +78,14 @@ class DrainingArbiter(Arbiter):
 
     def reexec(self) -> None:
         """Do nothing on SIGUSR2: a new release has its own interpreter, and needs a restart."""
+
+
+def _has_started(worker: Any) -> bool:
+    """Whether a worker has loaded the application: its first report sets its file to the time of a monotonic clock."""
+    try:
+        return bool(worker.tmp.last_update() <= time.monotonic())
+    except (OSError, ValueError):  # its file is closed, for it has ended
+        return True
 
 
 #: From asm-generic/socket.h.
