@@ -155,7 +155,7 @@ def recently_authenticated(
 
 
 def _keep_form(request: AccountRequest) -> None:
-    """Keep the form in the session, without any path or field name that contains a key."""
+    """Keep the form in the session, without fields that contain a key. If the path contains one, keep nothing."""
     sent = request.POST.copy()
     sent.pop("csrfmiddlewaretoken", None)
     left_out = [name for name, values in sent.lists() if any(values) and not _may_be_kept(name, values)]

@@ -25,9 +25,9 @@ def known_user(request: HttpRequest, email: str) -> User | None:
 
     The query covers only these users, so it takes equally long for any other address, registered or not.
     """
-    people = [int(person) for person in _read(request)[1]]
-    addresses = EmailAddress.objects.filter(user__in=people, email=email.lower(), verified=True)
-    address = addresses.select_related("user").first() if people else None
+    users = [int(pk) for pk in _read(request)[1]]
+    addresses = EmailAddress.objects.filter(user__in=users, email=email.lower(), verified=True)
+    address = addresses.select_related("user").first() if users else None
     return address.user if address else None
 
 
@@ -37,16 +37,16 @@ def bucket(request: HttpRequest, user: User | None) -> str | None:
     A browser's id lasts as long as its cookie, whoever signs in. If each sign-in created a new id, somebody else at
     this browser could sign in as themselves to reset the limit, and go on guessing this user's password.
     """
-    device, people = _read(request)
-    return f"{device}:{user.pk}" if user is not None and str(user.pk) in people else None
+    device, users = _read(request)
+    return f"{device}:{user.pk}" if user is not None and str(user.pk) in users else None
 
 
 def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
-    device, people = _read(request)
-    people = [str(user.pk), *(person for person in people if person != str(user.pk))]
+    device, users = _read(request)
+    users = [str(user.pk), *(pk for pk in users if pk != str(user.pk))]
     response.set_signed_cookie(
         cookies.name(COOKIE),
-        f"{device or secrets.token_hex(16)}:{'.'.join(people[:MAX_USERS])}",
+        f"{device or secrets.token_hex(16)}:{'.'.join(users[:MAX_USERS])}",
         max_age=MAX_AGE,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
@@ -56,5 +56,5 @@ def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
 
 def _read(request: HttpRequest) -> tuple[str, list[str]]:
     value = str(request.get_signed_cookie(cookies.name(COOKIE), default="", max_age=MAX_AGE))
-    device, _, people = value.partition(":")
-    return (device, people.split(".")) if people else ("", [])
+    device, _, users = value.partition(":")
+    return (device, users.split(".")) if users else ("", [])

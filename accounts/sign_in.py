@@ -196,7 +196,7 @@ def _log(
 def _report(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
     """Record a change by the signed-in user: the user themselves, or an operator in admin.
 
-    If nobody is signed in, the user followed a link in a mail, or it was the command line.
+    If nobody is signed in, the user followed a link in a mail. Without a request, it was a command.
     """
     by = user if request is not None else None
     if request is not None and _is_signed_in(request):

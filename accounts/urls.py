@@ -3,7 +3,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from . import (
     ids,  # noqa: F401  # registers the converter of <id:id>
 )
-from .views import account, invitations, members, ownership, person
+from .views import account, invitations, members, ownership, users
 
 app_name = "accounts"
 
@@ -16,7 +16,7 @@ projects: list[URLPattern] = [
     path("<id:id>/deployments/new/", account.new_deployment, name="new_deployment"),
 ]
 
-people: list[URLPattern] = [
+member_pages: list[URLPattern] = [
     path("", members.members, name="members"),
     path("invite/", members.invite, name="invite"),
     path("leave/", members.leave, name="leave"),
@@ -30,7 +30,7 @@ people: list[URLPattern] = [
 account_settings: list[URLPattern | URLResolver] = [
     path("", account.general, name="general"),
     path("key-policy/", account.key_policy, name="key_policy"),
-    path("members/", include(people)),
+    path("members/", include(member_pages)),
     path("audit-log/", account.audit_log, name="audit_log"),
     path("audit-log/export.csv", account.export_audit_log, {"kind": "csv"}, name="audit_log_csv"),
     path("audit-log/export.json", account.export_audit_log, {"kind": "json"}, name="audit_log_json"),
@@ -42,14 +42,14 @@ account_settings: list[URLPattern | URLResolver] = [
 ]
 
 urlpatterns = [
-    path("accounts/", person.accounts, name="accounts"),
-    path("accounts/new/", person.new_account, name="new_account"),
+    path("accounts/", users.accounts, name="accounts"),
+    path("accounts/new/", users.new_account, name="new_account"),
     path("accounts/<slug:slug>/projects/", include(projects)),
     path("accounts/<slug:slug>/settings/", include(account_settings)),
     path("accounts/<slug:slug>/closed/", ownership.closed, name="closed"),
     path("accounts/<slug:slug>/reopen/", ownership.reopen, name="reopen"),
     path("invitations/<str:token>/", invitations.invitation, name="invitation"),
-    path("profile/", person.profile, name="profile"),
-    path("profile/appearance/", person.appearance, name="appearance"),
-    path("profile/keyboard/", person.keyboard, name="keyboard"),
+    path("profile/", users.profile, name="profile"),
+    path("profile/appearance/", users.appearance, name="appearance"),
+    path("profile/keyboard/", users.keyboard, name="keyboard"),
 ]

@@ -1,7 +1,7 @@
-"""Django admin for operators: people, accounts and what accounts own.
+"""Django admin for operators: users, accounts and what accounts own.
 
-Every change goes through the services, as the signed-in operator, so that it stands in the account's audit
-log. What a service refuses is told as a message.
+Every change goes through a service, as the signed-in operator, so the account's audit log records it. A service's
+error is shown as a message.
 """
 
-from . import accounts, outbox, owned, people, sessions  # noqa: F401  registers them
+from . import accounts, outbox, owned, sessions, users  # noqa: F401  registers them

@@ -1,4 +1,4 @@
-"""Users."""
+"""The user model."""
 
 from typing import Any, ClassVar
 

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from accounts.middleware import SEEN
 from accounts.models import Account, User
-from accounts.templatetags.people import device
+from accounts.templatetags.security import device
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 from tests.mail import delivered
