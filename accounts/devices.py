@@ -34,7 +34,7 @@ def known_user(request: HttpRequest, email: str) -> User | None:
 def bucket(request: HttpRequest, user: User | None) -> str | None:
     """The rate-limit key for this user in this browser; None if they haven't signed in from it.
 
-    A browser's id lasts as long as its cookie, whoever signs in. If each sign-in created a new id, somebody else at
+    The id of a browser lasts as long as its cookie. If each sign-in created a new id, somebody else at
     this browser could sign in as themselves to reset the limit, and go on guessing this user's password.
     """
     device, users = _read(request)

@@ -59,9 +59,9 @@ def invite(*, actor: Actor, email: str, role: Role, link: Link) -> Invitation:
         _require_power_to_give(actor, role)
         account = lock_account(actor)
         if Membership.objects.for_account(account).filter(user__email=email).exists():
-            raise AlreadyExists(f"{email} is a member already.", errors={"email": ["This person is a member already."]})
+            raise AlreadyExists(f"{email} is already a member.", errors={"email": ["This person is already a member."]})
         if Invitation.objects.for_account(account).pending().filter(email=email).exists():
-            raise AlreadyExists(f"{email} is invited already.", errors={"email": ["This person is invited already."]})
+            raise AlreadyExists(f"{email} is already invited.", errors={"email": ["This person is already invited."]})
         _require_no_flood(account, email)
         Invitation.objects.for_account(account).open().filter(email=email).update(withdrawn_at=timezone.now())
         sent = _renew(Invitation(account=account, email=email, role=role.value, invited_by=actor.label))
@@ -251,7 +251,7 @@ def add_member(*, actor: Actor, user: User, role: Role) -> Membership:
     _require_power_to_give(actor, role)
     account = lock_account(actor)
     if Membership.objects.for_account(account).filter(user=user).exists():
-        raise AlreadyExists(f"{user.email} is a member already.")
+        raise AlreadyExists(f"{user.email} is already a member.")
     membership = Membership.objects.create(account=account, user=user, role=role.value)
     changes = {"role": (None, membership.role)}
     audit.record(actor=actor, event=Event.MEMBER_ADDED, target=membership.target, changes=changes)

@@ -32,8 +32,7 @@ def two_factor(request: AccountRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         required = form.cleaned_data["requires_two_factor"]
         services.change_account(actor=request.actor, requires_two_factor=required)
-        state = "required" if required else "no longer required"
-        messages.success(request, f"Two-factor authentication is {state}")
+        messages.success(request, f"Two-factor authentication {'' if required else 'no longer '}required")
         return redirect_whole_page(request, "accounts:general", request.account.slug)
     asked = Membership.objects.for_account(request.account).filter(role__in=TWO_FACTOR_ROLES).select_related("user")
     context = {

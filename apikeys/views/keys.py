@@ -241,8 +241,10 @@ def import_keys(request: AccountRequest) -> HttpResponse:
             form.refuse(error)
         else:
             number = len(imported)
-            done = "1 API key imported" if number == 1 else f"{number:,} API keys imported"
-            messages.success(request, f"{done}. Send GET /v2 with each key to see which account it belongs to.")
+            keys = "1 API key" if number == 1 else f"{number:,} API keys"
+            messages.success(
+                request, f"{keys} imported. Send GET /v2 with each key to see which account it belongs to."
+            )
             return redirect("apikeys:keys", request.account.slug)
     return render(request, "apikeys/import_keys.html", {"form": form}, status=status_of(form))
 

@@ -19,7 +19,7 @@ class Pagination(BasePagination):
         try:
             self.page = keyset.page(queryset, size=self._size(request), cursor=request.query_params.get("cursor", ""))
         except ValueError:
-            raise Invalid("The cursor is not one of ours.", errors={"cursor": ["This is not a cursor."]}) from None
+            raise Invalid("The cursor is invalid.", errors={"cursor": ["This is not a cursor."]}) from None
         self.url = remove_query_param(links.in_answer(request.get_full_path(), request._request), "api_key")
         return self.page.rows
 

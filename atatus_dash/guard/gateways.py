@@ -74,7 +74,7 @@ def _require_gateway(environ: Mapping[str, Any], service: ServiceRecord | None) 
     """Raises `NotPermitted`, with the same message for a service that doesn't exist."""
     peer = request_meta.peer(environ)
     if service is None:
-        problems.log_refusal(peer, "no service", "there is no such service.")
+        problems.log_refusal(peer, "no service", "the service is unknown.")
     elif service.has_gateway(peer) or request_meta.is_trusted_proxy(peer):
         return service
     else:

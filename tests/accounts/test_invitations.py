@@ -73,7 +73,7 @@ def test_a_new_user_who_sends_the_form_twice_at_once_is_created_once(cast: Cast)
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"accepted_at": timezone.now()}, "used already"),
+        ({"accepted_at": timezone.now()}, "already accepted"),
         ({"withdrawn_at": timezone.now()}, "withdrawn"),
         ({"expires_at": timezone.now() - timedelta(seconds=1)}, "expired"),
     ],
@@ -91,7 +91,7 @@ def test_a_link_that_no_longer_works_says_why(cast: Cast, fields: dict[str, Any]
 def test_a_link_works_once(cast: Cast) -> None:
     sent, user = factories.make_invitation(cast.account), factories.make_user("new@example.com")
     accept(sent, user)
-    with pytest.raises(InvalidState, match="used already"):
+    with pytest.raises(InvalidState, match="already accepted"):
         accept(sent, user)
 
 

@@ -168,8 +168,8 @@ def test_inviting_in_the_dialog_redirects_the_whole_page(cast: Cast, browser: Br
     [
         ("nonsense", "user", "valid email address"),
         ("", "user", "required"),
-        ("user@example.com", "user", "This person is a member already."),
-        ("waiting@example.com", "user", "This person is invited already."),
+        ("user@example.com", "user", "This person is already a member."),
+        ("waiting@example.com", "user", "This person is already invited."),
         ("guest@example.com", "owner", "not one of the available choices"),
         ("guest@example.com", "", "Choose a role."),
     ],

@@ -242,7 +242,7 @@ def test_two_factor_is_required_with_a_warning_and_made_optional_again(cast: Cas
     assert "You don't have a second factor yet" in asked
     assert "You don't have a second factor yet" not in once_more
     assert asked.count("admin@example.com</span>") > once_more.count("admin@example.com</span>")
-    assert "Two-factor authentication is required" in told.content.decode()
+    assert "Two-factor authentication required" in told.content.decode()
     assert required
     assert not Account.objects.get(pk=cast.account.pk).requires_two_factor
 

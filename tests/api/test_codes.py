@@ -158,12 +158,12 @@ def cursor(*values: object) -> str:
 
 @pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00+23:59"])
 def test_400_for_a_cursor_whose_position_is_no_moment(program: Program, position: str) -> None:
-    assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
+    assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is invalid.")
 
 
 @pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
 def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program: Program, position: str) -> None:
-    assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is not one of ours.")
+    assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is invalid.")
 
 
 def test_a_cursor_may_have_any_offset_that_python_reads(program: Program) -> None:
@@ -176,7 +176,7 @@ def test_a_cursor_may_have_any_offset_that_python_reads(program: Program) -> Non
 )
 def test_400_for_a_cursor_that_is_not_one_of_ours(program: Program, content: str) -> None:
     text = urlsafe_b64encode(content.encode()).decode()
-    assert_refused(program.get("/v2/projects", {"cursor": text}), 400, "The cursor is not one of ours.")
+    assert_refused(program.get("/v2/projects", {"cursor": text}), 400, "The cursor is invalid.")
 
 
 @pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])

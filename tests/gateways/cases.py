@@ -92,7 +92,7 @@ RIGHTS = (
     refused("A key with paths opens no other path", "reports", "This API key has no access to this path.", None,
             target="/admin", status=403),
     Case("A key with paths opens its own", key="reports"),
-    refused("A key for other services opens nothing here", "elsewhere", "This API key has no access to this service.",
+    refused("A key for other services has no access", "elsewhere", "This API key has no access to this service.",
             None, status=403),
 )  # fmt: skip
 

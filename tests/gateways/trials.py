@@ -140,7 +140,7 @@ def websocket_refused(gateway: Gateway, gateways: Running) -> None:
     assert gateway.received() is None
 
 
-@trial(BODIES, "Nothing but a WebSocket is opened: after an upgrade to h2c the guard would see no request any more")
+@trial(BODIES, "Nothing but a WebSocket is opened: after an upgrade to h2c the guard would no longer see requests")
 def other_upgrades(gateway: Gateway, gateways: Running) -> None:
     for upgrade in ("h2c", "h2c-16", "TLS/1.0", "websocket, h2c", "h2c, websocket"):
         for connection in ("Upgrade", "Upgrade, HTTP2-Settings"):

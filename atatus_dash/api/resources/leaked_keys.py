@@ -31,4 +31,4 @@ class LeakedKeysView(APIView):
         require_within_limit("reported:" + networks.source(address), settings.FAILED_AUTH_LIMIT)
         secrets = self.validated()["credentials"]
         services.report_leaked_keys(secrets=secrets, context=RequestContext.of(request))
-        return Response({"Message": "Thank you. Keys of ours among these are revoked."}, status=202)
+        return Response({"Message": "Thank you. All of these that are keys of this server are revoked."}, status=202)
