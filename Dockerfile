@@ -1,11 +1,11 @@
-# An image of the server. docs/operations.md, "In containers", tells what it needs and that CI does not build it.
+# An image of the server. docs/operations.md, "In containers", says what it needs.
 FROM python:3.13-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin atatus-dash
 
-# Packages in a layer of their own: it is rebuilt only when the lock changes. Every one has a wheel, so no compiler is needed.
+# Packages in a separate layer, which is rebuilt only when the lock changes. All have wheels, so no compiler is needed.
 COPY requirements.txt ./
 RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.txt
 

@@ -3,18 +3,18 @@
 # demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
 # check    formatters, linters, types, import rules, migrations, system checks
-# lock     compile requirements*.in into requirements*.txt (UPGRADE=1: with the newest of what the named packages need)
-# audit    look for advisories about what is locked; fails too if it could not look
-# screenshots  draw the pictures of README and docs anew
+# lock     compile requirements*.in into requirements*.txt (UPGRADE=1: with the newest versions of transitive packages)
+# audit    check the locked packages for security advisories; fails if it can't check
+# screenshots  take the screenshots of README and docs again
 # bench    measure the hot path against its yardsticks
-# clean    remove what the others made, but for the demonstration's database
+# clean    delete what the others created, except the demonstration's database
 
 PORT ?= 8000
 GATEWAY_PORT ?= 8080
 VENV = .venv
 BIN = $(VENV)/bin
 
-# What the shell happens to export is not meant for these. `make run DATABASE_URL=…` is.
+# Variables exported by the shell are ignored; those of the command line, such as `make run DATABASE_URL=…`, are used.
 unexport DEBUG SECRET_KEY SECRET_KEY_FILE SECRET_KEY_FALLBACKS SECRET_KEY_FALLBACKS_FILE
 unexport ENCRYPTION_KEYS ENCRYPTION_KEYS_FILE ALLOW_HTTP ALLOWED_HOSTS TRUSTED_PROXIES DATABASE_URL DATABASE_URL_FILE
 unexport GUARD_URL PUBLIC_URL REDIS_URL REDIS_URL_FILE EMAIL_URL EMAIL_URL_FILE DEFAULT_FROM_EMAIL SIGNUP_OPEN SUDO_MINUTES
@@ -57,13 +57,13 @@ demo:
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-# As an installation would be set up: `check --deploy` tells what that would miss.
+# Settings like a real installation's, for `check --deploy`.
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789
 check: export ALLOWED_HOSTS = keys.example.com
 check: export PUBLIC_URL = https://keys.example.com
 check: export TRUSTED_PROXIES = 127.0.0.1/32
 check: export EMAIL_URL = smtp://localhost
-# Not db.sqlite3, which these would make: `make run` fills a database that it makes itself.
+# Not db.sqlite3, which would be created: `make run` adds the demonstration only to a database that it creates itself.
 check: export DATABASE_URL = sqlite:///:memory:
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -76,7 +76,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
-# One set of versions and hashes for every supported Python and platform. requirements-dev.txt keeps the versions of requirements.txt.
+# One set of versions and hashes for all supported Pythons and platforms. requirements-dev.txt has the versions of requirements.txt.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
@@ -85,12 +85,12 @@ lock: $(VENV)/installed-dev
 	$(COMPILE) requirements-dev.in --constraint requirements.txt --output-file requirements-dev.txt
 	$(COMPILE) tests/gateways/requirements.in --output-file tests/gateways/requirements.txt
 
-# --strict: without it, a package that could not be looked up is skipped and the exit status is 0.
+# Without --strict, a package that can't be looked up is skipped and the exit status is 0.
 audit: $(VENV)/installed-dev
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
 	  --requirement requirements-dev.txt --requirement tests/gateways/requirements.txt
 
-# With Chromium: draws the pictures in docs/screenshots anew.
+# Needs Chromium. Takes the screenshots in docs/screenshots again.
 screenshots: $(VENV)/installed-dev
 	$(BIN)/python -m tests.browser.screenshots
 
@@ -101,7 +101,7 @@ clean:
 	rm -rf $(VENV) .run/secret_key staticfiles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# The first Python that is new enough, by trying: a name may exist and yet not run.
+# The first Python that runs and is new enough: a name may exist without running.
 $(VENV)/bin/python:
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -111,12 +111,12 @@ $(VENV)/bin/python:
 	echo 'Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3' >&2; exit 1
 
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
-	@echo 'Installing what it runs on into $(VENV), which takes a minute.'
+	@echo 'Installing packages into $(VENV). This takes a minute.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
-	@echo 'Installing what it runs on and its tools into $(VENV), which takes a minute or two.'
+	@echo 'Installing packages and development tools into $(VENV). This takes a minute or two.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 

@@ -30,7 +30,7 @@ def record(meta: Mapping[str, str]) -> None:
 
 
 def examine() -> None:
-    """Flag the usable keys in the kept requests. Raises if the database is out of reach, and keeps the rest."""
+    """Flag the usable keys in the kept requests. Raises if the database is unavailable, and keeps the rest."""
     while _seen:
         meta = _seen.popleft()
         try:

@@ -171,7 +171,7 @@ def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdi
 
     A failed key counts against its address, and past that limit the status is 429 instead of 401. A valid key from the
     same address still passes, so that other clients' failed attempts lock no one out.
-    If the limiter is out of reach, and the operator allows no requests without it, the status is 503.
+    If the limiter is unavailable, and the operator allows no requests without it, the status is 503.
     """
     return _judge(_Case(question, key, limiter), RULES)
 

@@ -56,7 +56,7 @@ def _whole_seconds(left: float, rate: Rate) -> int:
 
 
 class Limiter(Protocol):
-    """While the limits are out of reach, both methods return None if the operator lets requests pass.
+    """While the limits are unavailable, both methods return None if the operator lets requests pass.
 
     Otherwise they raise `Unavailable`.
     """
@@ -164,7 +164,7 @@ class RedisLimiter:
     """
 
     def __init__(self, url: str) -> None:
-        # No retries and short timeouts, so that calls fail fast while Redis is out of reach.
+        # No retries and short timeouts, so that calls fail fast while Redis is unavailable.
         self._client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1
         )
@@ -180,7 +180,7 @@ class RedisLimiter:
         return self._ask(bucket, rate, counts=False)
 
     def probe(self) -> None:
-        """Raises `RedisError` if Redis is out of reach."""
+        """Raises `RedisError` if Redis is unavailable."""
         self._client.ping()
 
     def clear(self) -> None:
@@ -193,7 +193,7 @@ class RedisLimiter:
         try:
             answer = call_redis(lambda: self._run(key, rate.limit, rate.window * 1000, int(counts)))
         except redis.RedisError as error:
-            raise Unavailable("Our rate limits are out of reach. Please try again later.") from error
+            raise Unavailable("Rate limits are unavailable. Please try again later.") from error
         if answer is NO_ANSWER:
             return None
         allowed, count, left = answer
@@ -228,7 +228,7 @@ NO_ANSWER = object()
 
 
 def call_redis(call: Callable[[], Any]) -> Any:
-    """The reply of Redis, or `NO_ANSWER` while it is out of reach and the operator lets requests pass without limits.
+    """The reply of Redis, or `NO_ANSWER` while it is unavailable and the operator lets requests pass without limits.
 
     Otherwise raises `RedisError`. Raises `Unavailable` if too many threads are waiting already.
     """

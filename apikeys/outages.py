@@ -65,7 +65,7 @@ class Dependency:
             is_new = self._failed_at is None
             self._failed_at = time.monotonic()
         if is_new:
-            logger.warning("%s is out of reach%s: %s", self.name, consequence and f", so {consequence}", error)
+            logger.warning("%s is unavailable%s: %s", self.name, consequence and f", so {consequence}", error)
 
     def check(self, probe: Callable[[], object]) -> None:
         """Probe it if it is suspect, unresponsive or failing."""

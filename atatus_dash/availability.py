@@ -35,10 +35,10 @@ def unavailable(error: BaseException | None) -> Unavailable:
     """The 503 for an outage, which is logged once."""
     if isinstance(error, redis.RedisError):
         outages.REDIS.record_failure(error)
-        return Unavailable("Our rate limits are out of reach. Please try again later.", retry_after=2)
+        return Unavailable("Rate limits are unavailable. Please try again later.", retry_after=2)
     if isinstance(error, Exception):
         outages.DATABASE.record_failure(error)
-    return Unavailable("Our database is out of reach. Please try again later.", retry_after=2)
+    return Unavailable("The database is unavailable. Please try again later.", retry_after=2)
 
 
 def page(error: Unavailable) -> HttpResponse:

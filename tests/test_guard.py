@@ -589,7 +589,7 @@ def test_a_database_out_of_reach_is_503(service: Service, key: Issued) -> None:
     with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("gone")):
         answer = ask(service, key=key.secret)
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
-    assert answer.message == "Our database is out of reach. Please try again later."
+    assert answer.message == "The database is unavailable. Please try again later."
 
 
 def test_a_fault_of_ours_is_503_and_logged(service: Service, key: Issued, caplog: pytest.LogCaptureFixture) -> None:

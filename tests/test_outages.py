@@ -85,7 +85,7 @@ def test_a_page_is_503_whichever_statement_meets_no_database(
         statuses.append(answer.status_code)
         if answer.status_code == 503:
             assert int(answer["Retry-After"]) > 0
-            assert "database is out of reach" in answer.content.decode()
+            assert "database is unavailable" in answer.content.decode()
     assert statuses
     assert not {400, 500} & set(statuses)
     assert statuses[0] == 503
@@ -106,7 +106,7 @@ def test_an_outage_is_told_once_however_many_pages_meet_it(cast: Cast, caplog: p
             assert browser.get("/accounts/acme/").status_code == 503
             assert Program("atk_" + "a" * 36).get("/v2").status_code in (401, 503)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "The database is out of reach: server closed the connection unexpectedly"
+        "The database is unavailable: server closed the connection unexpectedly"
     ]
 
 
@@ -168,9 +168,9 @@ def test_an_outage_begins_once_and_ends_once(clock: list[float], caplog: pytest.
         service.check(_works)
     service.record_failure(OSError("refused"))
     assert _said(caplog) == [
-        "Redis is out of reach, so requests pass unlimited: refused",
+        "Redis is unavailable, so requests pass unlimited: refused",
         "Redis answers again.",
-        "Redis is out of reach: refused",
+        "Redis is unavailable: refused",
     ]
 
 
@@ -180,7 +180,7 @@ def test_an_outage_goes_on_while_somebody_still_meets_it(clock: list[float], cap
         service.record_failure(OSError("refused"))
         clock[0] += outages.QUIET_SECONDS / 2
         service.check(_works)
-    assert _said(caplog) == ["Redis is out of reach: refused"]
+    assert _said(caplog) == ["Redis is unavailable: refused"]
 
 
 def test_nobody_is_probed_without_a_reason() -> None:
@@ -226,7 +226,7 @@ def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.L
     tasks = heartbeat.TaskRunner()
     for task in (flush, examine, flush):
         tasks.run(task)
-    assert _said(caplog) == ["The database is out of reach: gone"]
+    assert _said(caplog) == ["The database is unavailable: gone"]
 
 
 # Threads -----------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_people_are_told_503_without_redis_otherwise(
         for path, data in [("/auth/login/", signing_in), ("/auth/password/reset/", {"email": "owner@example.com"})]:
             answer = SecureClient(raise_request_exception=False).post(path, data)
             assert answer.status_code == 503
-            assert "Our rate limits are out of reach." in answer.content.decode()
+            assert "Rate limits are unavailable." in answer.content.decode()
             assert int(answer["Retry-After"]) > 0
 
 
@@ -394,7 +394,7 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
     with pytest.raises(redis.TimeoutError):
         limits.call_redis(lambda: asked.append("in vain"))
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == [f"Redis is out of reach, so requests pass unlimited: {outages.REDIS_BUSY}"]
+    assert warnings == [f"Redis is unavailable, so requests pass unlimited: {outages.REDIS_BUSY}"]
     outages.REDIS.check(lambda: asked.append("probe"))
     outages.redis_slots.release()
     limits.call_redis(lambda: asked.append("call"))
@@ -448,7 +448,7 @@ def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(m
         tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
     )
     with serving(installation) as server:
-        assert "The database is out of reach: connection timeout expired" in server.log.read_text()
+        assert "The database is unavailable: connection timeout expired" in server.log.read_text()
         started = time.monotonic()
         assert server.get("/v2", "atk_" + "0" * 36).status == 401  # not even looked up: its checksum is wrong
         assert server.get("/readyz").status == 503
@@ -569,6 +569,6 @@ def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path
         wait_for(lambda: "answers again" in server.log.read_text(), "the end of the outage in the log", 10)
         told = [line for line in server.log.read_text().splitlines() if " WARNING " in line]
         assert [line.partition("] ")[2].partition(":")[0] for line in told] == [
-            "The database is out of reach",
+            "The database is unavailable",
             "The database answers again.",
         ]

@@ -410,7 +410,7 @@ def test_a_request_without_a_key_is_no_failed_attempt() -> None:
 
 class Away(MemoryLimiter):
     def hit(self, bucket: str, rate: Rate) -> Outcome:
-        raise Unavailable("Our rate limits are out of reach.", retry_after=7)
+        raise Unavailable("Rate limits are unavailable.", retry_after=7)
 
     peek = hit
 
@@ -419,7 +419,7 @@ def test_without_limits_requests_pass_unlimited_or_are_503() -> None:
     verdict = gate.decide(GOOD, ASKED, limits.UNLIMITED)
     assert (verdict.allowed, verdict.rate_limit, verdict.headers) == (True, None, {})
     for key, rule in [(GOOD, "limit"), (None, "key"), (GOOD._replace(disabled=NOW), "disabled")]:
-        message = "Our rate limits are out of reach."
+        message = "Rate limits are unavailable."
         assert gate.decide(key, ASKED, Away()) == (rule, 503, message, {"Retry-After": "7"}, None)
         assert message in [result.message for result in gate.explain(key, ASKED, Away()).results]
 

@@ -308,7 +308,11 @@ def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
         assert gateway.received() is None
     assert reply.status == 503
     assert reply.header("Retry-After") == ("5" if gateway.name == "envoy" else "77")
-    sentence = "We are out of reach. Please try again later." if gateway.name == "envoy" else "Back at “noon”."
+    sentence = (
+        "The API key can't be checked at the moment. Please try again later."
+        if gateway.name == "envoy"
+        else "Back at “noon”."
+    )
     assert reply.json == {"Message": sentence}
     assert gateway.ask("GET", "/reports/a", key="read").status == 200
 

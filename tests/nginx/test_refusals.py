@@ -127,16 +127,16 @@ def test_nginx_reads_accept_as_the_application_does(front: WayIn, alone: Front, 
 
 def test_without_the_application_the_api_is_503(alone: Front) -> None:
     answer = alone.ask("/v2?api_key=x", X_Request_ID="lonely")
-    _is_one_of_ours(answer, 503, "We are out of reach. Please try again later.", hsts=True)
+    _is_one_of_ours(answer, 503, "The server is unavailable. Please try again later.", hsts=True)
     assert (answer.headers["retry-after"], answer.headers["x-request-id"]) == ("5", "lonely")
     again = alone.ask("/v2", Accept=PROBLEM)
-    _is_the_same_problem(again, 503, "We are out of reach. Please try again later.")
+    _is_the_same_problem(again, 503, "The server is unavailable. Please try again later.")
     assert again.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize("path", ["/v2/projects", "/api/x", "/track"])
 def test_without_the_application_no_program_gets_a_page(alone: Front, path: str) -> None:
-    assert alone.ask(path).json == {"Message": "We are out of reach. Please try again later."}
+    assert alone.ask(path).json == {"Message": "The server is unavailable. Please try again later."}
 
 
 def test_without_the_application_a_page_is_503_in_a_sentence(alone: Front) -> None:

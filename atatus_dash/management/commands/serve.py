@@ -47,7 +47,7 @@ class Command(BaseCommand):
             with outages.wait_at_most(settings.DATABASE_CONNECT_TIMEOUT):
                 self.check_migrations()
         except Error as error:
-            self.stderr.write(f"The database is out of reach: {error}")
+            self.stderr.write(f"The database is unavailable: {error}")
         finally:
             connection.close()
 

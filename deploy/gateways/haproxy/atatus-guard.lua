@@ -1,17 +1,17 @@
 -- Asks Atatus Dash whether a request may pass (https://…/docs/guard.md, the contract auth-request).
 --
--- The action takes the service's id. It asks the frontend that listens on abns@atatus-guard, which bounds the time.
+-- The action takes the service's id. It asks through the frontend on abns@atatus-guard, which limits the time.
 
--- What of the client's headers the guard reads. X-Forwarded-For gets the client's address added below.
+-- The client's headers that the guard reads. The client's address is appended to X-Forwarded-For below.
 local asked = {
     "accept", "access-control-request-method", "authorization", "content-type", "origin", "user-agent", "x-api-key",
     "x-forwarded-for", "x-request-id",
 }
--- What of its yes the service gets, always all of them: each overwrites what a client sent.
+-- Headers of a 200 that the service gets. They are always all set, and replace those of a client.
 local told = { "x-account", "x-api-key-id", "x-api-key-name", "x-api-key-permission", "x-request-id" }
--- How much of the key's limit is left. The configuration tells the client.
+-- The key's rate limit. The configuration adds these headers to the answer.
 local left = { ["ratelimit"] = "txn.atatus_ratelimit", ["ratelimit-policy"] = "txn.atatus_ratelimit_policy" }
--- What of its no the client does not get: it belongs to the connection, or is for gateways that keep no body.
+-- Headers of a refusal that the client doesn't get: those of the connection, and one for gateways that drop the body.
 local kept = {
     ["connection"] = true, ["content-length"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true,
     ["x-guard-message"] = true,
@@ -30,7 +30,7 @@ local function refuse(txn, answer)
     txn:done(reply)
 end
 
--- Sets txn.atatus_passed after a yes, and as the last thing: what does not come so far is refused by the configuration.
+-- Sets txn.atatus_passed after a 200, as its last step: the configuration refuses requests without it.
 core.register_action("atatus_guard", { "http-req" }, function(txn, service)
     local came = txn.http:req_get_headers()
     local headers = {}
@@ -50,9 +50,9 @@ core.register_action("atatus_guard", { "http-req" }, function(txn, service)
     headers["x-original-uri"] = { txn.sf:pathq() }
 
     local url = "http://guard/v2/verify/" .. service .. "/auth-request"
-    -- Longer than the configuration lets an authorization request take, because this client would try again.
+    -- Longer than the configuration's time limit, because this client would try again.
     local answer = core.httpclient():get({ url = url, dst = "abns@atatus-guard", headers = headers, timeout = 15000 })
-    -- Only the guard has this header, a proxy between does not.
+    -- Only the guard sends this header, not a proxy in front of it.
     if refusals[answer.status] and answer.headers["x-guard-message"] then
         refuse(txn, answer)
     elseif answer.status == 200 then
