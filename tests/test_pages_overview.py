@@ -10,7 +10,6 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy
 from accounts.middleware import SEEN
@@ -120,20 +119,6 @@ def test_events_are_for_those_who_may_see_them(cast: Cast, browser: Browser) -> 
     assert "Latest events" in admins
     assert "Latest events" not in users
     assert "Create API key" not in users
-
-
-def test_the_overview_costs_the_same_however_much_there_is(
-    cast: Cast, browser: Browser, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    browser.as_(cast.owner).get(overview(cast))
-    for number in range(12):
-        factories.make_key(cast.account, f"key {number}")
-        factories.make_deployment(factories.make_project(cast.account, f"p{number}"))
-
-    # Session, person, membership; was a key used, is one active; use; four counts; services; deployments, attention,
-    # events; the switcher.
-    with django_assert_num_queries(15):
-        browser.get(overview(cast))
 
 
 def use(api_key: APIKey, days_ago: int, **counts: Any) -> None:

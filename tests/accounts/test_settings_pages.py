@@ -4,7 +4,6 @@ import re
 
 import pytest
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
 
 from accounts import cookies
 from accounts.forms import Theme
@@ -123,20 +122,13 @@ def test_members_are_listed_with_their_roles(cast: Cast, browser: Browser) -> No
     assert page.count(">You<") == 1
 
 
-# Session, user, membership; the page; the switcher. Members: also the count and the invitations.
-@pytest.mark.parametrize(("name", "queries"), [("members", 7), ("audit_log", 5)])
-def test_a_list_takes_the_same_queries_at_any_length(
-    name: str, queries: int, cast: Cast, browser: Browser, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    browser.as_(cast.owner).get(tab(cast, name))
+@pytest.mark.parametrize("name", ["members", "audit_log"])
+def test_a_page_of_a_list_has_twenty_five_rows(name: str, cast: Cast, browser: Browser) -> None:
     for number in range(30):
         factories.make_member(cast.account, Role.USER, f"more{number}@example.com")
         factories.make_key(cast.account, f"key {number}")
 
-    with django_assert_num_queries(queries):
-        response = browser.get(tab(cast, name))
-
-    assert len(response.context["page"]) == 25
+    assert len(browser.as_(cast.owner).get(tab(cast, name)).context["page"]) == 25
 
 
 def test_the_audit_log_reads_as_sentences(cast: Cast, browser: Browser) -> None:

@@ -35,18 +35,6 @@ def test_a_refused_key_is_one_query_at_most(cast: Cast, django_assert_num_querie
         Program("nonsense").get("/v2")
 
 
-@pytest.mark.parametrize(("path", "queries"), [("/v2/account", 2), ("/v2/projects", 2), ("/v2/api-keys", 2)])
-def test_a_list_costs_one_query_beside_the_keys_however_long_it_is(
-    administrator: Program, cast: Cast, path: str, queries: int, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    for number in range(3):
-        factories.make_project(cast.account, f"project {number}")
-        factories.make_key(cast.account)
-    # 1: the key; 2: the rows
-    with django_assert_num_queries(queries):
-        assert administrator.get(path).status_code == 200
-
-
 def test_the_statement_knows_every_column_of_the_record(cast: Cast) -> None:
     issued = factories.make_key(
         cast.account,

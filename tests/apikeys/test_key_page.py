@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
 
 from apikeys import services, tokens
 from apikeys.models import APIKey
@@ -217,17 +216,3 @@ def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Brow
     assert re.findall(r"203\.0\.113\.\d curl 1,000 requests", told) == [
         f"203.0.113.{number} curl 1,000 requests" for number in range(3)
     ]
-
-
-def test_a_keys_page_costs_the_same_however_much_it_was_used(
-    cast: Cast, owner: Browser, api_key: APIKey, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    owner.get(page(cast, "key", api_key.id))
-    for days_ago in range(40):
-        use(api_key, days_ago, succeeded=days_ago)
-        services.change_api_key(actor=operator(cast), api_key=api_key, description=str(days_ago))
-
-    # Session, person, membership; the key, its use by day and by service, its events, its origins; the services that a
-    # request can be tested at; the switcher.
-    with django_assert_num_queries(10):
-        owner.get(page(cast, "key", api_key.id))

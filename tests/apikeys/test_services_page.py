@@ -113,18 +113,6 @@ def test_the_list_has_pages_by_position(cast: Cast, owner: Browser) -> None:
     assert owner.get(page(cast, "services"), {"page": "nonsense"}).context["page"].rows == first.context["page"].rows
 
 
-def test_a_longer_list_asks_the_database_no_more_often(
-    cast: Cast, owner: Browser, shared: Service, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    owner.get(page(cast, "services"))
-    for _ in range(20):
-        factories.make_service(cast.account)
-    # The session, the person, the membership with its account, the services, their use, the keys that open them, and
-    # the memberships of the switcher.
-    with django_assert_num_queries(7):
-        owner.get(page(cast, "services"))
-
-
 def test_the_list_tells_requests_refusals_and_keys(
     cast: Cast, owner: Browser, browser: Browser, service: Service, shared: Service
 ) -> None:
@@ -499,18 +487,6 @@ def test_only_the_busiest_keys_are_listed(
     assert "Only the 2 busiest are listed." in text
 
 
-def test_its_page_asks_the_same_queries_however_many_keys_use_it(
-    cast: Cast, owner: Browser, service: Service, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    for number in range(5):
-        use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=1)
-    owner.get(page(cast, "service", service.id))
-    # Session, person, membership; the service, the keys that open it, its use by day and by key, these keys, its
-    # events; the switcher.
-    with django_assert_num_queries(10):
-        owner.get(page(cast, "service", service.id))
-
-
 def test_its_page_asks_the_same_queries_however_many_accounts_use_it(
     cast: Cast, owner: Browser, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -519,6 +495,7 @@ def test_its_page_asks_the_same_queries_however_many_accounts_use_it(
         account = factories.make_account(f"Account {number}")
         use(factories.make_key(account).api_key, service=service.id, succeeded=1)
     owner.get(page(cast, "service", service.id))
-    # As above, with accounts in place of keys.
+    # Session, person, membership; the service, the keys that open it, its use by day and by account, these accounts,
+    # its events; the switcher.
     with django_assert_num_queries(10):
         owner.get(page(cast, "service", service.id))
