@@ -1,4 +1,4 @@
-"""An Owner at a browser, and a key to look at."""
+"""Fixtures: an Owner's browser, and a key."""
 
 import time
 
@@ -25,7 +25,7 @@ def api_key(cast: Cast) -> APIKey:
 
 @pytest.fixture
 def signed_in(cast: Cast, browser: Browser) -> Browser:
-    """An Owner who signed in by the form, a good while ago."""
+    """The browser of an Owner who signed in through the form, long ago."""
     cache.clear()
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     session = browser.session

@@ -1,4 +1,4 @@
-"""What the tests of keys' pages share: addresses, what forms send, a page's text and the secret in it."""
+"""Helpers for the tests of keys' pages: URLs, form data, a page's text and the secret in it."""
 
 import re
 from datetime import timedelta
@@ -22,7 +22,7 @@ def page(cast: Cast, name: str = "keys", *more: str) -> str:
 
 
 def words(html: str) -> str:
-    """A page's text, on one line."""
+    """A page's text in one line."""
     inline = re.sub(r"</?(?:a|b|code|span|time)\b[^>]*>", "", html)
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", inline)))
 
@@ -32,7 +32,7 @@ def read(browser: Browser, url: str) -> str:
 
 
 def settings(**fields: str | None) -> dict[str, str]:
-    """What the edit form sends when nothing was touched. None leaves a field out."""
+    """The data of an unchanged edit form. None omits a field."""
     sent: dict[str, str | None] = {
         "name": "Deploys",
         "permission": "read",

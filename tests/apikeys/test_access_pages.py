@@ -1,4 +1,4 @@
-"""What a key opens, on pages: chosen in the form, told on the pages of key and service, found in the list."""
+"""A key's access on pages: selected in the form, shown on the key's and the service's pages, found in the list."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def stored(*entries: dict[str, Any]) -> str:
 
 
 def chosen(*ids: str, **paths: str) -> dict[str, Any]:
-    """What a form sends where these services are selected, with the paths of some."""
+    """The form data in which these services are selected, some with paths."""
     return {"access": "chosen", "service": list(ids), **{f"paths-{id}": text for id, text in paths.items()}}
 
 
@@ -66,7 +66,7 @@ def test_a_key_opens_the_services_that_are_selected(
     )
 
 
-def test_a_key_with_nothing_selected_opens_v2_itself_alone(cast: Cast, owner: Browser) -> None:
+def test_a_key_with_nothing_selected_opens_only_v2_itself(cast: Cast, owner: Browser) -> None:
     secret = secret_in(owner.post(page(cast, "new_key"), form(**chosen())))
     assert APIKey.objects.get().access == "[]"
     assert [Program(secret).get(path).status_code for path in ("/v2", "/v2/projects")] == [200, 403]
@@ -88,7 +88,7 @@ def test_the_form_lists_services_by_name_and_none_of_other_accounts(cast: Cast, 
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_a_path_that_is_refused_is_told_at_its_service_which_gets_the_focus(
+def test_an_invalid_path_is_shown_at_its_service_which_gets_the_focus(
     headers: dict[str, str], cast: Cast, owner: Browser, service: Service
 ) -> None:
     other = factories.make_service(cast.account, "Search API")
@@ -123,7 +123,7 @@ def test_a_path_that_is_refused_is_told_at_its_service_which_gets_the_focus(
         ({"service": ["api"], "paths-api": "/a"}, "api takes no paths: leave them out."),
     ],
 )
-def test_what_no_form_sends_is_refused_at_the_field(
+def test_values_that_no_form_sends_are_refused_at_the_field(
     sent: dict[str, Any], sentence: str, cast: Cast, owner: Browser
 ) -> None:
     response = owner.post(page(cast, "new_key"), form(**{"access": "chosen", **sent}))
@@ -134,7 +134,7 @@ def test_what_no_form_sends_is_refused_at_the_field(
     assert not APIKey.objects.exists()
 
 
-def test_what_is_wrong_with_the_whole_is_read_before_the_paths_of_a_service(
+def test_errors_of_the_whole_field_come_before_those_of_a_services_paths(
     cast: Cast, owner: Browser, service: Service
 ) -> None:
     sent = {"service": ["svc_1", service.id], "paths-svc_1": "reports", f"paths-{service.id}": "reports"}
@@ -166,7 +166,7 @@ def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
     # The session, the person, the membership with its account, the services, and the memberships of the switcher.
     with django_assert_num_queries(5):
         new = read(owner, page(cast, "new_key"))
-    # As above, the key, and the services that it has beyond those.
+    # As above, the key, and the services that it lists besides.
     with django_assert_num_queries(7):
         edit = read(owner, page(cast, "edit_key", key.id))
     APIKey.objects.update(access=stored({"service": made[0].id}, {"service": "api"}))
@@ -196,7 +196,7 @@ def key(cast: Cast, service: Service, shared: Service) -> APIKey:
 
 
 def test_an_untouched_form_changes_nothing(cast: Cast, owner: Browser, key: APIKey) -> None:
-    """Though the form lists services in another order, and one of them was deleted."""
+    """Even if the form lists services in another order, and one of them was deleted."""
     services.delete_service(actor=operator(cast), service=Service.objects.get(name="Reports API"))
     owner.post(page(cast, "edit_key", key.id), filled(owner.get(page(cast, "edit_key", key.id)), "permission"))
 
@@ -263,20 +263,20 @@ def test_a_new_keys_access_comes_back_after_the_password(cast: Cast, signed_in: 
 # The key's page ----------------------------------------------------------------------------------
 
 
-def test_a_keys_page_tells_what_it_opens(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
+def test_a_keys_page_shows_what_it_opens(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
     text = read(owner, page(cast, "key", key.id))
     assert "Access This API (/v2) All paths Reports API /b/*/a Weather API All paths" in text
     services.delete_service(actor=operator(cast), service=service)
     assert f"Deleted service {service.id} No access" in read(owner, page(cast, "key", key.id))
 
 
-def test_a_keys_page_tells_of_everything_and_of_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_keys_page_shows_access_to_everything_and_to_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     assert "Access Everything in Acme:" in read(owner, page(cast, "key", api_key.id))
     APIKey.objects.update(access="[]")
     assert "Access No services, and no access to this API (/v2)." in read(owner, page(cast, "key", api_key.id))
 
 
-def test_a_keys_page_asks_once_for_all_services(
+def test_a_keys_page_loads_all_services_in_one_query(
     cast: Cast, owner: Browser, key: APIKey, api_key: APIKey, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     owner.get(page(cast, "key", key.id))
@@ -294,7 +294,7 @@ def test_a_keys_page_asks_once_for_all_services(
 
 @pytest.fixture
 def opening(cast: Cast, service: Service) -> list[str]:
-    """Names of keys that open the service, the newest first. Others are there that don't."""
+    """Create keys with and without access to the service. Returns the names of those with access, newest first."""
     factories.make_key(cast.account, "Everything")
     factories.make_key(cast.account, "Whole", access=stored({"service": "api"}, {"service": service.id}))
     factories.make_key(cast.account, "Some", access=stored({"service": service.id, "paths": ["/a", "/b/*"]}))
@@ -307,7 +307,7 @@ def opening(cast: Cast, service: Service) -> list[str]:
     return ["Some", "Whole", "Everything"]
 
 
-def test_a_services_page_tells_which_keys_open_it(
+def test_a_services_page_shows_which_keys_open_it(
     cast: Cast, owner: Browser, service: Service, opening: list[str]
 ) -> None:
     APIKey.objects.filter(name="Everything").update(last_used_at=timezone.now() - timedelta(hours=3))
@@ -329,7 +329,7 @@ def test_a_services_page_tells_which_keys_open_it(
         assert name not in text
 
 
-def test_of_a_shared_service_each_account_sees_its_own_keys(cast: Cast, owner: Browser, shared: Service) -> None:
+def test_each_account_sees_its_own_keys_of_a_shared_service(cast: Cast, owner: Browser, shared: Service) -> None:
     factories.make_key(cast.account, "Ours")
     factories.make_key(cast.elsewhere, "Theirs")
     provider = Browser().as_(cast.stranger)
@@ -339,13 +339,13 @@ def test_of_a_shared_service_each_account_sees_its_own_keys(cast: Cast, owner: B
     assert "Ours" not in read(provider, theirs)
 
 
-def test_a_user_sees_a_service_and_no_key(cast: Cast, browser: Browser, service: Service, opening: list[str]) -> None:
+def test_a_user_sees_a_service_but_no_keys(cast: Cast, browser: Browser, service: Service, opening: list[str]) -> None:
     text = read(browser.as_(cast.user), page(cast, "service", service.id))
     assert "Reports API" in text
     assert "Keys with access" not in text
 
 
-def test_a_services_page_names_ten_keys_and_leads_to_all(cast: Cast, owner: Browser, service: Service) -> None:
+def test_a_services_page_shows_ten_keys_and_links_to_all(cast: Cast, owner: Browser, service: Service) -> None:
     for number in range(11):
         factories.make_key(cast.account, f"Key {number:02}")
     html = owner.get(page(cast, "service", service.id)).content.decode()
@@ -367,7 +367,7 @@ def test_the_list_shows_the_keys_that_open_a_service(
     assert [api_key.name for api_key, _ in searched.context["rows"]] == ["Some"]
 
 
-def test_the_list_finds_the_keys_of_a_deleted_service_and_ignores_what_is_no_id(
+def test_the_list_finds_the_keys_of_a_deleted_service_and_ignores_an_invalid_id(
     cast: Cast, owner: Browser, service: Service, opening: list[str]
 ) -> None:
     services.delete_service(actor=operator(cast), service=service)
@@ -418,15 +418,13 @@ def test_in_admin_an_access_is_changed_as_json_and_empty_is_everything(
         ('[{"service": "svc_1"}]', "Unknown service: svc_1."),
     ],
 )
-def test_in_admin_an_access_that_is_refused_is_told_at_its_field(
-    desk: Browser, key: APIKey, text: str, sentence: str
-) -> None:
+def test_in_admin_an_invalid_access_is_shown_at_its_field(desk: Browser, key: APIKey, text: str, sentence: str) -> None:
     response = change(desk, key, text)
     assert sentence in response.context["adminform"].errors["access"][0]
     assert APIKey.objects.get().access == key.access
 
 
-def test_the_audit_log_tells_an_access_in_words(cast: Cast, owner: Browser, key: APIKey) -> None:
+def test_the_audit_log_shows_an_access_in_words(cast: Cast, owner: Browser, key: APIKey) -> None:
     services.change_api_key(actor=policy.system(cast.account.ref), api_key=key, access=API)
     services.change_api_key(actor=policy.system(cast.account.ref), api_key=key, access=None)
     text = words(owner.get(reverse("accounts:audit_log", args=["acme"])).content.decode())
@@ -468,7 +466,7 @@ def test_a_key_created_from_a_services_page_shows_the_calls_of_that_service(
         ({"paths": "/x y/*\n/b", "host": "a.test"}, "https://a.test/x%20y"),
     ],
 )
-def test_the_calls_fit_what_the_key_may_do(
+def test_the_example_calls_match_the_keys_permission(
     changed: dict[str, str], call: str, cast: Cast, owner: Browser, service: Service
 ) -> None:
     sent = form(**{"permission": "read", "for_service": service.id, **chosen(service.id), **changed})

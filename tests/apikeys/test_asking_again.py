@@ -1,4 +1,4 @@
-"""Making and revoking keys ask for the password again when it was given long ago."""
+"""Creating and revoking keys asks for the password again if it was entered long ago."""
 
 import re
 import time
@@ -20,14 +20,14 @@ from .pages import HTMX, form, page, words
 
 @pytest.fixture
 def signed_in(cast: Cast, browser: Browser) -> Browser:
-    """An Owner who signed in by the form."""
+    """The browser of an Owner who signed in through the form."""
     cache.clear()
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     return browser
 
 
 def age(browser: Browser, minutes: int) -> None:
-    """Let so much time pass since the sign-in."""
+    """Move the sign-in into the past by so many minutes."""
     session = browser.session
     for record in session["account_authentication_methods"]:
         record["at"] = time.time() - minutes * 60
@@ -42,7 +42,7 @@ def test_signing_in_counts_as_giving_the_password(cast: Cast, signed_in: Browser
     assert [signed_in.get(url).status_code for url in weighty(cast)] == [200, 200]
 
 
-def test_making_and_revoking_ask_again_after_a_while(cast: Cast, signed_in: Browser) -> None:
+def test_creating_and_revoking_ask_again_after_a_while(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     for url in weighty(cast):
         for method in ("get", "post"):
@@ -55,24 +55,24 @@ def test_making_and_revoking_ask_again_after_a_while(cast: Cast, signed_in: Brow
     assert not APIKey.objects.filter(revoked_at__isnull=False).exists()
 
 
-def test_the_time_is_the_operators_choice(cast: Cast, signed_in: Browser, settings: Settings) -> None:
+def test_the_operator_sets_the_time(cast: Cast, signed_in: Browser, settings: Settings) -> None:
     settings.SUDO_MINUTES = 60
     age(signed_in, 31)
 
     assert signed_in.get(page(cast, "new_key")).status_code == 200
 
 
-def test_pages_of_a_persons_own_ask_as_often(settings: Settings) -> None:
+def test_personal_settings_ask_as_often(settings: Settings) -> None:
     assert settings.ACCOUNT_REAUTHENTICATION_TIMEOUT == settings.SUDO_MINUTES * 60
 
 
-def test_a_page_travels_packed(cast: Cast, owner: Browser) -> None:
+def test_a_page_is_compressed(cast: Cast, owner: Browser) -> None:
     response = owner.get(page(cast, "keys"), headers={"Accept-Encoding": "gzip"})
 
     assert response.headers["Content-Encoding"] == "gzip"
 
 
-def test_in_a_dialog_the_whole_page_goes_to_ask(cast: Cast, signed_in: Browser) -> None:
+def test_from_a_dialog_the_whole_page_goes_to_the_password_form(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     response = signed_in.get(page(cast, "new_key"), headers=HTMX)
 
@@ -80,7 +80,7 @@ def test_in_a_dialog_the_whole_page_goes_to_ask(cast: Cast, signed_in: Browser) 
     assert response.headers["HX-Redirect"].startswith(reverse("account_reauthenticate"))
 
 
-def test_what_was_typed_comes_back_after_the_password(cast: Cast, signed_in: Browser) -> None:
+def test_the_input_is_kept_while_the_password_is_asked_for(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     sent = form(name="Nightly & more", permission="read_write", rate_limit="5/day")
     asked = signed_in.post(page(cast, "new_key"), sent)
@@ -103,14 +103,14 @@ def test_what_was_typed_comes_back_after_the_password(cast: Cast, signed_in: Bro
     assert not APIKey.objects.exists()
 
 
-def test_a_wrong_password_opens_nothing(cast: Cast, signed_in: Browser) -> None:
+def test_a_wrong_password_is_refused(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     signed_in.post(reverse("account_reauthenticate"), {"password": "wrong", "next": page(cast, "new_key")})
 
     assert signed_in.get(page(cast, "new_key")).status_code == 302
 
 
-def test_a_session_without_any_proof_counts_from_its_own_sign_in(cast: Cast, owner: Browser) -> None:
+def test_a_session_without_a_recorded_password_counts_from_its_sign_in(cast: Cast, owner: Browser) -> None:
     fresh = owner.get(page(cast, "new_key")).status_code
     session = owner.session
     session[SIGNED_IN_AT] -= 31 * 60
@@ -120,13 +120,13 @@ def test_a_session_without_any_proof_counts_from_its_own_sign_in(cast: Cast, own
 
 
 def given_the_password(browser: Browser, path: str) -> str:
-    """What the page shows after the password was asked for."""
+    """The page after the password was entered."""
     return browser.post(
         reverse("account_reauthenticate"), {"password": PASSWORD, "next": path}, follow=True
     ).content.decode()
 
 
-def test_a_key_that_was_typed_is_kept_nowhere_meanwhile_and_the_person_is_told(cast: Cast, signed_in: Browser) -> None:
+def test_an_entered_key_is_not_stored_meanwhile_and_the_page_says_so(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     secret, path = tokens.generate(), page(cast, "new_key")
     signed_in.post(path, form(name=f"Old {secret}", description="Why it is", rate_limit="5/day"))
@@ -138,7 +138,7 @@ def test_a_key_that_was_typed_is_kept_nowhere_meanwhile_and_the_person_is_told(c
     assert 'value="5/day"' in html
 
 
-def test_lines_to_import_are_not_kept_meanwhile(cast: Cast, signed_in: Browser) -> None:
+def test_lines_to_import_are_not_stored_meanwhile(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     path = page(cast, "import_keys")
     signed_in.post(path, {"text": "name,permission,digest\nsk_live_0123456789abcdef,read,0"})
@@ -146,7 +146,7 @@ def test_lines_to_import_are_not_kept_meanwhile(cast: Cast, signed_in: Browser) 
     assert "Fill in again: text." in words(given_the_password(signed_in, path))
 
 
-def test_a_key_in_the_address_or_as_the_name_of_a_field_is_not_kept_either(cast: Cast, signed_in: Browser) -> None:
+def test_a_key_in_the_url_or_as_the_name_of_a_field_is_not_stored_either(cast: Cast, signed_in: Browser) -> None:
     age(signed_in, 31)
     secret = tokens.generate()
     signed_in.post(page(cast, "new_key"), {secret: "1", "name": "Deploys"})

@@ -54,7 +54,7 @@ def test_every_request_is_written_once_whatever_fails_in_between(seed: int) -> N
 
 
 @pytest.mark.django_db
-def test_what_is_noted_while_a_flush_fails_is_added_to_what_comes_back() -> None:
+def test_what_is_recorded_while_a_flush_fails_is_added_to_the_restored_batch() -> None:
     written = Counter[int]()
 
     def write(batch: dict[int, Tally]) -> None:
@@ -117,7 +117,7 @@ def test_a_database_that_goes_away_between_two_parts_of_a_flush_loses_and_double
 
 
 @pytest.mark.django_db
-def test_a_table_that_is_not_there_yet_loses_nothing() -> None:
+def test_a_missing_table_loses_nothing() -> None:
     def write(batch: dict[int, Tally]) -> None:
         raise ProgrammingError("no such table")
 
@@ -134,7 +134,7 @@ def _try(buffer: Buffer[int, Tally]) -> None:
 
 
 @pytest.mark.django_db
-def test_nothing_is_written_when_nothing_was_noted() -> None:
+def test_nothing_is_written_when_nothing_was_recorded() -> None:
     def write(batch: dict[int, Tally]) -> None:
         raise AssertionError
 

@@ -17,7 +17,7 @@ def use(api_key: APIKey, days_ago: int, **counts: int) -> None:
     KeyUsage.objects.create(api_key=api_key, day=day, requests=sum(counts.values()), **counts)
 
 
-def test_days_without_requests_are_there_and_other_days_are_not(cast: Cast) -> None:
+def test_days_without_requests_are_included_and_other_days_are_not(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for days_ago in (-1, 0, 29, 30):
         use(key, days_ago, succeeded=5)
@@ -28,7 +28,7 @@ def test_days_without_requests_are_there_and_other_days_are_not(cast: Cast) -> N
     assert list(days)[-1] == timezone.now().date()
 
 
-def test_use_of_an_account_is_that_of_its_keys_and_no_others(cast: Cast) -> None:
+def test_usage_of_an_account_is_that_of_its_own_keys(cast: Cast) -> None:
     for account in (cast.account, cast.account, cast.elsewhere):
         use(factories.make_key(account).api_key, 0, succeeded=3, throttled=1)
     total = charts.chart(charts.by_day(KeyUsage.objects.for_account(cast.account), 7)).total
@@ -36,7 +36,7 @@ def test_use_of_an_account_is_that_of_its_keys_and_no_others(cast: Cast) -> None
     assert (total.requests, total.failed, total.failed_percent) == (8, 2, 25.0)
 
 
-def test_bars_stand_on_the_foot_and_none_is_higher_than_the_plot(cast: Cast) -> None:
+def test_bars_start_at_the_bottom_and_none_is_higher_than_the_plot(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     use(key, 0, succeeded=987, client_errors=12, server_errors=1)
     use(key, 1, succeeded=1)
@@ -68,16 +68,14 @@ def test_a_year_is_drawn_by_weeks_that_end_today(cast: Cast) -> None:
     assert [bar.use.requests for bar in chart.bars[-2:]] == [2, 1]
 
 
-def test_days_that_make_no_whole_week_are_not_lost(cast: Cast) -> None:
+def test_days_of_an_incomplete_week_are_not_lost(cast: Cast) -> None:
     use(factories.make_key(cast.account).api_key, 9, succeeded=2)
     chart = charts.chart(charts.by_day(KeyUsage.objects.all(), 10), days_per_bar=7)
 
     assert [bar.use.requests for bar in chart.bars] == [2, 0]
 
 
-def test_every_key_gets_a_sparkline_for_one_query(
-    cast: Cast, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_every_key_gets_a_sparkline_in_one_query(cast: Cast, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     keys = [factories.make_key(cast.account).api_key for _ in range(5)]
     use(keys[0], 0, succeeded=9, client_errors=1)
     use(keys[0], 29, succeeded=5)

@@ -71,7 +71,7 @@ def test_a_commit_that_arrives_late_is_waited_for(cast: Cast, cable: Cable) -> N
     assert KeyUsage.objects.get().requests == 4
 
 
-def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Cast, cable: Cable) -> None:
+def test_a_server_that_was_down_is_asked_when_it_is_up_again(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.FREEZES
@@ -85,7 +85,9 @@ def test_a_server_that_is_away_is_asked_when_it_is_back(cast: Cast, cable: Cable
 
 
 @pytest.mark.parametrize(("fate", "lost"), [(Commit.ANSWER_HELD, 0), (Commit.LOST, 1)])
-def test_a_commit_that_fails_is_asked_after_at_once(cast: Cast, cable: Cable, fate: Commit, lost: int) -> None:
+def test_the_result_of_a_failed_commit_is_checked_immediately(
+    cast: Cast, cable: Cable, fate: Commit, lost: int
+) -> None:
     record(factories.make_key(cast.account).api_key)
     cable.next_commit = fate
     with pytest.raises(OperationalError):
@@ -93,7 +95,7 @@ def test_a_commit_that_fails_is_asked_after_at_once(cast: Cast, cable: Cable, fa
     assert counts.discard() == lost
 
 
-def test_a_commit_that_can_not_be_asked_after_is_asked_after_before_the_next(
+def test_a_result_that_could_not_be_checked_is_checked_before_the_next_flush(
     cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(transaction_id: str) -> str:
@@ -126,7 +128,7 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(
     assert KeyUsage.objects.get().requests == 1
 
 
-def test_what_a_restored_server_has_never_seen_is_written_again(
+def test_a_batch_that_a_restored_server_has_never_seen_is_written_again(
     cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""
@@ -152,7 +154,7 @@ def test_sources_are_counted_once_too(cast: Cast, cable: Cable) -> None:
     assert KeyOrigin.objects.get().requests == 2
 
 
-def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Cast, cable: Cable) -> None:
+def test_a_batch_in_doubt_is_discarded_with_the_rest(cast: Cast, cable: Cable) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.HELD
@@ -162,7 +164,9 @@ def test_what_is_in_doubt_is_discarded_with_the_rest(cast: Cast, cable: Cable) -
     assert (counts.discard(), counts.discard()) == (2, 0)
 
 
-def test_a_flush_pays_one_statement_to_be_sure(cast: Cast, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_a_flush_takes_one_statement_more_for_its_transactions_id(
+    cast: Cast, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     record(factories.make_key(cast.account).api_key)
     with django_assert_num_queries(7):  # BEGIN, the keys' accounts, three writes, the transaction's id, COMMIT
         counts.flush()

@@ -1,4 +1,4 @@
-"""The gateways' configurations as the page of a service gives them: the files in deploy/gateways/, filled in."""
+"""The gateways' configurations on a service's page: the files in deploy/gateways/, filled in."""
 
 import re
 from typing import Any
@@ -30,8 +30,8 @@ def test_every_file_of_a_gateway_is_given(gateway: configurations.Gateway) -> No
     assert {path.name for path in (FOLDER / gateway.name).iterdir()} == set(gateway.files)
 
 
-def test_below_its_head_a_configuration_is_the_shipped_file(gateway: configurations.Gateway) -> None:
-    """So that what is pasted is what the tests of the gateways run."""
+def test_after_its_header_a_configuration_is_the_shipped_file(gateway: configurations.Gateway) -> None:
+    """So the tests of the gateways run what people paste."""
     values = {
         "service": "svc_1",
         "host": "api.acme.test",
@@ -74,13 +74,13 @@ def test_an_upstream_that_nobody_entered_is_an_example_too(gateway: configuratio
 
 
 def test_the_path_of_an_upstream_is_left_out(gateway: configurations.Gateway) -> None:
-    """With one, a gateway would give the service another path than the guard judged."""
+    """With a path, a gateway would send the service another path than the guard checked."""
     text = "".join(filled(gateway, upstream="http://10.0.0.8:3000/v1/").values())
     assert "/v1" not in text
 
 
-def test_where_the_guard_or_the_service_is_behind_https_it_is_verified(gateway: configurations.Gateway) -> None:
-    """`GUARD_URL` is the public address unless somebody sets it."""
+def test_a_guard_or_a_service_behind_https_is_verified(gateway: configurations.Gateway) -> None:
+    """`GUARD_URL` defaults to `PUBLIC_URL`."""
     text = "".join(filled(gateway, guard="https://keys.example.com", upstream="https://reports.internal").values())
 
     assert "https://keys.example.com" in text or "keys.example.com:443" in text

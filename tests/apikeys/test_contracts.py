@@ -1,4 +1,4 @@
-"""What is read of a gateway's question, against a model of each gateway that a client sends forged headers through."""
+"""Reading authorization requests, tested with a model of each gateway and clients that forge headers."""
 
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
@@ -25,7 +25,7 @@ def asked(
     scheme: str = "https",
     client: str = CLIENT,
 ) -> Any:
-    """What is read of a request that went through the gateway."""
+    """What is read from a request that passed the gateway."""
     pairs, own_method, own_target = gateway(method, target, list(headers), scheme, client)
     return contracts.read(GATEWAYS[gateway], cgi(pairs), TRUSTED, method=own_method, target=own_target)
 
@@ -47,7 +47,9 @@ def test_no_header_that_a_client_adds_changes_what_is_read(
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_a_key_is_carried_in_either_header_and_in_the_query_of_the_original_target(gateway: Callable[..., Any]) -> None:
+def test_a_key_is_read_from_either_header_and_from_the_query_of_the_original_target(
+    gateway: Callable[..., Any],
+) -> None:
     facts = asked(gateway, target="/reports?api_key=three", headers=[("x-api-key", "one"), ("authorization", "two")])
     assert credentials.in_headers(facts.meta) == ["one", "two"]
     assert credentials.in_query_string(facts.meta) == ["three"]
@@ -71,7 +73,9 @@ NAMES = ["HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI", "HTTP_X_FORWARDED_FOR"
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name: str, value: str | None) -> None:
+def test_an_authorization_request_without_one_of_its_headers_is_refused_with_the_headers_name(
+    name: str, value: str | None
+) -> None:
     header = name.removeprefix("HTTP_").replace("_", "-")
     with pytest.raises(Misconfigured, match=f"(?i)has no {header}. The gateway has to set it to"):
         contracts.read(Contract.AUTH_REQUEST, headers_of(Contract.AUTH_REQUEST, **{name: value}), [])
@@ -96,7 +100,7 @@ def test_a_question_without_one_of_its_headers_is_refused_and_told_which(name: s
         ("HTTP_X_FORWARDED_FOR", f"unknown, {CLIENT}", None),
     ],
 )
-def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name: str, value: str, sentence: str | None) -> None:
+def test_what_a_gateway_must_not_send_is_refused_with_a_message(name: str, value: str, sentence: str | None) -> None:
     headers = headers_of(Contract.AUTH_REQUEST, **{name: value})
     if sentence is None:
         contracts.read(Contract.AUTH_REQUEST, headers, [])
@@ -108,7 +112,9 @@ def test_what_a_gateway_must_not_send_is_refused_with_a_sentence(name: str, valu
 
 
 @pytest.mark.parametrize("contract", contracts.NAMED_BY)
-def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_target(contract: Contract) -> None:
+def test_a_contract_reads_neither_other_contracts_headers_nor_the_authorization_requests_own_target(
+    contract: Contract,
+) -> None:
     (other,) = set(contracts.NAMED_BY) - {contract}
     facts = contracts.read(contract, headers_of(contract), [], method="POST", target="/b?api_key=x")
     assert (facts.method, facts.target, facts.meta["QUERY_STRING"]) == ("GET", "/a", "")
@@ -116,7 +122,7 @@ def test_a_contract_reads_no_other_contracts_headers_nor_the_questions_own_targe
         contracts.read(contract, headers_of(other), [], method="GET", target="/a")
 
 
-def test_ext_authz_reads_the_questions_own_method_and_target() -> None:
+def test_ext_authz_reads_the_authorization_requests_own_method_and_target() -> None:
     headers = {**headers_of(Contract.AUTH_REQUEST), **headers_of(Contract.FORWARD_AUTH)}
     facts = contracts.read(Contract.EXT_AUTHZ, headers, [], method="PUT", target="/b?api_key=x")
     assert facts[:2] == ("PUT", "/b?api_key=x")
@@ -136,7 +142,7 @@ def test_ext_authz_reads_the_questions_own_method_and_target() -> None:
         ("fe80::1%eth0", "fe80::1"),
     ],
 )
-def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for: str, client: str) -> None:
+def test_the_client_is_the_last_hop_that_is_not_a_trusted_proxy(forwarded_for: str, client: str) -> None:
     headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_FOR=forwarded_for)
     assert contracts.read(Contract.FORWARD_AUTH, headers, TRUSTED).address == client
 
@@ -154,13 +160,13 @@ def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(forwarded_for: str,
         ("ws", False),
     ],
 )
-def test_a_question_is_secure_if_every_hop_was(proto: str, secure: bool) -> None:
+def test_a_request_is_secure_if_every_hop_was(proto: str, secure: bool) -> None:
     headers = headers_of(Contract.FORWARD_AUTH, HTTP_X_FORWARDED_PROTO=proto)
     assert contracts.read(Contract.FORWARD_AUTH, headers, []).secure is secure
 
 
 @pytest.mark.parametrize("gateway", [nginx, caddy])
-def test_a_gateway_that_adds_where_it_should_replace_is_told_so(gateway: Callable[..., Any]) -> None:
+def test_a_gateway_that_appends_where_it_should_replace_is_refused_with_the_reason(gateway: Callable[..., Any]) -> None:
     pairs, *_ = gateway("GET", "/admin", [], "https", CLIENT)
     for name in contracts.NAMED_BY[GATEWAYS[gateway]]:
         for value in ("/reports/a" if name.lower().endswith("uri") else "GET", ""):
@@ -215,13 +221,13 @@ def test_a_check_is_read_from_json() -> None:
         ({"scheme": "https"}, "scheme"),
     ],
 )
-def test_a_check_that_is_wrong_is_refused_at_the_field(changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_check_is_refused_at_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as refusal:
         contracts.read_check({"method": "GET", "path": "/a", **changes})
     assert set(refusal.value.errors or {}) == {field}
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1])
-def test_a_check_that_is_no_object_is_refused(body: object) -> None:
+def test_a_check_that_is_not_an_object_is_refused(body: object) -> None:
     with pytest.raises(Invalid, match="JSON object"):
         contracts.read_check(body)

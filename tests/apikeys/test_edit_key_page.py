@@ -21,7 +21,7 @@ from .pages import operator, page, settings, words
 # Editing ----------------------------------------------------------------------------------------
 
 
-def test_the_edit_form_holds_what_is_set(cast: Cast, owner: Browser) -> None:
+def test_the_edit_form_shows_the_current_settings(cast: Cast, owner: Browser) -> None:
     key = factories.make_key(
         cast.account,
         "Nightly",
@@ -40,7 +40,7 @@ def test_the_edit_form_holds_what_is_set(cast: Cast, owner: Browser) -> None:
     ]
 
 
-def test_sending_the_form_untouched_changes_nothing(cast: Cast, owner: Browser) -> None:
+def test_submitting_the_form_unchanged_changes_nothing(cast: Cast, owner: Browser) -> None:
     soon = timezone.now() + timedelta(days=3)
     key = factories.make_key(
         cast.account, "Deploys", policy.KeyPermission.READ, description="Two\nlines", expires_at=soon
@@ -52,7 +52,7 @@ def test_sending_the_form_untouched_changes_nothing(cast: Cast, owner: Browser) 
     assert not AuditEvent.objects.filter(event__in=["api_key.changed", "api_key.widened"]).exists()
 
 
-def test_settings_are_changed_and_hold_on_the_next_request(cast: Cast, owner: Browser) -> None:
+def test_settings_are_changed_and_apply_to_the_next_request(cast: Cast, owner: Browser) -> None:
     issued = factories.make_key(cast.account, "Deploys", policy.KeyPermission.READ_WRITE)
     response = owner.post(
         page(cast, "edit_key", issued.api_key.id),
@@ -69,7 +69,7 @@ def test_settings_are_changed_and_hold_on_the_next_request(cast: Cast, owner: Br
     assert Program(issued.secret).get("/v2", REMOTE_ADDR="10.1.2.3").status_code == 200
 
 
-def test_an_expiry_can_be_taken_away(cast: Cast, owner: Browser) -> None:
+def test_an_expiry_can_be_removed(cast: Cast, owner: Browser) -> None:
     key = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=3)).api_key
     owner.post(page(cast, "edit_key", key.id), settings(permission="read_write", expiry="never"))
 
@@ -87,7 +87,7 @@ def test_an_expiry_can_be_taken_away(cast: Cast, owner: Browser) -> None:
         ("expires_at", "9999-12-31T23:59-14:00", "Enter a time within the next 100 years."),
     ],
 )
-def test_settings_that_are_refused_are_told_at_their_field(
+def test_invalid_settings_are_shown_at_their_field(
     field: str, value: str, sentence: str, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     sent = settings(expiry="at", **{"expires_at": "2099-01-01T00:00", field: value})
@@ -107,7 +107,7 @@ def test_a_rotated_key_gets_no_more_power_and_the_form_says_so(cast: Cast, owner
     assert "Change its successor instead" in words(response.content.decode())
 
 
-def test_a_revoked_key_is_not_edited(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_revoked_key_can_not_be_edited(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     services.revoke_api_key(actor=operator(cast), api_key=api_key)
     responses = [
         owner.get(page(cast, "edit_key", api_key.id)),
@@ -131,7 +131,7 @@ def test_a_plain_change_asks_for_no_password(
 @pytest.mark.parametrize(
     "change", [{"permission": "read_write"}, {"administrator": "on"}, {"rate_limit": "9999/second"}]
 )
-def test_more_power_asks_for_the_password_and_brings_back_what_was_typed(
+def test_more_power_asks_for_the_password_and_keeps_the_input(
     change: dict[str, str], cast: Cast, signed_in: Browser, api_key: APIKey
 ) -> None:
     sent = settings(name="Nightly & more", accepts_query=None, **change)
@@ -157,7 +157,7 @@ def test_more_power_asks_for_the_password_and_brings_back_what_was_typed(
 
 @pytest.fixture
 def strict(cast: Cast) -> Account:
-    """An account whose keys live 45 days at most."""
+    """An account whose keys live at most 45 days."""
     Account.objects.filter(pk=cast.account.pk).update(max_key_lifetime_days=45)
     return cast.account
 
@@ -173,7 +173,7 @@ def test_the_longest_life_is_prefilled_and_nothing_longer_offered(cast: Cast, ow
 @pytest.mark.parametrize(
     "sent", [{"expiry": ""}, {"expiry": "365"}, {"expiry": "at", "expires_at": "2099-01-01T00:00"}]
 )
-def test_a_new_key_does_not_outlive_it(sent: dict[str, str], cast: Cast, owner: Browser, strict: Account) -> None:
+def test_a_new_key_does_not_live_longer(sent: dict[str, str], cast: Cast, owner: Browser, strict: Account) -> None:
     response = owner.post(page(cast, "new_key"), {"name": "Deploys", "permission": "read", **sent})
 
     assert response.status_code == 422
@@ -186,7 +186,7 @@ def test_a_new_key_may_live_just_as_long(cast: Cast, owner: Browser, strict: Acc
     assert APIKey.objects.get().expires_at is not None
 
 
-def test_a_changed_key_does_not_outlive_it_but_keeps_what_it_has(
+def test_a_changed_key_does_not_live_longer_but_keeps_its_expiry(
     cast: Cast, owner: Browser, api_key: APIKey, strict: Account
 ) -> None:
     refused = owner.post(page(cast, "edit_key", api_key.id), settings(expiry="never"))

@@ -1,4 +1,4 @@
-"""The order of the gates, restated here slowly and independently, against random keys, accounts and questions."""
+"""The rules and their order, compared with a second, slow implementation for random keys, accounts and questions."""
 
 import ipaddress
 import json
@@ -61,7 +61,7 @@ NETWORKS = [[], ["10.0.0.0/8"], ["2001:db8::/32", "192.0.2.1/32"]]
 
 
 def often(usual: Any) -> Callable[..., st.SearchStrategy[Any]]:
-    """Mostly as it is in a request that passes, so that late rules have their turn, too."""
+    """Mostly the value of a request that passes, so that late rules are reached too."""
     return lambda *others: st.sampled_from([usual] * 3 + list(others))
 
 
@@ -110,7 +110,7 @@ questions = st.builds(
 
 
 class Recorder(MemoryLimiter):
-    """Knows what it was hit with."""
+    """Records its hits."""
 
     def __init__(self, key_hits: int = 0, failed_hits: int = 0) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def bucket_of(address: str | None) -> str:
 
 
 def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> Iterator[tuple[str, int, str]]:  # noqa: C901  a rule a branch
-    """Each rule that fails, whatever else does, in the order that is promised: its name, status and sentence."""
+    """Each rule that fails by itself, in the documented order: its name, status and message."""
     if not asked.secure:
         yield "https", 403, "HTTPS is required."
     if asked.maintenance:
@@ -244,7 +244,7 @@ def _rates() -> Iterator[None]:
 # The order --------------------------------------------------------------------------------------
 
 
-def test_the_order_is_the_one_that_is_promised() -> None:
+def test_the_rules_have_the_documented_order() -> None:
     promised = (
         "https maintenance path key revoked expired disabled closed suspended place network access limit method "
         "permission"
@@ -275,7 +275,7 @@ def test_a_place_is_open_if_both_the_key_and_its_account_say_so(
 
 
 @given(key=keys, asked=questions, limiter=limiters)
-def test_what_comes_before_the_key_is_judged_without_one(key: KeyRecord, asked: Question, limiter: Recorder) -> None:
+def test_the_rules_before_the_key_need_no_key(key: KeyRecord, asked: Question, limiter: Recorder) -> None:
     early = gate.before_key(asked)
     verdict = gate.decide(key, asked, limiter)
     assert early.rule == (verdict.rule if verdict.rule in ("https", "maintenance", "path") else None)
@@ -284,7 +284,7 @@ def test_what_comes_before_the_key_is_judged_without_one(key: KeyRecord, asked: 
 
 
 @given(asked=questions)
-def test_what_is_open_to_everybody_is_judged_but_for_its_key(asked: Question) -> None:
+def test_public_paths_are_checked_without_a_key(asked: Question) -> None:
     found = [found for found in failing(None, asked, MemoryLimiter()) if found[0] != "key"]
     if isinstance(asked.needs, MethodUnknown):
         found.append(("method", 405, "This item can't be accessed with this method."))
@@ -303,8 +303,8 @@ def test_a_key_counts_as_used_from_its_limit_on(key: KeyRecord | None, asked: Qu
     assert verdict.accepts_key == (verdict.rule in (None, "limit", "method", "permission"))
 
 
-def test_what_can_be_no_key_is_not_looked_up() -> None:
-    """No test without the mark `django_db` may ask the database."""
+def test_a_malformed_key_is_not_looked_up() -> None:
+    """A test without the `django_db` mark can't query the database."""
     assert gate.identify("atk_" + "x" * 36) is None
 
 
@@ -354,7 +354,7 @@ def test_a_dry_run_answers_as_the_request_would_and_counts_nothing(
 
 
 @any_question
-def test_an_explanation_may_count_failed_attempts_alone(
+def test_an_explanation_may_count_only_failed_attempts(
     key: KeyRecord | None, asked: Question, limiter: Recorder
 ) -> None:
     explained = gate.explain(key, asked, limiter, counts_failures=True)
@@ -363,7 +363,7 @@ def test_an_explanation_may_count_failed_attempts_alone(
 
 
 @any_question
-def test_without_its_limit_a_key_is_judged_by_every_other_rule(
+def test_without_its_limit_every_other_rule_applies_to_a_key(
     key: KeyRecord | None, asked: Question, limiter: Recorder
 ) -> None:
     unlimited = Recorder()
@@ -376,7 +376,7 @@ def test_without_its_limit_a_key_is_judged_by_every_other_rule(
 
 
 @any_question
-def test_a_request_counts_once_and_only_if_it_comes_as_far_as_its_limit(
+def test_a_request_counts_once_and_only_if_it_reaches_its_limit(
     key: KeyRecord | None, asked: Question, limiter: Recorder
 ) -> None:
     rule = expected(key, asked, limiter)[0]
@@ -393,7 +393,7 @@ def test_a_request_counts_once_and_only_if_it_comes_as_far_as_its_limit(
     assert (verdict.rate_limit is None) == (limiter.hits != ["key_1"])
 
 
-def test_an_address_that_failed_too_often_gets_429_and_a_good_key_from_there_still_passes() -> None:
+def test_an_address_that_failed_too_often_gets_429_and_a_valid_key_from_there_still_passes() -> None:
     limiter = MemoryLimiter()
     statuses = [gate.decide(None, ASKED, limiter).status for _ in range(4)]
     assert statuses == [401, 401, 429, 429]
@@ -431,7 +431,7 @@ NO_TOKEN = 'Bearer realm="atatus"'
 
 
 @any_question
-def test_headers_say_what_the_status_asks_for(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
+def test_headers_match_the_status(key: KeyRecord | None, asked: Question, limiter: Recorder) -> None:
     verdict = gate.decide(key, asked, limiter)
     wanted = {
         401: {"WWW-Authenticate"},
@@ -476,7 +476,7 @@ def test_headers_by_example(key: KeyRecord | None, asked: dict[str, Any], header
     assert gate.decide(key, ASKED._replace(**asked), MemoryLimiter()).headers == headers
 
 
-def test_a_verdict_that_refuses_is_raised_with_all_it_says() -> None:
+def test_a_refusing_verdict_is_raised_with_all_its_details() -> None:
     verdict = gate.decide(None, ASKED, MemoryLimiter())
     with pytest.raises(Refused, match="API key is invalid!") as caught:
         verdict.raise_if_refused()
@@ -488,9 +488,7 @@ def test_a_verdict_that_refuses_is_raised_with_all_it_says() -> None:
 
 
 @given(key=keys | st.none(), address=st.sampled_from(ADDRESSES))
-def test_a_key_that_is_looked_at_again_is_refused_for_its_state_network_and_access_alone(
-    key: Any, address: Any
-) -> None:
+def test_a_key_that_is_checked_again_is_refused_only_for_its_state_network_and_access(key: Any, address: Any) -> None:
     states = ("key", "revoked", "expired", "disabled", "closed", "suspended", "network", "access")
     asked = ASKED._replace(address=address)
     wanted = next((found for found in failing(key, asked, MemoryLimiter()) if found[0] in states), None)

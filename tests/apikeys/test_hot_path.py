@@ -53,7 +53,7 @@ def test_the_statement_knows_every_column_of_the_record(cast: Cast) -> None:
     assert (key.account_id, key.account_slug, key.account_name) == (cast.account.id, "acme", "Acme")
 
 
-def test_a_statement_is_read_as_django_reads_it_each_time_it_is_executed(cast: Cast) -> None:
+def test_a_statement_returns_what_django_would_each_time_it_is_executed(cast: Cast) -> None:
     with connection.cursor() as cursor:
         for value in ("%s", "100%"):
             cursor.execute("SELECT %s, '100%%', '?'", [value])
@@ -85,7 +85,7 @@ def test_a_dead_connection_is_replaced_once(cast: Cast) -> None:
 
 
 def fetch_row(sql: str, parameters: Sequence[str]) -> Any:
-    """By the method of our own backends."""
+    """Use the method of our own backends."""
     backend: Any = connection
     return backend.fetch_row(sql, parameters)
 
@@ -116,7 +116,7 @@ def test_a_row_is_the_same_with_a_cursor_and_without(cast: Cast) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_database_refuses_is_djangos_exception(cast: Cast) -> None:
+def test_a_database_error_is_djangos_exception(cast: Cast) -> None:
     with pytest.raises((ProgrammingError, OperationalError)):
         fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
     assert lookup.by_digest(tokens.digest("another")) is None  # the connection goes on
@@ -127,7 +127,7 @@ def test_what_a_database_refuses_is_djangos_exception(cast: Cast) -> None:
 
 @pytest.fixture
 def statement(cast: Cast) -> Iterator[tuple[str, str, str]]:
-    """The statement that finds a key, on a connection of its own, with the digest of a key and the key's id."""
+    """The statement that finds a key, on its own connection, with a key's digest and id."""
     issued = factories.make_key(cast.account)
     connection.close()
     yield lookup._statement("postgresql", "digest"), tokens.digest(issued.secret), issued.api_key.id
@@ -164,7 +164,7 @@ class TestPlans:
             assert connection.connection.info.transaction_status.name == "INTRANS"
             assert named_plans() == []
 
-    def test_a_pooler_that_hands_over_another_connection_is_no_error(self, statement: tuple[str, str, str]) -> None:
+    def test_a_pooler_that_switches_connections_causes_no_error(self, statement: tuple[str, str, str]) -> None:
         sql, digest, key = statement
         fetch_row(sql, (digest,))
         with connection.cursor() as cursor:
@@ -172,7 +172,7 @@ class TestPlans:
         for _ in range(3):
             assert fetch_row(sql, (digest,))[0] == key
 
-    def test_a_pooler_that_hands_over_a_connection_with_the_plan_is_no_error(
+    def test_a_pooler_that_switches_to_a_connection_with_the_plan_causes_no_error(
         self, statement: tuple[str, str, str]
     ) -> None:
         sql, digest, key = statement
@@ -181,7 +181,7 @@ class TestPlans:
         for _ in range(3):
             assert fetch_row(sql, (digest,))[0] == key
 
-    def test_a_migration_that_changes_a_column_is_no_error(self, statement: tuple[str, str, str]) -> None:
+    def test_a_migration_that_changes_a_column_causes_no_error(self, statement: tuple[str, str, str]) -> None:
         sql = "SELECT a FROM planned WHERE b = %s"
         with connection.cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE planned AS SELECT '7'::text AS a, 'x'::text AS b")

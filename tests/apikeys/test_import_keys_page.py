@@ -1,4 +1,4 @@
-"""The page that imports keys made elsewhere."""
+"""The page that imports keys that were created elsewhere."""
 
 import hashlib
 from typing import Any
@@ -36,9 +36,7 @@ def test_an_imported_key_opens_the_api_as_it_did_before(sent: dict[str, Any], ca
         ({"file": b"\xff\xfe"}, "The file is not UTF-8 text."),
     ],
 )
-def test_a_file_that_is_refused_is_told_by_line(
-    sent: dict[str, Any], sentence: str, cast: Cast, owner: Browser
-) -> None:
+def test_an_invalid_file_is_reported_by_line(sent: dict[str, Any], sentence: str, cast: Cast, owner: Browser) -> None:
     if "file" in sent:
         sent = {**sent, "file": SimpleUploadedFile("keys.csv", sent["file"])}
     response = owner.post(page(cast, "import_keys"), sent)
@@ -48,7 +46,7 @@ def test_a_file_that_is_refused_is_told_by_line(
     assert not APIKey.objects.exists()
 
 
-def test_a_digest_that_is_here_already_is_told_by_line(cast: Cast, owner: Browser) -> None:
+def test_a_digest_that_exists_already_is_reported_by_line(cast: Cast, owner: Browser) -> None:
     owner.post(page(cast, "import_keys"), {"text": LINES})
     response = owner.post(page(cast, "import_keys"), {"text": LINES})
 
@@ -56,7 +54,7 @@ def test_a_digest_that_is_here_already_is_told_by_line(cast: Cast, owner: Browse
     assert "Line 2: This account already has this key." in words(response.content.decode())
 
 
-def test_only_so_many_wrong_lines_are_told(cast: Cast, owner: Browser) -> None:
+def test_only_so_many_invalid_lines_are_reported(cast: Cast, owner: Browser) -> None:
     text = words(owner.post(page(cast, "import_keys"), {"text": LINES + "x,y,z,,\n" * 100}).content.decode())
 
     assert text.count("Digest must be a SHA-256") == 20
@@ -79,7 +77,7 @@ def test_the_answer_is_the_same_whether_or_not_another_account_has_the_key(cast:
     assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
 
 
-def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:
+def test_only_the_owner_can_open_the_import_page(cast: Cast, owner: Browser) -> None:
     admins = Browser().as_(cast.admin)
 
     assert "Import" in read(owner, page(cast, "keys"))
@@ -87,6 +85,6 @@ def test_importing_is_the_owners(cast: Cast, owner: Browser) -> None:
     assert "This item is for the Owner only." in read(admins, page(cast, "import_keys"))
 
 
-def test_the_page_tells_where_a_key_with_a_comma_works(cast: Cast, owner: Browser) -> None:
+def test_the_page_says_where_a_key_with_a_comma_works(cast: Cast, owner: Browser) -> None:
     content = words(owner.get(page(cast, "import_keys")).content.decode())
     assert "A key with a comma works only in the query string and the body" in content

@@ -31,7 +31,7 @@ def csv_of(*lines: str, header: str = "name,permission,digest,mask,expiry") -> s
     return "\n".join([header, *lines])
 
 
-def test_an_imported_key_opens_the_api_though_it_has_a_form_of_its_own(cast: Cast) -> None:
+def test_an_imported_key_opens_the_api_although_its_format_differs(cast: Cast) -> None:
     rows = imports.read(csv_of(f"Legacy,read_write,{DIGEST},sk_live_…cdef,"))
     services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Legacy"
@@ -89,7 +89,7 @@ def test_keys_that_list_unknown_services_are_not_imported(cast: Cast) -> None:
         ("svc_1:/KEY", "contains an API key"),
     ],
 )
-def test_an_access_that_cannot_be_read_is_told_by_its_line(column: str, problem: str) -> None:
+def test_an_invalid_access_is_reported_by_its_line(column: str, problem: str) -> None:
     with pytest.raises(Invalid) as caught:
         imports.read(csv_of(f"a,read,{DIGEST},{column.replace('KEY', tokens.generate())}", header=HEADER))
     assert caught.value.errors is not None
@@ -112,30 +112,30 @@ def test_an_access_that_cannot_be_read_is_told_by_its_line(column: str, problem:
         (f"a,read,{DIGEST},,9999-12-31T23:59:59-14:00", "expiry"),
     ],
 )
-def test_a_wrong_line_is_named_with_its_problem(line: str, problem: str) -> None:
+def test_an_invalid_line_is_reported_with_its_problem(line: str, problem: str) -> None:
     with pytest.raises(Invalid) as refused:
         imports.read(csv_of(line))
     assert refused.value.errors is not None
     assert problem in " ".join(refused.value.errors["line 2"]).lower()
 
 
-def test_a_mark_of_the_byte_order_is_no_part_of_the_first_column() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_column() -> None:
     assert len(imports.read("\ufeff" + csv_of(f"a,read,{DIGEST},,"))) == 1
 
 
-def test_so_many_keys_are_imported_at_a_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_has_a_maximum_number_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "MAXIMUM_ROWS", 1)
     with pytest.raises(Invalid, match="at most 1 keys"):
         imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,"))
 
 
-def test_a_file_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_has_a_maximum_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImportForm, "MAXIMUM_BYTES", 10)
     form = ImportForm({}, MultiValueDict({"file": [SimpleUploadedFile("keys.csv", b"x" * 11)]}))
     assert "The file is larger than 1.9 MB" in form.errors["file"][0]
 
 
-def test_lines_may_end_as_any_system_ends_them() -> None:
+def test_all_line_endings_are_accepted() -> None:
     text = csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,")
     assert [len(imports.read(text.replace("\n", end))) for end in ("\n", "\r\n", "\r")] == [2, 2, 2]
 
@@ -155,23 +155,23 @@ def test_a_file_without_the_columns_or_without_keys_is_refused(text: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 200_000])
-def test_a_file_that_is_no_csv_is_refused(name: str) -> None:
+def test_a_file_that_is_not_csv_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match="not"):
         imports.read(csv_of(f"{name},read,{DIGEST},,"))
 
 
-def test_wrong_lines_count_as_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_lines_count_towards_the_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "MAXIMUM_ROWS", 2)
     with pytest.raises(Invalid, match="at most 2 keys"):
         imports.read(csv_of("x", "x", "x"))
 
 
-def test_an_expiry_is_kept_in_utc() -> None:
+def test_an_expiry_is_stored_in_utc() -> None:
     key = imports.read(csv_of(f"a,read,{DIGEST},,2090-01-01T00:00:00+23:59:59"))[0]
     assert str(key.expires_at) == "2089-12-31 00:00:01+00:00"
 
 
-def test_a_digest_twice_in_the_file_or_here_already_imports_nothing(cast: Cast) -> None:
+def test_a_digest_that_is_twice_in_the_file_or_exists_already_imports_nothing(cast: Cast) -> None:
     with pytest.raises(Invalid):
         imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{DIGEST},,"))
     rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
@@ -190,9 +190,7 @@ def owner_of(account: Account) -> Actor:
     )
 
 
-def test_who_holds_a_digest_alone_learns_nothing_of_other_accounts(
-    cast: Cast, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_digest_reveals_nothing_about_other_accounts(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     rows = imports.read(csv_of(f"a,read,{DIGEST},,"))
     services.import_api_keys(actor=owner_of(cast.account), rows=rows)
     elsewhere = services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)[0]
@@ -226,7 +224,7 @@ def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast: Cast) -> None:
     assert APIKey.objects.count() == 1
 
 
-def test_many_keys_are_imported_by_few_statements(
+def test_many_keys_are_imported_with_few_statements(
     cast: Cast, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     lines = [f"key {number},read,{hashlib.sha256(bytes([number])).hexdigest()},," for number in range(100)]
@@ -239,7 +237,7 @@ def test_many_keys_are_imported_by_few_statements(
     assert (event.target_label, event.changes) == ("key 99", {"permission": [None, "read"]})
 
 
-def test_the_accounts_longest_life_holds_for_imported_keys_too_and_the_line_is_named(cast: Cast) -> None:
+def test_the_accounts_key_lifetime_applies_to_imported_keys_too_and_the_line_is_reported(cast: Cast) -> None:
     actor = policy.system(cast.account.ref)
     change_account(actor=actor, max_key_lifetime_days=30)
     with pytest.raises(Invalid) as refused:

@@ -1,4 +1,4 @@
-"""A key's own page: what it is, who uses it, and what to do about it."""
+"""A key's page: its settings, its usage, and advice."""
 
 import re
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.conftest import Browser, Cast
 from .pages import operator, page, read, use, words
 
 
-def test_a_keys_page_tells_its_settings_its_use_and_its_history(cast: Cast, owner: Browser) -> None:
+def test_a_keys_page_shows_its_settings_usage_and_history(cast: Cast, owner: Browser) -> None:
     key = factories.make_key(
         cast.account,
         "Nightly",
@@ -40,9 +40,7 @@ def test_a_keys_page_tells_its_settings_its_use_and_its_history(cast: Cast, owne
     assert "Header, query string, body" not in text
 
 
-def test_a_keys_numbers_are_of_all_services_and_told_by_service_too(
-    cast: Cast, owner: Browser, api_key: APIKey
-) -> None:
+def test_a_keys_usage_is_shown_in_total_and_by_service(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     service = factories.make_service(cast.account)
     use(api_key, requests=100, succeeded=90, client_errors=10, in_header=100)
     use(api_key, service=service.id, requests=200, succeeded=199, throttled=1, in_header=200)
@@ -58,13 +56,13 @@ def test_a_keys_numbers_are_of_all_services_and_told_by_service_too(
     assert f'href="{page(cast, "service", service.id)}"' in html
 
 
-def test_a_key_that_was_used_at_the_api_alone_has_no_services(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_key_that_was_used_only_at_the_api_shows_no_services(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     use(api_key, succeeded=90)
 
     assert "By service" not in read(owner, page(cast, "key", api_key.id))
 
 
-def test_a_service_that_is_no_longer_shared_is_not_named(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_the_name_of_a_service_that_is_no_longer_shared_is_hidden(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     use(api_key, service=factories.make_service(cast.elsewhere, "Weather API").id, succeeded=1)
 
     assert "Weather API" not in read(owner, page(cast, "key", api_key.id))
@@ -77,7 +75,7 @@ def test_a_keys_page_never_shows_more_than_the_mask(cast: Cast, owner: Browser, 
     assert api_key.digest not in html
 
 
-def test_the_list_leads_to_the_page(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_the_list_links_to_the_page(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     html = owner.get(page(cast, "keys")).content.decode()
 
     assert f'<a class="name" href="{page(cast, "key", api_key.id)}">Deploys</a>' in html
@@ -94,7 +92,7 @@ def test_the_chart_has_a_title_for_every_day_and_a_table_behind_it(cast: Cast, o
     assert "<td>1,234</td><td>1,200</td><td>34</td><td>0</td><td>0</td>" in html
 
 
-def test_a_secret_that_travels_in_addresses_is_pointed_out(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_key_that_is_sent_in_urls_is_pointed_out(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     before = read(owner, page(cast, "key", api_key.id))
     use(api_key, succeeded=3, in_query=3, requests=3)
 
@@ -118,7 +116,7 @@ def test_a_key_seen_over_plain_http_is_pointed_out_with_what_to_do(cast: Cast, o
 
 
 @pytest.mark.parametrize(("days", "told"), [(89, False), (91, True)])
-def test_a_key_that_nobody_used_for_90_days_is_pointed_out(
+def test_a_key_that_was_unused_for_90_days_is_pointed_out(
     days: int, told: bool, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     APIKey.objects.filter(pk=api_key.pk).update(
@@ -128,7 +126,7 @@ def test_a_key_that_nobody_used_for_90_days_is_pointed_out(
     assert ("Not used for 90 days" in read(owner, page(cast, "key", api_key.id))) == told
 
 
-def test_a_revoked_keys_page_tells_when_by_whom_and_the_last_request(
+def test_a_revoked_keys_page_shows_when_by_whom_and_the_last_request(
     cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     used = timezone.now() - timedelta(days=2)
@@ -142,7 +140,7 @@ def test_a_revoked_keys_page_tells_when_by_whom_and_the_last_request(
         assert f" {action} " not in text
 
 
-def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_rotated_key_and_its_successor_link_to_each_other(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     successor = services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY).api_key
     old = owner.get(page(cast, "key", api_key.id)).content.decode()
     new = owner.get(page(cast, "key", successor.id)).content.decode()
@@ -175,7 +173,7 @@ def test_a_rotated_key_and_its_successor_name_each_other(cast: Cast, owner: Brow
 def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
     overlap: Overlap, rotated: float, used: float | None, told: str, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
-    """Hours ago. What counts is use since the rotation, and a quarter of the overlap has to go by without one."""
+    """The times are hours ago. A quarter of the overlap must pass without a use after the rotation."""
     services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=overlap)
     now = timezone.now()
     APIKey.objects.filter(pk=api_key.pk).update(
@@ -189,7 +187,9 @@ def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
     assert told in read(owner, page(cast, "key", api_key.id)).replace("\xa0", " ")
 
 
-def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_the_page_of_a_rotated_key_says_that_its_successor_was_deleted(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
     successor = services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK).api_key
     services.revoke_api_key(actor=operator(cast), api_key=successor)
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=timezone.now())
@@ -199,7 +199,7 @@ def test_a_rotated_key_whose_successor_is_gone_says_so(cast: Cast, owner: Browse
     assert "Not safe to retire: a program still uses this key, and its successor is revoked. Create a new key" in text
 
 
-def test_a_keys_page_tells_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_keys_page_shows_every_address_it_is_used_from(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.WEEK)
     now = timezone.now()
     APIKey.objects.filter(pk=api_key.pk).update(last_used_at=now, last_used_from="203.0.113.0")

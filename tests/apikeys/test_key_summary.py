@@ -1,4 +1,4 @@
-"""What the key can do that a form describes, told beside the form."""
+"""The summary beside the form: what the key can do."""
 
 from typing import Any
 
@@ -86,20 +86,20 @@ def test_administrator_access_needs_the_api(cast: Cast, owner: Browser) -> None:
         ({"expiry": "never"}, "until it is revoked."),
     ],
 )
-def test_the_summary_tells_where_how_often_and_how_long(
+def test_the_summary_shows_networks_rate_and_lifetime(
     sent: dict[str, str], limits: str, cast: Cast, owner: Browser
 ) -> None:
     assert limits in told(cast, owner, permission="read", **sent)
 
 
-def test_what_is_not_valid_yet_is_told_as_it_stands(cast: Cast, owner: Browser) -> None:
+def test_invalid_values_are_summarized_as_entered(cast: Cast, owner: Browser) -> None:
     service = factories.make_service(cast.account)
     sent = {"permission": "read", "access": "chosen", "service": [service.id], f"paths-{service.id}": "reports<b>"}
     assert "read reports<b> at Reports API" in told(cast, owner, **sent)
     assert not APIKey.objects.exists()
 
 
-def test_both_forms_open_with_the_summary_of_what_they_hold(cast: Cast, owner: Browser) -> None:
+def test_both_forms_open_with_the_summary_of_their_values(cast: Cast, owner: Browser) -> None:
     service = factories.make_service(cast.account)
     assert "Select a permission" in read(owner, page(cast, "new_key"))
     access = f'[{{"service":"{service.id}","paths":["/a"]}}]'
@@ -111,7 +111,7 @@ def test_both_forms_open_with_the_summary_of_what_they_hold(cast: Cast, owner: B
     assert "read every service" in words(refused.content.decode())
 
 
-def test_the_summary_costs_one_query_for_all_services(cast: Cast, owner: Browser) -> None:
+def test_the_summary_takes_one_query_for_all_services(cast: Cast, owner: Browser) -> None:
     made = [factories.make_service(cast.account).id for _ in range(5)]
     sent = {"permission": "read", "access": "chosen"}
     told(cast, owner, **sent)

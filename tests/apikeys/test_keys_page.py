@@ -1,4 +1,4 @@
-"""The list of keys: searched, filtered, sorted, and never showing a secret."""
+"""The list of keys: search, filters, order, and no secrets."""
 
 import re
 from datetime import timedelta
@@ -17,14 +17,14 @@ from tests.conftest import Browser, Cast
 from .pages import HTMX, page
 
 
-def test_an_account_without_keys_is_shown_one_button_and_a_call(cast: Cast, owner: Browser) -> None:
+def test_the_page_of_an_account_without_keys_has_one_button_and_an_example_call(cast: Cast, owner: Browser) -> None:
     html = owner.get(page(cast)).content.decode()
 
     assert html.count("New API Key</button>") == 1
     assert "curl https://testserver/v2" in html
 
 
-def test_the_list_tells_a_key_by_its_mask_and_never_shows_more(cast: Cast, owner: Browser) -> None:
+def test_the_list_shows_only_the_mask_of_a_key(cast: Cast, owner: Browser) -> None:
     issued = factories.make_key(cast.account, "Deploys")
     html = owner.get(page(cast)).content.decode()
 
@@ -34,7 +34,7 @@ def test_the_list_tells_a_key_by_its_mask_and_never_shows_more(cast: Cast, owner
     assert issued.api_key.digest not in html
 
 
-def test_the_list_tells_when_and_from_where_a_key_was_used(cast: Cast, owner: Browser) -> None:
+def test_the_list_shows_when_and_from_where_a_key_was_used(cast: Cast, owner: Browser) -> None:
     api_key = factories.make_key(cast.account).api_key
     APIKey.objects.filter(pk=api_key.pk).update(
         last_used_at=timezone.now() - timedelta(days=1, hours=2), last_used_from="203.0.113.9"
@@ -59,7 +59,7 @@ def test_the_list_tells_when_and_from_where_a_key_was_used(cast: Cast, owner: Br
         ("q=nothing", []),
     ],
 )
-def test_search_and_filter_stand_in_the_address(query: str, names: list[str], cast: Cast, owner: Browser) -> None:
+def test_search_and_filter_are_in_the_url(query: str, names: list[str], cast: Cast, owner: Browser) -> None:
     now = timezone.now()
     states: dict[str, dict[str, Any]] = {
         "active": {},
@@ -88,7 +88,7 @@ def test_search_and_filter_stand_in_the_address(query: str, names: list[str], ca
         ("sort=digest", ["b", "c", "a"]),
     ],
 )
-def test_the_order_stands_in_the_address(query: str, names: list[str], cast: Cast, owner: Browser) -> None:
+def test_the_order_is_in_the_url(query: str, names: list[str], cast: Cast, owner: Browser) -> None:
     now = timezone.now()
     for name, used, expires in (("a", 1, 9), ("c", 2, None), ("b", None, 5)):
         key = factories.make_key(cast.account, name, expires_at=expires and now + timedelta(days=expires)).api_key
@@ -97,7 +97,7 @@ def test_the_order_stands_in_the_address(query: str, names: list[str], cast: Cas
     assert [key.name for key in owner.get(f"{page(cast)}?{query}").context["page"]] == names
 
 
-def test_a_heading_turns_the_order_round_and_says_how_it_is(cast: Cast, owner: Browser) -> None:
+def test_a_heading_reverses_the_order_and_says_what_it_is(cast: Cast, owner: Browser) -> None:
     factories.make_key(cast.account)
     html = owner.get(page(cast), {"sort": "name", "q": "d"}).content.decode()
 
@@ -105,7 +105,7 @@ def test_a_heading_turns_the_order_round_and_says_how_it_is(cast: Cast, owner: B
     assert html.count("aria-sort") == 1
 
 
-def test_what_is_the_matter_with_a_key_is_seen_in_the_list(cast: Cast, owner: Browser) -> None:
+def test_the_list_shows_problems_of_keys(cast: Cast, owner: Browser) -> None:
     now = timezone.now()
     factories.make_key(cast.account, "soon", expires_at=now + timedelta(days=3, hours=1))
     rotated = factories.make_key(cast.account, "rotated").api_key
@@ -119,7 +119,7 @@ def test_what_is_the_matter_with_a_key_is_seen_in_the_list(cast: Cast, owner: Br
         assert html.count(badge) == 1
 
 
-def test_a_row_tells_the_use_of_30_days(cast: Cast, owner: Browser) -> None:
+def test_a_row_shows_the_usage_of_30_days(cast: Cast, owner: Browser) -> None:
     key = factories.make_key(cast.account).api_key
     for days_ago in (0, 29, 30):
         KeyUsage.objects.create(
@@ -133,7 +133,7 @@ def test_a_row_tells_the_use_of_30_days(cast: Cast, owner: Browser) -> None:
     assert "style=" not in html
 
 
-def test_a_row_adds_up_the_services_of_a_day(cast: Cast, owner: Browser) -> None:
+def test_a_row_sums_the_services_of_a_day(cast: Cast, owner: Browser) -> None:
     key, today = factories.make_key(cast.account).api_key, timezone.now().date()
     factories.make_usage(key, today, succeeded=500)
     factories.make_usage(key, today, service="svc_1", succeeded=250, throttled=250)
@@ -143,7 +143,7 @@ def test_a_row_adds_up_the_services_of_a_day(cast: Cast, owner: Browser) -> None
     assert '<path d="M118 22v-22"/>' in html
 
 
-def test_the_list_tells_how_to_find_and_end_a_key_that_leaked(cast: Cast, owner: Browser) -> None:
+def test_the_list_says_how_to_find_and_revoke_a_leaked_key(cast: Cast, owner: Browser) -> None:
     html = owner.get(page(cast)).content.decode()
 
     assert f'<pre class="snippet" id="pattern">{tokens.SCANNER_PATTERN}</pre>' in html
@@ -159,7 +159,7 @@ def test_a_key_is_found_by_its_last_characters(cast: Cast, owner: Browser) -> No
     assert [key.name for key in found] == ["this one"]
 
 
-def test_htmx_gets_the_lower_part_alone_and_caches_keep_the_two_apart(cast: Cast, owner: Browser) -> None:
+def test_htmx_gets_only_the_lower_part_and_caches_distinguish_the_two(cast: Cast, owner: Browser) -> None:
     factories.make_key(cast.account)
     part = owner.get(page(cast), {"q": "dep"}, headers=HTMX)
     whole = owner.get(page(cast), {"q": "dep"})

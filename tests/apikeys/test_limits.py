@@ -22,7 +22,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 class WithinReach(Protocol):
-    """A limiter whose limits are within reach, so that it always answers."""
+    """A limiter that never returns None."""
 
     def hit(self, bucket: str, rate: Rate) -> Outcome: ...
 
@@ -61,7 +61,7 @@ def test_exactly_the_limit_passes_however_many_arrive_at_once(
         assert sum(pool.map(hit_often, range(16))) == 100
 
 
-def test_what_remains_counts_down_to_zero_and_stays_there(limiter: WithinReach) -> None:
+def test_the_remaining_number_counts_down_to_zero_and_stays_there(limiter: WithinReach) -> None:
     assert [limiter.hit("key", Rate(2, 60)).remaining for _ in range(4)] == [1, 0, 0, 0]
 
 
@@ -78,7 +78,7 @@ def test_a_rate_of_another_window_counts_anew(limiter: WithinReach) -> None:
     assert not limiter.hit("key", Rate(1, 3600)).allowed
 
 
-def test_whoever_is_refused_as_the_window_ends_waits_for_a_second() -> None:
+def test_a_request_that_is_refused_as_the_window_ends_waits_for_a_second() -> None:
     assert [Outcome(False, Rate(1, 60), 0, reset).retry_after for reset in (0, 1, 60)] == [1, 1, 60]
 
 
@@ -97,7 +97,7 @@ def test_refused_requests_do_not_use_up_a_limit_that_is_raised(limiter: WithinRe
     assert limiter.hit("key", Rate(3, 60)).allowed
 
 
-def test_a_peek_answers_what_the_next_hit_answers_and_counts_nothing(limiter: WithinReach) -> None:
+def test_a_peek_returns_what_the_next_hit_returns_and_counts_nothing(limiter: WithinReach) -> None:
     for _ in range(4):
         peeked = [limiter.peek("key", Rate(3, 60)) for _ in range(5)]
         hit = limiter.hit("key", Rate(3, 60))
@@ -140,7 +140,7 @@ def test_a_dry_run_hits_nothing(limiter: WithinReach) -> None:
     assert not dry_run.hit("key", Rate(1, 60)).allowed
 
 
-def test_the_memory_limiter_forgets_windows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_limiter_drops_windows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter, now = MemoryLimiter(), [0.0]
     monkeypatch.setattr("apikeys.limits.time.monotonic", lambda: now[0])
     for number in range(5000):
@@ -166,7 +166,7 @@ def test_a_limit_goes_on_when_redis_was_restarted() -> None:
 
 @pytest.mark.services
 @pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
-def test_an_answer_of_redis_that_comes_too_late_is_not_taken_for_the_next(settings: Settings) -> None:
+def test_a_late_reply_of_redis_is_not_read_as_the_next_one(settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "refuse"
     url = urlsplit(REDIS_URL)
     with closing(Cable((url.hostname or "", url.port or 6379))) as cable:
@@ -188,7 +188,7 @@ def test_without_redis_requests_are_refused_at_once(settings: Settings) -> None:
         RedisLimiter(NOWHERE).peek("key", Rate(1, 60))
 
 
-def test_without_redis_requests_pass_if_the_operator_says_so_and_the_log_tells(
+def test_without_redis_requests_pass_if_the_operator_says_so_and_it_is_logged(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
@@ -196,7 +196,7 @@ def test_without_redis_requests_pass_if_the_operator_says_so_and_the_log_tells(
     assert "pass unlimited" in caplog.text
 
 
-def test_an_answer_without_redis_is_503_or_has_no_ratelimit_headers(
+def test_a_response_without_redis_is_503_or_has_no_ratelimit_headers(
     program: Program, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "limiter", RedisLimiter(NOWHERE))

@@ -1,4 +1,4 @@
-"""A form that is older than what is there: what its reader didn't change stays as somebody else set it."""
+"""Forms that are older than the stored values: what their reader didn't change stays as someone else set it."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 IN_A_WEEK = (timezone.now() + timedelta(days=7)).replace(second=0, microsecond=0)
 
-#: What a colleague sets, and what of the form says something else about the same.
+#: What a colleague sets, and the field of the form that conflicts with it.
 SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "name": ("Theirs", {"name": "Mine"}, "Theirs"),
     "description": ("Their\nlines", {"description": "Mine"}, "Their lines"),
@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "accepts_query": (False, {"accepts_query": None}, "no"),
     "administrator": (True, {"administrator": None}, "yes"),
 }
-#: A switch has two positions: who changed it as the colleague did agrees with them.
+#: A switch has two positions, so two people who change it agree.
 DISPUTED = [name for name in SETTINGS if name not in ("accepts_query", "administrator")]
 
 
@@ -61,7 +61,7 @@ def key(cast: Cast) -> APIKey:
     ],
     ids=str,
 )
-def test_a_form_undoes_nothing_that_its_reader_left_alone(
+def test_an_older_form_undoes_nothing_that_its_reader_did_not_change(
     cast: Cast, owner: Browser, colleague: Actor, key: APIKey, setting: str, mine: dict[str, str]
 ) -> None:
     value = SETTINGS[setting][0]
@@ -99,10 +99,10 @@ def test_what_both_changed_is_shown_once_and_saved_when_sent_again(
     assert getattr(key, setting) != value
 
 
-def test_a_form_that_comes_back_shows_what_others_changed(
+def test_a_refused_form_shows_what_others_changed(
     cast: Cast, owner: Browser, desk: Browser, colleague: Actor, key: APIKey
 ) -> None:
-    """Refused for whatever reason: what its reader left alone is shown as it is now, and stays so."""
+    """Whatever the error: fields that the reader didn't change show their current values, and keep them."""
     theirs = {name: value for name, (value, *_) in SETTINGS.items() if name not in ("rate_limit", "expires_at")}
     for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, change_page(key))):
         sent = filled(browser.get(url), "permission", rate_limit="fast")
@@ -137,7 +137,7 @@ def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Ac
     assert owner.post(url, filled(refused, "permission")).status_code == 302
 
 
-def test_whoever_wants_the_same_is_not_asked(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
+def test_two_equal_changes_are_no_conflict(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
     url = page(cast, "edit_key", key.id)
     sent = filled(owner.get(url), "permission", allowed_networks="10.0.0.0/8", accepts_query=None)
     services.change_api_key(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"], accepts_query=False)
@@ -145,8 +145,8 @@ def test_whoever_wants_the_same_is_not_asked(cast: Cast, owner: Browser, colleag
     assert owner.post(url, sent).status_code == 302
 
 
-def test_what_was_seen_outlasts_the_question_for_the_password(cast: Cast, browser: Browser, key: APIKey) -> None:
-    """More power asks for the password; meanwhile a colleague restricts the key."""
+def test_conflicts_are_found_after_the_password_too(cast: Cast, browser: Browser, key: APIKey) -> None:
+    """Granting more asks for the password. Meanwhile a colleague restricts the key."""
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     url = page(cast, "edit_key", key.id)
     sent = filled(browser.get(url), "permission", administrator="on", description="Typed")
@@ -165,7 +165,7 @@ def test_what_was_seen_outlasts_the_question_for_the_password(cast: Cast, browse
     assert (key.administrator, key.description, key.allowed_networks) == (True, "Typed", ["10.0.0.0/8"])
 
 
-def test_an_older_form_widens_nothing_so_it_asks_for_no_password(cast: Cast, browser: Browser, key: APIKey) -> None:
+def test_an_older_form_that_widens_nothing_asks_for_no_password(cast: Cast, browser: Browser, key: APIKey) -> None:
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     url = page(cast, "edit_key", key.id)
     sent = filled(browser.get(url), "permission", description="Typed")
@@ -182,7 +182,9 @@ def test_an_older_form_widens_nothing_so_it_asks_for_no_password(cast: Cast, bro
 # The account ------------------------------------------------------------------------------------
 
 
-def test_the_key_policy_undoes_nothing_that_its_reader_left_alone(cast: Cast, owner: Browser, colleague: Actor) -> None:
+def test_an_older_key_policy_form_undoes_nothing_that_its_reader_did_not_change(
+    cast: Cast, owner: Browser, colleague: Actor
+) -> None:
     sent = filled(
         owner.get(f"/accounts/{cast.account.slug}/settings/"), "max_key_lifetime_days", revoke_exposed_keys="on"
     )
@@ -213,7 +215,7 @@ def test_a_conflict_in_the_key_policy_is_shown_and_saved_when_sent_again(
     assert (account.max_key_lifetime_days, account.accepts_query, account.accepts_body) == (365, False, False)
 
 
-def test_an_untouched_name_brings_no_old_name_back(cast: Cast, owner: Browser, colleague: Actor) -> None:
+def test_an_unchanged_name_does_not_restore_an_old_name(cast: Cast, owner: Browser, colleague: Actor) -> None:
     project = factories.make_project(cast.account)
     general = reverse("accounts:general", args=[cast.account.slug])
     edit = reverse("accounts:edit_project", args=[cast.account.slug, project.id])
@@ -229,7 +231,7 @@ def test_an_untouched_name_brings_no_old_name_back(cast: Cast, owner: Browser, c
     assert "It is now: site." in words(both.content.decode())
 
 
-def test_an_untouched_role_takes_none_back(cast: Cast, owner: Browser, colleague: Actor) -> None:
+def test_an_unchanged_role_does_not_restore_an_old_role(cast: Cast, owner: Browser, colleague: Actor) -> None:
     membership = Membership.objects.get(account=cast.account, user=cast.user)
     invitation = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
     of_member = reverse("accounts:change_role", args=[cast.account.slug, membership.id])
@@ -258,7 +260,7 @@ def change_page(item: Any) -> str:
 
 
 @pytest.mark.parametrize("setting", [name for name in SETTINGS if name != "description"])
-def test_in_admin_too_a_form_undoes_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
+def test_an_older_admin_form_undoes_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
     value = SETTINGS[setting][0]
     sent = filled(desk.get(change_page(key)), "permission", description="Mine")
     services.change_api_key(actor=colleague, api_key=key, **{setting: value})
@@ -297,7 +299,9 @@ def test_in_admin_too_a_conflict_is_shown_and_saved_when_sent_again(
     assert getattr(APIKey.objects.get(pk=key.pk), setting) != value
 
 
-def test_in_admin_an_untouched_role_or_name_brings_no_old_one_back(cast: Cast, desk: Browser, colleague: Actor) -> None:
+def test_in_admin_an_unchanged_role_or_name_does_not_restore_an_old_one(
+    cast: Cast, desk: Browser, colleague: Actor
+) -> None:
     membership = Membership.objects.get(account=cast.account, user=cast.user)
     of_member, of_account = (
         filled(desk.get(change_page(membership)), "role"),

@@ -15,7 +15,7 @@ from apikeys import networks
         ("not an address", False),
     ],
 )
-def test_an_address_is_within_the_networks_it_lies_in(address: str, allowed: bool) -> None:
+def test_an_address_is_within_the_networks_that_contain_it(address: str, allowed: bool) -> None:
     assert networks.is_within(address, ["10.0.0.0/8", "2001:db8::/32"]) is allowed
 
 
@@ -28,7 +28,7 @@ def test_a_single_address_is_a_network_of_one() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.0/33", "example.com", "10.0.0", "::/129"])
-def test_what_is_no_network_is_refused_with_a_sentence(text: str) -> None:
+def test_an_invalid_network_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match="is not a network"):
         networks.parse_network(text)
 

@@ -1,4 +1,4 @@
-"""The page that makes a key and shows its secret once."""
+"""The page that creates a key and shows its secret once."""
 
 import re
 from datetime import timedelta
@@ -43,7 +43,7 @@ def test_the_form_is_a_page_and_for_htmx_a_dialog(cast: Cast, owner: Browser) ->
 @pytest.mark.parametrize("headers", [{}, HTMX])
 @pytest.mark.parametrize("permission", ["read", "write", "read_write"])
 @pytest.mark.parametrize("role", ["owner", "admin"])
-def test_a_made_key_is_shown_and_opens_the_api(
+def test_a_new_key_is_shown_and_opens_the_api(
     role: str, permission: str, headers: dict[str, str], cast: Cast, browser: Browser
 ) -> None:
     browser.as_(getattr(cast, role))
@@ -85,7 +85,7 @@ def test_a_key_expires_on_a_chosen_date(cast: Cast, owner: Browser) -> None:
     assert made.expires_at.isoformat() == "2099-12-31T12:00:00+00:00"
 
 
-def test_a_date_that_was_not_asked_for_is_ignored(cast: Cast, owner: Browser) -> None:
+def test_a_date_is_ignored_unless_on_a_date_is_selected(cast: Cast, owner: Browser) -> None:
     owner.post(page(cast, "new_key"), form(expiry="", expires_at="2099-12-31T12:00"))
 
     assert APIKey.objects.get().expires_at is None
@@ -106,7 +106,7 @@ def test_a_date_that_was_not_asked_for_is_ignored(cast: Cast, owner: Browser) ->
         ("rate_limit", "fast", "Write a rate as a number and a unit"),
     ],
 )
-def test_what_is_refused_is_told_at_its_field_which_gets_the_focus(
+def test_an_error_is_shown_at_its_field_which_gets_the_focus(
     field: str, value: str, sentence: str, headers: dict[str, str], cast: Cast, owner: Browser
 ) -> None:
     response = owner.post(
@@ -128,7 +128,7 @@ def test_what_is_refused_is_told_at_its_field_which_gets_the_focus(
     assert not APIKey.objects.exists()
 
 
-def test_an_id_that_is_none_of_ours_is_refused(cast: Cast, owner: Browser) -> None:
+def test_an_invalid_id_is_refused(cast: Cast, owner: Browser) -> None:
     response = owner.post(page(cast, "new_key"), form(id="key_../../etc/passwd"))
 
     assert response.status_code == 422
@@ -142,7 +142,9 @@ def test_a_form_without_an_id_gets_one(cast: Cast, owner: Browser) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_sending_the_form_twice_makes_one_key_and_says_so(headers: dict[str, str], cast: Cast, owner: Browser) -> None:
+def test_submitting_the_form_twice_creates_one_key_and_says_so(
+    headers: dict[str, str], cast: Cast, owner: Browser
+) -> None:
     sent = form()
     owner.post(page(cast, "new_key"), sent, headers=headers)
     again = owner.post(page(cast, "new_key"), sent, headers=headers)
@@ -153,7 +155,7 @@ def test_sending_the_form_twice_makes_one_key_and_says_so(headers: dict[str, str
     assert APIKey.objects.get().mask in again.content.decode()
 
 
-def test_every_opened_form_makes_a_key_of_its_own(cast: Cast, owner: Browser) -> None:
+def test_every_opened_form_creates_its_own_key(cast: Cast, owner: Browser) -> None:
     first, second = (
         re.findall(r'name="id" value="([^"]+)"', owner.get(page(cast, "new_key")).content.decode())[0] for _ in "ab"
     )
@@ -164,7 +166,7 @@ def test_every_opened_form_makes_a_key_of_its_own(cast: Cast, owner: Browser) ->
 # The secret
 
 
-def test_the_secret_is_in_one_answer_that_nobody_keeps(cast: Cast, owner: Browser) -> None:
+def test_the_secret_is_in_one_response_and_stored_nowhere(cast: Cast, owner: Browser) -> None:
     response = owner.post(page(cast, "new_key"), form())
     secret = secret_in(response)
     later = [
@@ -184,7 +186,7 @@ def test_the_secret_is_in_one_answer_that_nobody_keeps(cast: Cast, owner: Browse
     assert secret not in str(response.cookies)
 
 
-def test_the_snippets_carry_the_key_and_this_servers_address(cast: Cast, owner: Browser) -> None:
+def test_the_snippets_contain_the_key_and_this_servers_address(cast: Cast, owner: Browser) -> None:
     response = owner.post(page(cast, "new_key"), form())
     secret = secret_in(response)
     snippets = [

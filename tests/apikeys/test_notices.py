@@ -31,7 +31,7 @@ def subjects() -> list[str]:
     return sorted({message.subject for message in delivered()})
 
 
-def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast: Cast) -> None:
+def test_owner_and_admins_get_mail_about_a_new_key_without_the_key(cast: Cast) -> None:
     issued = factories.make_key(cast.account, name="Deploys")
     send()
     assert sorted(message.to[0] for message in delivered()) == ["admin@example.com", "owner@example.com"]
@@ -43,7 +43,7 @@ def test_owner_and_admins_hear_of_a_new_key_and_never_see_it(cast: Cast) -> None
     assert issued.secret not in message.message().as_string()
 
 
-def test_who_is_switched_off_hears_nothing(cast: Cast) -> None:
+def test_a_deactivated_person_gets_no_mail(cast: Cast) -> None:
     User.objects.filter(pk=cast.admin.pk).update(is_active=False)
     factories.make_key(cast.account)
     send()
@@ -79,7 +79,7 @@ def test_a_name_with_markup_or_line_breaks_is_harmless(cast: Cast) -> None:
         (timedelta(seconds=-5), "has expired"),
     ],
 )
-def test_a_key_that_ends_is_told_in_time_and_once(cast: Cast, left: timedelta, tells: str | None) -> None:
+def test_an_expiring_key_is_warned_of_in_time_and_once(cast: Cast, left: timedelta, tells: str | None) -> None:
     factories.make_key(cast.account, name="Deploys", expires_at=timezone.now() + left)
     send()
     delivered().clear()
@@ -92,14 +92,14 @@ def test_a_key_that_ends_is_told_in_time_and_once(cast: Cast, left: timedelta, t
     assert delivered() == []
 
 
-def test_an_expired_key_is_one_audit_event(cast: Cast) -> None:
+def test_an_expired_key_has_one_audit_log_entry(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=1))
     send()
     send()
     assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
 
 
-def test_a_new_expiry_is_warned_of_anew(cast: Cast) -> None:
+def test_a_new_expiry_is_warned_of_again(cast: Cast) -> None:
     key = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=5)).api_key
     send()
     services.change_api_key(
@@ -121,7 +121,7 @@ def warned(cast: Cast) -> list[str]:
     return list(Notice.objects.exclude(kind=Notice.Kind.CREATED).values_list("kind", flat=True))
 
 
-def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast: Cast) -> None:
+def test_no_warning_is_sent_about_a_key_that_is_disabled_or_has_a_successor(cast: Cast) -> None:
     soon, actor = timezone.now() + timedelta(days=2), policy.system(cast.account.ref)
     factories.make_key(cast.account, expires_at=soon, disabled_at=timezone.now())
     rotated = factories.make_key(cast.account)
@@ -129,14 +129,14 @@ def test_nobody_is_warned_of_a_key_that_is_disabled_or_has_its_successor(cast: C
     assert warned(cast) == []
 
 
-def test_the_people_of_a_closed_account_are_left_alone(cast: Cast) -> None:
+def test_the_members_of_a_closed_account_get_no_mail(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=2))
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2))
     close_account(actor=policy.system(cast.account.ref), name="Acme")
     assert warned(cast) == []
 
 
-def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast: Cast) -> None:
+def test_a_key_with_a_later_expiry_is_reported_again_when_it_expires(cast: Cast) -> None:
     key = factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=2)).api_key
     expiry.find_due()
     Notice.objects.update(created_at=timezone.now() - timedelta(days=2))
@@ -145,7 +145,7 @@ def test_a_key_whose_life_was_lengthened_is_told_of_at_its_second_end_too(cast: 
     assert warned(cast) == ["expired", "expired"]
 
 
-def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast: Cast) -> None:
+def test_an_expiry_is_not_reported_again_after_old_notices_are_deleted(cast: Cast) -> None:
     factories.make_key(cast.account, expires_at=timezone.now() - timedelta(days=500))
     send()
     Notice.objects.update(sent_at=timezone.now() - timedelta(days=401))
@@ -156,7 +156,7 @@ def test_that_a_key_ended_is_not_told_again_once_old_notices_are_gone(cast: Cast
     assert AuditEvent.objects.filter(event="api_key.expired").count() == 1
 
 
-def test_exposed_and_reported_keys_are_told(cast: Cast) -> None:
+def test_mail_is_sent_about_exposed_and_reported_keys(cast: Cast) -> None:
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
@@ -169,7 +169,7 @@ def test_exposed_and_reported_keys_are_told(cast: Cast) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_at_once_tell_of_each_key_once(cast: Cast) -> None:
+def test_several_processes_at_once_report_each_key_once(cast: Cast) -> None:
     for _ in range(10):
         factories.make_key(cast.account)
 
@@ -192,7 +192,7 @@ def test_several_processes_at_once_tell_of_each_key_once(cast: Cast) -> None:
         (timedelta(seconds=-5), "have expired"),
     ],
 )
-def test_keys_that_end_at_once_are_one_mail_to_a_person(
+def test_keys_that_expire_together_are_one_mail_for_each_person(
     cast: Cast, left: timedelta, tells: str, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://keys.example.com"
@@ -210,9 +210,7 @@ def test_keys_that_end_at_once_are_one_mail_to_a_person(
     assert len(delivered()) == 2
 
 
-def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mail_about_many_keys_lists_some_and_counts_the_rest(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apikeys.notices.MOST_LISTED", 2)
     for _ in range(5):
         factories.make_key(cast.account)
@@ -221,7 +219,7 @@ def test_a_mail_about_very_many_keys_names_some_and_counts_the_rest(
     assert "And 3 more." in delivered()[0].body
 
 
-def test_accounts_and_kinds_are_told_apart(cast: Cast) -> None:
+def test_accounts_and_kinds_get_separate_mails(cast: Cast) -> None:
     factories.make_key(cast.account, name="A")
     factories.make_key(cast.elsewhere, name="B")
     factories.make_key(cast.account, name="C", expires_at=timezone.now() + timedelta(days=2))
@@ -233,7 +231,7 @@ def test_accounts_and_kinds_are_told_apart(cast: Cast) -> None:
     ]
 
 
-def test_prune_lets_old_usage_and_notices_go(cast: Cast) -> None:
+def test_prune_deletes_old_usage_and_notices(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     today = timezone.now().date()
     for days in (0, 729, 730):
@@ -248,9 +246,7 @@ def test_prune_lets_old_usage_and_notices_go(cast: Cast) -> None:
     assert APIKey.objects.count() == 1
 
 
-def test_prune_keeps_the_latest_origins_of_a_key_that_is_used_from_very_many(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_keeps_the_latest_sources_of_a_key_with_very_many(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apikeys.pruning.MOST_SOURCES", 3)
     key = factories.make_key(cast.account).api_key
     for hours in range(5):

@@ -1,4 +1,4 @@
-"""When a gateway last asked about a service."""
+"""The time of a service's last authorization request."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -41,7 +41,7 @@ def test_a_question_is_written_by_the_next_flush(service: Service) -> None:
     assert last_question(service) == 1
 
 
-def test_many_questions_cost_one_update_of_each_service(
+def test_many_questions_take_one_update_for_each_service(
     cast: Cast, service: Service, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     other = factories.make_service(cast.account)
@@ -64,7 +64,7 @@ def test_the_latest_question_is_kept_whichever_node_writes_last(service: Service
     assert last_question(service) == 5
 
 
-def test_a_flush_that_fails_is_made_up_for_and_takes_no_newer_question_back(cast: Cast, service: Service) -> None:
+def test_a_failed_flush_is_repeated_and_overwrites_no_newer_question(cast: Cast, service: Service) -> None:
     other = factories.make_service(cast.account)
     asked_at(service, 1)
     asked_at(other, 1)
@@ -79,7 +79,7 @@ def test_a_flush_that_fails_is_made_up_for_and_takes_no_newer_question_back(cast
     assert (last_question(service), last_question(other)) == (2, 1)
 
 
-def test_a_service_that_is_gone_does_not_hold_up_the_others(cast: Cast, service: Service) -> None:
+def test_a_deleted_service_does_not_block_the_others(cast: Cast, service: Service) -> None:
     gone = factories.make_service(cast.account)
     asked_at(gone, 1)
     asked_at(service, 1)

@@ -13,6 +13,6 @@ def test_a_rate_is_a_limit_and_a_window_in_seconds(text: str, rate: tuple[int, .
 @pytest.mark.parametrize(
     "text", ["", "100", "0/minute", "-1/minute", "1.5/minute", "100/week", "100 / minute", "٣/minute", "9999999999/day"]
 )
-def test_what_is_no_rate_is_refused_with_a_sentence(text: str) -> None:
+def test_an_invalid_rate_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match="such as 100/minute"):
         rates.parse(text)

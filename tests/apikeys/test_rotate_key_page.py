@@ -53,7 +53,7 @@ def test_the_successor_is_shown_once_and_both_keys_work_for_the_overlap(
     assert not any(secret in str(event.__dict__) for event in AuditEvent.objects.all())
 
 
-def test_no_overlap_is_promised_beyond_the_keys_own_end(api_key: APIKey) -> None:
+def test_no_overlap_is_offered_beyond_the_keys_own_expiry(api_key: APIKey) -> None:
     api_key.expires_at = timezone.now() + timedelta(hours=2)
     ends = RotateForm().ends(api_key)
 
@@ -61,7 +61,7 @@ def test_no_overlap_is_promised_beyond_the_keys_own_end(api_key: APIKey) -> None
     assert ends["1h"] < api_key.expires_at == ends["24h"] == ends["7d"]
 
 
-def test_never_is_offered_only_where_keys_may_live_for_ever(cast: Cast, api_key: APIKey) -> None:
+def test_never_is_offered_only_where_keys_need_not_expire(cast: Cast, api_key: APIKey) -> None:
     api_key.expires_at = timezone.now() + timedelta(days=2)
     for longest, offered in ((None, True), (30, False)):
         cast.account.max_key_lifetime_days = longest
@@ -70,7 +70,7 @@ def test_never_is_offered_only_where_keys_may_live_for_ever(cast: Cast, api_key:
         assert ("never" in dict(expiry.choices)) == offered
 
 
-def test_without_an_overlap_the_old_key_is_refused_at_once(cast: Cast, owner: Browser) -> None:
+def test_without_an_overlap_the_old_key_is_refused_immediately(cast: Cast, owner: Browser) -> None:
     old = factories.make_key(cast.account)
     response = owner.post(page(cast, "rotate_key", old.api_key.id), rotation(overlap="none"))
 
@@ -80,7 +80,7 @@ def test_without_an_overlap_the_old_key_is_refused_at_once(cast: Cast, owner: Br
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_rotating_twice_makes_one_successor_and_says_so(
+def test_rotating_twice_creates_one_successor_and_says_so(
     headers: dict[str, str], cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     sent = rotation()
@@ -93,7 +93,7 @@ def test_rotating_twice_makes_one_successor_and_says_so(
 
 
 @pytest.mark.parametrize("overlap", ["", "99d"])
-def test_an_overlap_that_is_none_is_refused(overlap: str, cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_an_invalid_overlap_is_refused(overlap: str, cast: Cast, owner: Browser, api_key: APIKey) -> None:
     response = owner.post(page(cast, "rotate_key", api_key.id), rotation(overlap=overlap))
 
     assert response.status_code == 422
@@ -102,7 +102,7 @@ def test_an_overlap_that_is_none_is_refused(overlap: str, cast: Cast, owner: Bro
 
 
 @pytest.mark.parametrize("fields", [{"disabled_at": timezone.now()}, {"revoked_at": timezone.now()}])
-def test_a_key_that_is_not_active_offers_no_rotation(fields: dict[str, Any], cast: Cast, owner: Browser) -> None:
+def test_a_key_that_is_not_active_can_not_be_rotated(fields: dict[str, Any], cast: Cast, owner: Browser) -> None:
     key = factories.make_key(cast.account, **fields).api_key
 
     assert "Only an active key can be rotated." in read(owner, page(cast, "rotate_key", key.id))

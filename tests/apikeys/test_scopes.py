@@ -1,8 +1,7 @@
-"""Access and paths, against services that read a path in every way that programs in the field do.
+"""Access and paths, tested with services that read paths in all the ways that real programs do.
 
-The readers below are written without a look at the module: what a web server, framework or file system may do to a
-path, each a step, in any order and as often as it likes. Whatever is let through must be within the key's paths for
-all of them.
+The readers below are independent of the module. Each step is something that a web server, framework or file system may
+do to a path, in any order and any number of times. What is allowed must be within the key's paths for all of them.
 """
 
 import json
@@ -28,7 +27,7 @@ LATER = "svc_CCCCCCCCCCCCCCCC"
 
 Step = Callable[[str], str]
 
-#: One character of UTF-8, strictly; otherwise bytes are taken leniently, as old decoders take them.
+#: One character of valid UTF-8. Other bytes are decoded leniently, as old decoders do.
 OVERLONG = re.compile(rb"[\xc0\xc1]([\x80-\xbf])|\xe0\x80([\x80-\xbf])|\xf0\x80\x80([\x80-\xbf])")
 
 
@@ -37,7 +36,7 @@ def listed(text: str) -> list[str]:
 
 
 def decoded(path: str) -> str:
-    """Percent-decoded once, leaving what isn't well formed, with overlong forms taken for their character."""
+    """Percent-decoded once. Malformed escapes stay, and overlong forms become their character."""
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), path.encode(errors="surrogatepass"))
     short = OVERLONG.sub(
         lambda found: bytes([(found[0][-2] & 3) << 6 | found[0][-1] & 63]), raw
@@ -46,7 +45,7 @@ def decoded(path: str) -> str:
 
 
 def decoded_by_segment(path: str) -> str:
-    """For those who split first: a slash in a segment is then one of its letters."""
+    """For programs that split first: an encoded slash is then a letter of its segment."""
     return each_segment(lambda segment: decoded(segment).replace("/", "<slash>"))(path)
 
 
@@ -77,7 +76,7 @@ def with_dots_resolved(path: str) -> str:
     return "/".join(kept)
 
 
-#: Leave a pattern as it is: they only ever change what must not be there.
+#: They change no pattern, because patterns contain nothing that they would change.
 STRUCTURAL: dict[str, Step] = {
     "decoded": decoded,
     "%u decoded": decoded_as_iis,
@@ -94,7 +93,7 @@ STRUCTURAL: dict[str, Step] = {
     "without scheme and host": lambda path: re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*", "", path),
 }
 
-#: Change letters, of a pattern as of a path: the administrator and the service mean the same path by it.
+#: They change letters of patterns and paths alike, so that both still mean the same path.
 FOLDING: dict[str, Step] = {
     "NFC": lambda path: unicodedata.normalize("NFC", path),
     "NFD": lambda path: unicodedata.normalize("NFD", path),
@@ -108,7 +107,7 @@ FOLDING: dict[str, Step] = {
 }
 STEPS = {**STRUCTURAL, **FOLDING}
 
-#: What happens to a target only, before it is decoded and as it is.
+#: They change only a raw target, before it is decoded.
 BEFORE: dict[str, Step] = {**STRUCTURAL, "as Latin-1": lambda path: path.encode(errors="replace").decode("latin-1")}
 DECODING = {"once": decoded, "by segment": decoded_by_segment}
 
@@ -118,7 +117,7 @@ def read(path: str, steps: Iterable[str]) -> str:
 
 
 class Service(NamedTuple):
-    """How one service reads a path. It decodes sooner or later: one that never does has no path with a % in it."""
+    """How one service reads a path. It decodes at some point: a service that never does has no path with a %."""
 
     before: list[str]
     decoding: str
@@ -191,7 +190,7 @@ def services(after: Iterable[str] = STEPS) -> st.SearchStrategy[Service]:
 
 @st.composite
 def patterns_and_targets(draw: st.DrawFn) -> tuple[list[str], str]:
-    """Targets near the patterns: one of them, encoded or not, and what may lead away from it."""
+    """Targets close to the patterns: one of them, encoded or not, with parts that may lead to another path."""
     chosen = draw(st.lists(patterns, min_size=1, max_size=3))
     near = draw(st.sampled_from(chosen)).removesuffix("*")
     near = draw(st.sampled_from([near, quote(near), near.rstrip("/") + "/"]))
@@ -239,8 +238,8 @@ def test_a_path_that_is_read_is_what_every_service_reads(target: str, service: S
         assert service.read(target) == path
 
 
-def test_no_trick_makes_two_services_read_two_paths() -> None:
-    """Each trick next to a letter, a slash or another trick: what random targets seldom hit on."""
+def test_no_trick_makes_two_services_read_different_paths() -> None:
+    """Each trick next to a letter, a slash or another trick, which random targets rarely contain."""
     firsts = ["/a", "/a/", "/", *(f"/a{trick}" for trick in TRICKS)]
     targets = ["".join(parts) for parts in product(firsts, ["", "b", "/b", "41", *TRICKS])]
     services = [
@@ -254,7 +253,7 @@ def test_no_trick_makes_two_services_read_two_paths() -> None:
 
 
 @given(literals, st.sampled_from(["", "/"]), st.text(max_size=10), st.sampled_from(["", "/", "!$&'()*+,=:@/"]))
-def test_an_ordinary_path_is_read_however_many_of_its_letters_are_encoded(
+def test_an_ordinary_path_is_read_whichever_of_its_letters_are_encoded(
     path: str, ending: str, query: str, safe: str
 ) -> None:
     path = unicodedata.normalize("NFC", path if path == "/" else path + ending)
@@ -262,8 +261,8 @@ def test_an_ordinary_path_is_read_however_many_of_its_letters_are_encoded(
     assert scopes.read_path("/" + "".join(c if c == "/" else quote(c, safe=safe) for c in path[1:])) == path
 
 
-#: `/admin`, as one service or another reads it.
-WRITINGS_OF_ADMIN = listed(r"""
+#: Spellings that some service reads as `/admin`.
+SPELLINGS_OF_ADMIN = listed(r"""
     /admin /%61dmin /%61%64%6d%69%6e /%2561dmin /%u0061dmin //admin ///admin //x/admin /./admin /%2e/admin /%2E/admin
     /../admin /x/../admin /%2e%2e/admin /\admin /%5cadmin /%5Cadmin /admin;x /admin;x=1 /;x/admin /admin%3bx
     /admin%00 /admin%00.html /admin?x /admin%3fx /%61dmin/ /admin#x /admin%23x /adm%09in /adm%0ain /admin%0d /admin%7f
@@ -285,8 +284,8 @@ WRITINGS_OF_ADMIN = listed(r"""
 """)
 
 
-def test_each_of_many_writings_of_one_path_is_read_so_by_a_service() -> None:
-    assert len(set(WRITINGS_OF_ADMIN)) == len(WRITINGS_OF_ADMIN) >= 90
+def test_each_of_many_spellings_of_a_path_is_read_as_it_by_some_service() -> None:
+    assert len(set(SPELLINGS_OF_ADMIN)) == len(SPELLINGS_OF_ADMIN) >= 90
     orders = [
         [*first, "%u decoded", *steps, *last]
         for first in (["decoded"], ["decoded", "decoded", "decoded"], ["dots resolved", "decoded"])
@@ -294,12 +293,12 @@ def test_each_of_many_writings_of_one_path_is_read_so_by_a_service() -> None:
         for steps in product(STEPS, repeat=length)
         for last in ([], ["slashes merged", "dots resolved"])
     ]
-    for target in WRITINGS_OF_ADMIN:
+    for target in SPELLINGS_OF_ADMIN:
         assert any(read(target, steps) == "/admin" for steps in orders), target
 
 
-@pytest.mark.parametrize("target", WRITINGS_OF_ADMIN)
-def test_no_writing_of_one_path_passes_for_another(target: str) -> None:
+@pytest.mark.parametrize("target", SPELLINGS_OF_ADMIN)
+def test_no_spelling_of_one_path_passes_for_another(target: str) -> None:
     assert not is_let_through(target, "/reports/*")
     assert not is_let_through(target, "/reports", "/reports/*", "/reports/", "/x/*", "/health")
 
@@ -363,7 +362,7 @@ def test_a_path_that_reads_in_more_ways_than_one_is_ambiguous(target: str) -> No
     assert scopes.refusal(access_to("/*"), SERVICE, target) is Refusal.AMBIGUOUS
 
 
-def test_no_target_takes_long_to_read() -> None:
+def test_every_target_is_read_quickly() -> None:
     for part in ("a", "%41", "/.a", ".", "%C3%A9", "%CC%81%CC%96", "%EF%B7%BA", "%", "/", " ", "%20"):
         before = time.perf_counter()
         scopes.read_path(("/" + part * 8192)[:8192])
@@ -412,7 +411,7 @@ accesses = values.map(scopes.parse)
 
 
 def opens(value: Any, service: str, target: str) -> bool:
-    """Whether an access opens a target of a service, the slow way."""
+    """Whether an access opens a target of a service, in a slow implementation."""
     if value is None:
         return True
     for entry in value:
@@ -436,7 +435,7 @@ def test_a_key_opens_what_its_access_says(value: Any) -> None:
 
 
 @given(values, values)
-def test_an_access_covers_another_if_it_opens_all_that_the_other_opens(wider: Any, narrower: Any) -> None:
+def test_an_access_covers_another_if_it_opens_everything_the_other_opens(wider: Any, narrower: Any) -> None:
     expected = all(opens(wider, *question) for question in EVERYTHING if opens(narrower, *question))
     assert scopes.covers(scopes.parse(wider), scopes.parse(narrower)) == expected
 
@@ -478,7 +477,7 @@ def test_an_access_survives_being_stored_answered_and_written_as_options(value: 
 
 
 @given(st.lists(patterns, max_size=5))
-def test_patterns_are_parsed_once_and_for_all(value: Any) -> None:
+def test_parsing_a_parsed_pattern_changes_nothing(value: Any) -> None:
     parsed = scopes.parse_patterns(value)
     assert scopes.parse_patterns(list(parsed)) == parsed
 
@@ -491,7 +490,7 @@ def test_an_access_keeps_its_order_and_each_path_once() -> None:
     assert scopes.as_json(access) == [{"service": SERVICE, "paths": ["/b", "/a/*"]}, *value[1:]]
 
 
-def test_everything_and_nothing_have_forms_of_their_own() -> None:
+def test_everything_and_nothing_have_their_own_forms() -> None:
     assert scopes.parse(None) is scopes.parse_options([]) is scopes.load(None) is None
     assert scopes.store(None) is None
     assert scopes.as_json(None) is None
@@ -586,7 +585,7 @@ def test_nothing_counts_as_reading_without_reading_paths() -> None:
         ([{"service": f"svc_{n}", "paths": ["/" + "a" * 199]} for n in range(50)], "longer than 10,000 characters"),
     ],
 )
-def test_what_is_no_access_is_refused_with_a_sentence(value: object, sentence: str) -> None:
+def test_an_invalid_access_is_refused_with_a_message(value: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         scopes.parse(value)
 
@@ -622,7 +621,7 @@ def test_what_is_no_access_is_refused_with_a_sentence(value: object, sentence: s
         ("/" + "\u0958" * 150, "at most 200 characters"),
     ],
 )
-def test_what_is_no_pattern_is_refused_with_a_sentence(pattern: str, sentence: str) -> None:
+def test_an_invalid_pattern_is_refused_with_a_message(pattern: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refusal:
         scopes.parse_patterns([pattern])
     assert str(refusal.value).isprintable()
@@ -638,7 +637,7 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_any_json_is_an_access_or_is_refused_with_a_sentence(value: Any) -> None:
+def test_any_json_is_an_access_or_is_refused_with_a_message(value: Any) -> None:
     refusal = None
     try:
         access = scopes.parse(value)
@@ -677,7 +676,7 @@ def test_commands_write_an_access_as_one_option_a_service(texts: list[str], acce
         (["api:/v2"], "api takes no paths"),
     ],
 )
-def test_what_is_no_access_on_a_command_line_is_refused_with_a_sentence(texts: list[str], sentence: str) -> None:
+def test_an_invalid_access_on_a_command_line_is_refused_with_a_message(texts: list[str], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         scopes.parse_options(texts)
 
@@ -690,7 +689,7 @@ def test_the_entry_of_a_service_is_none_in_everything_and_where_it_is_not_listed
     assert scopes.entry_of("[]", SERVICE) is None
 
 
-def test_an_access_is_stored_in_ten_thousand_characters_and_no_more() -> None:
+def test_a_stored_access_has_at_most_ten_thousand_characters() -> None:
     paths = ["/" + "a" * 180]
     value = [*({"service": f"svc_{number:016}", "paths": paths[:1]} for number in range(43))]
     value[-1]["paths"] = paths

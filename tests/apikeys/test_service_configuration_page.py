@@ -1,4 +1,4 @@
-"""A service's page leads to the first request: the gateway's configuration, two calls, and whether one has arrived."""
+"""A service's page before its first request: the gateway's configuration, two calls, and the connection status."""
 
 import re
 from datetime import timedelta
@@ -33,7 +33,7 @@ def _guard_url(settings: Settings) -> None:
 
 
 def shown(browser: Browser, url: str) -> dict[str, str]:
-    """The files on the page, as its buttons copy them."""
+    """The files on the page, as the buttons copy them."""
     html = browser.get(url).content.decode()
     found = re.findall(r'<pre class="file" id="([^"]+)" role="region"[^>]*>(.*?)</pre>', html, re.DOTALL)
     return {name: unescape(re.sub(r"<[^>]+>", "", text)) for name, text in found}
@@ -59,7 +59,7 @@ def test_the_page_shows_the_configuration_that_is_downloaded(
     assert first.content.decode() == files[next(iter(gateway.files))]
 
 
-def test_a_gateway_or_file_that_is_not_there_is_not_found(cast: Cast, owner: Browser, service: Service) -> None:
+def test_an_unknown_gateway_or_file_is_not_found(cast: Cast, owner: Browser, service: Service) -> None:
     assert owner.get(page(cast, "configuration", service.id, "apache")).status_code == 404
     assert owner.get(page(cast, "configuration_file", service.id, "nginx", "Caddyfile")).status_code == 404
     assert list(shown(owner, f"{page(cast, 'service', service.id)}?gateway=apache")) == ["nginx.conf"]
@@ -76,8 +76,8 @@ def test_what_has_to_be_replaced_is_marked_until_it_is_filled_in(cast: Cast, own
 
 
 @pytest.mark.parametrize("host", ["a;b", "a b", "-a", "a{", '"', "a\nb"])
-def test_a_host_name_that_is_none_fills_in_nothing(host: str, cast: Cast, owner: Browser, service: Service) -> None:
-    """It would be pasted into a configuration."""
+def test_an_invalid_host_name_is_not_filled_in(host: str, cast: Cast, owner: Browser, service: Service) -> None:
+    """It would be inserted into a configuration."""
     text = read(owner, f"{page(cast, 'service', service.id)}?{urlencode({'host': host})}")
     assert "Enter a host name, such as api.example.com." in text
 
@@ -85,7 +85,7 @@ def test_a_host_name_that_is_none_fills_in_nothing(host: str, cast: Cast, owner:
     assert "server_name api.example.com;" in file
 
 
-def test_of_a_shared_service_only_its_own_account_sees_the_configuration(cast: Cast, browser: Browser) -> None:
+def test_only_its_own_account_sees_the_configuration_of_a_shared_service(cast: Cast, browser: Browser) -> None:
     service = factories.make_service(cast.elsewhere, "Weather API", shared=True, upstream="http://10.9.0.8")
     browser.as_(cast.owner)
     assert "Configuration" not in read(browser, page(cast, "service", service.id))
@@ -117,7 +117,7 @@ def test_while_it_waits_it_names_the_proxy_that_may_refuse_the_gateway(
     assert "the proxy in front of this server refuses your gateway" in words(owner.get(url).content.decode())
 
 
-def test_it_turns_green_and_asks_no_more_when_one_arrives(cast: Cast, owner: Browser, service: Service) -> None:
+def test_it_turns_green_and_stops_polling_when_one_arrives(cast: Cast, owner: Browser, service: Service) -> None:
     questions.record(service.id)
     questions.flush()
     html = owner.get(page(cast, "connection", service.id), {"seen": ""}).content.decode()
@@ -154,13 +154,13 @@ def test_it_says_which_address_asked_and_offers_to_add_it(cast: Cast, owner: Bro
 
 
 @pytest.mark.parametrize("address", ["10.0.0.9", "2001:db8::9"])
-def test_an_address_is_read_back_out_of_its_sentence(address: str) -> None:
+def test_an_address_is_read_from_its_message(address: str) -> None:
     assert problems.unlisted_in(problems.unlisted(address)) == address
     assert problems.unlisted_in(MISSING) == ""
 
 
 def test_it_says_what_a_gateways_configuration_lacks(cast: Cast, owner: Browser, service: Service) -> None:
-    """The gateway has asked then: what is wrong with it came with its request."""
+    """Such a gateway did send a request, which shows what is missing."""
     questions.record(service.id)
     problems.record(service.id, "10.0.0.5", MISSING)
     problems.flush()
@@ -180,7 +180,7 @@ def test_a_good_request_after_a_problem_is_connected(cast: Cast, owner: Browser,
     assert MISSING not in text
 
 
-def test_who_may_not_change_the_service_is_told_who_may(cast: Cast, browser: Browser, service: Service) -> None:
+def test_a_user_sees_who_may_change_the_service(cast: Cast, browser: Browser, service: Service) -> None:
     browser.as_(cast.user)
     Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
     html = browser.get(page(cast, "service", service.id)).content.decode()

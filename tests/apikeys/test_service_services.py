@@ -1,4 +1,4 @@
-"""What happens to services, whoever asks: who may, what is refused, what widens, what is recorded."""
+"""Changes to services: who may make them, what is refused, what widens, what is recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast,
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
-def test_another_accounts_shared_service_is_not_to_be_changed(cast: Cast, role: Role | KeyRole) -> None:
+def test_another_accounts_shared_service_can_not_be_changed(cast: Cast, role: Role | KeyRole) -> None:
     service = factories.make_service(cast.elsewhere, shared=True)
     attempts: list[Callable[[], object]] = [
         lambda: services.change_service(actor=actor(cast, role), service=service, name="x"),
@@ -94,7 +94,7 @@ def test_only_the_operator_changes_whether_a_service_is_shared(cast: Cast, role:
     assert not Service.objects.filter(shared=True).exists()
 
 
-def test_another_accounts_service_is_not_there(cast: Cast) -> None:
+def test_another_accounts_service_is_not_found(cast: Cast) -> None:
     other = factories.make_service(cast.elsewhere)
     with pytest.raises(NotFound):
         services.change_service(actor=actor(cast, Role.OWNER), service=other, name="x")
@@ -143,7 +143,7 @@ def test_an_account_sees_its_own_services_and_shared_ones(cast: Cast) -> None:
         ("upstream", "http://" + "a" * 200),
     ],
 )
-def test_what_is_refused_is_named_and_changes_nothing(cast: Cast, field: str, value: Any) -> None:
+def test_invalid_settings_are_named_and_change_nothing(cast: Cast, field: str, value: Any) -> None:
     service = factories.make_service(cast.account)
     sent = {field: value}
     attempts: list[Callable[[], object]] = [
@@ -161,11 +161,11 @@ def test_what_is_refused_is_named_and_changes_nothing(cast: Cast, field: str, va
     "upstream",
     ["", "http://localhost", "https://api.example.com:8443/v1/", "http://reports_1:3000", "http://[2001:db8::1]:80"],
 )
-def test_an_upstream_is_an_origin_perhaps_with_a_path(cast: Cast, upstream: str) -> None:
+def test_an_upstream_is_an_origin_with_an_optional_path(cast: Cast, upstream: str) -> None:
     assert factories.make_service(cast.account, upstream=upstream).upstream == upstream
 
 
-def test_lists_are_kept_in_their_plain_form(cast: Cast) -> None:
+def test_lists_are_stored_in_normal_form(cast: Cast) -> None:
     service = factories.make_service(
         cast.account,
         reading_methods=["post", " GET ", "POST"],
@@ -202,7 +202,7 @@ def test_lists_are_kept_in_their_plain_form(cast: Cast) -> None:
         ],
     ],
 )
-def test_letting_more_through_is_an_event_of_its_own(
+def test_a_change_that_allows_more_has_its_own_event(
     cast: Cast, field: str, before: Any, after: Any, is_wider: bool
 ) -> None:
     service = factories.make_service(cast.account, **{"name": "x", field: before})
@@ -226,7 +226,7 @@ def test_a_change_that_changes_nothing_is_not_recorded(cast: Cast) -> None:
     assert not AuditEvent.objects.filter(event__in=["service.changed", "service.widened"]).exists()
 
 
-def test_services_go_with_their_account(cast: Cast) -> None:
+def test_services_are_deleted_with_their_account(cast: Cast) -> None:
     factories.make_service(cast.account, shared=True)
     cast.account.closed_at = cast.account.created_at.replace(year=2001)
     cast.account.save()

@@ -34,7 +34,7 @@ def test_a_key_is_stored_as_digest_and_mask_only(operator: Actor) -> None:
     assert issued.secret not in str(APIKey.objects.values().get())
 
 
-def test_a_repeat_with_the_same_id_makes_no_second_key(operator: Actor) -> None:
+def test_a_retry_with_the_same_id_creates_no_second_key(operator: Actor) -> None:
     key_id = ids.new_key_id()
     issue(operator, id=key_id)
     with pytest.raises(AlreadyExists):
@@ -43,13 +43,13 @@ def test_a_repeat_with_the_same_id_makes_no_second_key(operator: Actor) -> None:
     assert AuditEvent.objects.filter(event="api_key.created").count() == 1
 
 
-def test_a_key_is_not_made_in_the_past(operator: Actor) -> None:
+def test_a_key_can_not_expire_in_the_past(operator: Actor) -> None:
     with pytest.raises(Invalid) as refused:
         issue(operator, expires_at=timezone.now())
     assert "expires_at" in (refused.value.errors or {})
 
 
-def test_a_user_may_not_make_or_end_keys(cast: Cast, operator: Actor) -> None:
+def test_a_user_may_not_create_or_revoke_keys(cast: Cast, operator: Actor) -> None:
     user = Actor(ActorKind.PERSON, "1", "user@example.com", cast.account.ref, GRANTS[Role.USER], Role.USER)
     key = issue(operator).api_key
     for attempt in (
@@ -61,7 +61,7 @@ def test_a_user_may_not_make_or_end_keys(cast: Cast, operator: Actor) -> None:
             attempt()
 
 
-def test_another_accounts_key_is_out_of_a_services_reach(cast: Cast, operator: Actor) -> None:
+def test_a_service_can_not_change_another_accounts_key(cast: Cast, operator: Actor) -> None:
     foreign = factories.make_key(cast.elsewhere).api_key
     with pytest.raises(NotFound):
         services.revoke_api_key(actor=operator, api_key=foreign)
@@ -77,7 +77,7 @@ def test_a_key_is_disabled_and_enabled_again(operator: Actor) -> None:
         services.enable_api_key(actor=operator, api_key=key)
 
 
-def test_a_revoked_key_does_not_come_back(operator: Actor) -> None:
+def test_a_revoked_key_can_not_be_enabled(operator: Actor) -> None:
     key = services.revoke_api_key(actor=operator, api_key=issue(operator).api_key)
     with pytest.raises(InvalidState, match="is revoked"):
         services.enable_api_key(actor=operator, api_key=key)
@@ -107,7 +107,7 @@ def test_the_state_of_a_key_and_the_search_for_it_agree(cast: Cast, fields: dict
     assert found == [state]
 
 
-def test_the_database_refuses_what_is_no_digest_or_no_permission(operator: Actor) -> None:
+def test_the_database_refuses_an_invalid_digest_or_permission(operator: Actor) -> None:
     key = issue(operator).api_key
     for wrong in ({"digest": "short"}, {"permission": "all"}):
         with pytest.raises(IntegrityError), transaction.atomic():

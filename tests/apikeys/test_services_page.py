@@ -24,7 +24,7 @@ from .pages import HTMX, page, read, use, words
 # What gateways get wrong ------------------------------------------------------------------------
 
 
-def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_gateway_is_listed(
+def test_a_gateways_problem_is_shown_for_a_day_and_until_the_gateway_is_listed(
     cast: Cast, owner: Browser, service: Service
 ) -> None:
     problem = "A request came from 10.0.0.9, which is not among this service's gateways: add it."
@@ -45,7 +45,7 @@ def test_a_problem_of_a_gateway_is_told_for_a_day_and_until_the_gateway_is_liste
     assert not tells()
 
 
-def test_what_a_gateways_configuration_lacks_is_told_whatever_is_changed_of_the_service(
+def test_a_gateways_missing_header_is_shown_whatever_setting_of_the_service_changes(
     cast: Cast, owner: Browser, service: Service
 ) -> None:
     problem = "The authorization request has no X-Forwarded-For."
@@ -74,7 +74,7 @@ def shared(cast: Cast) -> Service:
     return factories.make_service(cast.elsewhere, "Weather API", shared=True, gateways=["10.9.0.1"])
 
 
-def test_an_account_without_services_is_told_what_they_are_for(cast: Cast, owner: Browser) -> None:
+def test_the_page_of_an_account_without_services_explains_services(cast: Cast, owner: Browser) -> None:
     text = read(owner, page(cast, "services"))
 
     assert "Protect your own API with keys of Acme" in text
@@ -82,7 +82,7 @@ def test_an_account_without_services_is_told_what_they_are_for(cast: Cast, owner
 
 
 @pytest.mark.usefixtures("shared")
-def test_the_list_tells_each_service_and_of_another_accounts_its_name_alone(cast: Cast, owner: Browser) -> None:
+def test_the_list_shows_each_service_and_only_the_name_of_another_accounts_service(cast: Cast, owner: Browser) -> None:
     service = factories.make_service(cast.account, gateways=["10.0.0.5", "10.0.0.6", "10.0.0.7"], upstream="http://a:1")
     Service.objects.filter(pk=service.pk).update(last_question_at=timezone.now() - timedelta(minutes=2))
     text = read(owner, page(cast, "services"))
@@ -113,7 +113,7 @@ def test_the_list_has_pages_by_position(cast: Cast, owner: Browser) -> None:
     assert owner.get(page(cast, "services"), {"page": "nonsense"}).context["page"].rows == first.context["page"].rows
 
 
-def test_the_list_tells_requests_refusals_and_keys(
+def test_the_list_shows_requests_refusals_and_keys(
     cast: Cast, owner: Browser, browser: Browser, service: Service, shared: Service
 ) -> None:
     listed = [{"service": service.id, "paths": ["/a"]}, {"service": shared.id}]
@@ -135,7 +135,7 @@ def test_the_list_tells_requests_refusals_and_keys(
     assert "Keys with access" not in read(browser.as_(cast.user), page(cast, "services"))
 
 
-def test_the_list_tells_what_needs_a_hand(cast: Cast, owner: Browser, service: Service) -> None:
+def test_the_list_shows_what_needs_attention(cast: Cast, owner: Browser, service: Service) -> None:
     assert "NeverConnect gateway" in read(owner, page(cast, "services"))
     Service.objects.update(problem=problems.unlisted("10.0.0.9"), problem_at=timezone.now())
     assert "Neverfrom 10.0.0.9, not listed" in read(owner, page(cast, "services"))
@@ -148,7 +148,7 @@ def test_the_list_tells_what_needs_a_hand(cast: Cast, owner: Browser, service: S
     assert "not listed" not in read(owner, page(cast, "services"))
 
 
-def test_every_member_is_led_to_the_services_and_a_user_is_offered_no_change(
+def test_every_member_can_open_the_services_and_a_user_can_change_nothing(
     cast: Cast, browser: Browser, service: Service
 ) -> None:
     browser.as_(cast.user)
@@ -164,7 +164,7 @@ def test_every_member_is_led_to_the_services_and_a_user_is_offered_no_change(
 # A new one --------------------------------------------------------------------------------------
 
 
-def test_a_service_is_created_with_what_was_typed(cast: Cast, owner: Browser) -> None:
+def test_a_service_is_created_with_the_entered_settings(cast: Cast, owner: Browser) -> None:
     sent = {
         "name": " Reports API ",
         "gateways": "10.0.0.5\r\n::ffff:10.0.0.6\r\n10.0.0.5",
@@ -196,7 +196,7 @@ def test_the_form_starts_with_the_methods_that_read(cast: Cast, owner: Browser) 
     assert Service.objects.get().reading_methods == ["GET", "HEAD", "OPTIONS"]
 
 
-def test_in_the_dialog_the_whole_page_is_led_to_the_new_service(cast: Cast, owner: Browser) -> None:
+def test_from_the_dialog_the_whole_page_goes_to_the_new_service(cast: Cast, owner: Browser) -> None:
     opened = owner.get(page(cast, "new_service"), headers=HTMX)
     response = owner.post(page(cast, "new_service"), {"name": "Reports API"}, headers=HTMX)
 
@@ -216,9 +216,7 @@ def test_in_the_dialog_the_whole_page_is_led_to_the_new_service(cast: Cast, owne
         ("reading_paths", "/a/../b", "is ambiguous"),
     ],
 )
-def test_what_is_refused_is_told_at_its_field(
-    field: str, value: str, sentence: str, cast: Cast, owner: Browser
-) -> None:
+def test_an_error_is_shown_at_its_field(field: str, value: str, sentence: str, cast: Cast, owner: Browser) -> None:
     response = owner.post(page(cast, "new_service"), {"name": "Reports API", field: value})
 
     assert response.status_code == 422
@@ -227,7 +225,7 @@ def test_what_is_refused_is_told_at_its_field(
     assert not Service.objects.exists()
 
 
-def test_a_refused_option_is_not_hidden_under_more_options(cast: Cast, owner: Browser) -> None:
+def test_an_option_with_an_error_is_not_hidden_under_more_options(cast: Cast, owner: Browser) -> None:
     opened = owner.get(page(cast, "new_service")).content.decode()
     refused = owner.post(page(cast, "new_service"), {"name": "x", "reading_paths": "x"}).content.decode()
 
@@ -265,7 +263,7 @@ def test_of_another_accounts_shared_service_only_its_name_is_shown(cast: Cast, o
 # Changing ---------------------------------------------------------------------------------------
 
 
-def test_sending_the_form_untouched_changes_nothing(cast: Cast, owner: Browser) -> None:
+def test_submitting_the_form_unchanged_changes_nothing(cast: Cast, owner: Browser) -> None:
     service = factories.make_service(cast.account, gateways=["10.0.0.5", "10.0.0.6"], reading_paths=["/a", "/b/*"])
     url, before = page(cast, "edit_service", service.id), Service.objects.values().get()
     response = owner.post(url, filled(owner.get(url), "name"))
@@ -294,7 +292,7 @@ WIDER = (
 
 
 @pytest.mark.parametrize("field", NARROWER)
-def test_a_change_that_lets_no_more_through_asks_for_no_password(field: str, cast: Cast, signed_in: Browser) -> None:
+def test_a_change_that_allows_no_more_asks_for_no_password(field: str, cast: Cast, signed_in: Browser) -> None:
     service = factories.make_service(
         cast.account,
         gateways=["10.0.0.0/24"],
@@ -311,7 +309,7 @@ def test_a_change_that_lets_no_more_through_asks_for_no_password(field: str, cas
 
 
 @pytest.mark.parametrize(("field", "value"), WIDER)
-def test_a_change_that_lets_more_through_asks_for_the_password_and_is_recorded_as_such(
+def test_a_change_that_allows_more_asks_for_the_password_and_is_recorded_as_such(
     field: str, value: str, cast: Cast, signed_in: Browser
 ) -> None:
     service = factories.make_service(cast.account, gateways=["10.0.0.0/24"], reading_paths=["/search/*"])
@@ -335,7 +333,7 @@ def test_the_first_gateway_is_more_than_none(cast: Cast, signed_in: Browser) -> 
     assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
-def test_what_somebody_else_changed_meanwhile_is_told_once(cast: Cast, owner: Browser, service: Service) -> None:
+def test_a_conflicting_change_is_shown_once(cast: Cast, owner: Browser, service: Service) -> None:
     url = page(cast, "edit_service", service.id)
     opened = owner.get(url)
     other = Browser().as_(cast.admin)
@@ -378,7 +376,7 @@ def test_deleting_asks_for_the_password(cast: Cast, signed_in: Browser, service:
 
 @pytest.mark.parametrize("name", ["edit_service", "delete_service"])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_another_accounts_shared_service_is_not_to_be_changed(
+def test_another_accounts_shared_service_can_not_be_changed(
     method: str, name: str, cast: Cast, owner: Browser, shared: Service
 ) -> None:
     response = getattr(owner, method)(page(cast, name, shared.id), {"name": "Mine"})
@@ -405,7 +403,7 @@ def test_its_own_account_changes_and_deletes_a_shared_service(cast: Cast, owner:
     assert not Service.objects.exists()
 
 
-def test_letting_more_into_a_shared_service_asks_for_the_password(cast: Cast, signed_in: Browser) -> None:
+def test_allowing_more_at_a_shared_service_asks_for_the_password(cast: Cast, signed_in: Browser) -> None:
     service = factories.make_service(cast.account, shared=True)
     edit = page(cast, "edit_service", service.id)
     sent = filled(signed_in.get(edit), "gateways", gateways="10.0.0.6")
@@ -417,7 +415,7 @@ def test_letting_more_into_a_shared_service_asks_for_the_password(cast: Cast, si
 # Its requests -----------------------------------------------------------------------------------
 
 
-def test_its_page_tells_requests_by_day_and_by_key(cast: Cast, owner: Browser, service: Service) -> None:
+def test_its_page_shows_requests_by_day_and_by_key(cast: Cast, owner: Browser, service: Service) -> None:
     nightly, idle, quiet = (factories.make_key(cast.account, name).api_key for name in ("Nightly", "Idle", "Quiet"))
     use(nightly, service=service.id, succeeded=999, throttled=1)
     use(nightly, days_ago=29, service=service.id, succeeded=200, server_errors=300)
@@ -440,7 +438,7 @@ def test_a_service_without_requests_has_no_chart(cast: Cast, owner: Browser, ser
     assert "Requests in 30 days" not in read(owner, page(cast, "service", service.id))
 
 
-def test_a_user_sees_which_keys_are_used_and_no_way_to_them(cast: Cast, browser: Browser, service: Service) -> None:
+def test_a_user_sees_which_keys_are_used_without_links_to_them(cast: Cast, browser: Browser, service: Service) -> None:
     key = factories.make_key(cast.account, "Nightly").api_key
     use(key, service=service.id, succeeded=1)
     html = browser.as_(cast.user).get(page(cast, "service", service.id)).content.decode()

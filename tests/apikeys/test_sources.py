@@ -25,7 +25,7 @@ def listed(key: APIKey) -> list[tuple[str, int, str]]:
     return [(origin.origin, origin.requests, origin.last_used_agent) for origin in key.origins.all()]
 
 
-def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast: Cast) -> None:
+def test_every_address_that_a_key_is_used_from_is_stored_the_latest_first(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     for address, agent in [("203.0.113.7", "old"), ("203.0.113.8", "curl"), ("203.0.113.7", "new")]:
         Program(issued.secret).get("/v2", REMOTE_ADDR=address, headers={"User-Agent": agent})
@@ -33,7 +33,7 @@ def test_every_address_that_a_key_is_used_from_is_kept_the_latest_first(cast: Ca
     assert listed(issued.api_key) == [("203.0.113.7", 2, "new"), ("203.0.113.8", 1, "curl")]
 
 
-def test_a_request_that_was_refused_for_its_key_comes_from_nowhere(cast: Cast) -> None:
+def test_a_request_that_was_refused_for_its_key_has_no_source(cast: Cast) -> None:
     Program("atk_" + "x" * 36).get("/v2")
     sources.flush()
     assert not KeyOrigin.objects.exists()
@@ -77,7 +77,7 @@ def test_what_a_flush_could_not_write_is_written_by_the_next(cast: Cast) -> None
     assert listed(key) == [("203.0.113.7", 2, "second"), ("203.0.113.8", 1, "")]
 
 
-def test_what_is_noted_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast: Cast) -> None:
+def test_what_is_recorded_while_a_flush_fails_is_added_and_the_latest_agent_stays(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     record(key, agent="first", at=1_700_000_000.0)
     record(key, address="203.0.113.8", agent="latest", at=1_700_000_005.0)
@@ -100,7 +100,7 @@ def test_a_key_in_a_user_agent_is_masked(cast: Cast) -> None:
     assert listed(issued.api_key)[0][2] == f"curl {issued.api_key.mask}"
 
 
-def test_a_key_that_is_gone_is_passed_over(cast: Cast) -> None:
+def test_a_deleted_key_is_skipped(cast: Cast) -> None:
     gone, there = factories.make_key(cast.account).api_key, factories.make_key(cast.account).api_key
     record(gone)
     record(there)

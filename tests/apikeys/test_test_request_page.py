@@ -1,4 +1,4 @@
-"""*Test a request*: what would happen to a request that somebody describes."""
+"""*Test a request*: the result of a described request."""
 
 import json
 import random
@@ -92,7 +92,7 @@ def test_a_refusal_shows_the_answer_that_the_client_would_get(
     assert "would pass" not in text
 
 
-def test_a_refusal_for_want_of_administrator_access_offers_that(cast: Cast, owner: Browser, key: Issued) -> None:
+def test_a_refusal_for_lack_of_administrator_access_offers_it(cast: Cast, owner: Browser, key: Issued) -> None:
     text = read(owner, address(cast, key, path="/v2/members"))
     assert "Permission This item is for administrators only. Decided here" in text
     assert "Change its administrator access" in text
@@ -123,7 +123,7 @@ def test_a_request_that_passes_shows_what_the_service_would_get(
         (None, {"path": "/a"}, []),
     ],
 )
-def test_what_would_pass_leads_to_requests_that_do(
+def test_a_refused_request_links_to_requests_that_would_pass(
     access: list[dict[str, Any]] | None,
     described: dict[str, str],
     passing: list[str],
@@ -165,7 +165,7 @@ def test_the_call_from_a_program_gets_the_same_verdict(
         assert f": {response.json()['status']} " in words(html)
 
 
-def test_htmx_gets_the_result_alone_and_a_bad_form_is_422(cast: Cast, owner: Browser, key: Issued) -> None:
+def test_htmx_gets_only_the_result_and_an_invalid_form_is_422(cast: Cast, owner: Browser, key: Issued) -> None:
     response = owner.get(address(cast, key, path="/v2/projects"), headers=HTMX)
     assert response.status_code == 200
     assert "<html" not in response.content.decode()
@@ -180,7 +180,7 @@ def test_htmx_gets_the_result_alone_and_a_bad_form_is_422(cast: Cast, owner: Bro
         assert owner.get(address(cast, key, **wrong)).status_code == 422
 
 
-def test_another_accounts_key_and_service_are_not_there(cast: Cast, owner: Browser, key: Issued) -> None:
+def test_another_accounts_key_and_service_are_not_found(cast: Cast, owner: Browser, key: Issued) -> None:
     elsewhere = factories.make_service(cast.elsewhere)
     assert owner.get(address(cast, factories.make_key(cast.elsewhere))).status_code == 404
     assert owner.get(address(cast, key, service=elsewhere.id)).status_code == 422

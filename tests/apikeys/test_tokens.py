@@ -46,16 +46,16 @@ def test_one_mistyped_character_fails_the_checksum(key: str, position: int, char
 
 
 @given(keys, st.integers(0, 39))
-def test_a_cut_off_paste_is_not_well_formed(key: str, length: int) -> None:
+def test_a_truncated_paste_is_not_well_formed(key: str, length: int) -> None:
     assert not tokens.is_well_formed(key[:length])
 
 
 @given(st.text(max_size=60))
-def test_no_other_text_is_taken_for_a_key(text: str) -> None:
+def test_no_other_text_is_a_well_formed_key(text: str) -> None:
     assert not tokens.is_well_formed(text)
 
 
-def test_letters_and_digits_of_other_scripts_are_no_base62() -> None:
+def test_letters_and_digits_of_other_scripts_are_not_base62() -> None:
     assert not tokens.is_well_formed("atk_" + "٣" * 36)
     assert not tokens.is_well_formed(tokens.generate() + "\n")
 
@@ -87,7 +87,7 @@ def escaped(key: str, pattern: str) -> str:
     return "".join(pattern.format(ord(character)) for character in key)
 
 
-#: How a key may stand in a text: alone, glued, cased or escaped in ways that give it all away.
+#: A key in a text: alone, next to other characters, in another case, or escaped in ways that reveal all of it.
 DISGUISES: dict[str, Callable[[str], str]] = {
     "alone": lambda key: key,
     "glued": lambda key: f"key{key}z9",
@@ -107,9 +107,7 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 @given(st.text(max_size=20), keys, st.text(max_size=20))
-def test_a_key_is_found_and_masked_however_it_stands_in_a_text(
-    disguise: str, before: str, key: str, after: str
-) -> None:
+def test_a_key_is_found_and_masked_wherever_it_is_in_a_text(disguise: str, before: str, key: str, after: str) -> None:
     hidden = DISGUISES[disguise](key)
     text = f"{before}{hidden}{after}"
     assert tokens.is_in(text)
@@ -119,7 +117,7 @@ def test_a_key_is_found_and_masked_however_it_stands_in_a_text(
     assert not tokens.is_in(masked)
 
 
-def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs() -> None:
+def test_a_wrong_checksum_makes_no_key_but_is_masked_in_logs() -> None:
     typo = "atk_TESTtestTESTtestTESTtestTESTte0x4sVK"
     assert not tokens.is_in(typo)
     assert typo not in tokens.redact(typo)
@@ -128,14 +126,14 @@ def test_what_has_a_wrong_checksum_is_no_key_but_masked_in_logs() -> None:
 @pytest.mark.parametrize(
     "text", ["%" + "25" * 32_000, "\\" * 65_000, ("atk_" + "a" * 35 + "%") * 1_600, "%61" * 22_000, "atk_" * 16_000]
 )
-def test_no_text_takes_long_to_search(text: str) -> None:
+def test_every_text_is_searched_quickly(text: str) -> None:
     before = time.perf_counter()
     tokens.is_in(text)
     tokens.redact(text)
     assert time.perf_counter() - before < 0.5
 
 
-def test_the_digest_of_nothing_is_that_of_no_key_that_is_looked_up() -> None:
+def test_an_unusable_digest_belongs_to_no_key_that_is_looked_up() -> None:
     text = f"\0{7}\0{'0' * 64}"
     assert tokens.unusable_digest(instead_of="0" * 64, account_id=7) == tokens.digest(text)
     assert not tokens.may_be_a_key(text)

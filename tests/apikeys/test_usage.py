@@ -24,7 +24,7 @@ def count(key: APIKey, *, status: int = 200, address: str = "203.0.113.7", **ser
     usage.record({"REMOTE_ADDR": address}, key_id=key.id, place=Place.HEADER, status=status, **service)
 
 
-def test_requests_are_counted_by_status_and_by_way_of_sending(cast: Cast) -> None:
+def test_requests_are_counted_by_status_and_by_the_place_of_the_key(cast: Cast) -> None:
     issued = factories.make_key(cast.account, rate_limit="5/minute")
     in_header, anonymous = Program(issued.secret), Program()
     in_header.get("/v2")
@@ -58,7 +58,7 @@ def test_a_status_falls_in_one_class(cast: Cast, status: int, column: str) -> No
     assert {name for name, number in row.items() if number} == {column}
 
 
-def test_an_account_has_the_sums_of_its_keys(cast: Cast) -> None:
+def test_an_accounts_usage_is_the_sum_of_its_keys(cast: Cast) -> None:
     first, second = (factories.make_key(cast.account).api_key for _ in range(2))
     elsewhere = factories.make_key(cast.elsewhere).api_key
     for key, status in [(first, 200), (second, 200), (second, 429), (elsewhere, 500)]:
@@ -80,7 +80,7 @@ def test_one_flush_adds_up_the_keys_of_an_account(cast: Cast) -> None:
     assert (ours.requests, ours.succeeded, ours.client_errors) == (2, 1, 1)
 
 
-def test_a_key_is_counted_at_each_service_apart_and_its_account_in_all(cast: Cast) -> None:
+def test_usage_is_counted_by_key_and_service_and_in_total_by_account(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(2):
         count(key)
@@ -109,7 +109,7 @@ def test_the_last_use_is_that_of_any_service_and_is_written_once(cast: Cast) -> 
     assert key.last_used_at == datetime.fromtimestamp(1_700_000_003, UTC)
 
 
-def test_flushes_add_up(program: Program) -> None:
+def test_flushes_are_added_up(program: Program) -> None:
     for _ in range(3):
         program.get("/v2")
         counts.flush()
@@ -128,7 +128,7 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast: Cast) -> None:
 
 
 def test_the_last_use_is_the_latest_whichever_is_written_last(cast: Cast) -> None:
-    """Nodes flush in any order, and a flush that failed comes after what was counted since."""
+    """Nodes flush in any order, and a failed flush is written after later requests."""
     key = factories.make_key(cast.account).api_key
     with mock.patch("time.time", return_value=1_700_000_000.0):
         count(key, address="203.0.113.2")
@@ -140,7 +140,7 @@ def test_the_last_use_is_the_latest_whichever_is_written_last(cast: Cast) -> Non
     assert (key.last_used_at, key.last_used_from) == (datetime.fromtimestamp(1_700_000_000, UTC), "203.0.113.2")
 
 
-def test_a_flush_that_failed_takes_no_newer_use_back(cast: Cast) -> None:
+def test_a_failed_flush_overwrites_no_newer_use(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     count(key, address="203.0.113.1")
 
@@ -164,7 +164,7 @@ def test_a_key_in_a_user_agent_is_masked(cast: Cast) -> None:
     assert issued.api_key.last_used_agent == f"curl {issued.api_key.mask}"
 
 
-def test_requests_that_opened_nothing_are_not_counted(cast: Cast) -> None:
+def test_requests_that_were_refused_for_their_key_are_not_counted(cast: Cast) -> None:
     issued = factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"])
     Program(issued.secret).get("/v2")
     Program("nonsense").get("/v2")
@@ -174,7 +174,7 @@ def test_requests_that_opened_nothing_are_not_counted(cast: Cast) -> None:
 
 IN_THE_PAST = timezone.now() - timedelta(minutes=1)
 
-#: What is asked by a key of what kind, what it is answered, and whether that is a use of it.
+#: The request, the kind of key, the status, and whether it counts as a use.
 USES: dict[str, tuple[dict[str, Any], str, str, int, bool]] = {
     "passes": ({}, "GET", "/v2/projects", 200, True),
     "asks too often": ({"rate_limit": "1/minute"}, "GET", "/v2", 429, True),
@@ -193,7 +193,7 @@ USES: dict[str, tuple[dict[str, Any], str, str, int, bool]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast: Cast, use: str) -> None:
+def test_a_refusal_is_a_use_of_a_valid_key(cast: Cast, use: str) -> None:
     fields, method, path, status, counts_as_use = USES[use]
     secret = factories.make_key(cast.account, **fields).secret
     in_query = "api_key" in path
@@ -208,7 +208,9 @@ def test_a_refusal_is_a_use_of_a_key_that_is_good_here(cast: Cast, use: str) -> 
     assert [row.requests for row in KeyUsage.objects.all()] == ([1] if counts_as_use else [])
 
 
-def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_of_a_valid_key_counts_while_the_limits_are_out_of_reach(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issued = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1))
     monkeypatch.setattr(limits, "limiter", RedisLimiter("redis://127.0.0.1:1/0"))
     answer = Program(issued.secret).get("/v2")
@@ -219,7 +221,7 @@ def test_a_good_key_whose_limit_is_out_of_reach_was_used(cast: Cast, monkeypatch
     assert (row.requests, row.server_errors) == (1, 1)
 
 
-def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program: Program) -> None:
+def test_a_failed_flush_neither_loses_nor_doubles_anything(program: Program) -> None:
     program.get("/v2")
     with mock.patch("apikeys.usage.counts._last_used", side_effect=OperationalError), pytest.raises(OperationalError):
         counts.flush()
@@ -229,7 +231,7 @@ def test_a_flush_that_fails_loses_nothing_and_doubles_nothing(program: Program) 
     assert KeyUsage.objects.get().requests == 2
 
 
-def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast: Cast) -> None:
+def test_counts_of_a_deleted_key_do_not_block_the_others(cast: Cast) -> None:
     gone, stays = factories.make_key(cast.account), factories.make_key(cast.account)
     Program(gone.secret).get("/v2")
     Program(stays.secret).get("/v2")
@@ -238,9 +240,7 @@ def test_counts_of_a_key_that_is_gone_do_not_hold_up_the_others(cast: Cast) -> N
     assert KeyUsage.objects.get().api_key == stays.api_key
 
 
-def test_counts_that_the_database_refuses_do_not_hold_up_the_others(
-    cast: Cast, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_counts_that_the_database_refuses_do_not_block_the_others(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     keys = [factories.make_key(cast.account, str(number)).api_key for number in range(5)]
     for key in keys:
         count(key)
@@ -288,7 +288,7 @@ def test_nodes_whose_clocks_differ_by_seconds_keep_the_latest_use(cast: Cast) ->
     assert (key.last_used_at, key.last_used_from) == (ahead, "203.0.113.1")
 
 
-def test_a_use_that_was_noted_before_the_clock_was_set_back_is_not_written_ahead(cast: Cast) -> None:
+def test_a_use_that_was_recorded_before_the_clock_was_set_back_is_not_written_in_the_future(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     with mock.patch("time.time", return_value=time.time() + 86400 * 400):
         count(key)
@@ -298,7 +298,7 @@ def test_a_use_that_was_noted_before_the_clock_was_set_back_is_not_written_ahead
     assert key.last_used_at <= timezone.now()
 
 
-def test_what_is_discarded_is_told(cast: Cast) -> None:
+def test_the_number_of_discarded_requests_is_returned(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
         count(key)

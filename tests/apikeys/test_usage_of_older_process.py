@@ -1,6 +1,6 @@
-"""A process of the version that counted by key and day alone goes on for a while on the migrated database.
+"""A process of the version that counted only by key and day keeps running for a while on the migrated database.
 
-When the migration's table for it is deleted, this file goes too.
+Delete this file together with the migration's table for it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from apikeys.usage import counts
 from tests import factories
 from tests.conftest import Cast
 
-#: What that version's flush says, and its columns before the counts.
+#: The statement of that version's flush, and its columns before the counts.
 STATEMENT = (
     'INSERT INTO "apikeys_keyusage" (api_key_id, day, requests, succeeded, client_errors, throttled, server_errors, '
     "in_header, in_query, in_body) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
@@ -33,7 +33,7 @@ STATEMENT = (
     'in_query = "apikeys_keyusage".in_query + excluded.in_query, '
     'in_body = "apikeys_keyusage".in_body + excluded.in_body'
 )
-#: What its pages and its `/v2/usage` say.
+#: The statement of its pages and its `/v2/usage`.
 READING = (
     'SELECT "apikeys_keyusage"."id", "apikeys_keyusage"."day", "apikeys_keyusage"."requests", '
     '"apikeys_keyusage"."api_key_id" FROM "apikeys_keyusage" '
@@ -46,7 +46,7 @@ BEFORE = ("apikeys", "0010_service")
 
 
 def older_flush(*rows: tuple[APIKey, date]) -> None:
-    """One request of each key on its day: answered by 404, the key in the query."""
+    """One request of each key on its day, answered with 404, with the key in the query string."""
     with connection.cursor() as cursor:
         cursor.executemany(STATEMENT, sorted((key.pk, day, 1, 0, 1, 0, 0, 0, 1, 0) for key, day in rows))
 
@@ -77,7 +77,7 @@ def test_its_flush_counts_as_requests_to_the_api(cast: Cast) -> None:
 
 
 @pytest.mark.django_db
-def test_its_counts_and_ours_add_up_in_one_row(cast: Cast) -> None:
+def test_its_counts_and_ours_are_added_in_one_row(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     count(key)
     count(key, service="svc_0123456789abcdef")
@@ -103,7 +103,7 @@ def test_its_pages_are_answered(cast: Cast) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's flushes take turns")
-def test_flushes_of_both_at_once_lose_and_double_nothing(cast: Cast) -> None:
+def test_simultaneous_flushes_of_both_neither_lose_nor_double_anything(cast: Cast) -> None:
     keys = [factories.make_key(cast.account).api_key for _ in range(5)]
     today = timezone.now().date()
 
@@ -139,7 +139,7 @@ def older_rows() -> list[Any]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_old_counts_are_kept_and_the_way_back_adds_up_services(cast: Cast) -> None:
+def test_old_counts_are_kept_and_migrating_back_sums_the_services(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     other = factories.make_key(cast.account).api_key
     newest = MigrationExecutor(connection).loader.graph.leaf_nodes("apikeys")

@@ -1,4 +1,4 @@
-"""What may be said of a key: refused alike on the page, by the API, by the command, in admin and by import."""
+"""The fields of keys: pages, the API, the command, admin and imports refuse the same values."""
 
 import io
 from datetime import timedelta
@@ -21,7 +21,7 @@ from apikeys.models import APIKey
 from tests import factories
 from tests.conftest import Browser, Cast, Program
 
-#: Well formed, and the same in every process: it names tests.
+#: Well-formed, and the same in every process, because it is part of test ids.
 SECRET = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
 HOLDS_A_KEY = "This contains an API key. Remove it: other people can read this field."
 MANY = [f"10.0.{number}.0/24" for number in range(51)]
@@ -36,7 +36,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("field", "value", "sentence"), WRONG)
-def test_the_page_and_the_api_refuse_alike(
+def test_the_page_and_the_api_refuse_the_same_values(
     cast: Cast, browser: Browser, administrator: Program, field: str, value: Any, sentence: str
 ) -> None:
     before = APIKey.objects.count()
@@ -50,7 +50,7 @@ def test_the_page_and_the_api_refuse_alike(
 
 
 @pytest.mark.parametrize(("field", "value", "sentence"), [*WRONG, ("allowed_networks", MANY, "at most 50 networks")])
-def test_a_service_lets_nothing_wrong_in_whoever_asks(cast: Cast, field: str, value: Any, sentence: str) -> None:
+def test_a_service_refuses_invalid_values_from_every_caller(cast: Cast, field: str, value: Any, sentence: str) -> None:
     actor, api_key = policy.system(cast.account.ref), factories.make_key(cast.account).api_key
     events = AuditEvent.objects.count()
     with pytest.raises(Invalid) as refused:
@@ -61,14 +61,14 @@ def test_a_service_lets_nothing_wrong_in_whoever_asks(cast: Cast, field: str, va
     assert AuditEvent.objects.count() == events
 
 
-def test_a_setting_that_stays_is_not_judged_again(cast: Cast) -> None:
+def test_an_unchanged_setting_is_not_validated_again(cast: Cast) -> None:
     api_key = factories.make_key(cast.account).api_key
     APIKey.objects.filter(pk=api_key.pk).update(name=SECRET)
     changed = key_services.change_api_key(actor=policy.system(cast.account.ref), api_key=api_key, description="Why")
     assert changed.description == "Why"
 
 
-def test_what_only_looks_like_a_key_is_a_name_like_any_other(administrator: Program) -> None:
+def test_a_text_that_only_resembles_a_key_is_a_valid_name(administrator: Program) -> None:
     name = SECRET[:-1] + ("0" if SECRET[-1] != "0" else "1")
     answer = administrator.send("post", "/v2/api-keys", {"name": name, "permission": "read"})
     assert answer.status_code == 201
@@ -85,7 +85,7 @@ def test_admin_refuses_a_key_in_a_name_too(cast: Cast, browser: Browser) -> None
     }
 
 
-def test_a_file_holds_no_key_in_a_name_be_it_the_imported_one(cast: Cast) -> None:
+def test_an_import_refuses_a_key_in_a_name_even_the_imported_one(cast: Cast) -> None:
     foreign = "sk_live_0123456789"
     lines = [
         f"{SECRET},read,{'0' * 64},",
@@ -98,7 +98,7 @@ def test_a_file_holds_no_key_in_a_name_be_it_the_imported_one(cast: Cast) -> Non
         assert "key" in (refused.value.errors or {})["line 2"][0]
 
 
-def test_the_command_tells_what_the_account_forbids(cast: Cast) -> None:
+def test_the_command_reports_what_the_account_forbids(cast: Cast) -> None:
     services.change_account(actor=policy.system(cast.account.ref), max_key_lifetime_days=30)
     options = ["create_api_key", "--account", "acme", "--name", "x", "--permission", "read"]
     for more in ([], ["--expires", "31"]):
@@ -108,7 +108,7 @@ def test_the_command_tells_what_the_account_forbids(cast: Cast) -> None:
     assert APIKey.objects.count() == 1
 
 
-def test_an_end_beyond_the_calendar_of_some_time_zone_is_refused(
+def test_an_expiry_that_some_time_zone_can_not_represent_is_refused(
     cast: Cast, browser: Browser, administrator: Program
 ) -> None:
     told = ["Enter a time within the next 100 years."]
@@ -120,7 +120,9 @@ def test_an_end_beyond_the_calendar_of_some_time_zone_is_refused(
     assert administrator.send("post", "/v2/api-keys", sent).json()["Errors"] == {"expires_at": told}
 
 
-def test_the_longest_life_is_told_alike_where_a_date_is_chosen_and_where_never_is(cast: Cast, browser: Browser) -> None:
+def test_the_message_about_the_longest_lifetime_is_the_same_for_a_date_and_for_never(
+    cast: Cast, browser: Browser
+) -> None:
     services.change_account(actor=policy.system(cast.account.ref), max_key_lifetime_days=30)
     late = (timezone.now() + timedelta(days=31)).strftime("%Y-%m-%dT%H:%M")
     for field, typed in (("expires_at", {"expiry": "at", "expires_at": late}), ("expiry", {"expiry": ""})):

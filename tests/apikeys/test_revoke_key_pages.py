@@ -1,4 +1,4 @@
-"""The pages that disable and enable a key, and end one or several."""
+"""The pages that disable, enable and revoke keys."""
 
 import re
 from datetime import timedelta
@@ -31,7 +31,7 @@ def test_a_disabled_key_is_refused_until_it_is_enabled(cast: Cast, owner: Browse
     assert Program(issued.secret).get("/v2").status_code == 200
 
 
-def test_looking_disables_and_enables_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_get_request_disables_and_enables_nothing(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     owner.get(page(cast, "disable_key", api_key.id))
     owner.get(page(cast, "enable_key", api_key.id))
 
@@ -39,7 +39,7 @@ def test_looking_disables_and_enables_nothing(cast: Cast, owner: Browser, api_ke
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_ticked_keys_are_named_with_their_last_use_before_they_end(
+def test_selected_keys_are_listed_with_their_last_use_before_they_are_revoked(
     headers: dict[str, str], cast: Cast, owner: Browser
 ) -> None:
     keys = [factories.make_key(cast.account, name).api_key for name in ("alpha", "beta", "gamma")]
@@ -52,7 +52,7 @@ def test_ticked_keys_are_named_with_their_last_use_before_they_end(
     assert not APIKey.objects.exclude(revoked_at=None).exists()
 
 
-def test_who_revokes_a_key_that_was_used_at_a_service_is_told_what_goes_on(
+def test_revoking_a_key_that_was_used_at_a_service_warns_of_open_connections(
     cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
     sentence = "WebSockets and streams that are already open at services stay open until they close."
@@ -67,7 +67,7 @@ def test_who_revokes_a_key_that_was_used_at_a_service_is_told_what_goes_on(
     assert told() == [True, True]
 
 
-def test_ticked_keys_end_together(cast: Cast, owner: Browser) -> None:
+def test_selected_keys_are_revoked_together(cast: Cast, owner: Browser) -> None:
     issued = [factories.make_key(cast.account, name) for name in ("alpha", "beta", "gamma")]
     response = owner.post(page(cast, "revoke_keys"), {"id": [one.api_key.id for one in issued[:2]]}, follow=True)
 
@@ -86,9 +86,7 @@ def test_another_accounts_keys_and_revoked_ones_are_left_out(cast: Cast, owner: 
     assert not AuditEvent.objects.filter(event="api_key.revoked").exists()
 
 
-def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
-    cast: Cast, owner: Browser, api_key: APIKey
-) -> None:
+def test_a_keys_history_excludes_another_key_with_the_same_name(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     namesake = factories.make_key(cast.account, api_key.id).api_key
     services.revoke_api_key(actor=operator(cast), api_key=namesake)
 
@@ -97,19 +95,19 @@ def test_what_happened_to_a_key_named_like_another_is_no_history_of_that_one(
     ]
 
 
-def test_what_can_be_no_id_names_no_key(cast: Cast, owner: Browser) -> None:
+def test_an_invalid_id_selects_no_key(cast: Cast, owner: Browser) -> None:
     """PostgreSQL raises an error for it."""
     assert owner.get(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 200
     assert owner.post(page(cast, "revoke_keys"), {"id": "a\0b"}).status_code == 302
 
 
-def test_after_the_password_the_same_keys_are_ticked(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
+def test_after_the_password_the_same_keys_are_selected(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
     asked = signed_in.get(page(cast, "revoke_keys"), {"id": api_key.id})
 
     assert asked.headers["Location"].endswith(f"revoke%2F%3Fid%3D{api_key.id}")
 
 
-def test_every_weighty_page_asks_for_the_password_again(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
+def test_every_sensitive_page_asks_for_the_password_again(cast: Cast, signed_in: Browser, api_key: APIKey) -> None:
     for url in (page(cast, "rotate_key", api_key.id), page(cast, "revoke_keys"), page(cast, "import_keys")):
         for method in ("get", "post"):
             response = getattr(signed_in, method)(url)
@@ -117,9 +115,7 @@ def test_every_weighty_page_asks_for_the_password_again(cast: Cast, signed_in: B
             assert response.headers["Location"].startswith(reverse("account_reauthenticate"))
 
 
-def test_however_much_was_typed_it_comes_back_after_the_password_once_and_in_no_address(
-    cast: Cast, signed_in: Browser
-) -> None:
+def test_long_input_is_restored_once_after_the_password_and_not_through_the_url(cast: Cast, signed_in: Browser) -> None:
     lines = "Nächtlich\n" * 500
     back = page(cast, "new_key")
     asked = signed_in.post(back, form(description=lines))
@@ -153,7 +149,7 @@ def test_a_revoked_key_is_refused_on_the_next_request(cast: Cast, owner: Browser
     assert (after.status_code, after.json()) == (401, {"Message": "API key has been revoked!"})
 
 
-def test_a_revoked_key_offers_no_second_revoking(cast: Cast, owner: Browser) -> None:
+def test_a_revoked_key_can_not_be_revoked_again(cast: Cast, owner: Browser) -> None:
     api_key = factories.make_key(cast.account, revoked_at=timezone.now()).api_key
 
     assert ">Revoke</button>" not in owner.get(page(cast, "revoke_key", api_key.id)).content.decode()
