@@ -1,4 +1,4 @@
-"""Asking the guard: models of gateways as our configurations make them, and what clients forge to get through."""
+"""Authorization requests: models of gateways with our configurations, and what clients forge."""
 
 import json
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ Pairs = list[tuple[str, str]]
 
 
 def cgi(pairs: Pairs) -> dict[str, str]:
-    """Headers as `manage.py serve` hands them over: none with an underscore, and those that came twice joined."""
+    """Headers as `manage.py serve` passes them on: none with an underscore, and repeated ones joined."""
     headers: dict[str, str] = {}
     for name, value in pairs:
         if "_" not in name:
@@ -24,11 +24,11 @@ def cgi(pairs: Pairs) -> dict[str, str]:
     return headers
 
 
-# Gateways as our configurations make them: what a question holds of a request.
+# Gateways with our configurations: the headers of an authorization request.
 
 
 def without(headers: Pairs, *names: str) -> Pairs:
-    """Headers but for those that the gateway sets itself, and those with an underscore in their name."""
+    """Headers, without those that the gateway sets itself and those with an underscore."""
     return [(name, value) for name, value in headers if name.lower() not in names and "_" not in name]
 
 
@@ -175,7 +175,7 @@ forged = st.lists(
 
 
 class Answer(NamedTuple):
-    """What the guard answers. Names of headers are in lower case."""
+    """The guard's answer, with names of headers in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -203,7 +203,7 @@ def ask(
     client: str = CLIENT,
     **environ: Any,
 ) -> Answer:
-    """An authorization request about a client's request, as a gateway sends it on."""
+    """The authorization request that a gateway sends for a client's request."""
     sent = [*([("X-API-Key", key)] if key else []), *(headers or [])]
     pairs, own_method, own_target = gateway(method, target, sent, scheme, client)
     path = f"/v2/verify/{getattr(service, 'id', service)}/{GATEWAYS[gateway]}{own_target}"
@@ -213,7 +213,7 @@ def ask(
 def send(
     method: str, target: str, headers: dict[str, str] | None = None, *, peer: str = PROXY, **environ: Any
 ) -> Answer:
-    """A request with its raw target, as `manage.py serve` hands it over. Headers are in CGI's form."""
+    """A request with its raw target, as `manage.py serve` passes it on. Headers have CGI's form."""
     found = guard.answer(
         {
             "REQUEST_METHOD": method,

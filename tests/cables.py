@@ -1,4 +1,4 @@
-"""A cable between a client and PostgreSQL that tests can freeze, or cut at a COMMIT."""
+"""A proxy between a client and PostgreSQL that tests can freeze, or cut at a COMMIT."""
 
 import socket
 import threading
@@ -7,11 +7,11 @@ from enum import Enum, auto
 
 
 class Commit(Enum):
-    """What happens to a COMMIT on the way."""
+    """What the cable does with a COMMIT."""
 
-    ANSWER_HELD = auto()  # the server commits and its answer is held back
+    ANSWER_HELD = auto()  # the server commits, and its answer is held back
     HELD = auto()  # the server gets it when the cable is released
-    FREEZES = auto()  # the server gets it, and from then on the cable is frozen
+    FREEZES = auto()  # the server gets it, and then the cable freezes
     LOST = auto()  # the connection is cut before the server gets it
 
 

@@ -18,7 +18,7 @@ from apikeys.usage import counts, problems, questions, sources
 
 from . import factories
 
-# A busy machine is no fault of an example.
+# An example must not fail because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("untimed")
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """SQLite in a file, as installations have it: in memory it knows neither WAL nor waiting for a lock."""
+    """SQLite in a file, as in installations: in memory, it has neither WAL nor waits for locks."""
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
@@ -36,7 +36,7 @@ def django_db_modify_db_settings(
 @pytest.fixture(autouse=True)
 def _no_counts_from_before() -> Iterator[None]:
     limits.limiter.clear()
-    cache.clear()  # the limits of signing in
+    cache.clear()  # limits of attempts to sign in
     for service in (outages.DATABASE, outages.REDIS):
         service.reset()
     for counted in (counts, questions, problems, sources, exposure):
@@ -53,7 +53,7 @@ def _fast_passwords(settings: Settings) -> None:
 
 @pytest.fixture(autouse=True)
 def _plain_static_files(settings: Settings) -> None:
-    """Straight from their sources: what `serve` collects in another test comes and goes."""
+    """Static files from their sources: `serve` collects them in other tests."""
     settings.STATIC_ROOT = None
     settings.STORAGES = {
         **settings.STORAGES,
@@ -87,7 +87,7 @@ def cast(db: None) -> Cast:
 
 
 class SecureClient(Client):
-    """Comes over HTTPS unless a request says `plain_http=True`. Reads a file to its end, as a browser does."""
+    """Uses HTTPS, except with `plain_http=True`. Reads a file to its end, as a browser does."""
 
     def generic(  # type: ignore[override]  # the stubs know no further keyword
         self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any

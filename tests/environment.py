@@ -31,5 +31,5 @@ if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, because some tests wait: for a time-out, for a server to start or to stop."""
+    """One more than there are cores, because some tests wait: for a time-out, or for a server."""
     return (os.cpu_count() or 1) + 1

@@ -1,4 +1,4 @@
-"""Things to test with: plain functions whose keywords override what does not matter."""
+"""Factories: plain functions with defaults for everything that a test doesn't care about."""
 
 import itertools
 from datetime import date
@@ -25,7 +25,7 @@ def make_user(email: str | None = None, **fields: Any) -> User:
 
 
 def give_second_factor(user: User) -> User:
-    """An authenticator app, without which nobody opens Django admin."""
+    """An authenticator app, which Django admin requires."""
     TOTP.activate(user, generate_totp_secret())
     return user
 
@@ -47,7 +47,7 @@ def make_member(account: Account, role: Role, email: str | None = None) -> User:
 def make_key(
     account: Account, name: str = "Deploys", permission: KeyPermission = KeyPermission.READ_WRITE, **fields: Any
 ) -> Issued:
-    """A key with its secret. `fields` that a service would refuse, such as a past expiry, are written afterwards."""
+    """A key with its secret. `fields` that a service would refuse, such as a past expiry, are updated afterwards."""
     past = {name: fields.pop(name) for name in ("expires_at", "disabled_at", "revoked_at") if name in fields}
     issued = services.create_api_key(actor=policy.system(account.ref), name=name, permission=permission, **fields)
     for field, value in past.items():
@@ -71,7 +71,7 @@ def make_deployment(project: Project, revision: str = "4f2a91c", **fields: Any) 
 def make_invitation(
     account: Account, email: str = "new@example.com", role: Role = Role.USER, **fields: Any
 ) -> SentInvitation:
-    """An invitation with its token. `fields` such as a past expiry are written afterwards."""
+    """An invitation with its token. `fields` such as a past expiry are updated afterwards."""
     tokens: list[str] = []
 
     def link(token: str) -> str:
@@ -86,7 +86,7 @@ def make_invitation(
 
 
 def make_usage(api_key: APIKey, day: date, service: str = scopes.API, **counts: int) -> None:
-    """What a key did at a service on a day, as a flush writes it: by key and by account."""
+    """A key's usage of a service on a day, as a flush writes it: by key and by account."""
     counts.setdefault("requests", sum(counts.values()))
     KeyUsage.objects.create(api_key=api_key, day=day, service=service, **counts)
     total, _ = AccountUsage.objects.get_or_create(account_id=api_key.account_id, day=day)

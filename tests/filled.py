@@ -1,4 +1,4 @@
-"""What a browser would send of a form on a page, hidden inputs included."""
+"""The fields that a browser would send for a form, hidden inputs included."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -40,9 +40,9 @@ class _Forms(HTMLParser):
 
 
 def filled(response: Any, field: str, **changes: str | None) -> dict[str, Any]:
-    """The form that has the field, as it stands, with these changes. None leaves a field out, as an unticked box.
+    """The form that has the field, with these changes. None leaves a field out, like a cleared check box.
 
-    Line ends travel as CRLF, and a newline right after `<textarea>` is not part of it (HTML, 4.10.22 and 13.2.6).
+    Line ends are sent as CRLF, and a newline right after `<textarea>` is not part of it (HTML, 4.10.22 and 13.2.6).
     """
     parser = _Forms()
     parser.feed(response.content.decode())

@@ -1,4 +1,4 @@
-"""What was mailed, as a server's mail thread would have sent it by now."""
+"""Sent mail. A server's mail thread would have sent it by now."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from accounts import outbox
 
 
 def delivered() -> list[Any]:
-    """Every mail so far: what waits in the outbox is sent first."""
+    """All mail so far. The outbox is sent first."""
     outbox.deliver()
     sent: list[Any] = mail.outbox
     return sent

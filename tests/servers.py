@@ -1,4 +1,4 @@
-"""Real servers for tests: `manage.py` and what it serves, on a database and a port of their own."""
+"""Real servers for tests: `manage.py serve` with its own database and port."""
 
 import json
 import os
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass
 class Installation:
-    """A database in a directory of its own, and `manage.py` with an environment to match."""
+    """A database in its own directory, and `manage.py` with a matching environment."""
 
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Installation:
         return made.stdout.splitlines()[-1]
 
     def requests_counted(self, name: str) -> int:
-        """How many requests of the key with that name are written down."""
+        """How many requests of the key with that name are in the database."""
         query = """
             SELECT COALESCE(SUM(requests), 0) FROM apikeys_usage
             JOIN apikeys_apikey ON apikeys_apikey.id = api_key_id WHERE name = ?
@@ -90,7 +90,7 @@ class Installation:
 
 
 def install(directory: Path, **environment: str) -> Installation:
-    """A migrated database with the account Acme. SQLite's is a copy of one that is made once a process."""
+    """A migrated database with the account Acme. For SQLite, it is a copy of one that each process creates once."""
     installation = Installation(directory, environment)
     if "DATABASE_URL" in environment:
         _fill(installation)
@@ -142,7 +142,7 @@ class Server:
         return [int(pid) for pid in re.findall(r"\d+", found.stdout)]
 
     def stop(self, number: int = signal.SIGTERM) -> float:
-        """Send the signal, wait for the end, and tell how many seconds it took."""
+        """Send the signal and wait for the end. Returns the seconds that it took."""
         started = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(timeout=20)

@@ -1,4 +1,4 @@
-"""A mail server to test with, which takes mail, refuses it or falls silent."""
+"""A mail server for tests, which accepts mail, refuses it or stops answering."""
 
 import socketserver
 import threading
@@ -58,12 +58,12 @@ class MailServer(socketserver.ThreadingTCPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Session)
         self.port = port
-        #: What it took, with the recipient.
+        #: Accepted mail, with the recipient.
         self.taken: list[tuple[str, EmailMessage]] = []
-        #: What it says to a recipient or, as `DATA`, to a text, instead of taking it.
+        #: Its refusal of a recipient or, as `DATA`, of a text.
         self.replies: dict[str, str] = {}
         self.is_silent = False
-        #: Called when a text has arrived; if it returns false the connection is closed, and the mail is not taken.
+        #: Called when a text has arrived. If it returns False, the connection is closed and the mail is not accepted.
         self.before_taking: Callable[[], bool] | None = None
         self.released = threading.Event()
         self.connections = 0

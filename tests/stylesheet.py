@@ -1,6 +1,6 @@
-"""Cuts Bootstrap down to what the pages use: `python -m tests.stylesheet`, after a template takes up another class.
+"""Reduces Bootstrap to what the pages use. Run `python -m tests.stylesheet` after a template uses another class.
 
-The whole of it weighs 23 KB over the wire, a third of what a first page may weigh; the part in use is a sixth of that.
+All of it is 23 KB compressed, a third of a first page's budget. The used part is a sixth of that.
 """
 
 import re
@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WHOLE = ROOT / "vendor/bootstrap@5.3.9/bootstrap.min.css"
 TRIMMED = ROOT / "static/css/bootstrap.css"
 
-#: What `accounts.templatetags.ui` gives to controls.
+#: Classes that `accounts.templatetags.ui` sets on controls.
 _OF_CONTROLS = {"form-control", "form-select"}
-#: In a template: an attribute, or what is handed to a component that puts it into one.
+#: In a template: an attribute, or an argument of a component that becomes one.
 _ATTRIBUTE = re.compile(r"\b(?:class|style)=\"([^\"]*)\"")
 _TAG = re.compile(r"\{%.*?%\}")
 _CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")

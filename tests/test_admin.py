@@ -1,4 +1,4 @@
-"""Django admin: every table, changed through the services or not at all."""
+"""Django admin: every table, changed through services or read-only."""
 
 import re
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def _told(answer: Any) -> list[str]:
 
 
 def _fill(cast: Cast, number: int) -> None:
-    """So many rows in every table."""
+    """The given number of rows in every table."""
     for _ in range(number):
         owner = factories.make_user()
         account = factories.make_account(f"Account {owner.pk}", owner)

@@ -1,4 +1,4 @@
-"""Django admin with addresses and forms that nobody's browser makes: no error of the server, whatever they hold."""
+"""Django admin with URLs and forms that no browser sends: never a server error."""
 
 import urllib.parse
 from typing import Any
@@ -37,7 +37,7 @@ def url(model: Any, page: str, *arguments: str) -> str:
 
 
 def _item(model: Any, page: str, key: str) -> str:
-    """The address of an item with that key, which may be nobody's."""
+    """The URL of an item with that key, which need not exist."""
     return url(model, page, "KEY").replace("KEY", urllib.parse.quote(quote(key), errors="surrogatepass") or "_")
 
 

@@ -1,4 +1,4 @@
-"""Every service that changes something records it: a new one fails here until it is listed with a call."""
+"""Every service that changes something records it. A new one fails here until it is listed with a call."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: They only look; `prune_closed` deletes an account with its log.
+#: They change nothing; `prune_closed` deletes an account with its log.
 CHANGE_NOTHING = {
     "apply_changes",
     "initial_changes",
@@ -150,7 +150,7 @@ CALLS: dict[str, Callable[[Cast, Actor], object]] = {
     "delete_service": lambda c, a: key_services.delete_service(actor=a, service=factories.make_service(c.account)),
 }
 
-#: The event that a service's last record is.
+#: The event that each service records last.
 EVENTS = {
     "create_account": "member.added",
     "change_account": "account.changed",
@@ -212,9 +212,9 @@ def test_a_service_records_what_it_changes_and_outside_a_request_too(name: str, 
     assert AuditEvent.objects.latest("at").event == EVENTS[name]
 
 
-# Whole or not at all ----------------------------------------------------------------------------
+# In one transaction -----------------------------------------------------------------------------
 
-#: They make what was not there, so there is no row to hold on to.
+#: They create something new, so there is no row to lock.
 MAKE_ANEW = {
     "create_account",
     "create_project",
@@ -230,7 +230,7 @@ class RecordFails(Exception):
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """Every row that services write."""
+    """All rows that services write."""
     models = [*apps.get_app_config("accounts").get_models(), *apps.get_app_config("apikeys").get_models()]
     return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in models}
 
@@ -238,7 +238,7 @@ def everything() -> dict[str, list[dict[str, Any]]]:
 def wrapped(
     monkeypatch: pytest.MonkeyPatch, name: str, around: Callable[[Callable[..., Any], dict[str, Any]], None]
 ) -> None:
-    """Puts `around(service, fields)` in the service's place, once what it needs is there."""
+    """Replaces the service by `around(service, fields)` after its arguments were created."""
     module = key_services if hasattr(key_services, name) and name not in dir(account_services) else account_services
     service = getattr(module, name)
     monkeypatch.setattr(module, name, lambda **fields: around(service, fields))
@@ -268,7 +268,7 @@ def test_a_service_whose_record_fails_leaves_no_change(name: str, cast: Cast, mo
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in MAKE_ANEW])
 def test_a_service_holds_what_it_changes(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two at once take turns. SQLite has no row locks and lets one transaction write at a time."""
+    """Two concurrent calls run one after the other. SQLite has no row locks: one transaction writes at a time."""
     if not connection.features.has_select_for_update:
         pytest.skip("this database locks as a whole")
 

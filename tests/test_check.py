@@ -1,4 +1,4 @@
-"""What a service without a gateway is answered, and dry runs: `POST /v2/verify/{service}`."""
+"""Checks of services without a gateway, and dry runs: `POST /v2/verify/{service}`."""
 
 import json
 from io import BytesIO

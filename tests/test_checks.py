@@ -1,4 +1,4 @@
-"""Deploy mistakes as system checks."""
+"""System checks for mistakes in the settings."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,7 +112,7 @@ def _unreadable(**options: Any) -> list[str]:
 
 @pytest.fixture
 def locked_out(settings: Settings) -> User:
-    """Somebody whose factor was encrypted under a key that is gone."""
+    """A person whose second factor was encrypted with a key that is no longer set."""
     settings.ENCRYPTION_KEYS = ["a key that was lost since " * 2]
     person = factories.give_second_factor(factories.make_user())
     settings.ENCRYPTION_KEYS = []

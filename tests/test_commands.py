@@ -1,4 +1,4 @@
-"""The management commands: what they make, what they print, and one sentence for every wrong input."""
+"""Management commands: what they create and print, and one sentence for every wrong input."""
 
 import getpass
 import re

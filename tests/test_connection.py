@@ -24,7 +24,7 @@ def echo(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
 
 
 class Client:
-    """The other end of a connection, which gets a thread only when the test says so."""
+    """The client's end of a connection, which gets a thread only when the test says so."""
 
     def __init__(self, ends: tuple[socket.socket, socket.socket], application: Any) -> None:
         self.application = application
@@ -46,7 +46,7 @@ class Client:
                 self.turn()
 
     def received(self) -> bytes:
-        """Everything that has come so far."""
+        """All bytes received so far."""
         self.socket.setblocking(False)
         parts = []
         try:
@@ -79,7 +79,7 @@ def large(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
 
 
 def test_requests_that_come_together_take_a_turn_each(connect: Connect) -> None:
-    """Or one client with a few thousand would hold a thread for seconds."""
+    """Otherwise one client with a few thousand would occupy a thread for seconds."""
     client = connect()
     client.send(GET % 1 + GET % 2 + GET % 3)
     assert client.received().endswith(b"/1 0;")
@@ -135,7 +135,7 @@ def test_a_client_of_http_1_0_is_not_told_to_continue(connect: Connect) -> None:
 
 
 def test_chunks_are_no_part_of_http_1_0(connect: Connect) -> None:
-    """A proxy that speaks it would see the body's end elsewhere (RFC 9112 §6.1)."""
+    """A proxy with HTTP/1.0 would end the body elsewhere (RFC 9112 §6.1)."""
     client = connect()
     client.send(CHUNKED.replace(b"1.1", b"1.0").replace(b"Host: h", b"Connection: keep-alive") + b"0\r\n\r\n" + GET % 2)
     assert client.received().startswith(b"HTTP/1.1 400")
@@ -167,7 +167,7 @@ def test_a_head_of_too_many_headers_keeps_none_past_them(connect: Connect) -> No
 
 
 def test_a_body_takes_no_more_memory_than_its_bytes(connect: Connect) -> None:
-    """Whatever its chunks: two bytes each would take forty as an object of their own."""
+    """With any chunk size: as separate objects, two bytes each would take forty."""
     client = connect()
     client.send(CHUNKED + b"2\r\nab\r\n" * 1000)
     incoming = client.connection._incoming

@@ -1,4 +1,4 @@
-"""The docs are held to the settings, routes and events that there are."""
+"""The docs name all settings, routes and events, and no others."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_the_readme_shows_pictures_that_are_there() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """What a link may name after `#`, as GitHub makes it of headings."""
+    """The anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

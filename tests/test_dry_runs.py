@@ -1,4 +1,4 @@
-"""*Test a request* where what it is about went away, or was another account's all along."""
+"""*Test a request* about something that was deleted, or belongs to another account."""
 
 import pytest
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""The environment: each variable's forms, and one sentence for what is none of them."""
+"""Environment variables: the valid forms of each, and one sentence for a malformed value."""
 
 import subprocess
 import sys

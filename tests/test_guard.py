@@ -1,4 +1,4 @@
-"""What gateways are answered: whether a request may pass to the service behind them."""
+"""Answers to authorization requests of gateways."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def change(service: Service, **fields: Any) -> None:
     Service.objects.filter(pk=service.pk).update(**fields)
 
 
-# Yes --------------------------------------------------------------------------------------------
+# Allowed ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
@@ -191,7 +191,7 @@ def test_no_encoding_of_a_path_gets_out_of_a_keys_paths(
     assert ask(service, target=target, key=key.secret, gateway=gateway).status == 403
 
 
-# No ---------------------------------------------------------------------------------------------
+# Refused ----------------------------------------------------------------------------------------
 
 
 def states(key: Issued) -> dict[str, dict[str, datetime]]:
@@ -222,7 +222,7 @@ def test_a_revoked_key_is_refused_at_once(cast: Cast, service: Service, key: Iss
 @pytest.mark.parametrize(
     ("secret", "message"),
     [(None, "API key is required!"), ("nonsense", "API key is invalid!"), (tokens.generate(), "API key is invalid!")],
-    ids=["none", "malformed", "unknown"],  # a random one would differ between the suite's processes
+    ids=["none", "malformed", "unknown"],  # a random one would differ between pytest's workers
 )
 def test_no_key_and_an_unknown_one_are_401(service: Service, secret: str | None, message: str) -> None:
     answer = ask(service, key=secret)
@@ -524,7 +524,7 @@ def test_what_is_no_question_is_left_to_the_api(path: str) -> None:
     assert Client().get(path, secure=True).status_code == 404
 
 
-# What is written --------------------------------------------------------------------------------
+# Writes -----------------------------------------------------------------------------------------
 
 
 def test_use_is_counted_by_key_and_service_and_the_question_is_noted(service: Service, key: Issued) -> None:

@@ -1,4 +1,4 @@
-"""The guard on real servers: targets byte for byte, and limits that are exact over two nodes."""
+"""The guard on real servers: targets byte for byte, and exact limits over two nodes."""
 
 import http.client
 import os
@@ -71,7 +71,7 @@ def test_a_served_guard_judges_the_target_as_it_was_sent(tmp_path: Path) -> None
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """A PostgreSQL database of its own."""
+    """A separate PostgreSQL database."""
     server, name = urlsplit(os.environ["DATABASE_URL"]), f"guard_{os.getpid()}"
     admin = server._replace(path="/postgres").geturl()
     subprocess.run(["psql", admin, "-qc", f"CREATE DATABASE {name}"], check=True)

@@ -1,4 +1,4 @@
-"""What no contract of import-linter says: `acyclic_siblings` sees no circle between a package and its own modules."""
+"""Import cycles between a package and its own modules, which import-linter's `acyclic_siblings` doesn't find."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ APPS = ("atatus_dash", "apikeys", "accounts")
 
 
 def _circles(*packages: str) -> list[str]:
-    """The imports that are part of a circle, those inside functions and under `TYPE_CHECKING` included."""
+    """The imports that are part of a cycle, including those in functions and under `TYPE_CHECKING`."""
     graph = grimp.build_graph(*packages, cache_dir=None)
     return [
         f"{importer} -> {imported}"

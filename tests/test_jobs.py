@@ -1,4 +1,4 @@
-"""Jobs that servers run at intervals: once in the whole installation, whatever becomes of the process that runs one."""
+"""Scheduled jobs: each runs in one process of the installation, even if a process dies or freezes."""
 
 import logging
 import sqlite3
@@ -37,7 +37,7 @@ HOUR = timedelta(hours=1)
 
 
 class Work:
-    """A job's work that waits until it may end."""
+    """The work of a job that waits until the test lets it finish."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -62,7 +62,7 @@ def work() -> Iterator[Work]:
 
 @pytest.fixture
 def job(work: Work, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """The only one there is. It is due."""
+    """The only job. It is due."""
     job = Job("test", "Does things.", HOUR, work)
     monkeypatch.setattr(jobs, "JOBS", [job])
     scheduler.create_rows()
@@ -80,12 +80,12 @@ def claimed(job: Job, **how: bool) -> Run:
 
 
 def let_the_lease_lapse() -> None:
-    """As if the holder had not renewed it for so long."""
+    """As if the holder had not renewed the lease for that time."""
     ScheduledJob.objects.update(leased_until=F("leased_until") - LEASE - timedelta(seconds=1))
 
 
 def in_thread(act: Callable[[], object]) -> Any:
-    """What it returns, on a connection of its own."""
+    """The result of the call, on a separate connection."""
 
     def acted() -> object:
         try:
@@ -98,7 +98,7 @@ def in_thread(act: Callable[[], object]) -> Any:
 
 
 def look(node: Scheduler) -> None:
-    """Let a server look once, and wait for what it starts."""
+    """Let a server look for due jobs once, and wait for those that it starts."""
     node.start_due_jobs()
     for thread in node.threads.values():
         thread.join(10)
@@ -194,7 +194,7 @@ def test_a_lease_is_renewed_while_the_job_runs(job: Job, work: Work, monkeypatch
     assert (row().leased_until, row().running_since, row().last_result) == (None, None, "Things done: 1")
 
 
-# Holders that froze -----------------------------------------------------------------------------
+# Frozen holders ---------------------------------------------------------------------------------
 
 
 def test_a_holder_that_froze_writes_no_result_over_the_next_ones(
@@ -544,7 +544,7 @@ def test_a_job_that_hangs_holds_up_no_stop_and_is_run_by_the_next_server(tmp_pat
         assert mail.recipients == ["a@example.com"]
 
 
-# The jobs there are ------------------------------------------------------------------------------
+# Existing jobs ----------------------------------------------------------------------------------
 
 
 def test_every_job_has_a_name_of_its_own_that_its_row_has_room_for() -> None:

@@ -1,4 +1,4 @@
-"""Two nodes on one PostgreSQL, one of which is killed or frozen while it mails: nothing twice, and nothing left."""
+"""Two nodes on one PostgreSQL. One is killed or frozen while it sends mail: all mail is sent, and once only."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ pytestmark = [
 
 ACCOUNTS = 40
 
-#: In each account one key that expires within a week and one that has expired, of which its Owner has not heard.
+#: In each account, one key that expires within a week and one that has expired. No notice has been sent.
 KEYS = f"""
 from datetime import timedelta
 from django.utils import timezone
@@ -59,7 +59,7 @@ LEFT = """
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """A PostgreSQL database of its own."""
+    """A separate PostgreSQL database."""
     server, name = urlsplit(os.environ["DATABASE_URL"]), f"jobs_{os.getpid()}"
     admin = server._replace(path="/postgres").geturl()
     subprocess.run(["psql", admin, "-qc", f"CREATE DATABASE {name}"], check=True)
@@ -68,7 +68,7 @@ def database() -> Iterator[str]:
 
 
 class Nodes(ExitStack):
-    """Each node has a mail server of its own, which tells who sent what. The one that sends first is hit."""
+    """Each node has its own mail server, which shows what it sent. The node that sends first is killed or frozen."""
 
     FIRST = 10  # mails
 
@@ -107,7 +107,7 @@ class Nodes(ExitStack):
         return self.how == "frozen"
 
     def wake(self) -> None:
-        """Let the frozen node go on, in the middle of the mail that it was sending."""
+        """Let the frozen node continue, in the middle of the mail that it was sending."""
         assert self.hit is not None
         os.killpg(self.nodes[self.hit].process.pid, signal.SIGCONT)
         self.may_go_on.set()
@@ -124,7 +124,7 @@ def test_each_mail_is_sent_once_though_a_node_is_hit_while_it_mails(database: st
         assert nodes.is_hit.wait(30)
         nodes.sql(HALF_A_MINUTE_LATER)
         nodes.sql(DUE)
-        # All but the mail that was being sent, which stays claimed.
+        # All but the mail that was being sent, which is still claimed.
         wait_for(lambda: nodes.told.total() >= 2 * ACCOUNTS - 1, "the other node", 60)
         assert nodes.told.total() == 2 * ACCOUNTS - 1
         if how == "frozen":

@@ -1,4 +1,4 @@
-"""A key in the address of a page: nothing that the page answers with repeats it."""
+"""A key in the URL of a page: the answer doesn't repeat it."""
 
 import re
 from urllib.parse import quote

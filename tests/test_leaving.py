@@ -1,4 +1,4 @@
-"""How a worker of `manage.py serve` leaves: behind a proxy, and when the process that started it was killed."""
+"""How a worker of `manage.py serve` stops: behind a proxy, and when its parent process was killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Links lead where the operator says: in mail, in what commands print, on pages and in the API's answers."""
+"""Links use PUBLIC_URL: in mail, in the output of commands, on pages and in the API's answers."""
 
 import io
 import re
@@ -42,7 +42,7 @@ def addresses(text: str) -> list[str]:
 
 
 def mailed() -> list[str]:
-    """Every address in the mail that was sent, which stands in the text and in the HTML alike."""
+    """The URLs in the sent mail. Text and HTML have the same."""
     found = []
     for message in delivered():
         links = addresses(str(message.body))

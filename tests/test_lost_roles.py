@@ -1,4 +1,4 @@
-"""A person who loses their role while their request is on its way changes nothing any more."""
+"""A person who loses their role during a request can't change anything with it."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from .accounts.people import actor_of
 from .conftest import Cast
 from .test_audit_is_complete import CALLS
 
-#: These have no actor, or another one than the person who loses their role.
+#: These have no actor, or an actor other than the person who loses their role.
 OF_OTHERS = {
     "create_account",
     "reset_two_factor",
@@ -29,7 +29,7 @@ OF_OTHERS = {
     "flag_exposed_key",
     "report_leaked_keys",
     "expire_api_key",
-    # What they end was begun by the Owner, who has to be there for that.
+    # They finish something that the Owner began, so there has to be an Owner.
     "reopen_account",
     "withdraw_ownership",
 }

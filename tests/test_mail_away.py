@@ -1,4 +1,4 @@
-"""Pages of a real server while its mail server is there, refuses, is away or says nothing."""
+"""Pages of a real server while its mail server works, refuses, is down or doesn't answer."""
 
 import re
 import shutil
@@ -44,7 +44,7 @@ def server(installation: Installation, mail_port: int) -> Iterator[Server]:
 
 
 class Person:
-    """A browser without JavaScript. Every page answers well within the time that a mail server is waited for."""
+    """A browser without JavaScript. Every page has to answer before a mail server's time-out."""
 
     def __init__(self, server: Server) -> None:
         self.base = f"http://127.0.0.1:{server.port}"

@@ -1,4 +1,4 @@
-"""Maintenance mode as processes see it, and the thread that tells them."""
+"""Maintenance mode in each process, and the thread that reads it."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A Python that is too old is told so in a sentence, not by a traceback."""
+"""With a Python that is too old, there is one sentence and no traceback."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""The page of operators: what servers do at intervals, and whether they did."""
+"""The page *Operations*: scheduled jobs, and the results of their last runs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,7 +40,7 @@ def update(**values: Any) -> None:
 
 
 def text(desk: Browser) -> str:
-    """The words of the page."""
+    """The text of the page."""
     answer = desk.get(PAGE)
     assert answer.status_code == 200
     return " ".join(answer.content.decode().split())
@@ -114,7 +114,7 @@ def test_a_job_that_has_not_run_for_twice_its_interval_is_late(desk: Browser) ->
     update(next_run_at=timezone.now() - interval - timedelta(seconds=10))
     assert status().is_late
     assert text(desk).count("Late") == 1
-    update(leased_until=timezone.now() + timedelta(seconds=20))  # it takes long, and is on its way
+    update(leased_until=timezone.now() + timedelta(seconds=20))  # it is running, and takes long
     assert not status().is_late
 
 

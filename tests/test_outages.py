@@ -1,4 +1,4 @@
-"""Database or Redis away: what a person, a program, a supervisor and the log are told."""
+"""Outages of the database or Redis: pages, answers, health checks and log lines."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 class _Gone:
-    """Fails each statement from the given one on, or that one alone."""
+    """Fails the given statement, and all after it unless only that one should fail."""
 
     def __init__(self, first: int, *, only: bool) -> None:
         self.first, self.only, self.seen = first, only, 0
@@ -136,7 +136,7 @@ def test_a_standby_and_an_idle_transaction_that_was_ended_are_out_of_reach(sqlst
     assert not availability.is_outage(error)
 
 
-# A service, and what the log is told of it -------------------------------------------------------
+# Log lines ---------------------------------------------------------------------------------------
 
 
 def _said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -430,12 +430,12 @@ def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: 
     thread.join()
 
 
-# A database that says nothing --------------------------------------------------------------------
+# A database that doesn't answer ------------------------------------------------------------------
 
 
 @pytest.fixture
 def mute() -> Iterator[int]:
-    """A port that accepts and says nothing."""
+    """A port that accepts connections and sends nothing."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(200)
@@ -450,7 +450,7 @@ def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(m
     with serving(installation) as server:
         assert "The database is unavailable: connection timeout expired" in server.log.read_text()
         started = time.monotonic()
-        assert server.get("/v2", "atk_" + "0" * 36).status == 401  # not even looked up: its checksum is wrong
+        assert server.get("/v2", "atk_" + "0" * 36).status == 401  # not looked up, because its checksum is wrong
         assert server.get("/readyz").status == 503
         assert time.monotonic() - started < 6
         answers: list[tuple[int, float]] = []

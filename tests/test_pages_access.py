@@ -1,4 +1,4 @@
-"""Every role against every page, taken from the URLconf: a new page fails here until it is listed."""
+"""Every role and every page of the URLconf. A new page fails here until it is listed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +15,13 @@ from tests.conftest import Browser, Cast
 LOOK = {"owner": 200, "admin": 200, "user": 200}
 ADMINISTER = {"owner": 200, "admin": 200, "user": 403}
 OWN = {"owner": 200, "admin": 403, "user": 403}
-#: Changes at once, so it takes POST alone.
+#: Changes something immediately, so it accepts POST only.
 POST_ONLY = {"owner": 405, "admin": 405, "user": 405}
 POST_ALONE = {"owner": 405, "admin": 405, "user": 403}
-#: Nothing to see there now: it leads to a page that tells.
+#: Nothing to show: it redirects to a page that says so.
 LEAD = {"owner": 302, "admin": 302, "user": 302}
 
-#: What a GET answers to each role, by the name of the page.
+#: The status of a GET for each role, by the name of the page.
 PAGES_OF_AN_ACCOUNT = {
     "overview": LOOK,
     "guide": LOOK,
@@ -73,7 +73,7 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:edit_service": ADMINISTER,
     "apikeys:delete_service": ADMINISTER,
 }
-#: What the address of a page has besides an id.
+#: Arguments of a page's URL besides an id.
 GIVEN_BESIDE = {
     "apikeys:configuration": {"gateway": "nginx"},
     "apikeys:configuration_file": {"gateway": "nginx", "file": "nginx.conf"},
@@ -84,7 +84,7 @@ OPEN_TO_ALL = {"accounts:appearance", "accounts:invitation", "healthz", "readyz"
 DONE = {"owner": 302, "admin": 302, "user": 403}
 DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}
 
-#: What a POST does for each role, by the name of the page: the fields that are sent, and the answers.
+#: The fields of a POST and its status for each role, by the name of the page.
 DEEDS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "accounts:invite": ({"email": "guest@example.com", "role": "admin"}, DONE),
     "accounts:leave": ({}, {"owner": 403, "admin": 302, "user": 302}),
@@ -105,7 +105,7 @@ DEEDS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
 
 
 def _routes(resolver: URLResolver, prefix: str = "", names: str = "") -> Iterator[tuple[str, str, Any]]:
-    """The name, route and view of every page; the API, admin and allauth are others' pages."""
+    """The name, route and view of every page, without those of the API, admin and allauth."""
     for entry in resolver.url_patterns:
         route = prefix + str(entry.pattern)
         if route.startswith(("v2", "admin/", "auth/")):
@@ -121,7 +121,7 @@ ROUTES = {name: (route, view) for name, route, view in _routes(get_resolver())}
 
 @pytest.fixture
 def address(cast: Cast) -> Any:
-    """Gives the address of a page of the account, with ids of things that exist."""
+    """Returns the URL of a page of the account, with ids of existing items."""
     project = factories.make_project(cast.account)
     ids = {
         "api-keys/": factories.make_key(cast.account).api_key.id,

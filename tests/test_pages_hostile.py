@@ -1,4 +1,4 @@
-"""What strangers put into addresses, queries and forms never makes a page fall over."""
+"""Malformed URLs, queries and forms never cause a server error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +14,10 @@ from tests import factories
 from tests.accounts.test_sessions import visits
 from tests.conftest import Browser, Cast
 
-#: What pages read by themselves, without a form.
+#: Query parameters that pages read without a form.
 READ = {"page", "days", "step", "seen", "gateway", "next", "id", "sort", "q", "login", "password", "code", "credential"}
 
-#: NUL, which PostgreSQL stores nowhere; half a character; a year and a number that are none; what isn't UTF-8.
+#: NUL, which PostgreSQL can't store; half a character; an invalid year and number; bytes that aren't UTF-8.
 ODD = ["a\x00b", "\ud800", "99999-01-01", "9" * 400, "\udcff"]
 
 ADDRESSES = [
@@ -40,7 +40,7 @@ ADDRESSES = [
 
 
 def every_field() -> set[str]:
-    """The name of each field of each form there is."""
+    """The names of all fields of all forms."""
 
     def below(form: type[forms.BaseForm]) -> Iterator[type[forms.BaseForm]]:
         for one in form.__subclasses__():

@@ -1,4 +1,4 @@
-"""Home, Overview, and the pages that tell what went wrong."""
+"""Home, Overview and error pages."""
 
 import io
 import re
@@ -29,7 +29,7 @@ def overview(cast: Cast) -> str:
 
 
 def ask_by_itself(cast: Cast, browser: Browser, step: str) -> Any:
-    """As htmx does for the guide of an Overview that is left open."""
+    """A poll of the guide, as htmx sends it."""
     headers = {"HX-Request": "true", "HX-Trigger": "guide"}
     return browser.get(reverse("guide", args=[cast.account.slug]), {"step": step}, headers=headers)
 
@@ -86,7 +86,7 @@ def test_the_first_run_guide_stays_until_a_key_was_used(cast: Cast, browser: Bro
 
 
 def test_the_first_run_guide_waits_for_a_key_whose_secret_a_member_has_seen(cast: Cast, browser: Browser) -> None:
-    factories.make_key(cast.account)  # by the system, such as those of the demonstration
+    factories.make_key(cast.account)  # created by the system, such as those of the demonstration
     assert browser.as_(cast.owner).get(overview(cast)).context["guide"] == "key"
     _key_of(cast.admin, cast.account)
     assert browser.get(overview(cast)).context["guide"] == "call"

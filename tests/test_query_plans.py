@@ -1,7 +1,7 @@
-"""Lists over millions of rows: each is answered from an index, in its order, and counts nothing.
+"""Lists over millions of rows: each uses an index for its order and counts nothing.
 
-The tables of a test are small, where a database rightly reads the whole of one. So PostgreSQL is told here to do
-that only where nothing else is left; SQLite always prefers an index.
+A test's tables are small, and PostgreSQL reads small tables without an index. So this is switched off here, unless
+there is no other plan. SQLite always prefers an index.
 """
 
 import re
@@ -58,7 +58,7 @@ def _rows(cast: Cast) -> None:
 
 @pytest.fixture
 def many_events(cast: Cast) -> None:
-    """As many as make the choice of an index matter to PostgreSQL, which is told so."""
+    """Enough rows for PostgreSQL to choose an index, and fresh statistics."""
     AuditEvent.objects.bulk_create(
         AuditEvent(
             account=cast.account,
@@ -77,7 +77,7 @@ def many_events(cast: Cast) -> None:
 
 
 def plans(browser: Browser, url: str, **query: str) -> Iterator[tuple[str, str]]:
-    """Every statement of a page that reads a big table, with its plan."""
+    """The statements of a page that read a big table, with their plans."""
     with CaptureQueriesContext(connection) as queries:
         assert browser.get(url, query).status_code == 200
     statements = [row["sql"] for row in queries if re.search(f'FROM "({"|".join(BIG)})"', row["sql"])]
@@ -137,7 +137,7 @@ def test_the_audit_log_is_read_in_the_order_of_an_index(browser: Browser, cast: 
 def test_the_list_of_services_reads_no_whole_table(browser: Browser, cast: Cast) -> None:
     for statement, plan in plans(browser.as_(cast.owner), reverse("apikeys:services", args=[cast.account.slug])):
         assert not _reads_whole_tables(plan), plan
-        # The keys that open each service are counted, in one pass over those of the account.
+        # The keys with access to each service are counted in one pass over the account's keys.
         assert "COUNT(" not in statement or 'FROM "apikeys_apikey"' in statement
 
 

@@ -1,4 +1,4 @@
-"""The files that forges and editors read: well-formed, and calling what is there."""
+"""Files for GitHub and editors: well-formed, and what they call exists."""
 
 import re
 from pathlib import Path

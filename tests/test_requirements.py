@@ -1,4 +1,4 @@
-"""requirements*.txt hold what requirements*.in name, with a version and hashes for everything."""
+"""requirements*.txt have the packages of requirements*.in, each with a version and hashes."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def _name(requirement: str) -> str:
 
 
 def _named(name: str) -> dict[str, str]:
-    """The versions that a .in file asks for, by package; its `-r` lines left out."""
+    """The versions in a .in file by package, without its `-r` lines."""
     lines = (ROOT / f"{name}.in").read_text().splitlines()
     pairs = [re.split("[#;]", line)[0].strip().split("==") for line in lines if not line.startswith(("#", "-r "))]
     return {_name(package): version for package, version in pairs}
@@ -77,7 +77,7 @@ def test_every_named_package_has_a_reason(name: str) -> None:
 
 
 def test_whatever_installs_a_lock_asks_for_hashes() -> None:
-    """pip checks hashes anyway where a file has some; with the option a line without any is refused."""
+    """pip always checks the hashes in a file. With the option, it refuses a line without one."""
     texts = [
         (ROOT / name).read_text() for name in ("Makefile", "Dockerfile", ".ci/run", "README.md", "docs/operations.md")
     ]

@@ -1,6 +1,6 @@
 """Backups of an older version, restored as docs/operations.md says, and upgraded.
 
-tests/data holds a database of each kind that the commit 9df31b4 made: an account with two people, one of whom has an
+tests/data has a database of each kind from the commit 9df31b4: an account with two people, one of them with an
 authenticator app in plain text, two imported keys, a project and a deployment.
 """
 
@@ -24,20 +24,20 @@ from .servers import PASSWORD, ROOT, Installation, serving
 DATA = ROOT / "tests" / "data"
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 NIGHTLY, BACKUP = "the-nightly-key-of-the-old-tests", "the-backup-key-of-the-old-tests"
-#: Of each restore anew: rows that `migrate` writes by itself, and secrets that it encrypts.
+#: Different in each restore: rows that `migrate` writes, and secrets that it encrypts.
 UNLIKE = ("contenttypes", "auth.permission", "mfa.authenticator", "sessions", "usersessions")
 
 pytestmark = pytest.mark.xdist_group("restore")
 
 
 def _line(start: str) -> str:
-    """The one line of the page's commands that starts so."""
+    """The one line of the page's commands that begins with it."""
     (line,) = re.findall(rf"^{re.escape(start)}.*$", OPERATIONS, re.MULTILINE)
     return str(line)
 
 
 def _run(line: str, places: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A line of the page, with places of this test for those of a server."""
+    """A line of the page, with paths of this test in place of a server's."""
     for theirs, ours in {"sudo -u atatus-dash ": "", **places}.items():
         line = line.replace(theirs, ours)
     return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602  our own docs
@@ -66,7 +66,7 @@ def _token(page: bytes) -> str:
 
 
 def _works_as_before(installation: Installation, later: str) -> None:
-    """The old keys open, the one that was made after the backup doesn't, and the Owner signs in."""
+    """The old keys work, the key created after the backup doesn't, and the Owner can sign in."""
     assert "Encrypted with the newest key: 0." in _manage(installation, "reencrypt")
     with serving(installation) as server:
         assert server.get("/readyz").status == 200

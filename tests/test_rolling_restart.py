@@ -1,4 +1,4 @@
-"""Two nodes on one PostgreSQL and one Redis behind nginx: each is restarted in turn, and no request is lost."""
+"""Two nodes on one PostgreSQL and one Redis behind nginx. Each is restarted in turn, and no request is lost."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ REQUESTS, CLIENTS = 2_000, 8
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """A PostgreSQL database of its own."""
+    """A separate PostgreSQL database."""
     server, name = urlsplit(os.environ["DATABASE_URL"]), f"rolling_{os.getpid()}"
     admin = server._replace(path="/postgres").geturl()
     subprocess.run(["psql", admin, "-qc", f"CREATE DATABASE {name}"], check=True)
@@ -40,7 +40,7 @@ def database() -> Iterator[str]:
 
 
 class Clients:
-    """As many requests as wanted, and on until told that it is enough. Every other one creates a project."""
+    """At least the given number of requests, until the test stops them. Every other one creates a project."""
 
     def __init__(self, front: Front, key: str) -> None:
         self.front, self.key = front, key

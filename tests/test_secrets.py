@@ -1,4 +1,4 @@
-"""Nothing that holds a key is stored anywhere: every text field there is, and every way to send one."""
+"""No API key is stored anywhere: all text fields, and all ways to send one."""
 
 import io
 import itertools
@@ -34,9 +34,9 @@ from tests.mail import delivered
 from . import factories
 from .conftest import Browser, Cast, Program, SecureClient
 
-#: Well formed, and the same in every process: it names tests.
+#: Well formed, and the same in every process, because it is in names of tests.
 CANARY = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
-SEEN = CANARY[len(tokens.PREFIX) :].lower()  # however it is glued, cased or escaped below
+SEEN = CANARY[len(tokens.PREFIX) :].lower()  # however it is joined, cased or escaped below
 DISGUISES = [CANARY, f"x{CANARY}y", CANARY.lower(), CANARY.replace("_", "%5F"), f"?api_key={CANARY}&a=b"]
 
 
@@ -93,13 +93,13 @@ def test_a_list_of_columns_names_those_that_there_are() -> None:
 
 # Every field of forms and serializers ------------------------------------------------------------
 
-#: Fields whose texts are stored nowhere, or checked otherwise.
+#: Fields whose texts are not stored, or are checked elsewhere.
 NOT_STORED = {
     *("q", "actor", "target", "code", "credential", "otp", "mfa_code", "login", "key", "Message"),
     *("password", "password1", "password2", "oldpassword", "new_password1", "new_password2"),
     *("allowed_networks", "rate_limit", "id", "text", "credentials", "unsafe_hex", "usable_password"),
 }
-#: Compared and not stored; or checked by `AccountAdapter.clean_email` or by `validators`; or a field we don't have.
+#: Compared and not stored, checked by `AccountAdapter.clean_email` or by `validators`, or a field that isn't used.
 OTHERWISE = {
     *("OfferForm.name", "CloseForm.name"),
     *("SignupForm.email", "ResetPasswordForm.email"),
@@ -147,12 +147,12 @@ def test_every_text_field_of_a_serializer_refuses_keys_or_is_not_stored() -> Non
     assert not forgotten, "give them validators.LINE or validators.TEXT"
 
 
-# What is written past all of them ----------------------------------------------------------------
+# Writes without validation -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_whoever_writes_a_row_writes_no_key(cast: Cast, disguise: str) -> None:
-    """Bare saves, in bulk, of JSON, of models of others, and by hand: what nobody checked is masked."""
+    """Saves without validation, bulk writes, JSON, models of other apps, and SQL: keys are masked."""
     project = factories.make_project(cast.account, name=disguise)
     Project.objects.bulk_create([Project(account=cast.account, name=disguise) for _ in range(2)])
     Project.objects.filter(pk=project.pk).update(name=f"{disguise} again")
@@ -215,7 +215,7 @@ def test_no_mail_holds_a_key(cast: Cast) -> None:
 
 
 def database() -> str:
-    """Everything that is stored, as text."""
+    """All stored values, as text."""
     with connection.cursor() as cursor:
         dump = []
         for table in connection.introspection.table_names(cursor):
@@ -242,7 +242,7 @@ def cached() -> str:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What the server would print."""
+    """The server's output."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(RedactingFormatter("%(message)s"))
@@ -261,7 +261,7 @@ def routes(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
 
 
 def paths(route: str, ids: dict[str, str]) -> list[str]:
-    """The addresses of a route: of something that is there, and with a key in place of its id."""
+    """The URLs of a route: of an existing item, and with a key in place of its id."""
     there = next((id for part, id in ids.items() if part in route), "1")
     route = "/" + re.sub(r"[\^$]|\\Z", "", route.replace("<slug:slug>", "acme"))
     found = dict.fromkeys(re.sub(r"<(id:id|str:token|path:object_id|int:pk)>", id, route) for id in (there, CANARY))
@@ -269,7 +269,7 @@ def paths(route: str, ids: dict[str, str]) -> list[str]:
 
 
 def field_names() -> list[str]:
-    """What any form or serializer calls its fields."""
+    """The names of all fields of forms and serializers."""
     kinds = [*subclasses(forms.BaseForm), *filter(of_ours, subclasses(serializers.Serializer))]
     names = {name for kind in kinds for name in getattr(kind, "base_fields", getattr(kind, "_declared_fields", {}))}
     return sorted(names - {"id"})
@@ -280,7 +280,7 @@ def filled_with_canaries(names: list[str]) -> dict[str, str]:
     return {name: f"{CANARY}@example.com" if "email" in name or name == "login" else next(values) for name in names}
 
 
-@pytest.mark.django_db(transaction=True)  # mail of allauth asks for the request as it is committed
+@pytest.mark.django_db(transaction=True)  # allauth's mail needs the request at commit
 def test_no_page_keeps_a_key_whatever_is_typed_into_it(cast: Cast, settings: Settings, log: io.StringIO) -> None:
     settings.SIGNUP_OPEN = True
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
@@ -292,7 +292,7 @@ def test_no_page_keeps_a_key_whatever_is_typed_into_it(cast: Cast, settings: Set
     addresses = [path for route in routes(get_resolver()) if not route.startswith("v2") for path in paths(route, ids)]
     for path, age in itertools.product(addresses, (0, 3600)):
         if age and path.startswith("/admin/"):
-            continue  # asks no second time
+            continue  # no second confirmation
         browser = Browser(
             headers={"User-Agent": f"{'m' * 150} {CANARY}", "Referer": f"https://testserver/{CANARY}"},
             raise_request_exception=False,
@@ -364,7 +364,7 @@ def test_what_names_a_deployment_is_refused_if_it_holds_a_key(cast: Cast, progra
 def test_a_sign_in_keeps_no_key_from_the_name_of_the_browser(
     cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    cache.clear()  # of sign-ins that are limited
+    cache.clear()  # limits of sign-ins
     client = SecureClient(headers={"User-Agent": f"{'m' * 170} {CANARY}"})
     with django_capture_on_commit_callbacks(execute=True):
         client.post(reverse("account_login"), {"login": "owner@example.com", "password": factories.PASSWORD})

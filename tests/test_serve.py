@@ -1,4 +1,4 @@
-"""`manage.py serve` as a real process: how it starts, what it takes, how it stops and survives."""
+"""`manage.py serve` as a real process: start, requests, stop, and attacks that it survives."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def server(installation: Installation) -> Iterator[Server]:
 
 
 def _raw(server: Server, request: bytes, *, ends: bool = False) -> bytes:
-    """The answer to those bytes, after which the client `ends` what it sends, or doesn't."""
+    """The answer to those bytes. With `ends`, the client then closes its side."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(request)
         if ends:
@@ -75,7 +75,7 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
             opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(200)
         ]
         for connection in connections:
-            with suppress(OSError):  # it is cut off already
+            with suppress(OSError):  # it has been cut off
                 connection.sendall(head + b" " * 1_999_999)
         wait_for(lambda: len(select.select(connections, [], [], 0)[0]) >= 60, "the largest to be cut off", 8)
         assert server.get("/healthz").status == 200
@@ -83,7 +83,7 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
 
 
 def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server: Server) -> None:
-    """More than there may be, each used or not, and each that is closed opened anew."""
+    """More connections than allowed, used or not. Closed ones are opened again."""
     with ExitStack() as opened:
         for number in range(1000):
             connection = opened.enter_context(socket.socket())
@@ -95,7 +95,7 @@ def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server:
 
 
 def test_few_open_files_allow_fewer_connections_and_keep_nobody_out(installation: Installation, key: str) -> None:
-    """With many threads, which have files of the database open."""
+    """With many threads, each with open database files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))  # the server inherits it
     try:
@@ -114,7 +114,7 @@ def test_few_open_files_allow_fewer_connections_and_keep_nobody_out(installation
 
 
 def test_a_client_that_sends_thousands_of_requests_at_once_holds_up_nobody(server: Server) -> None:
-    """On more connections than there are threads."""
+    """On more connections than threads."""
     requests = b"GET /v2 HTTP/1.1\r\nHost:localhost\r\n\r\n" * 1500
     with ExitStack() as opened:
         for _ in range(20):
@@ -179,7 +179,7 @@ def test_a_header_with_an_underscore_never_reaches_the_application(installation:
 
 
 def test_slow_heads_and_bodies_hold_up_nobody_and_are_cut_off(server: Server) -> None:
-    """More of each than there are threads, a byte a second."""
+    """More of each than threads, one byte a second."""
     starts = {
         b"GET /v2 HTTP/1.1\r\nX-Slow: ": Phase.HEAD,
         b"POST /v2/leaked-keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n": Phase.BODY,
@@ -292,7 +292,7 @@ def test_a_key_header_sent_twice_is_ambiguous(server: Server, key: str) -> None:
 def test_no_key_appears_in_what_the_server_prints(server: Server, key: str) -> None:
     server.get(f"/v2?api_key={key}")
     server.get(f"/nowhere?api_key={key}", key)
-    log = server.log.read_text()  # mail on the console may have the masks of other tests' keys
+    log = server.log.read_text()  # mail on the console may contain masks of other tests' keys
     assert key not in log
     assert re.search(tokens.SCANNER_PATTERN, log) is None
 
@@ -438,7 +438,7 @@ def test_a_greeting_is_printed_after_the_address(installation: Installation) -> 
 
 
 def test_a_server_that_was_started_through_a_link_runs_by_no_link(installation: Installation, tmp_path: Path) -> None:
-    """Whatever `current` leads to by then, it goes on with the packages of its own release."""
+    """Even if the link `current` changes, it continues with the packages of its own release."""
     release, current = tmp_path / "release", tmp_path / "current"
     release.mkdir()
     (release / ".venv").symlink_to(sys.prefix)

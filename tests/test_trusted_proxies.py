@@ -1,4 +1,4 @@
-"""Whose word on address and scheme counts."""
+"""Which proxies' headers about address and scheme are used."""
 
 from ipaddress import ip_network
 from typing import Any

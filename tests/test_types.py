@@ -1,4 +1,4 @@
-"""What the type checker is told to overlook."""
+"""Comments that silence the type checker."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the application does once: when it is loaded, and at its first request under any WSGI server."""
+"""What the application does once: when it is loaded, and at its first request."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SCRIPT = "import gc, atatus_dash.wsgi; print(gc.get_freeze_count(), len(gc.get_o
 
 
 def test_what_is_loaded_at_the_start_is_not_collected_again_and_again() -> None:
-    """A full collection would walk all of it, 30 ms each time, and anybody could cause one by what they send."""
+    """A full collection would traverse all of it in 30 ms, and any client could cause one."""
     environment = {**os.environ, "SECRET_KEY": "x", "DATABASE_URL": "sqlite:///:memory:"}
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=root, env=environment, capture_output=True, check=True)
@@ -23,7 +23,7 @@ def test_what_is_loaded_at_the_start_is_not_collected_again_and_again() -> None:
     assert walked < 10_000
 
 
-#: A WSGI server in one line: it asks `/v2` once, prints the status, and ends.
+#: A WSGI server in one line: it calls `/v2` once, prints the status, and exits.
 ASK_ONCE = """
 import json, sys, threading
 from wsgiref.util import setup_testing_defaults
@@ -52,7 +52,7 @@ def _ask_once(installation: Installation, key: str) -> list[str]:
 
 
 def _lasting(threads: str) -> list[str]:
-    """Those that a process keeps. A job that is due has one for a moment, and its lease another."""
+    """The threads that a process keeps. A due job has one for a moment, and its lease another."""
     return [name for name in json.loads(threads) if not name.startswith(("job-", "lease-"))]
 
 

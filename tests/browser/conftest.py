@@ -17,7 +17,7 @@ from tests.browser.launch import ARGS
 from tests.conftest import Cast
 from tests.factories import PASSWORD
 
-# Playwright's loop runs in the thread of the tests, which the ORM would otherwise refuse to work in.
+# Playwright's event loop runs in the tests' thread, where the ORM would otherwise refuse to work.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 OVER_HTTP = {
@@ -65,7 +65,7 @@ def chromium(server: LiveServer) -> Iterator[Browser]:
 
 @pytest.fixture
 def site(server: LiveServer, transactional_db: None) -> Iterator[str]:
-    """The address of a server that serves the pages and the API."""
+    """The URL of a server with the pages and the API."""
     cache.clear()
     with override_settings(**OVER_HTTP):
         yield server.url
@@ -73,7 +73,7 @@ def site(server: LiveServer, transactional_db: None) -> Iterator[str]:
 
 
 class Visitor:
-    """A person at a browser. What the console says, and what breaks, is remembered in `complaints`."""
+    """A person at a browser. Console messages and page errors are collected in `complaints`."""
 
     def __init__(self, context: BrowserContext, site: str) -> None:
         self.site = site
@@ -94,7 +94,7 @@ class Visitor:
         return self
 
     def forgive(self, status: int) -> None:
-        """Forget what Chromium says about an answer that the test asked for."""
+        """Remove Chromium's message about a status that the test expects."""
         said = f"Failed to load resource: the server responded with a status of {status}"
         self.complaints = [text for text in self.complaints if not text.startswith(said)]
 

@@ -1,4 +1,4 @@
-"""How Chromium is started: without a sandbox, for root, and without asking anybody for anything."""
+"""How Chromium is started: without a sandbox, for root, and without requests of its own."""
 
 ARGS = [
     "--no-sandbox",

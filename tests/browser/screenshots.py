@@ -1,4 +1,4 @@
-"""Draws the pictures of README and docs anew, from the demonstration on a database of its own: `make screenshots`."""
+"""Takes the screenshots of README and docs, of the demonstration on a separate database: `make screenshots`."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ from tests.servers import Installation, serving
 
 TO = Path(__file__).resolve().parent.parent.parent / "docs" / "screenshots"
 
-# Use as a month of it looks, so that the pictures show what the pages are for.
+# A month of usage, so that the screenshots show what the pages are for.
 USE = """
 import random
 from datetime import timedelta
@@ -108,7 +108,7 @@ def _sign_in(page: Page, account: str, password: str) -> None:
 
 
 def _draw_service(page: Page, account: str) -> None:
-    """How a service is connected, a key that opens a part of it, and requests that this key may and may not make."""
+    """Connecting a service, a key with access to a part of it, and requests that it may and may not send."""
     page.set_viewport_size({"width": 1280, "height": 1180})
     page.goto(f"{account}services/")
     page.get_by_role("link", name="Billing hooks").click()
@@ -142,7 +142,7 @@ def _draw_service(page: Page, account: str) -> None:
 
 
 def _draw_life_of_a_key(page: Page, account: str) -> None:
-    """From the form over the one look at the key to its rotation, each as a dialog."""
+    """The form, the new key and its rotation, each as a dialog."""
 
     def draw(name: str) -> None:
         page.wait_for_timeout(300)

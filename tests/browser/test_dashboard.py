@@ -1,4 +1,4 @@
-"""What makes the dashboard quick: keys, a guide that follows along, times of one's own clock, signs of being busy."""
+"""Conveniences of the dashboard: shortcuts, the first-run guide, local times, progress signs."""
 
 from collections.abc import Callable
 
@@ -135,7 +135,7 @@ def test_the_back_button_shows_the_list_as_it_was(path: str, visit: Visit, cast:
 
 
 def press_until(page: Page, name: str, key: str = "Tab") -> None:
-    """Go on with the key until what has the focus bears the name."""
+    """Press the key until the focus is on the element with that name."""
     for _ in range(60):
         page.keyboard.press(key)
         focused = page.locator(":focus")

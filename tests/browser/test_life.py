@@ -1,4 +1,4 @@
-"""A key's life at a browser: changed, rotated, ended with others, and found again in the audit log."""
+"""A key's life at a browser: changed, rotated, revoked with others, and found in the audit log."""
 
 import re
 import urllib.error
@@ -29,7 +29,7 @@ def assert_refused(site: str, secret: str) -> None:
 
 
 def act(page: Page, action: str, name: str) -> None:
-    """Choose from the menu of a row."""
+    """Select from the menu of a row."""
     page.get_by_label(f"Actions for {name}").click()
     page.get_by_role("link", name=f"{action} {name}").click()
 

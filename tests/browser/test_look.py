@@ -1,4 +1,4 @@
-"""What every page owes its readers: accessible, in both themes, on narrow screens, without a word on the console."""
+"""Every page is accessible, in both themes and on narrow screens, and writes nothing to the console."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -72,7 +72,7 @@ SIZES: dict[str, ViewportSize] = {"narrow": {"width": 360, "height": 740}, "wide
 
 @pytest.fixture
 def furnished(cast: Cast) -> Account:
-    """An account with something of everything; the stranger's stays empty."""
+    """An account with items of every kind; the stranger's is empty."""
     now = timezone.now()
     soon = now + timedelta(days=3)
     states: dict[str, dict[str, Any]] = {
@@ -148,7 +148,7 @@ def pages_of(account: Account) -> Iterator[str]:
 
 
 def described_requests(account: Account) -> Iterator[dict[str, str]]:
-    """One that passes, and one that a rule refuses, at a service and at the API."""
+    """A request that passes and one that is refused, to a service and to the API."""
     service = account.services.get(name__startswith="a-service").id
     yield {"method": "GET", "path": "/exports", "service": service, "address": "203.0.113.7"}
     yield {"method": "POST", "path": "/a-path-with-a-rather-long-name" * 5, "service": service, "address": ""}
@@ -157,7 +157,7 @@ def described_requests(account: Account) -> Iterator[dict[str, str]]:
 
 
 def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
-    """What axe finds, by these rules alone if any are given."""
+    """axe's findings, by the given rules only if there are any."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}
@@ -168,7 +168,7 @@ def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
 def check(page: Page) -> None:
     """Accessible in both themes, which differ in nothing but colors, one heading, no sideways scroll."""
     assert violations(page) == [], page.url
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")  # no color on its way to another
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")  # no colors in transition
     assert violations(page, rules=OF_COLORS) == [], f"{page.url} in the dark"
     page.emulate_media(color_scheme="light")
     assert page.locator("h1").count() == 1, page.url
@@ -176,7 +176,7 @@ def check(page: Page) -> None:
 
 
 def check_at_each_size(page: Page) -> None:
-    """And no sideways scroll at the 320 pixels of WCAG 2.2, 1.4.10."""
+    """And no horizontal scrolling at the 320 pixels of WCAG 2.2, 1.4.10."""
     for size in SIZES.values():
         page.set_viewport_size(size)
         check(page)
@@ -189,7 +189,7 @@ def size(request: pytest.FixtureRequest) -> ViewportSize:
     return SIZES[request.param]
 
 
-#: A long walk through the pages is cut into several, which run side by side.
+#: A long tour of the pages is split into several, which run in parallel.
 in_parts = pytest.mark.parametrize("part", [slice(start, None, 4) for start in range(4)], ids=range(4))
 
 
@@ -221,7 +221,7 @@ def test_pages_of_an_empty_account(visit: Visit, cast: Cast) -> None:
 
 @in_parts
 def test_what_a_user_sees(part: slice, visit: Visit, furnished: Account) -> None:
-    """The pages that a User may open, and the one refusal in the place of all others."""
+    """The pages that a User may open, and one refusal, which stands for all others."""
     visitor = visit().sign_in("user@example.com")
     is_refusal_checked = False
     for path in [*pages_of(furnished)][part]:

@@ -1,4 +1,4 @@
-"""People come in and sign in, in a real Chromium: invitations, two-factor, passkeys, ownership."""
+"""Invitations, sign-in, two-factor authentication, passkeys and ownership, in a real Chromium."""
 
 import re
 import time
@@ -40,13 +40,13 @@ def code(secret: str) -> str:
 
 
 def by_name(visitor: Visitor) -> Visitor:
-    """Over a name, because a passkey is bound to one and never to an address."""
+    """With a host name, because a passkey is bound to one and not to an IP address."""
     visitor.site = visitor.site.replace("127.0.0.1", "localhost")
     return visitor
 
 
 def with_authenticator(page: Page) -> None:
-    """Plug in a virtual device that makes passkeys and always says yes."""
+    """Attach a virtual authenticator that creates passkeys and always confirms."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     options = {
@@ -248,7 +248,7 @@ def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast:
     page.wait_for_url("**/accounts/acme/")
 
 
-# What the pages owe their readers ---------------------------------------------------------------
+# Accessibility ----------------------------------------------------------------------------------
 
 
 @THEMES_AND_SIZES

@@ -1,4 +1,4 @@
-"""The walk of the source page, by its own words: "Generate New API Key"."""
+"""The steps of Atatus' documentation, word for word: "Generate New API Key"."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What pages weigh over the wire, from `manage.py serve` as people run it: hashed, compressed, cached."""
+"""The transferred size of pages, from `manage.py serve`: hashed, compressed, cached."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.servers import PASSWORD, install, serving
 
-# A full page of keys, each used differently every day: what compresses worst.
+# A full page of keys, each with other usage every day, which compresses worst.
 FULL = """
 from datetime import timedelta
 from django.utils import timezone
@@ -32,7 +32,7 @@ PAGES += ["/accounts/acme/settings/api-keys/new/"]
 
 
 def weigh(page: Page, address: str) -> tuple[int, int]:
-    """How many requests a page takes, and how many bytes, the heads of the answers included."""
+    """A page's requests and bytes, with the heads of the answers."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     sizes: list[int] = []

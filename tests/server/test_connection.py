@@ -1,4 +1,4 @@
-"""Bytes to requests and answers to bytes, on a pair of sockets: no process, no clock."""
+"""Bytes to requests and answers to bytes, on a pair of sockets, without processes and clocks."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ from atatus_dash.server.connection import Connection, GoneError, Phase
 
 
 class Client:
-    """What the client sends and sees, and what the application was asked."""
+    """The client's side of a connection, and the requests that reach the application."""
 
     def __init__(self) -> None:
         self.socket, served = socket.socketpair()
@@ -32,7 +32,7 @@ class Client:
         return [environ["PATH_INFO"].encode()]
 
     def send(self, data: bytes, application: Any = None, *, is_draining: bool = False) -> bool:
-        """Send it and have the server work once. False if the connection is over."""
+        """Send it and let the server work once. False if the connection is finished."""
         self.socket.sendall(data)
         return self.work(application, is_draining=is_draining)
 
@@ -40,7 +40,7 @@ class Client:
         return self.connection.work(application or self.application, is_draining=is_draining)
 
     def read(self) -> bytes:
-        """What has come so far."""
+        """All bytes received so far."""
         try:
             return self.socket.recv(1_000_000, socket.MSG_DONTWAIT)
         except (BlockingIOError, TimeoutError):
@@ -99,7 +99,7 @@ def test_the_target_is_there_byte_for_byte(client: Client, target: str, path: st
 
 
 def test_no_gateway_asks_where_its_client_wants(client: Client) -> None:
-    """Gateways written in Go send the target `a:http://guard/healthz` on in place of the guard's address."""
+    """Gateways written in Go send their request to a target such as `a:http://guard/healthz`, not to the guard."""
     headers = b"Host: localhost\r\nX-Forwarded-Uri: http://guard/healthz\r\n\r\n"
     client.send(b"GET /v2/verify/svc_a/forward-auth HTTP/1.1\r\n" + headers)
     assert len(client.asked) == 1
@@ -155,7 +155,9 @@ def test_what_the_server_refuses_has_the_form_of_the_api(
     client: Client, request_head: bytes, status: int, message: str
 ) -> None:
     for start in range(0, len(request_head), 65536):
-        assert client.send(request_head[start : start + 65536])  # it lingers, or the client could miss the answer
+        assert client.send(
+            request_head[start : start + 65536]
+        )  # it stays open for a moment, or the client could lose the answer
     assert _is_refused(client.read(), status, message)
     assert not client.asked
 
