@@ -18,7 +18,6 @@ PREFIX = "atk_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_LENGTH = 30
 CHECKSUM_LENGTH = 6
-LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
 
 #: For secret scanners: matches every key in a text.
 SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"

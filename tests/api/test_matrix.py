@@ -141,14 +141,6 @@ def test_a_key_reaches_what_its_power_covers_and_nothing_else(
         assert status == 403
 
 
-WISHES = {
-    "v2/projects/<id:project_id>/deployments": {"revision": "1"},
-    "v2/api-keys/<id:key_id>/rotate": {"overlap": "none"},
-    "v2/members/<id:member_id>": {"role": "admin"},
-    "v2/invitations/<id:invitation_id>": {"role": "admin"},
-}
-
-
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
 @pytest.mark.parametrize("method", METHODS)
 def test_another_accounts_items_are_not_there(cast: Cast, things: dict[str, str], route: str, method: str) -> None:
