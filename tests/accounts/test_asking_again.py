@@ -18,7 +18,7 @@ REAUTHENTICATE = reverse("account_reauthenticate")
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 
@@ -54,7 +54,7 @@ def stale(cast: Cast, browser: Browser) -> Browser:
     return browser
 
 
-def give_password(browser: Browser, asked_at: str) -> str:
+def enter_password(browser: Browser, asked_at: str) -> str:
     """Enter the password on the page that we are redirected to; return where it redirects to."""
     form = browser.get(asked_at).content.decode()
     back = re.findall(r'name="next" value="([^"]+)"', form)[0].replace("&amp;", "&")
@@ -79,7 +79,7 @@ def test_the_password_is_asked_for_again_before_anything_happens(
 @pytest.mark.parametrize("name", FORMS)
 def test_entering_the_password_leads_back_to_the_page(name: str, cast: Cast, stale: Browser) -> None:
     address, fields = forms(cast)[name]
-    back = give_password(stale, stale.post(address, fields).headers["Location"])
+    back = enter_password(stale, stale.post(address, fields).headers["Location"])
     shown = stale.get(back)
     before = AuditEvent.objects.count()
     done = stale.post(back, fields)
@@ -93,7 +93,7 @@ def test_entering_the_password_leads_back_to_the_page(name: str, cast: Cast, sta
 
 def test_the_unsaved_key_policy_is_filled_in_again(cast: Cast, stale: Browser) -> None:
     sent = {"max_key_lifetime_days": "90", "revoke_exposed_keys": "on"}
-    back = give_password(stale, stale.post(page(cast, "key_policy"), sent).headers["Location"])
+    back = enter_password(stale, stale.post(page(cast, "key_policy"), sent).headers["Location"])
     form = stale.get(back).content.decode()
     again = stale.get(back).content.decode()
 

@@ -37,7 +37,7 @@ OPERATOR = "Ask the operator to reset your two-factor authentication."
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 
@@ -66,7 +66,7 @@ def shown(response: Any) -> str:
     return html.unescape(response.content.decode())
 
 
-def lose_the_keys(settings: Any) -> None:
+def remove_encryption_keys(settings: Any) -> None:
     settings.ENCRYPTION_KEYS = [NEW]
     settings.SECRET_KEY = "another secret key altogether, of many characters"
 
@@ -167,7 +167,7 @@ def test_modified_encrypted_text_is_refused() -> None:
 
 def test_signing_in_with_an_unreadable_factor_says_what_to_do(cast: Cast, browser: Browser, settings: Settings) -> None:
     secret = give_factors(cast.owner)
-    lose_the_keys(settings)
+    remove_encryption_keys(settings)
     sign_in(browser, cast.owner)
     page = browser.get(reverse("mfa_authenticate"))
     refused = browser.post(reverse("mfa_authenticate"), {"code": code(secret)})
@@ -189,7 +189,7 @@ def test_signing_in_with_an_invalid_stored_factor_says_what_to_do(cast: Cast, br
 
 def test_a_readable_factor_works_beside_an_unreadable_one(cast: Cast, browser: Browser, settings: Settings) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
-    lose_the_keys(settings)
+    remove_encryption_keys(settings)
     RecoveryCodes.activate(cast.owner)
     sign_in(browser, cast.owner)
     wrong = browser.post(reverse("mfa_authenticate"), {"code": "123456"})
@@ -332,7 +332,7 @@ def test_reencrypt_encrypts_everything_with_the_newest_key_once(cast: Cast, sett
 
 def test_reencrypt_names_unreadable_factors_encrypts_the_others_and_fails(cast: Cast, settings: Settings) -> None:
     TOTP.activate(cast.owner, generate_totp_secret())
-    lose_the_keys(settings)
+    remove_encryption_keys(settings)
     Authenticator.objects.create(user=cast.admin, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
     output = StringIO()
     with pytest.raises(CommandError, match=r"^1 can't be read"):

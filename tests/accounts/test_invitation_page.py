@@ -33,7 +33,7 @@ def heading(response: Any) -> str:
 
 
 @pytest.fixture
-def newcomers(cast: Cast) -> Any:
+def for_new_user(cast: Cast) -> Any:
     """An invitation of somebody who has no user yet."""
     sent = factories.make_invitation(cast.account, role=Role.ADMIN)
     delivered().clear()
@@ -41,7 +41,7 @@ def newcomers(cast: Cast) -> Any:
 
 
 @pytest.fixture
-def guests(cast: Cast) -> Any:
+def for_existing_user(cast: Cast) -> Any:
     """An invitation of a user who is a member of another account."""
     return factories.make_invitation(cast.account, "stranger@example.com")
 
@@ -49,20 +49,20 @@ def guests(cast: Cast) -> Any:
 # New users --------------------------------------------------------------------------------------
 
 
-def test_the_page_names_the_account_the_role_and_the_inviter(newcomers: Any, browser: Browser) -> None:
-    page = browser.get(link(newcomers)).content.decode()
+def test_the_page_names_the_account_the_role_and_the_inviter(for_new_user: Any, browser: Browser) -> None:
+    page = browser.get(link(for_new_user)).content.decode()
 
     assert "Join Acme" in page
     assert "<b>Admin</b>" in page
-    assert newcomers.invitation.invited_by in page
+    assert for_new_user.invitation.invited_by in page
     assert ">Accept<" in page
 
 
 def test_a_new_user_joins_immediately_without_another_mail(
-    newcomers: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    for_new_user: Any, cast: Cast, browser: Browser, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        response = browser.post(link(newcomers), FORM, follow=True)
+        response = browser.post(link(for_new_user), FORM, follow=True)
     user = User.objects.get(email="new@example.com")
 
     assert response.redirect_chain[-1][0] == reverse("overview", args=[cast.account.slug])
@@ -72,16 +72,16 @@ def test_a_new_user_joins_immediately_without_another_mail(
     assert delivered() == []
 
 
-def test_a_new_user_is_not_asked_for_the_password_again(newcomers: Any, cast: Cast, browser: Browser) -> None:
-    browser.post(link(newcomers), FORM)
+def test_a_new_user_is_not_asked_for_the_password_again(for_new_user: Any, cast: Cast, browser: Browser) -> None:
+    browser.post(link(for_new_user), FORM)
 
     assert browser.get(reverse("apikeys:new_key", args=[cast.account.slug])).status_code == 200
 
 
 def test_a_new_users_sign_in_elsewhere_does_not_count_in_this_session(
-    newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    for_new_user: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    browser.post(link(newcomers), FORM)
+    browser.post(link(for_new_user), FORM)
     later = time.time() + 3600
     monkeypatch.setattr("time.time", lambda: later)
     User.objects.filter(email="new@example.com").update(last_login=timezone.now() + timedelta(hours=1))
@@ -96,8 +96,10 @@ def test_a_new_users_sign_in_elsewhere_does_not_count_in_this_session(
     ("password", "problem"),
     [("short", "at least 10 characters"), ("password123", "too common"), ("new@example.com", "too similar"), ("", "")],
 )
-def test_a_weak_password_is_refused_at_its_field(password: str, problem: str, newcomers: Any, browser: Browser) -> None:
-    refused = browser.post(link(newcomers), {**FORM, "password": password})
+def test_a_weak_password_is_refused_at_its_field(
+    password: str, problem: str, for_new_user: Any, browser: Browser
+) -> None:
+    refused = browser.post(link(for_new_user), {**FORM, "password": password})
 
     assert refused.status_code == 422
     assert problem in refused.content.decode()
@@ -106,8 +108,8 @@ def test_a_weak_password_is_refused_at_its_field(password: str, problem: str, ne
     assert Invitation.objects.get().state == Invitation.State.PENDING
 
 
-def test_get_creates_no_user(newcomers: Any, browser: Browser) -> None:
-    browser.get(link(newcomers))
+def test_get_creates_no_user(for_new_user: Any, browser: Browser) -> None:
+    browser.get(link(for_new_user))
 
     assert not User.objects.filter(email="new@example.com").exists()
 
@@ -115,10 +117,10 @@ def test_get_creates_no_user(newcomers: Any, browser: Browser) -> None:
 # Existing users ---------------------------------------------------------------------------------
 
 
-def test_a_signed_in_user_accepts_with_a_button(guests: Any, cast: Cast, browser: Browser) -> None:
-    asked = browser.as_(cast.stranger).get(link(guests))
+def test_a_signed_in_user_accepts_with_a_button(for_existing_user: Any, cast: Cast, browser: Browser) -> None:
+    asked = browser.as_(cast.stranger).get(link(for_existing_user))
     before = Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
-    done = browser.post(link(guests))
+    done = browser.post(link(for_existing_user))
 
     assert (asked.status_code, heading(asked), before) == (200, "Join Acme", False)
     assert done.headers["Location"] == reverse("overview", args=[cast.account.slug])
@@ -126,9 +128,11 @@ def test_a_signed_in_user_accepts_with_a_button(guests: Any, cast: Cast, browser
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_signed_out_user_signs_in_and_comes_back(method: str, guests: Any, cast: Cast, browser: Browser) -> None:
-    asked = getattr(browser, method)(link(guests), {**FORM})
-    back = f"{reverse('account_login')}?next={link(guests).replace('/', '%2F')}"
+def test_a_signed_out_user_signs_in_and_comes_back(
+    method: str, for_existing_user: Any, cast: Cast, browser: Browser
+) -> None:
+    asked = getattr(browser, method)(link(for_existing_user), {**FORM})
+    back = f"{reverse('account_login')}?next={link(for_existing_user).replace('/', '%2F')}"
     if method == "get":
         assert f'href="{back}"' in asked.content.decode()
         assert "password" not in asked.content.decode().lower().replace("password manager", "")
@@ -136,40 +140,40 @@ def test_a_signed_out_user_signs_in_and_comes_back(method: str, guests: Any, cas
         assert asked.headers["Location"] == back
 
     signed_in = browser.post(
-        reverse("account_login"), {"login": cast.stranger.email, "password": PASSWORD, "next": link(guests)}
+        reverse("account_login"), {"login": cast.stranger.email, "password": PASSWORD, "next": link(for_existing_user)}
     )
-    assert signed_in.headers["Location"] == link(guests)
+    assert signed_in.headers["Location"] == link(for_existing_user)
     assert not Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_the_wrong_user_is_told_and_can_sign_out_and_come_back(
-    method: str, newcomers: Any, cast: Cast, browser: Browser
+    method: str, for_new_user: Any, cast: Cast, browser: Browser
 ) -> None:
-    page = getattr(browser.as_(cast.user), method)(link(newcomers))
-    signed_out = browser.post(reverse("account_logout"), {"next": link(newcomers)})
+    page = getattr(browser.as_(cast.user), method)(link(for_new_user))
+    signed_out = browser.post(reverse("account_logout"), {"next": link(for_new_user)})
 
     assert page.status_code == 403
     assert "for someone else" in page.content.decode()
-    assert f'name="next" value="{link(newcomers)}"' in page.content.decode()
-    assert signed_out.headers["Location"] == link(newcomers)
-    assert browser.get(link(newcomers)).status_code == 200
+    assert f'name="next" value="{link(for_new_user)}"' in page.content.decode()
+    assert signed_out.headers["Location"] == link(for_new_user)
+    assert browser.get(link(for_new_user)).status_code == 200
 
 
-def test_a_confirmed_second_address_is_accepted(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_a_confirmed_second_address_is_accepted(for_new_user: Any, cast: Cast, browser: Browser) -> None:
     EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=True)
-    signed_out = browser.get(link(newcomers)).content.decode()
-    browser.as_(cast.stranger).post(link(newcomers))
+    signed_out = browser.get(link(for_new_user)).content.decode()
+    browser.as_(cast.stranger).post(link(for_new_user))
 
     assert 'name="password"' not in signed_out
     assert Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
 
 
-def test_an_unconfirmed_second_address_is_not_accepted(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_an_unconfirmed_second_address_is_not_accepted(for_new_user: Any, cast: Cast, browser: Browser) -> None:
     EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=False)
 
-    assert browser.as_(cast.stranger).post(link(newcomers)).status_code == 403
-    assert Browser().post(link(newcomers), FORM).status_code == 302
+    assert browser.as_(cast.stranger).post(link(for_new_user)).status_code == 403
+    assert Browser().post(link(for_new_user), FORM).status_code == 302
     assert User.objects.filter(email="new@example.com").exists()
 
 
@@ -201,9 +205,9 @@ def test_a_link_that_no_longer_works_says_what_to_do(
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_nobody_joins_a_closed_account(method: str, newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_nobody_joins_a_closed_account(method: str, for_new_user: Any, cast: Cast, browser: Browser) -> None:
     Account.objects.filter(pk=cast.account.pk).update(closed_at=timezone.now())
-    page = getattr(browser, method)(link(newcomers), FORM)
+    page = getattr(browser, method)(link(for_new_user), FORM)
 
     assert (page.status_code, heading(page)) == (410, "Acme is closed")
     assert not User.objects.filter(email="new@example.com").exists()
@@ -216,37 +220,37 @@ def test_an_unknown_link_is_404(method: str, cast: Cast, browser: Browser) -> No
     assert (page.status_code, heading(page)) == (404, "Invitation not found")
 
 
-def test_a_link_works_once(newcomers: Any, browser: Browser) -> None:
-    browser.post(link(newcomers), FORM)
+def test_a_link_works_once(for_new_user: Any, browser: Browser) -> None:
+    browser.post(link(for_new_user), FORM)
 
-    again = browser.get(link(newcomers))
+    again = browser.get(link(for_new_user))
     assert again.status_code == 410
     assert "You are a member of Acme." in again.content.decode()
-    assert Browser().post(link(newcomers), FORM).status_code == 410
+    assert Browser().post(link(for_new_user), FORM).status_code == 410
 
 
 def test_a_link_that_stops_working_before_the_form_is_sent_says_so(
-    newcomers: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    for_new_user: Any, cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Invitation, "is_acceptable", True)
-    newcomers.invitation.withdrawn_at = timezone.now()
-    newcomers.invitation.save()
+    for_new_user.invitation.withdrawn_at = timezone.now()
+    for_new_user.invitation.save()
 
-    assert browser.post(link(newcomers), FORM).headers["Location"] == link(newcomers)
+    assert browser.post(link(for_new_user), FORM).headers["Location"] == link(for_new_user)
     assert not User.objects.filter(email="new@example.com").exists()
 
 
 # Secrecy ----------------------------------------------------------------------------------------
 
 
-def test_the_token_is_kept_out_of_caches_and_referrers(newcomers: Any, cast: Cast, browser: Browser) -> None:
+def test_the_token_is_kept_out_of_caches_and_referrers(for_new_user: Any, cast: Cast, browser: Browser) -> None:
     pages = [
-        browser.get(link(newcomers)),
-        browser.post(link(newcomers), {"name": ""}),
+        browser.get(link(for_new_user)),
+        browser.post(link(for_new_user), {"name": ""}),
         browser.get(reverse("accounts:invitation", args=["unknown"])),
-        Browser().as_(cast.user).get(link(newcomers)),
-        browser.post(link(newcomers), FORM),
-        browser.get(link(newcomers)),
+        Browser().as_(cast.user).get(link(for_new_user)),
+        browser.post(link(for_new_user), FORM),
+        browser.get(link(for_new_user)),
     ]
 
     assert [page.status_code for page in pages] == [200, 422, 404, 403, 302, 410]

@@ -27,7 +27,7 @@ HOME: dict[str, Any] = {"REMOTE_ADDR": "192.0.2.1"}
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 
@@ -56,7 +56,7 @@ def code_of(secret: str) -> str:
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30))
 
 
-def with_an_app(user: User) -> str:
+def add_authenticator_app(user: User) -> str:
     secret = str(generate_totp_secret())
     TOTP.activate(user, secret)
     return secret
@@ -137,7 +137,7 @@ def test_a_lock_out_does_not_reveal_whether_an_address_is_registered(
 ) -> None:
     strangers_guess()
     strangers_guess("nobody@example.com")
-    monkeypatch.setattr(sign_in_module, "_run_after_response", lambda task: None)  # done once the answer is sent
+    monkeypatch.setattr(sign_in_module, "_run_after_response", lambda task: None)  # runs after the response
     pages, queries = set(), set()
     for email in (OWNER, "nobody@example.com"):
         browser = known_device("stranger@example.com")
@@ -181,7 +181,7 @@ def test_attempts_at_many_addresses_reset_no_limit(cast: Cast, settings: Setting
 
 def test_an_attacker_with_the_password_has_few_tries_and_locks_out_no_known_device(cast: Cast) -> None:
     browser = known_device()
-    secret = with_an_app(cast.owner)
+    secret = add_authenticator_app(cast.owner)
     for number in range(7):
         thief = Browser()
         sign_in(thief, REMOTE_ADDR=f"198.51.100.{number}")
@@ -196,7 +196,7 @@ def test_an_attacker_with_the_password_has_few_tries_and_locks_out_no_known_devi
 
 def test_a_known_device_has_few_tries_at_a_code(cast: Cast) -> None:
     browser = known_device()
-    with_an_app(cast.owner)
+    add_authenticator_app(cast.owner)
     sign_in(browser)
     for _ in range(6):
         last = browser.post(reverse("mfa_authenticate"), {"code": "000000"}, **HOME)
@@ -214,7 +214,7 @@ def test_a_signed_in_user_reauthenticates_while_strangers_guess(cast: Cast, brow
 # Resets -----------------------------------------------------------------------------------------
 
 
-def strangers_ask(times: int = 30) -> None:
+def strangers_request_resets(times: int = 30) -> None:
     for number in range(times):
         Browser().post(RESET, {"email": OWNER}, REMOTE_ADDR=f"198.51.100.{number}")
 
@@ -222,7 +222,7 @@ def strangers_ask(times: int = 30) -> None:
 def test_a_known_device_gets_a_reset_while_strangers_request_others(cast: Cast) -> None:
     browser = known_device()
     delivered().clear()
-    strangers_ask()
+    strangers_request_resets()
     before = len(delivered())
     browser.post(RESET, {"email": OWNER}, **HOME)
 
@@ -231,7 +231,7 @@ def test_a_known_device_gets_a_reset_while_strangers_request_others(cast: Cast) 
 
 
 def test_a_new_device_is_not_refused_and_earlier_links_still_work(cast: Cast, browser: Browser) -> None:
-    strangers_ask()
+    strangers_request_resets()
     asked = browser.post(RESET, {"email": OWNER}, **HOME)
     link = re.search(r"https://testserver(/\S+)", str(delivered()[-1].body))
 

@@ -314,20 +314,20 @@ def test_reencrypt_encrypts_waiting_mail_too(settings: Settings) -> None:
 
 
 @pytest.fixture
-def desk(browser: Browser) -> Browser:
+def operator(browser: Browser) -> Browser:
     return browser.as_(factories.make_operator())
 
 
 LIST = reverse("admin:accounts_outgoingmail_changelist")
 
 
-def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(desk: Browser, server: MailServer) -> None:
+def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(operator: Browser, server: MailServer) -> None:
     server.replies["a@example.com"] = "550 no such mailbox"
     outgoing = add()
     deliver()
     add("b@example.com")
-    given_up = desk.get(LIST, {"state": "given_up"}).content.decode()
-    page = desk.get(reverse("admin:accounts_outgoingmail_change", args=[outgoing.pk])).content.decode()
+    given_up = operator.get(LIST, {"state": "given_up"}).content.decode()
+    page = operator.get(reverse("admin:accounts_outgoingmail_change", args=[outgoing.pk])).content.decode()
 
     assert "550 no such mailbox" in given_up
     assert "b@example.com" not in given_up
@@ -336,27 +336,27 @@ def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(desk: Browser,
         assert "reset/key" not in html
         assert outgoing.text not in html
     # Nor can it be guessed letter by letter.
-    assert desk.get(LIST, {"text__startswith": "fernet"}).status_code in (302, 400)
+    assert operator.get(LIST, {"text__startswith": "fernet"}).status_code in (302, 400)
 
 
 @pytest.mark.parametrize(("state", "number"), [("waiting", 1), ("sent", 1), ("given_up", 1), ("odd", 3)])
-def test_mail_is_listed_by_its_state(desk: Browser, server: MailServer, state: str, number: int) -> None:
+def test_mail_is_listed_by_its_state(operator: Browser, server: MailServer, state: str, number: int) -> None:
     server.replies["b@example.com"] = "550 no"
     add("a@example.com")
     add("b@example.com")
     deliver()
     add("c@example.com")
-    assert desk.get(LIST, {"state": state}).context["cl"].result_count == number
+    assert operator.get(LIST, {"state": state}).context["cl"].result_count == number
 
 
-def test_the_operator_resends_given_up_mail_that_has_not_expired(desk: Browser, server: MailServer) -> None:
+def test_the_operator_resends_given_up_mail_that_has_not_expired(operator: Browser, server: MailServer) -> None:
     server.replies = {"a@example.com": "550 no", "late@example.com": "550 no"}
     mails = [add("a@example.com"), add("late@example.com"), add("sent@example.com")]
     deliver()
     OutgoingMail.objects.filter(recipient="late@example.com").update(expires_at=timezone.now())
     server.replies.clear()
     chosen = {"action": "send_again", "_selected_action": [outgoing.pk for outgoing in mails]}
-    told = [str(message) for message in desk.post(LIST, chosen, follow=True).context["messages"]]
+    told = [str(message) for message in operator.post(LIST, chosen, follow=True).context["messages"]]
 
     assert told[0] == "1 will be sent again."
     assert told[1].startswith("2 can't be sent again")

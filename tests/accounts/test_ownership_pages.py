@@ -142,7 +142,7 @@ def test_a_user_sets_up_required_two_factor_before_becoming_the_owner(cast: Cast
 
 
 @pytest.fixture
-def shut(cast: Cast) -> Account:
+def closed(cast: Cast) -> Account:
     return services.close_account(actor=policy.system(cast.account.ref), name="Acme")
 
 
@@ -175,7 +175,7 @@ def test_closing_needs_the_exact_name(name: str, cast: Cast, browser: Browser) -
 
 
 def test_an_owner_without_required_two_factor_cannot_reopen_the_account(
-    cast: Cast, browser: Browser, shut: Account
+    cast: Cast, browser: Browser, closed: Account
 ) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
     led = browser.as_(cast.owner).post(page(cast, "reopen"))
@@ -193,7 +193,7 @@ def test_an_owner_without_required_two_factor_cannot_reopen_the_account(
 
 
 @pytest.mark.parametrize("who", ["admin", "user", "stranger"])
-def test_only_the_owner_reopens_a_closed_account(who: str, cast: Cast, browser: Browser, shut: Account) -> None:
+def test_only_the_owner_reopens_a_closed_account(who: str, cast: Cast, browser: Browser, closed: Account) -> None:
     browser.as_(getattr(cast, who))
 
     assert browser.get(page(cast, "closed")).status_code == 404
@@ -201,7 +201,7 @@ def test_only_the_owner_reopens_a_closed_account(who: str, cast: Cast, browser: 
     assert Account.objects.get(pk=cast.account.pk).closed_at is not None
 
 
-def test_a_closed_account_is_only_in_its_owners_switcher(cast: Cast, shut: Account) -> None:
+def test_a_closed_account_is_only_in_its_owners_switcher(cast: Cast, closed: Account) -> None:
     for person in (cast.owner, cast.admin):
         factories.make_account("Another", person)
     owners, admins = Browser().as_(cast.owner), Browser().as_(cast.admin)
@@ -212,7 +212,7 @@ def test_a_closed_account_is_only_in_its_owners_switcher(cast: Cast, shut: Accou
     assert "Acme" not in html(admins, reverse("accounts:accounts"))
 
 
-def test_home_skips_closed_and_suspended_accounts(cast: Cast, browser: Browser, shut: Account) -> None:
+def test_home_skips_closed_and_suspended_accounts(cast: Cast, browser: Browser, closed: Account) -> None:
     browser.as_(cast.owner).get(page(cast, "closed"))
     only_closed = browser.get(reverse("home")).headers["Location"]
     services.suspend_account(actor=policy.system(factories.make_account("Acme Frozen", cast.owner).ref))

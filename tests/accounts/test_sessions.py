@@ -33,7 +33,7 @@ DAY = 24 * 3600
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 

@@ -25,7 +25,7 @@ ANOTHER = "a fresh horse on a new battery"
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> Iterator[None]:
+def _clear_limits() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()

@@ -33,7 +33,7 @@ SOMEWHERE: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7"}
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 
@@ -47,7 +47,7 @@ def sign_in(browser: Browser, email: str, password: str = PASSWORD, **extra: Any
     return browser.post(LOGIN, {"login": email, "password": password}, **{**SOMEWHERE, **extra})
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "accounts.sign_in"]
 
 
@@ -64,7 +64,7 @@ def code_of(secret: str, back: int = 0) -> str:
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 - back))
 
 
-def with_an_app(user: User) -> str:
+def add_authenticator_app(user: User) -> str:
     secret = str(generate_totp_secret())
     TOTP.activate(user, secret)
     return secret
@@ -79,7 +79,7 @@ def test_a_sign_in_is_logged_and_recorded_in_each_of_the_users_accounts(
     other = factories.make_account("Second", cast.owner)
     sign_in(browser, "owner@example.com")
 
-    assert told(lines) == [("INFO", "member.signed_in: owner@example.com from 203.0.113.7 (password)")]
+    assert logged(lines) == [("INFO", "member.signed_in: owner@example.com from 203.0.113.7 (password)")]
     assert recorded(cast) == [("member.signed_in", "owner@example.com", "owner@example.com", "203.0.113.7")]
     found = AuditEvent.objects.filter(event="member.signed_in")
     assert {event.account_id for event in found} == {cast.account.pk, other.pk}
@@ -90,33 +90,33 @@ def test_signing_out_is_recorded(cast: Cast, browser: Browser, lines: Any) -> No
     sign_in(browser, "owner@example.com")
     browser.post(reverse("account_logout"), **SOMEWHERE)
 
-    assert told(lines)[1:] == [("INFO", "member.signed_out: owner@example.com from 203.0.113.7")]
+    assert logged(lines)[1:] == [("INFO", "member.signed_out: owner@example.com from 203.0.113.7")]
     assert recorded(cast)[1:] == [("member.signed_out", "owner@example.com", "owner@example.com", "203.0.113.7")]
 
 
 def test_signing_out_of_admin_is_recorded(cast: Cast, browser: Browser) -> None:
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    with_an_app(cast.owner)  # admin opens to nobody without a second factor
+    add_authenticator_app(cast.owner)  # admin requires a second factor
     browser.as_(cast.owner).post(reverse("admin:logout"), **SOMEWHERE)
 
     assert [event for event, *_ in recorded(cast)] == ["member.two_factor_enabled", "member.signed_out"]
 
 
 def test_a_sign_in_with_two_factors_names_both(cast: Cast, browser: Browser, lines: Any) -> None:
-    secret = with_an_app(cast.owner)
+    secret = add_authenticator_app(cast.owner)
     sign_in(browser, "owner@example.com")
-    before = [line for _, line in told(lines)]
+    before = [line for _, line in logged(lines)]
     browser.post(reverse("mfa_authenticate"), {"code": code_of(secret)}, **SOMEWHERE)
 
     assert not any("signed_in" in line for line in before)
-    assert told(lines)[-1][1] == "member.signed_in: owner@example.com from 203.0.113.7 (password, authenticator app)"
+    assert logged(lines)[-1][1] == "member.signed_in: owner@example.com from 203.0.113.7 (password, authenticator app)"
 
 
 def test_a_new_user_who_joins_by_invitation_is_recorded(cast: Cast, browser: Browser, lines: Any) -> None:
     sent = factories.make_invitation(cast.account)
     browser.post(reverse("accounts:invitation", args=[sent.token]), {"name": "New", "password": PASSWORD}, **SOMEWHERE)
 
-    assert told(lines) == [("INFO", "member.signed_in: new@example.com from 203.0.113.7 (link)")]
+    assert logged(lines) == [("INFO", "member.signed_in: new@example.com from 203.0.113.7 (link)")]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -154,14 +154,14 @@ def test_a_password_change_that_cannot_be_recorded_does_not_happen(
 def test_a_wrong_password_is_a_warning_and_an_event(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "owner@example.com", "wrong")
 
-    assert told(lines) == [("WARNING", "member.sign_in_failed: owner@example.com from 203.0.113.7 (password)")]
+    assert logged(lines) == [("WARNING", "member.sign_in_failed: owner@example.com from 203.0.113.7 (password)")]
     assert recorded(cast) == [("member.sign_in_failed", "Someone", "owner@example.com", "203.0.113.7")]
 
 
 def test_an_unknown_address_is_logged_without_its_text(cast: Cast, browser: Browser, lines: Any) -> None:
     sign_in(browser, "my-Secret-passw0rd@example.com", "wrong")
 
-    assert told(lines) == [("WARNING", "member.sign_in_failed: an unknown address from 203.0.113.7 (password)")]
+    assert logged(lines) == [("WARNING", "member.sign_in_failed: an unknown address from 203.0.113.7 (password)")]
     assert not recorded(cast)
 
 
@@ -179,7 +179,7 @@ def test_a_lock_out_is_recorded_once(cast: Cast, browser: Browser, lines: Any) -
     for _ in range(8):
         sign_in(browser, "owner@example.com", "wrong")
 
-    kinds = [line.partition(":")[0] for _, line in told(lines)]
+    kinds = [line.partition(":")[0] for _, line in logged(lines)]
     assert kinds == ["member.sign_in_failed"] * 5 + ["member.locked_out"] * 3
     assert [event for event, *_ in recorded(cast)] == ["member.sign_in_failed"] * 5 + ["member.locked_out"]
 
@@ -189,7 +189,7 @@ def test_failures_do_not_flood_the_audit_log(cast: Cast, browser: Browser, lines
     for _ in range(30):
         sign_in(browser, "owner@example.com", "wrong")
 
-    assert len(told(lines)) == 30
+    assert len(logged(lines)) == 30
     assert [event for event, *_ in recorded(cast)] == ["member.sign_in_failed"] * 10
 
 
@@ -202,19 +202,19 @@ def test_a_failure_that_cannot_be_recorded_is_logged_and_breaks_no_response(
     monkeypatch.setattr(audit, "record", fail)
 
     assert sign_in(browser, "owner@example.com", "wrong").status_code == 200
-    assert [level for level, _ in told(lines)] == ["WARNING", "ERROR"]
+    assert [level for level, _ in logged(lines)] == ["WARNING", "ERROR"]
 
 
 def test_a_wrong_code_has_its_own_event_because_the_password_was_right(
     cast: Cast, browser: Browser, lines: Any
 ) -> None:
-    with_an_app(cast.owner)
+    add_authenticator_app(cast.owner)
     sign_in(browser, "owner@example.com")
     for _ in range(6):
         browser.post(reverse("mfa_authenticate"), {"code": "000000"}, **SOMEWHERE)
 
-    assert told(lines)[-1] == ("WARNING", "member.locked_out: owner@example.com from 203.0.113.7 (code)")
-    assert told(lines)[-2] == ("WARNING", "member.two_factor_failed: owner@example.com from 203.0.113.7 (code)")
+    assert logged(lines)[-1] == ("WARNING", "member.locked_out: owner@example.com from 203.0.113.7 (code)")
+    assert logged(lines)[-2] == ("WARNING", "member.two_factor_failed: owner@example.com from 203.0.113.7 (code)")
     assert recorded(cast)[-1] == ("member.locked_out", "Someone", "owner@example.com", "203.0.113.7")
     assert [event for event, *_ in recorded(cast)].count("member.two_factor_failed") == 5
 
@@ -238,7 +238,7 @@ def test_a_wrong_passkey_is_recorded(handle: str, cast: Cast, browser: Browser, 
     browser.post(reverse("mfa_login_webauthn"), {"credential": json.dumps(credential)}, **SOMEWHERE)
 
     who = "owner@example.com" if handle else "an unknown address"
-    assert told(lines) == [("WARNING", f"member.sign_in_failed: {who} from 203.0.113.7 (passkey)")]
+    assert logged(lines) == [("WARNING", f"member.sign_in_failed: {who} from 203.0.113.7 (passkey)")]
     assert len(recorded(cast)) == (1 if handle else 0)
 
 
@@ -254,7 +254,9 @@ def test_a_wrong_password_of_a_signed_in_user_is_recorded(
 ) -> None:
     browser.as_(cast.owner).post(reverse(page), data, **SOMEWHERE)
 
-    assert told(lines) == [("WARNING", "member.reauthentication_failed: owner@example.com from 203.0.113.7 (password)")]
+    assert logged(lines) == [
+        ("WARNING", "member.reauthentication_failed: owner@example.com from 203.0.113.7 (password)")
+    ]
     assert recorded(cast) == [
         ("member.reauthentication_failed", "owner@example.com", "owner@example.com", "203.0.113.7")
     ]
@@ -264,7 +266,7 @@ def test_a_sign_in_of_a_deactivated_user_is_recorded(cast: Cast, browser: Browse
     User.objects.filter(pk=cast.user.pk).update(is_active=False)
     sign_in(browser, "user@example.com")
 
-    assert told(lines) == [("WARNING", "member.sign_in_failed: user@example.com from 203.0.113.7 (deactivated)")]
+    assert logged(lines) == [("WARNING", "member.sign_in_failed: user@example.com from 203.0.113.7 (deactivated)")]
 
 
 # Passwords, second factors, addresses -----------------------------------------------------------
@@ -277,7 +279,7 @@ def test_a_reset_is_recorded_when_requested_and_when_done(cast: Cast, browser: B
     form = browser.get(link[1], follow=True)
     browser.post(form.request["PATH_INFO"], {"password1": ANOTHER, "password2": ANOTHER}, **SOMEWHERE)
 
-    assert told(lines) == [
+    assert logged(lines) == [
         ("INFO", "member.password_reset_requested: owner@example.com from 203.0.113.7"),
         ("INFO", "member.password_reset: owner@example.com from 203.0.113.7"),
     ]
@@ -290,7 +292,7 @@ def test_a_reset_is_recorded_when_requested_and_when_done(cast: Cast, browser: B
 def test_a_reset_of_an_unknown_address_is_logged_without_its_text(cast: Cast, browser: Browser, lines: Any) -> None:
     browser.post(reverse("account_reset_password"), {"email": "nobody@example.com"}, **SOMEWHERE)
 
-    assert told(lines) == [("INFO", "member.password_reset_requested: an unknown address from 203.0.113.7")]
+    assert logged(lines) == [("INFO", "member.password_reset_requested: an unknown address from 203.0.113.7")]
     assert not recorded(cast)
 
 
@@ -318,7 +320,7 @@ def test_an_app_and_recovery_codes_are_recorded(cast: Cast, browser: Browser, li
         "member.two_factor_disabled",
     ]
     assert [event for event, *_ in recorded(cast)] == expected
-    assert [line.partition(":")[0] for _, line in told(lines)] == expected
+    assert [line.partition(":")[0] for _, line in logged(lines)] == expected
     assert {event[1:] for event in recorded(cast)} == {("owner@example.com", "owner@example.com", "203.0.113.7")}
 
 
@@ -332,7 +334,7 @@ def test_adding_and_removing_a_passkey_is_recorded(cast: Cast, browser: Browser)
 
 
 def test_an_operators_change_of_a_second_factor_is_recorded_as_theirs(cast: Cast) -> None:
-    with_an_app(cast.owner)
+    add_authenticator_app(cast.owner)
     Authenticator.objects.filter(user=cast.owner).delete()
 
     assert [event[:3] for event in recorded(cast)] == [
@@ -342,7 +344,7 @@ def test_an_operators_change_of_a_second_factor_is_recorded_as_theirs(cast: Cast
 
 
 def test_loading_a_second_factor_from_a_fixture_records_no_event(cast: Cast, lines: Any, tmp_path: Path) -> None:
-    with_an_app(cast.owner)
+    add_authenticator_app(cast.owner)
     moved = tmp_path / "move.json"
     call_command("dumpdata", "mfa", output=str(moved))
     Authenticator.objects.filter(user=cast.owner).delete()
@@ -353,14 +355,14 @@ def test_loading_a_second_factor_from_a_fixture_records_no_event(cast: Cast, lin
 
     assert Authenticator.objects.filter(user=cast.owner).exists()
     assert recorded(cast) == before
-    assert not told(lines)
+    assert not logged(lines)
 
 
 def test_an_operators_change_of_password_and_address_is_recorded_as_theirs(
     cast: Cast, browser: Browser, lines: Any
 ) -> None:
     operator = User.objects.create_superuser("operator@example.com", PASSWORD)
-    with_an_app(operator)  # admin opens to nobody without a second factor
+    add_authenticator_app(operator)  # admin requires a second factor
     browser.as_(operator)
     lines.clear()
     password = reverse("admin:auth_user_password_change", args=[cast.user.pk])
@@ -372,7 +374,9 @@ def test_an_operators_change_of_password_and_address_is_recorded_as_theirs(
         ("member.password_changed", "operator@example.com"),
         ("member.email_changed", "operator@example.com"),
     ]
-    assert told(lines)[0][1] == ("member.password_changed: user@example.com from 203.0.113.7 (by operator@example.com)")
+    assert logged(lines)[0][1] == (
+        "member.password_changed: user@example.com from 203.0.113.7 (by operator@example.com)"
+    )
 
 
 def test_addresses_are_recorded_and_only_the_primary_one_is_named(cast: Cast, browser: Browser) -> None:

@@ -87,7 +87,7 @@ def test_an_expiry_date_is_entered_in_the_users_time_zone(cast: Cast, browser: B
 
 def test_the_audit_logs_days_are_in_the_users_time_zone(cast: Cast, browser: Browser) -> None:
     factories.make_key(cast.account, "Late")
-    QuerySet.update(AuditEvent.objects.filter(target_label="Late"), at=JULY)  # which the program itself refuses
+    QuerySet.update(AuditEvent.objects.filter(target_label="Late"), at=JULY)  # the model refuses updates
     browser.as_(cast.owner)
 
     def events_of(day: str) -> str:

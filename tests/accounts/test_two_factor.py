@@ -37,7 +37,7 @@ PAGES_WITH_AN_APP = [
 
 
 @pytest.fixture(autouse=True)
-def _no_attempts_from_before() -> None:
+def _clear_limits() -> None:
     cache.clear()
 
 
@@ -178,10 +178,10 @@ def test_passkey_options_do_not_reveal_who_has_one(cast: Cast, browser: Browser)
     assert not options["request_options"]["publicKey"].get("allowCredentials")
 
 
-NEITHER_READ = ["9" * 5000, "[" * 5000 + "]" * 5000]  # by Python's JSON
+UNPARSABLE = ["9" * 5000, "[" * 5000 + "]" * 5000]  # by Python's JSON
 
 
-@pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}', *NEITHER_READ])
+@pytest.mark.parametrize("credential", ["", "nonsense", "{}", '{"rawId": "AAAA", "response": {}}', *UNPARSABLE])
 def test_a_malformed_passkey_signs_nobody_in(credential: str, cast: Cast, browser: Browser) -> None:
     browser.get(reverse("mfa_login_webauthn"), headers={"Accept": "application/json"})
     answer = browser.post(reverse("mfa_login_webauthn"), {"credential": credential})
@@ -190,7 +190,7 @@ def test_a_malformed_passkey_signs_nobody_in(credential: str, cast: Cast, browse
     assert browser.get(reverse("accounts:profile")).status_code == 302
 
 
-@pytest.mark.parametrize("credential", ["0", "false", "nonsense", '{"id": "a"}', *NEITHER_READ])
+@pytest.mark.parametrize("credential", ["0", "false", "nonsense", '{"id": "a"}', *UNPARSABLE])
 def test_a_malformed_passkey_is_not_added(credential: str, cast: Cast, browser: Browser) -> None:
     sign_in(browser, cast.owner)
     browser.get(reverse("mfa_add_webauthn"))
