@@ -358,7 +358,7 @@ def test_the_operator_resends_given_up_mail_that_has_not_expired(operator: Brows
     chosen = {"action": "send_again", "_selected_action": [outgoing.pk for outgoing in mails]}
     told = [str(message) for message in operator.post(LIST, chosen, follow=True).context["messages"]]
 
-    assert told[0] == "1 will be sent again."
+    assert told[0] == "1 will be sent again"
     assert told[1].startswith("2 can't be sent again")
     deliver()
     assert server.recipients == ["a@example.com", "sent@example.com"]
