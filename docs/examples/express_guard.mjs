@@ -7,33 +7,33 @@ const AWAY = "The API key can't be checked at the moment. Please try again later
 const PASSED_ON = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"];
 
 export async function guard(request, response, next) {
-  const question = {
+  const body = {
     key: request.get("X-API-KEY") || (request.get("Authorization") ?? "").split(" ").at(-1),
     method: request.method,
     path: request.originalUrl.split("?")[0],
     address: request.ip,
   };
-  let answer, found;
+  let answer, result;
   try {
     answer = await fetch(GUARD, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(question),
+      body: JSON.stringify(body),
       signal: AbortSignal.timeout(4000),
     });
-    found = await answer.json();
+    result = await answer.json();
   } catch {
-    // As below: there is no answer.
+    // Handled below.
   }
-  // An answer without it says that the guard refuses to answer this service.
-  if (typeof found?.allowed !== "boolean") {
+  // It is missing if this service may not ask.
+  if (typeof result?.allowed !== "boolean") {
     return response.status(503).set("Retry-After", "5").json({ Message: AWAY });
   }
   for (const name of PASSED_ON) {
     if (answer.headers.has(name)) response.set(name, answer.headers.get(name));
   }
-  if (!found.allowed) return response.status(answer.status).json({ Message: found.Message });
-  request.account = found.account.slug;
-  request.apiKey = found.api_key;
+  if (!result.allowed) return response.status(answer.status).json({ Message: result.Message });
+  request.account = result.account.slug;
+  request.apiKey = result.api_key;
   next();
 }

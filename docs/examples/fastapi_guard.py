@@ -1,9 +1,9 @@
-"""FastAPI: every HTTP route needs an API key, but those of mounted applications, such as StaticFiles.
+"""FastAPI: every HTTP route needs an API key, except those of mounted applications, such as StaticFiles.
 
-    app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)  # /docs would be open to everybody
+    app = FastAPI(dependencies=[Depends(guard)], openapi_url=None)  # /docs would be public
     app.add_exception_handler(Refused, refuse)
 
-FastAPI reads and parses a body before it calls dependencies: a malformed one is 422 with or without a key.
+FastAPI reads and parses a body before it calls dependencies: a malformed body is 422 with or without a key.
 Needs httpx, and uvicorn as the server. Behind a proxy, name its address: uvicorn --forwarded-allow-ips 10.0.0.6
 """
 
@@ -17,7 +17,7 @@ GUARD = os.environ["GUARD"]  # http://10.0.0.5:8000/v2/verify/svc_…
 AWAY = "The API key can't be checked at the moment. Please try again later."
 PASSED_ON = ("WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy")
 
-# Keeps connections open, but no longer than a guard that restarts does.
+# Connections are kept open, but not longer than a restarting guard keeps them.
 client = httpx.AsyncClient(timeout=4, limits=httpx.Limits(keepalive_expiry=1))
 
 
@@ -26,22 +26,22 @@ class Refused(Exception):
 
 
 async def guard(request: Request, response: Response) -> None:
-    question = {
+    body = {
         "key": request.headers.get("X-API-KEY") or request.headers.get("Authorization", "").split(" ")[-1],
         "method": request.method,
         "path": request.scope["raw_path"].decode("latin-1"),
         "address": request.client and request.client.host,
     }
     try:
-        answer = await client.post(GUARD, json=question)
-        found = answer.json()
-        allowed = found["allowed"]  # not there if the guard refuses to answer this service
+        answer = await client.post(GUARD, json=body)
+        result = answer.json()
+        allowed = result["allowed"]  # missing if this service may not ask
     except (httpx.HTTPError, ValueError, TypeError, KeyError):
         raise Refused(503, AWAY, {"Retry-After": "5"}) from None
     headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
     if not allowed:
-        raise Refused(answer.status_code, found["Message"], headers)
-    request.state.account, request.state.api_key = found["account"]["slug"], found["api_key"]
+        raise Refused(answer.status_code, result["Message"], headers)
+    request.state.account, request.state.api_key = result["account"]["slug"], result["api_key"]
     response.headers.update(headers)
 
 

@@ -1,4 +1,4 @@
-"""The services of docs/examples run for real, each asking a guard that runs: what docs/guard.md shows is what works."""
+"""The examples of docs/examples, run as real services in front of a running guard."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 AWAY = {"Message": "The API key can't be checked at the moment. Please try again later."}
 
-#: How each service runs, with the address of the one proxy that it trusts.
+#: How to run each service, with the address of the only proxy that it trusts.
 COMMANDS = {
     "django": [
         *(sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "4"),
@@ -42,19 +42,19 @@ COMMANDS = {
 
 
 class Relay(Listener):
-    """Stands between the services and the guard: makes it go away or hang, and keeps what was asked."""
+    """A proxy between the services and the guard: it records what is sent, and can stop or hang."""
 
     def __init__(self, guard_port: int) -> None:
         self.guard_port = guard_port
         self.hangs = False
-        self.asked = b""
+        self.sent = b""
         super().__init__()
 
     def serve(self, connection: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self.guard_port)) as guard:
             threading.Thread(target=pass_on, args=(guard, connection), daemon=True).start()
             while part := connection.recv(65536):
-                self.asked += part
+                self.sent += part
                 if not self.hangs:
                     guard.sendall(part)
 
@@ -90,12 +90,12 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     with serving(installation) as server:
         relay = Relay(server.port)
         yield Guard(relay, **seeded)
-        relay.go_away()
+        relay.stop()
 
 
 @dataclass
 class Service:
-    """A service that runs, and the guard that it asks."""
+    """A running service, and the guard that it asks."""
 
     name: str
     port: int
@@ -111,11 +111,11 @@ class Service:
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
-    def asked(self) -> dict[str, str]:
+    def authorization_request(self) -> dict[str, str]:
         """The last authorization request."""
-        *_, body = self.guard.relay.asked.split(b"\r\n\r\n")
-        asked: dict[str, str] = json.loads(body)
-        return asked
+        *_, body = self.guard.relay.sent.split(b"\r\n\r\n")
+        sent: dict[str, str] = json.loads(body)
+        return sent
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +172,14 @@ def running(name: str, guard: Guard, directory: Path, *, packages: Path | None, 
 def services(
     request: pytest.FixtureRequest, guard: Guard, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Service]]:
-    """The same service behind a proxy on this machine, with its proxy elsewhere, and unknown to the guard."""
+    """The same service behind a proxy on this machine, with a proxy elsewhere, and with an unknown ID."""
     name = request.param
     packages = request.getfixturevalue("packages") if name == "express" else None
     directory = tmp_path_factory.mktemp(name)
     with ExitStack() as stack:
         yield {
-            place: stack.enter_context(running(name, asked, directory, packages=packages, proxy=proxy))
-            for place, asked, proxy in (
+            place: stack.enter_context(running(name, its_guard, directory, packages=packages, proxy=proxy))
+            for place, its_guard, proxy in (
                 ("behind", guard, "127.0.0.1"),
                 ("alone", guard, "192.0.2.1"),
                 ("unknown", replace(guard, service="svc_0000000000000000"), "192.0.2.1"),
@@ -192,7 +192,7 @@ def service(services: dict[str, Service]) -> Service:
     return services["alone"]
 
 
-def test_a_good_key_passes_and_the_service_knows_whose_it_is(service: Service) -> None:
+def test_a_valid_key_passes_and_the_service_knows_its_account(service: Service) -> None:
     answer = service.get("/reports/today", "read")
     assert answer.status == 200
     assert answer.json["account"] == "acme"
@@ -204,7 +204,7 @@ def test_a_good_key_passes_and_the_service_knows_whose_it_is(service: Service) -
         assert service.get("/", Authorization=header).status == 200
 
 
-def test_without_a_good_key_it_is_401_in_json_with_a_challenge(service: Service) -> None:
+def test_without_a_valid_key_it_is_401_in_json_with_a_challenge(service: Service) -> None:
     answer = service.get("/reports")
     assert (answer.status, answer.json) == (401, {"Message": "API key is required!"})
     assert answer.headers["www-authenticate"] == 'Bearer realm="atatus"'
@@ -213,7 +213,7 @@ def test_without_a_good_key_it_is_401_in_json_with_a_challenge(service: Service)
     assert answer.headers["www-authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
-def test_a_path_or_a_method_that_the_key_does_not_open_is_403(service: Service) -> None:
+def test_a_path_or_a_method_without_permission_is_403(service: Service) -> None:
     assert service.get("/reports/today", "reports").status == 200
     answer = service.get("/admin", "reports")
     assert (answer.status, answer.json["Message"]) == (403, "This API key has no access to this path.")
@@ -222,18 +222,18 @@ def test_a_path_or_a_method_that_the_key_does_not_open_is_403(service: Service) 
 
 
 @pytest.mark.parametrize("target", ["/reports/..%2fadmin", "/reports/%2e%2e/admin", "/reports//admin", "//reports"])
-def test_the_guard_judges_the_path_as_it_was_sent(service: Service, target: str) -> None:
+def test_the_guard_checks_the_path_as_it_was_sent(service: Service, target: str) -> None:
     answer = service.get(target, "reports")
     assert (answer.status, answer.json["Message"]) == (403, "This path is ambiguous.")
-    assert service.asked()["path"] == target
+    assert service.authorization_request()["path"] == target
 
 
 def test_the_guard_gets_no_query(service: Service) -> None:
     assert service.get("/reports/a%20b?token=secret", "reports").status == 200
-    assert service.asked()["path"] == "/reports/a%20b"
+    assert service.authorization_request()["path"] == "/reports/a%20b"
 
 
-def test_past_the_limit_it_is_429_with_retry_after(service: Service) -> None:
+def test_over_the_limit_it_is_429_with_retry_after(service: Service) -> None:
     assert service.get("/", service.name).status == 200
     answer = service.get("/", service.name)
     assert (answer.status, answer.json["Message"]) == (429, "Too many requests. Please slow down.")
@@ -241,60 +241,60 @@ def test_past_the_limit_it_is_429_with_retry_after(service: Service) -> None:
     assert answer.headers["ratelimit"].startswith('"default";r=0;')
 
 
-def test_while_the_guard_is_away_it_is_503_and_as_soon_as_it_is_back_all_is_well(service: Service) -> None:
-    service.guard.relay.go_away()
+def test_while_the_guard_is_away_it_is_503_and_requests_pass_as_soon_as_it_is_back(service: Service) -> None:
+    service.guard.relay.stop()
     try:
         answer = service.get("/", "read")
     finally:
-        service.guard.relay.come_back()
+        service.guard.relay.start()
     assert (answer.status, answer.json, answer.headers["retry-after"]) == (503, AWAY, "5")
     assert service.get("/", "read").status == 200
 
 
-def test_a_guard_that_hangs_costs_four_seconds(service: Service) -> None:
+def test_a_hanging_guard_is_503_after_four_seconds(service: Service) -> None:
     service.guard.relay.hangs = True
     started = time.monotonic()
     try:
         answer = service.get("/", "read")
     finally:
         service.guard.relay.hangs = False
-        service.guard.relay.cut()
+        service.guard.relay.close_connections()
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     assert 3.5 < time.monotonic() - started < 7
 
 
-def test_a_service_that_may_not_ask_lets_nobody_in(services: dict[str, Service]) -> None:
-    """The guard's 401 is about the service then, and nothing of it reaches the client."""
+def test_a_service_that_may_not_ask_refuses_every_request(services: dict[str, Service]) -> None:
+    """The guard's 401 is about the service, so the client gets a 503 instead."""
     answer = services["unknown"].get("/", "read")
     assert (answer.status, answer.json, answer.headers["retry-after"]) == (503, AWAY, "5")
     assert "www-authenticate" not in answer.headers
 
 
-def test_connections_to_the_guard_are_kept(service: Service) -> None:
+def test_connections_to_the_guard_are_kept_open(service: Service) -> None:
     service.get("/", "read")
     accepted = service.guard.relay.accepted
     assert [service.get("/", "read").status for _ in range(5)] == [200] * 5
     assert service.guard.relay.accepted == accepted
 
 
-def test_behind_a_proxy_the_client_is_the_last_address_that_is_no_proxy(services: dict[str, Service]) -> None:
+def test_behind_a_proxy_the_client_is_the_last_address_that_is_not_a_proxy(services: dict[str, Service]) -> None:
     behind = services["behind"]
     assert behind.get("/", "network", X_Forwarded_For="203.0.113.7").status == 200
     assert behind.get("/", "network", X_Forwarded_For="198.51.100.1, 203.0.113.7").status == 200
     assert behind.get("/", "network", X_Forwarded_For="203.0.113.7, 198.51.100.1").status == 403
 
 
-def test_what_anybody_else_says_of_its_address_is_not_believed(service: Service) -> None:
+def test_without_a_trusted_proxy_a_forwarded_address_is_ignored(service: Service) -> None:
     assert service.get("/", "network", X_Forwarded_For="203.0.113.7").status == 403
     assert service.get("/", "local", X_Forwarded_For="203.0.113.7").status == 200
 
 
 def test_the_key_is_not_logged(service: Service) -> None:
     service.get("/seen-in-the-log", "read")
-    service.guard.relay.go_away()
+    service.guard.relay.stop()
     try:
         service.get("/seen-in-the-log", "read")
     finally:
-        service.guard.relay.come_back()
+        service.guard.relay.start()
     wait_for(lambda: service.log.read_text().count("/seen-in-the-log") >= 2, "the log")
     assert "atk_" not in service.log.read_text()

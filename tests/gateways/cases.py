@@ -1,6 +1,6 @@
-"""One table of cases for every gateway: what a client sends, what it gets, and what the service behind receives.
+"""One table of cases for every gateway: what a client sends, what it gets, and what the service receives.
 
-Where a gateway can't, or does otherwise, its exception says why and where that is written (`But`).
+Where a gateway differs, its exception (`Difference`) says why, with a link to the source.
 """
 
 import re
@@ -22,13 +22,13 @@ INSUFFICIENT_SCOPE = f'{AUTHENTICATE}, error="insufficient_scope"'
 
 IDENTITY = ("X-Account", "X-Api-Key-Id", "X-Api-Key-Name", "X-Api-Key-Permission", "X-Request-ID")
 
-#: A pattern, the one exact value, or None for a header that isn't there.
+#: A pattern, an exact value, or None for a missing header.
 Expected = str | re.Pattern[str] | None
 
 
 @dataclass(frozen=True)
-class But:
-    """What a gateway does otherwise, and why. `expect` are the fields of the case that differ there."""
+class Difference:
+    """A gateway's different behaviour, and why. `expect` has the fields of the case that differ."""
 
     reason: str
     link: str = ""
@@ -45,20 +45,20 @@ class Case:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     source: str = CLIENT
-    #: How often the request is sent. The last answer counts.
+    #: How often the request is sent. The last response is checked.
     repeat: int = 1
 
     status: int = 200
-    #: The guard's sentence, in its JSON.
+    #: The guard's message, in its JSON.
     message: str | None = None
     answer: Mapping[str, Expected] = field(default_factory=dict)
-    #: What the service gets of headers. It gets the request if, and only if, the status is 200.
+    #: Headers that the service gets. It gets the request if, and only if, the status is 200.
     got: Mapping[str, Expected] = field(default_factory=dict)
-    but: Mapping[str, But] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def at(self, gateway: str) -> "Case":
-        """The case as it is at that gateway."""
-        return replace(self, **self.but[gateway].expect) if gateway in self.but else self
+        """The case with this gateway's exception applied."""
+        return replace(self, **self.differences[gateway].expect) if gateway in self.differences else self
 
 
 def refused(title: str, key: str | None, message: str, challenge: str | None = INVALID_TOKEN, **fields: Any) -> Case:
@@ -67,7 +67,7 @@ def refused(title: str, key: str | None, message: str, challenge: str | None = I
 
 
 def forged(title: str, *headers: tuple[str, str], **fields: Any) -> Case:
-    """A client writes what only the guard may: the service gets the guard's values, or the request fails."""
+    """A client forges the guard's headers: the service gets the guard's values, or the request fails."""
     return Case(
         title,
         headers=headers,
@@ -76,10 +76,10 @@ def forged(title: str, *headers: tuple[str, str], **fields: Any) -> Case:
     )
 
 
-RIGHTS = (
+PERMISSIONS = (
     Case("A read key reads"),
     Case("A write key writes", method="POST", key="write", body=b"{}", headers=(("Content-Type", "application/json"),)),
-    Case("The key may come as a Bearer token", key=None, headers=(("Authorization", "Bearer {read}"),)),
+    Case("The key can be sent as a Bearer token", key=None, headers=(("Authorization", "Bearer {read}"),)),
     refused(
         "A read key does not write",
         "read",
@@ -89,14 +89,14 @@ RIGHTS = (
         body=b"{}",
         status=403,
     ),
-    refused("A key with paths opens no other path", "reports", "This API key has no access to this path.", None,
-            target="/admin", status=403),
-    Case("A key with paths opens its own", key="reports"),
+    refused("A key with paths has no access to other paths", "reports", "This API key has no access to this path.",
+            None, target="/admin", status=403),
+    Case("A key with paths has access to them", key="reports"),
     refused("A key for other services has no access", "elsewhere", "This API key has no access to this service.",
             None, status=403),
 )  # fmt: skip
 
-REFUSALS = (
+ERRORS = (
     refused("No key", None, "API key is required!", AUTHENTICATE),
     refused("Another account's key", "stranger", "API key is invalid!"),
     refused("A revoked key", "revoked", "API key has been revoked!"),
@@ -106,7 +106,7 @@ REFUSALS = (
     refused("An ambiguous key is 403", "read", "Send the API key once, and in one place only.", None,
             headers=(("Authorization", "Bearer {write}"),), status=403),
     Case(
-        "Past the key's limit it is 429 with Retry-After",
+        "A key over its limit gets 429 with Retry-After",
         key="twice",
         repeat=2,
         status=429,
@@ -117,9 +117,9 @@ REFUSALS = (
         "RateLimit headers reach the client",
         key="limited",
         answer={"RateLimit": re.compile(r'"default";r=\d+;t=\d+'), "RateLimit-Policy": '"default";q=2;w=86400'},
-        but={
-            "traefik": But(
-                "They reach the client with a refusal only: Traefik gives headers of a yes to the service alone.",
+        differences={
+            "traefik": Difference(
+                "Only with errors: if a request may pass, Traefik sends these headers only to the service.",
                 "https://github.com/traefik/traefik/issues/9951",
                 {"answer": {"RateLimit": None, "RateLimit-Policy": None}},
             )
@@ -129,7 +129,7 @@ REFUSALS = (
 
 IDENTITIES = (
     Case(
-        "The service gets X-Account and the rest",
+        "The service gets X-Account and the other headers",
         got={
             "X-Account": "acme",
             "X-Api-Key-Id": re.compile("key_.+"),
@@ -138,19 +138,21 @@ IDENTITIES = (
             "X-Request-ID": ANYTHING,
         },
     ),
-    Case("It does not get the key", got={"X-API-KEY": None, "Authorization": None}),
+    Case("The service does not get the key", got={"X-API-KEY": None, "Authorization": None}),
     Case(
-        "It does not get a key that came as a Bearer token",
+        "The service does not get a key sent as a Bearer token",
         key=None,
         headers=(("Authorization", "Bearer {read}"),),
         got={"X-API-KEY": None, "Authorization": None},
     ),
     forged("A forged X-Account is replaced", ("X-Account", "forged"), ("X-Api-Key-Permission", "forged")),
-    forged("… in other case", ("x-aCCount", "forged"), ("X-API-KEY-ID", "forged"), ("x-api-key-permission", "forged")),
+    forged(
+        "… in another case", ("x-aCCount", "forged"), ("X-API-KEY-ID", "forged"), ("x-api-key-permission", "forged")
+    ),
     forged("… twice", ("X-Account", "forged"), ("X-Account", "forged2"), ("X-Api-Key-Id", "forged")),
     forged("… empty", ("X-Account", ""), ("X-Api-Key-Name", "")),
     forged("… with underscores", ("X_Account", "forged"), ("X_Api-Key_Id", "forged"), ("x_api_key_name", "forged")),
-    forged("… with other characters for its hyphens", *((f"X{sign}Account", "forged") for sign in "!#$%&'*+.^`|~")),
+    forged("… with other characters instead of hyphens", *((f"X{sign}Account", "forged") for sign in "!#$%&'*+.^`|~")),
     forged("… deleted by Connection", ("Connection", "X-Account, X-Api-Key-Id"), ("X-Account", "forged")),
     forged("… deleted by Connection, with close", ("Connection", "close, x-account, X-Api-Key-Name, X-Request-ID")),
 )
@@ -158,7 +160,7 @@ IDENTITIES = (
 FORGERIES = (
     *(
         refused(
-            f"A forged method and target do not change what is judged ({name})",
+            f"A forged method and target do not affect the check ({name})",
             "read",
             "This API key does not have the Write permission.",
             INSUFFICIENT_SCOPE,
@@ -180,7 +182,7 @@ FORGERIES = (
         }.items()
     ),
     refused(
-        "A forged target does not open another path",
+        "A forged target does not give access to another path",
         "reports",
         "This API key has no access to this path.",
         None,
@@ -211,11 +213,11 @@ FORGERIES = (
 
 ADDRESSES = (
     Case("A key for the client's network passes", key="network"),
-    refused("From elsewhere it does not", "network", "This API key may not be used from this address.", None,
+    refused("… and is refused from another network", "network", "This API key may not be used from this address.", None,
             source=ELSEWHERE, status=403),
     *(
         refused(
-            f"A forged address is not believed ({name})",
+            f"A forged address is ignored ({name})",
             "network",
             "This API key may not be used from this address.",
             None,
@@ -232,40 +234,40 @@ ADDRESSES = (
         }.items()
     ),
     refused(
-        "A forged address is not believed (Connection)",
+        "A forged address is ignored (Connection)",
         "network",
         "This API key may not be used from this address.",
         None,
         source=ELSEWHERE,
         status=403,
         headers=(("Connection", "X-Forwarded-For"), ("X-Forwarded-For", CLIENT)),
-        but={
-            "envoy": But(
+        differences={
+            "envoy": Difference(
                 "Envoy itself answers 400.",
                 "https://github.com/envoyproxy/envoy/pull/8862",
                 {"status": 400, "message": None},
             )
         },
     ),
-    Case("A forged scheme does not lock out", headers=(("X_Forwarded_Proto", "http"),)),
+    Case("A forged scheme is ignored", headers=(("X_Forwarded_Proto", "http"),)),
 )  # fmt: skip
 
 METHODS = (
     Case("HEAD reads", method="HEAD"),
-    refused("HEAD that is refused has no body", "revoked", "", method="HEAD"),
+    refused("A refused HEAD request has no body in its response", "revoked", "", method="HEAD"),
     refused("A preflight without a key is refused", None, "API key is required!", AUTHENTICATE, method="OPTIONS",
             headers=(("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT"))),
     Case("OPTIONS with a key passes", method="OPTIONS"),
-    Case("PATCH, as every method but the reading ones, needs Write", method="PATCH", key="write", body=b"[]"),
+    Case("PATCH needs Write, like all methods that do not count as reading", method="PATCH", key="write", body=b"[]"),
     Case("The query reaches the service", target="/reports/today?a=1&b=%2f..%2F&c"),
-    Case("A body may come in chunks", method="POST", key="write", body=b"5\r\nhello\r\n0\r\n\r\n",
+    Case("A body can be sent in chunks", method="POST", key="write", body=b"5\r\nhello\r\n0\r\n\r\n",
          headers=(("Transfer-Encoding", "chunked"),)),
 )  # fmt: skip
 
 CASES: Mapping[str, tuple[Case, ...]] = {
-    "Rights": RIGHTS,
-    "Refusals": REFUSALS,
-    "Who calls": IDENTITIES,
+    "Permissions": PERMISSIONS,
+    "Errors": ERRORS,
+    "Identity": IDENTITIES,
     "Forged requests": FORGERIES,
     "Addresses": ADDRESSES,
     "Methods and bodies": METHODS,

@@ -1,4 +1,4 @@
-"""A client over TLS that sends bytes as they are: odd targets, and headers that no library would write."""
+"""A client over TLS that sends raw bytes: unusual targets, and headers that no library would write."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Where clients come from, unless a case says otherwise. Gateways ask from 127.0.0.1.
+#: The address of clients, unless a case says otherwise. Gateways ask from 127.0.0.1.
 CLIENT = "127.0.0.2"
 
 
@@ -24,7 +24,7 @@ class Reply:
         return [value for found, value in self.headers if found.lower() == name.lower()]
 
     def header(self, name: str) -> str | None:
-        """The one value of the header, None if it isn't there. Twice is a failure."""
+        """The value of the header, None if it is missing. Fails if it comes twice."""
         values = self.values(name)
         assert len(values) < 2, f"{name} came {len(values)} times"
         return values[0] if values else None
@@ -42,7 +42,7 @@ def request(
     *,
     host: str = "api.example.com",
 ) -> bytes:
-    """A request in bytes. A body gets its length, unless the headers say that it is chunked."""
+    """A request in bytes. A body gets a Content-Length, unless the headers say that it is chunked."""
     pairs = [("Host", host), *headers]
     if body and not any(name.lower() in ("transfer-encoding", "content-length") for name, _ in pairs):
         pairs.append(("Content-Length", str(len(body))))
@@ -62,7 +62,7 @@ class Connection:
         response.begin()
         return Reply(response.status, response.getheaders(), response.read())
 
-    def ask(self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Reply:
+    def request(self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Reply:
         self.send(request(method, target, headers, body))
         return self.reply(method)
 
@@ -74,7 +74,7 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 def ask_over_http_2(
     port: int, certificate: Path, method: str, target: str, headers: Iterable[tuple[str, str]] = ()
 ) -> None:
-    """Send a request without a body, its path as it is, and wait until the gateway has answered or refused it."""
+    """Send a request without a body, its path unchanged, and wait until the gateway has answered or refused it."""
     context = ssl.create_default_context(cafile=str(certificate))
     context.set_alpn_protocols(["h2"])
     pairs = [(":method", method), (":scheme", "https"), (":authority", "api.example.com"), (":path", target), *headers]
@@ -82,7 +82,7 @@ def ask_over_http_2(
     with (
         socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(CLIENT, 0)) as plain,
         context.wrap_socket(plain, server_hostname="api.example.com") as wrapped,
-        suppress(ConnectionError),  # a way to refuse
+        suppress(ConnectionError),  # this is also a refusal
     ):
         wrapped.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0))
         wrapped.sendall(_frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, block))
@@ -102,7 +102,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def _literal(text: str) -> bytes:
-    """Text as it is, without Huffman's code (RFC 7541, §5.2)."""
+    """Plain text, without Huffman coding (RFC 7541, §5.2)."""
     data = text.encode("latin-1")
     if len(data) < 127:
         return bytes((len(data),)) + data

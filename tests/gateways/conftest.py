@@ -1,4 +1,4 @@
-"""One guard, one upstream and each gateway once, for every test here."""
+"""One guard, one upstream and each gateway once, for all tests here."""
 
 import json
 import os
@@ -30,14 +30,14 @@ BALANCER = "127.0.0.9"
 
 @dataclass
 class Guard:
-    """`manage.py serve` on a private address, with a relay before it that gateways ask."""
+    """`manage.py serve` on a private address, with a relay in front that gateways ask."""
 
     installation: Installation
     server: Server
     relay: Relay
     upstream: Upstream
     service: str
-    #: Another service, which lets preflights pass and takes keys in the query string.
+    #: Another service, which lets preflights pass and accepts keys in the query string.
     browsers: str
     #: … and one where every method counts as reading below /reports.
     reading: str
@@ -48,7 +48,7 @@ class Guard:
 
 @dataclass
 class Gateway:
-    """A gateway that runs, and what stands behind it."""
+    """A running gateway, with the guard and the service behind it."""
 
     name: str
     port: int
@@ -64,14 +64,14 @@ class Gateway:
         return self.guard.upstream
 
     def key(self, name: str) -> str:
-        """The secret of the key of that kind; a gateway has limited ones of its own."""
+        """The secret of the key with that name. Each gateway has its own limited keys."""
         keys = self.guard.keys
         return keys[name] if name in keys else keys[f"{name}-{self.name}"]
 
     def connected(self, *, source: str = CLIENT, seconds: float = 20) -> Any:
         return connected(self.port, self.guard.certificate, source=source, seconds=seconds)
 
-    def ask(
+    def request(
         self,
         method: str,
         target: str,
@@ -81,8 +81,8 @@ class Gateway:
         key: str | None = None,
         source: str = CLIENT,
     ) -> Reply:
-        """One request on a connection of its own. What the guard and the service got before is forgotten."""
-        self.forget()
+        """Send one request on a new connection. Clears the recorded requests of the guard and the service first."""
+        self.reset()
         if key is not None:
             headers = (("X-API-KEY", self.key(key)), *headers)
         with self.connected(source=source) as connection:
@@ -92,28 +92,28 @@ class Gateway:
 
     @contextmanager
     def guard_away(self) -> Iterator[None]:
-        self.relay.go_away()
+        self.relay.stop()
         try:
             yield
         finally:
-            self.relay.come_back()
+            self.relay.start()
 
     @contextmanager
-    def asking(self, guard_port: int) -> Iterator[None]:
-        """Another guard is asked meanwhile."""
+    def with_guard_at(self, guard_port: int) -> Iterator[None]:
+        """Send authorization requests to another guard meanwhile."""
         port = self.relay.guard_port
-        self.relay.ask_at(guard_port)
+        self.relay.forward_to(guard_port)
         try:
             yield
         finally:
-            self.relay.ask_at(port)
+            self.relay.forward_to(port)
 
-    def forget(self) -> None:
-        self.relay.asked.clear()
+    def reset(self) -> None:
+        self.relay.requests.clear()
         self.upstream.received.clear()
 
     def received(self) -> Received | None:
-        """What the service got since the last `ask`; None if nothing came."""
+        """The request that the service got since the last `request`; None if there was none."""
         assert len(self.upstream.received) < 2
         return self.upstream.received[0] if self.upstream.received else None
 
@@ -149,13 +149,13 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
         relay, upstream = Relay(server.port), Upstream()
         seeded = json.loads(made.stdout.splitlines()[-1])
         yield Guard(installation, server, relay, upstream, **seeded, certificate=certificate, private_key=private_key)
-        relay.go_away()
-        upstream.go_away()
+        relay.stop()
+        upstream.stop()
 
 
 @pytest.fixture(scope="session")
 def guard_in_maintenance(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a guard with the same services and keys that is in maintenance."""
+    """The port of a guard in maintenance, with the same services and keys."""
     installation = Installation(tmp_path_factory.mktemp("maintenance"), guard.installation.environment)
     with (
         closing(sqlite3.connect(guard.installation.database)) as source,
@@ -172,7 +172,7 @@ def guard_in_maintenance(guard: Guard, tmp_path_factory: pytest.TempPathFactory)
 
 @dataclass
 class ThroughNginx:
-    """A guard that gateways reach through deploy/nginx.conf, which alone it trusts. The relay stands behind nginx."""
+    """A guard that gateways reach through deploy/nginx.conf. It trusts only nginx. The relay is behind nginx."""
 
     guard: Guard
     values: dict[str, str]
@@ -192,14 +192,14 @@ def through_nginx(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "guard_ca": str(nginx.certificate),
             }
             yield ThroughNginx(replace(guard, server=server, relay=relay), values)
-        relay.go_away()
+        relay.stop()
 
 
 @contextmanager
 def running(
     program: Program, guard: Guard, *, guard_url: str | None = None, service: str | None = None, **values: str
 ) -> Iterator[Gateway]:
-    """The gateway with its configuration from deploy/gateways/. Further `values` fill in what only some need."""
+    """Start the gateway with its file from deploy/gateways/. `values` are for placeholders that only some have."""
     assert program.path is not None, f"{program.binary} is not installed"
     with tempfile.TemporaryDirectory(prefix=f"{program.name}-") as name:
         directory = Path(name)
@@ -237,7 +237,7 @@ def running(
                     **os.environ,
                     "HOME": str(directory),
                     "XDG_DATA_HOME": str(directory),
-                    # Caddy and Traefik trust what the machine trusts.
+                    # Caddy and Traefik trust the machine's certificates.
                     **({"SSL_CERT_FILE": values["guard_ca"]} if "guard_ca" in values else {}),
                 },
                 stdout=output,
@@ -257,16 +257,16 @@ def running(
 
 
 def _is_ready(port: int, certificate: Path) -> bool:
-    """Whether it serves with our certificate. Traefik listens before it has read who may be behind it."""
+    """Whether it serves with our certificate. Traefik listens before it has read its dynamic configuration."""
     try:
         with connected(port, certificate) as connection:
-            return connection.ask("GET", "/").status == 401
+            return connection.request("GET", "/").status == 401
     except (OSError, HTTPException):
         return False
 
 
 class Running:
-    """The gateways that have been started, each once for its values. The guard starts with the first."""
+    """The started gateways, each once per set of values. The guard starts with the first."""
 
     def __init__(self, request: pytest.FixtureRequest, stack: ExitStack) -> None:
         self._request = request
@@ -295,7 +295,7 @@ class Running:
 
 
 def require(name: str) -> None:
-    """Skip the test where the program is missing, unless it was asked for."""
+    """Skip the test if the program is missing, unless it was requested."""
     program = PROGRAMS[name]
     if program.path is None:
         if "REQUIRE_GATEWAYS" in os.environ:

@@ -1,4 +1,4 @@
-"""A server of threads that can go away and come back on its port."""
+"""A threaded server that can stop and start again on its port."""
 
 import socket
 import threading
@@ -14,23 +14,23 @@ class Listener:
         self.port = free_port()
         self.connections: set[socket.socket] = set()
         self.accepted = 0
-        self.come_back()
+        self.start()
 
     def serve(self, connection: socket.socket) -> None:
         raise NotImplementedError
 
-    def come_back(self) -> None:
+    def start(self) -> None:
         self.listening = socket.create_server(("127.0.0.1", self.port), backlog=256)
         threading.Thread(target=self._accept, args=(self.listening,), daemon=True).start()
 
-    def go_away(self) -> None:
-        """Refuse connections from now on and cut those that are open."""
+    def stop(self) -> None:
+        """Refuse new connections and close the open ones."""
         with suppress(OSError):
             self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
-        self.cut()
+        self.close_connections()
 
-    def cut(self) -> None:
+    def close_connections(self) -> None:
         for connection in list(self.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

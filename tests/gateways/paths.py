@@ -1,6 +1,6 @@
-"""Odd targets: what the guard judges is what the service gets, byte for byte, or the request is refused.
+"""Unusual targets: the guard checks what the service gets, byte for byte, or the request is refused.
 
-They are in the same table. A target is its bytes, read as Latin-1. Each is asked for with a key for `/reports/*`, with
+They are in the same table. A target is its bytes, read as Latin-1. Each is requested with a key for `/reports/*`, with
 a key for everything, and at a service whose reading paths are `/reports/*`.
 """
 
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from apikeys import scopes
 
-from .cases import But
+from .cases import Difference
 from .client import Reply
 from .conftest import Gateway, Running
 from .trials import Trial
@@ -23,34 +23,34 @@ NO_ACCESS = "This API key has no access to this path."
 NO_WRITE = "This API key does not have the Write permission."
 
 
-class Is(Enum):
-    """What a target is to the guard, where `/reports/*` decides."""
+class Kind(Enum):
+    """How the guard reads a target, where `/reports/*` decides."""
 
-    OPEN = auto()
-    ELSEWHERE = auto()
+    ALLOWED = auto()
+    NO_ACCESS = auto()
     AMBIGUOUS = auto()
-    #: No target of HTTP's: the gateway refuses it, whatever the key.
-    NOTHING = auto()
+    #: Not a target in HTTP: the gateway refuses it with any key.
+    INVALID = auto()
 
 
 @dataclass(frozen=True)
 class Family:
     """Targets of a kind.
 
-    At a gateway in `but`, `refuses` are those which it refuses itself, and `becomes` tells what guard and service both
-    get in place of what was sent.
+    At a gateway in `differences`, `refuses` are the targets that it refuses itself, and `becomes` returns the target
+    that guard and service both get.
     """
 
     title: str
-    kind: Is
+    kind: Kind
     targets: tuple[str, ...]
-    but: dict[str, But]
+    differences: dict[str, Difference]
     becomes: Callable[[str], str]
 
     def at(self, gateway: str, target: str) -> str | None:
-        """What guard and service get there; None if the gateway refuses it."""
-        expect = self.but[gateway].expect if gateway in self.but else {}
-        if self.kind is Is.NOTHING and "becomes" not in expect:
+        """What guard and service get at the gateway; None if the gateway refuses it."""
+        expect = self.differences[gateway].expect if gateway in self.differences else {}
+        if self.kind is Kind.INVALID and "becomes" not in expect:
             return None
         if target in expect.get("refuses", ()):
             return None
@@ -67,58 +67,58 @@ class Family:
                     (gateway, "write", "GET"),
                     (reading, "read", "POST"),
                 ):
-                    _is_refused(there, there.ask(method, target, key=key), target)
+                    _is_refused(there, there.request(method, target, key=key), target)
                 continue
             kind = kind_of(passed)
             assert kind is self.kind or passed != target, target
-            _judged(gateway, "GET", target, passed, key="reports", refusal=_REFUSALS[kind])
-            _judged(gateway, "GET", target, passed, key="write", refusal=None)
-            refusal = NO_WRITE if kind is Is.ELSEWHERE else _REFUSALS[kind]
-            _judged(reading, "POST", target, passed, key="read", refusal=refusal)
+            _check(gateway, "GET", target, passed, key="reports", refusal=_REFUSALS[kind])
+            _check(gateway, "GET", target, passed, key="write", refusal=None)
+            refusal = NO_WRITE if kind is Kind.NO_ACCESS else _REFUSALS[kind]
+            _check(reading, "POST", target, passed, key="read", refusal=refusal)
 
 
-_REFUSALS = {Is.OPEN: None, Is.ELSEWHERE: NO_ACCESS, Is.AMBIGUOUS: AMBIGUOUS_PATH}
+_REFUSALS = {Kind.ALLOWED: None, Kind.NO_ACCESS: NO_ACCESS, Kind.AMBIGUOUS: AMBIGUOUS_PATH}
 
 
-def kind_of(target: str) -> Is:
+def kind_of(target: str) -> Kind:
     path = scopes.read_path(target)
     if path is None:
-        return Is.AMBIGUOUS
-    return Is.OPEN if path == "/reports" or path.startswith("/reports/") else Is.ELSEWHERE
+        return Kind.AMBIGUOUS
+    return Kind.ALLOWED if path == "/reports" or path.startswith("/reports/") else Kind.NO_ACCESS
 
 
 def _is_refused(gateway: Gateway, reply: Reply, target: str) -> None:
-    told = f"{target!r}: {reply}"
-    assert reply.status == 501 or 400 <= reply.status < 500, told
-    assert not gateway.relay.asked, told
-    assert gateway.received() is None, told
+    details = f"{target!r}: {reply}"
+    assert reply.status == 501 or 400 <= reply.status < 500, details
+    assert not gateway.relay.requests, details
+    assert gateway.received() is None, details
 
 
-def _judged(gateway: Gateway, method: str, target: str, passed: str, *, key: str, refusal: str | None) -> None:
-    reply = gateway.ask(method, target, key=key)
+def _check(gateway: Gateway, method: str, target: str, passed: str, *, key: str, refusal: str | None) -> None:
+    reply = gateway.request(method, target, key=key)
     received = gateway.received()
-    told = f"{target!r} with the key {key}: {reply}\n{received}\n{gateway.relay.asked}"
-    assert gateway.relay.judged_target() == passed, told
+    details = f"{target!r} with the key {key}: {reply}\n{received}\n{gateway.relay.requests}"
+    assert gateway.relay.checked_target() == passed, details
     if refusal is None:
-        assert reply.status == 200, told
-        assert received is not None, told
-        assert (received.method, received.target) == (method, passed), told
+        assert reply.status == 200, details
+        assert received is not None, details
+        assert (received.method, received.target) == (method, passed), details
     else:
-        assert (reply.status, reply.json["Message"]) == (403, refusal), told
-        assert received is None, told
+        assert (reply.status, reply.json["Message"]) == (403, refusal), details
+        assert received is None, details
 
 
-# What gateways make of a target -----------------------------------------------------------------
+# How gateways change a target --------------------------------------------------------------------
 
 
 def _encoded(target: str) -> str:
-    """As Go writes a path: what may not stand there raw is encoded, encodings are left as they are."""
+    """As Go writes a path: characters that must be encoded are encoded, and existing encodings are kept."""
     path, mark, query = target.partition("?")
     return quote(path.encode("latin-1"), safe="%/!$&'()*+,;=:@-._~") + mark + query
 
 
 def _normalized(target: str) -> str:
-    """As Traefik does: encodings in one form and only where they are needed, dots and double slashes resolved."""
+    """As Traefik does: encodings in one form and only where needed, dots and double slashes resolved."""
     path, mark, query = _encoded(target).partition("?")
     path = re.sub("%(?:[46][1-9A-Fa-f]|[57][0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])", lambda found: unquote(found[0]), path)
     path = re.sub("%..", lambda found: found[0].upper(), path)
@@ -127,7 +127,7 @@ def _normalized(target: str) -> str:
 
 
 def _path_of(address: str) -> str:
-    """The target that a whole address asks for."""
+    """The target that a full URL asks for."""
     rest = re.sub("^[a-z]+:(//[^/?]*)?", "", address, flags=re.IGNORECASE)
     return rest if rest.startswith("/") else f"/{rest}"
 
@@ -135,31 +135,33 @@ def _path_of(address: str) -> str:
 # The table --------------------------------------------------------------------------------------
 
 
-def _refuses(name: str, *targets: str, reason: str = "", link: str = "") -> But:
-    return But(reason or f"{name} itself answers 400.", link, {"refuses": targets})
+def _refuses(name: str, *targets: str, reason: str = "", link: str = "") -> Difference:
+    return Difference(reason or f"{name} itself answers 400.", link, {"refuses": targets})
 
 
-def _family(title: str, kind: Is, *targets: str, becomes: Callable[[str], str] = str, **but: But) -> Family:
-    """`but` is by gateway. An exception that names no target is about all of them."""
+def _family(
+    title: str, kind: Kind, *targets: str, becomes: Callable[[str], str] = str, **differences: Difference
+) -> Family:
+    """`differences` is by gateway. An exception without targets applies to all of them."""
     exceptions = {
-        name: But(one.reason, one.link, {"refuses": targets}) if one.expect.get("refuses") == () else one
-        for name, one in but.items()
+        name: Difference(one.reason, one.link, {"refuses": targets}) if one.expect.get("refuses") == () else one
+        for name, one in differences.items()
     }
     return Family(title, kind, targets, exceptions, becomes)
 
 
 def _connect(gateway: Gateway, gateways: Running) -> None:
-    _is_refused(gateway, gateway.ask("CONNECT", "api.example.com:443", key="write"), "CONNECT")
+    _is_refused(gateway, gateway.request("CONNECT", "api.example.com:443", key="write"), "CONNECT")
 
 
-NORMALIZES = But(
-    "Traefik writes encodings in one form, and resolves dots and double slashes, before it asks: guard and service get "
+NORMALIZES = Difference(
+    "Traefik normalizes encodings, dots and double slashes before it asks the guard: guard and service get "
     "the same path.",
     "https://doc.traefik.io/traefik/security/request-path/",
     {"becomes": _normalized},
 )
-ENCODES = But(
-    "Caddy encodes these before it asks: guard and service get the same path.",
+ENCODES = Difference(
+    "Caddy encodes these characters before it asks the guard: guard and service get the same path.",
     "https://pkg.go.dev/net/url#URL.EscapedPath",
     {"becomes": _encoded},
 )
@@ -167,7 +169,7 @@ ENCODES = But(
 FAMILIES = (
     _family(
         "Plain paths",
-        Is.OPEN,
+        Kind.ALLOWED,
         "/reports",
         "/reports/",
         "/reports/a%20b",
@@ -182,7 +184,7 @@ FAMILIES = (
     ),
     _family(
         "Other paths",
-        Is.ELSEWHERE,
+        Kind.NO_ACCESS,
         "/",
         "/REPORTS/a",
         "/reportsa",
@@ -197,7 +199,7 @@ FAMILIES = (
     ),
     _family(
         "Queries that look like paths",
-        Is.OPEN,
+        Kind.ALLOWED,
         "/reports?",
         "/reports/a?x=/../b",
         "/reports/a?../..//%2f%zz",
@@ -206,17 +208,17 @@ FAMILIES = (
     ),
     _family(
         "`;` in a query",
-        Is.OPEN,
+        Kind.ALLOWED,
         "/reports/a?b=1;c=2",
-        traefik=But(
-            "Traefik writes `&` in its place before it asks: guard and service get the same query.",
+        traefik=Difference(
+            "Traefik replaces it by `&` before it asks the guard: guard and service get the same query.",
             "https://doc.traefik.io/traefik/reference/install-configuration/entrypoints/",
             {"becomes": lambda target: target.replace(";", "&")},
         ),
     ),
     _family(
         "A raw `#`, or raw bytes beyond ASCII, in a query",
-        Is.OPEN,
+        Kind.ALLOWED,
         "/reports/a?b#c",
         "/reports/a?b\xe9",
         envoy=_refuses("Envoy"),
@@ -224,7 +226,7 @@ FAMILIES = (
     ),
     _family(
         "`..` and `.`",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/../admin",
         "/reports/..",
         "/reports/../reports/a",
@@ -241,13 +243,13 @@ FAMILIES = (
             "/..",
             "/../reports/a",
             "/reports/a/../../../../admin",
-            reason="nginx itself answers 400 to a path that leads above the root.",
+            reason="nginx itself answers 400 to a path above the root.",
         ),
         traefik=NORMALIZES,
     ),
     _family(
-        "Dots encoded",
-        Is.AMBIGUOUS,
+        "Encoded dots",
+        Kind.AMBIGUOUS,
         "/reports/%2e%2e/admin",
         "/reports/%2E%2E/admin",
         "/reports/.%2e/admin",
@@ -257,7 +259,7 @@ FAMILIES = (
     ),
     _family(
         "`//`",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports//admin",
         "//reports/a",
         "/reports//",
@@ -269,7 +271,7 @@ FAMILIES = (
     ),
     _family(
         "`;`, raw and encoded",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/;/../admin",
         "/reports/..;/admin",
         "/reports/a;x=1",
@@ -280,8 +282,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "Slashes and backslashes encoded",
-        Is.AMBIGUOUS,
+        "Encoded slashes and backslashes",
+        Kind.AMBIGUOUS,
         "/reports/..%2fadmin",
         "/reports/..%2Fadmin",
         "/reports%2fa",
@@ -294,7 +296,7 @@ FAMILIES = (
     ),
     _family(
         "Backslashes",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/..\\admin",
         "/reports\\a",
         "/reports/a\\..\\..\\admin",
@@ -302,8 +304,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "`?`, `#` and `%` encoded",
-        Is.AMBIGUOUS,
+        "Encoded `?`, `#` and `%`",
+        Kind.AMBIGUOUS,
         "/reports/a%3fb",
         "/reports/a%3Fb=/../",
         "/reports/a%23b",
@@ -316,7 +318,7 @@ FAMILIES = (
     ),
     _family(
         "A raw `#`",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/a#b",
         "/reports/../admin#/reports/a",
         "/admin#/reports",
@@ -327,8 +329,8 @@ FAMILIES = (
         haproxy=_refuses("HAProxy"),
     ),
     _family(
-        "Control characters encoded",
-        Is.AMBIGUOUS,
+        "Encoded control characters",
+        Kind.AMBIGUOUS,
         "/reports/a%00b",
         "/reports/%00",
         "/reports/a%0ab",
@@ -340,8 +342,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "Control characters, spaces and tabs, raw",
-        Is.NOTHING,
+        "Raw control characters, spaces and tabs",
+        Kind.INVALID,
         "/reports/a\x00b",
         "/reports/a\x01b",
         "/reports/a\tb",
@@ -353,7 +355,7 @@ FAMILIES = (
     ),
     _family(
         "`%` without two hexadecimal digits",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/%zz",
         "/reports/%",
         "/reports/a%2",
@@ -365,8 +367,8 @@ FAMILIES = (
         traefik=_refuses("Traefik"),
     ),
     _family(
-        "Bytes that are no UTF-8, or overlong, encoded",
-        Is.AMBIGUOUS,
+        "Encoded bytes that are not UTF-8, or overlong",
+        Kind.AMBIGUOUS,
         "/reports/%ff",
         "/reports/%e9",
         "/reports/%c0%ae%c0%ae/admin",
@@ -377,8 +379,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "Bytes beyond ASCII, raw",
-        Is.AMBIGUOUS,
+        "Raw bytes beyond ASCII",
+        Kind.AMBIGUOUS,
         "/reports/caf\xc3\xa9",
         "/reports/\xff",
         "/reports/\xc0\xae\xc0\xae/admin",
@@ -388,8 +390,8 @@ FAMILIES = (
         haproxy=_refuses("HAProxy"),
     ),
     _family(
-        "Letters that Unicode takes for a slash or a dot",
-        Is.AMBIGUOUS,
+        "Characters that Unicode normalizes to a slash or a dot",
+        Kind.AMBIGUOUS,
         "/reports/%e2%88%95admin",
         "/reports/%ef%bc%8f..%ef%bc%8fadmin",
         "/reports/%ef%bc%8e%ef%bc%8e/admin",
@@ -398,7 +400,7 @@ FAMILIES = (
     ),
     _family(
         "Dots with spaces",
-        Is.AMBIGUOUS,
+        Kind.AMBIGUOUS,
         "/reports/..%20/admin",
         "/reports/%20../admin",
         "/reports/.%20/a",
@@ -408,8 +410,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "Letters that need not be encoded",
-        Is.OPEN,
+        "Encoded characters that need no encoding",
+        Kind.ALLOWED,
         "/reports/%41",
         "/reports/%7ea",
         "/reports/a%2Eb",
@@ -417,8 +419,8 @@ FAMILIES = (
         traefik=NORMALIZES,
     ),
     _family(
-        "Characters that should be encoded",
-        Is.OPEN,
+        "Raw characters that should be encoded",
+        Kind.ALLOWED,
         '/reports/a"<>b',
         "/reports/a[]^`{|}b",
         caddy=ENCODES,
@@ -426,31 +428,31 @@ FAMILIES = (
     ),
     _family(
         "8 KiB",
-        Is.OPEN,
+        Kind.ALLOWED,
         "/reports/" + "a" * 8000,
         "/reports/" + "a/" * 4000,
         "/reports/" + "%20" * 2600 + "a",
         "/reports/a?" + "b" * 8000,
     ),
     _family(
-        "A whole address asks for its path",
-        Is.OPEN,
+        "The path of a full URL is checked",
+        Kind.ALLOWED,
         "https://api.example.com/reports/a",
         "http://api.example.com/reports/a?https://b/",
         "HTTPS://api.example.com:443/reports/a",
         becomes=_path_of,
     ),
     _family(
-        "… ambiguous as that may be",
-        Is.AMBIGUOUS,
+        "… also if it is ambiguous",
+        Kind.AMBIGUOUS,
         "https://api.example.com/reports/../admin",
         "https://api.example.com//reports/a",
         becomes=_path_of,
         traefik=NORMALIZES,
     ),
     _family(
-        "… or for `/`",
-        Is.ELSEWHERE,
+        "… or if it is empty, which is `/`",
+        Kind.NO_ACCESS,
         "https://api.example.com",
         "https://api.example.com?/reports/a",
         becomes=_path_of,
@@ -461,8 +463,8 @@ FAMILIES = (
         haproxy=_refuses("HAProxy"),
     ),
     _family(
-        "What is neither a path nor an address",
-        Is.NOTHING,
+        "Targets that are neither a path nor a URL",
+        Kind.INVALID,
         "*",
         "",
         "?a=1",

@@ -1,4 +1,4 @@
-"""The gateways: which program each is, and how it is started from the files in deploy/gateways/."""
+"""The gateways: the program of each, and how it is started with its files in deploy/gateways/."""
 
 import os
 import shutil
@@ -14,17 +14,15 @@ CONFIGURATIONS = ROOT / "deploy" / "gateways"
 
 @dataclass(frozen=True)
 class Program:
-    """A gateway. `shipped` are texts of its files that a test replaces, with `{port}` and `{directory}` filled in."""
+    """A gateway. `shipped` maps texts of its files to replacements, which may contain `{port}` and `{directory}`."""
 
     name: str
     title: str
     binary: str
     arguments: tuple[str, ...]
     shipped: Mapping[str, str]
-    #: Further files that a test writes beside the configuration, such as the frame that a distribution ships.
+    #: Additional files that a test writes, such as the main configuration that a distribution ships.
     frame: Callable[[Path], Mapping[str, str]] = field(default=lambda directory: {})
-    #: Where its installation is told of: the link in the table.
-    home: str = ""
 
     @property
     def path(self) -> str | None:
@@ -33,11 +31,11 @@ class Program:
 
 
 def _nginx_frame(directory: Path) -> Mapping[str, str]:
-    """What /etc/nginx/nginx.conf would be."""
+    """In place of /etc/nginx/nginx.conf."""
     places = " ".join(
         f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    user = "user root;" if os.geteuid() == 0 else ""  # whom else the test's directory is closed to
+    user = "user root;" if os.geteuid() == 0 else ""  # other users can't read the test's directory
     return {
         "frame.conf": f"""
             {user}
@@ -71,7 +69,7 @@ PROGRAMS = {
             ("run", "--config", "{directory}/Caddyfile", "--adapter", "caddyfile"),
             {
                 "https://api.example.com {{": "https://api.example.com:{port} {{\n\tbind 127.0.0.1",
-                "admin off": "admin off\n\tauto_https disable_redirects",  # port 80 is not the test's
+                "admin off": "admin off\n\tauto_https disable_redirects",  # the test doesn't own port 80
             },
         ),
         Program(

@@ -1,4 +1,4 @@
-"""Stands between the gateways and the guard: tells what was asked, and makes the guard go away or hang."""
+"""A proxy between the gateways and the guard: it records authorization requests, and can stop or hang."""
 
 import re
 import socket
@@ -8,33 +8,33 @@ from contextlib import suppress
 from .listener import Listener
 from .upstream import Received
 
-#: Which header has the original target. With ext-authz it stands behind the contract's name in the target itself.
+#: The header with the original target. With ext-authz the target itself contains it, after the contract's name.
 TARGET_IN = {"auth-request": "X-Original-URI", "forward-auth": "X-Forwarded-Uri"}
 
 
 class Relay(Listener):
     def __init__(self, guard_port: int) -> None:
         self.guard_port = guard_port
-        self.asked: list[Received] = []
+        self.requests: list[Received] = []
         self.hangs = False
         super().__init__()
 
-    def ask_at(self, guard_port: int) -> None:
+    def forward_to(self, guard_port: int) -> None:
         self.guard_port = guard_port
-        self.cut()
+        self.close_connections()
 
-    def judged_target(self) -> str | None:
-        """The target that the last authorization request was about; None if there was none."""
-        return self.judged_targets()[-1] if self.asked else None
+    def checked_target(self) -> str | None:
+        """The original target in the last authorization request; None if there was none."""
+        return self.checked_targets()[-1] if self.requests else None
 
-    def judged_targets(self) -> list[str]:
-        return [self._judged(asked) for asked in self.asked]
+    def checked_targets(self) -> list[str]:
+        return [self._checked(request) for request in self.requests]
 
-    def _judged(self, asked: Received) -> str:
-        found = re.fullmatch(r"/v2/verify/[^/]+/(auth-request|forward-auth|ext-authz)(.*)", asked.target)
-        assert found, asked.target
+    def _checked(self, request: Received) -> str:
+        found = re.fullmatch(r"/v2/verify/[^/]+/(auth-request|forward-auth|ext-authz)(.*)", request.target)
+        assert found, request.target
         if found[1] in TARGET_IN:
-            (target,) = asked.values(TARGET_IN[found[1]])
+            (target,) = request.values(TARGET_IN[found[1]])
             return target
         return found[2]
 
@@ -43,20 +43,20 @@ class Relay(Listener):
             threading.Thread(target=pass_on, args=(guard, connection), daemon=True).start()
             waiting = b""
             while part := connection.recv(65536):
-                waiting = self._note(waiting + part)
+                waiting = self._record(waiting + part)
                 if self.hangs:
-                    continue  # reads, and never answers
+                    continue  # reads, but never responds
                 guard.sendall(part)
 
-    def _note(self, waiting: bytes) -> bytes:
-        """Note each whole head, and return what follows. Authorization requests have no body."""
+    def _record(self, waiting: bytes) -> bytes:
+        """Record each complete head, and return the rest. Authorization requests have no body."""
         while b"\r\n\r\n" in waiting:
             head, _, waiting = waiting.partition(b"\r\n\r\n")
             line, *headers = head.decode("latin-1").split("\r\n")
             method, _, rest = line.partition(" ")
             target = rest.rpartition(" ")[0]
             pairs = [(name, value.strip()) for name, _, value in (text.partition(":") for text in headers)]
-            self.asked.append(Received(method, target, pairs))
+            self.requests.append(Received(method, target, pairs))
         return waiting
 
 

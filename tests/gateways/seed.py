@@ -18,7 +18,7 @@ def main() -> None:
     from apikeys import scopes
     from tests import factories
 
-    call_command("maintenance", "on", stdout=io.StringIO())  # and every row of the table holds in it
+    call_command("maintenance", "on", stdout=io.StringIO())  # every row of the table must pass in maintenance
     account = Account.objects.get(slug="acme")
     plenty = "1000000/minute"
     service = factories.make_service(account, gateways=["127.0.0.1/32"])
@@ -41,7 +41,7 @@ def main() -> None:
         "reports": make(write, access=scopes.store((scopes.Entry(service.id, ("/reports/*",)),))),
         "elsewhere": make(write, access=scopes.store((scopes.Entry(scopes.API),))),
         "stranger": factories.make_key(factories.make_account("Elsewhere"), rate_limit=plenty).secret,
-        # A key of its own for each gateway, or one would use up what another needs.
+        # A separate key for each gateway, because they share the limits otherwise.
         **{f"limited-{name}": make(write, rate_limit="2/day") for name in GATEWAYS},
         **{f"twice-{name}": make(write, rate_limit="1/day") for name in GATEWAYS},
     }

@@ -1,9 +1,9 @@
-"""The table of docs/gateways.md: what each gateway does, case by case. Written by the test run."""
+"""The table of docs/gateways.md: what each gateway does, case by case. The tests write it."""
 
 from collections.abc import Iterator
 
 from ..servers import ROOT
-from .cases import CASES, But, Case
+from .cases import CASES, Case, Difference
 from .paths import PATHS, Family
 from .programs import PROGRAMS
 from .trials import TRIALS, Trial
@@ -16,7 +16,7 @@ Notes = dict[tuple[str, str], int]
 
 
 def groups() -> dict[str, list[Case | Trial | Family]]:
-    """Everything that is tried, in the order of the page."""
+    """All cases, in the order of the page."""
     names = [*CASES, *(name for name in TRIALS if name not in CASES)]
     return {name: [*CASES.get(name, ()), *TRIALS.get(name, ())] for name in names} | {"Paths": [*PATHS]}
 
@@ -34,13 +34,13 @@ def _rows(notes: Notes) -> Iterator[str]:
         for case in tried:
             cells = []
             for program in PROGRAMS:
-                but = case.but.get(program)
-                cells.append("yes" if but is None else f"[{_number(notes, but)}]")
+                difference = case.differences.get(program)
+                cells.append("yes" if difference is None else f"[{_number(notes, difference)}]")
             yield f"| {case.title} | {' | '.join(cells)} |"
 
 
-def _number(notes: Notes, but: But) -> int:
-    return notes.setdefault((but.reason, but.link), len(notes) + 1)
+def _number(notes: Notes, difference: Difference) -> int:
+    return notes.setdefault((difference.reason, difference.link), len(notes) + 1)
 
 
 def _notes(notes: Notes) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _notes(notes: Notes) -> Iterator[str]:
 
 
 def renewed(text: str) -> str:
-    """The page with its table as it should be."""
+    """The page with an up-to-date table."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + "\n" + table() + "\n" + END + after

@@ -1,4 +1,4 @@
-"""Every case of the table at every gateway, each run for real with its file from deploy/gateways/."""
+"""Every case of the table at every gateway, each a real program with its file from deploy/gateways/."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from . import table
 from .cases import CASES, SECONDS, Case, Expected
 from .client import ask_over_http_2
 from .conftest import Gateway, Running
-from .paths import FAMILIES, Family, Is, kind_of
+from .paths import FAMILIES, Family, Kind, kind_of
 from .programs import PROGRAMS
 from .trials import Trial
 
@@ -29,26 +29,26 @@ def test_the_table(gateway: Gateway, gateways: Running, case: Case | Trial | Fam
 def _try(gateway: Gateway, case: Case) -> None:
     headers = tuple((name, _with_keys(gateway, value)) for name, value in case.headers)
     for _ in range(case.repeat):
-        reply = gateway.ask(case.method, case.target, headers, case.body, key=case.key, source=case.source)
+        reply = gateway.request(case.method, case.target, headers, case.body, key=case.key, source=case.source)
     received = gateway.received()
-    told = f"{reply}\n{received}\n{gateway.log()}"
-    assert reply.status == case.status, told
+    details = f"{reply}\n{received}\n{gateway.log()}"
+    assert reply.status == case.status, details
     if case.message is not None and case.method != "HEAD":
-        assert reply.values("Content-Type") == ["application/json"], told
-        assert reply.json["Message"] == case.message, told
+        assert reply.values("Content-Type") == ["application/json"], details
+        assert reply.json["Message"] == case.message, details
     for name, expected in case.answer.items():
-        assert _is(expected, reply.values(name)), f"{name}: {told}"
+        assert _is(expected, reply.values(name)), f"{name}: {details}"
     if case.status != 200:
-        assert received is None, told
+        assert received is None, details
         return
-    assert received is not None, told
-    assert (received.method, received.target) == (case.method, case.target), told
-    assert gateway.relay.judged_target() == case.target, told
+    assert received is not None, details
+    assert (received.method, received.target) == (case.method, case.target), details
+    assert gateway.relay.checked_target() == case.target, details
     if case.method != "HEAD":
-        assert reply.values("X-Of-The-Service") == ["yes"], told
+        assert reply.values("X-Of-The-Service") == ["yes"], details
     for name, expected in case.got.items():
-        assert _is(expected, received.values(name)), f"{name}: {told}"
-    assert "forged" not in str(received.headers), told
+        assert _is(expected, received.values(name)), f"{name}: {details}"
+    assert "forged" not in str(received.headers), details
 
 
 def _with_keys(gateway: Gateway, value: str) -> str:
@@ -66,7 +66,7 @@ def _is(expected: Expected, values: list[str]) -> bool:
 # Over HTTP/2 ------------------------------------------------------------------------------------
 
 
-def test_over_http_2_too_the_path_that_is_judged_is_the_one_that_the_service_gets(gateway: Gateway) -> None:
+def test_over_http_2_the_guard_checks_the_path_that_the_service_gets(gateway: Gateway) -> None:
     targets = [target for family in FAMILIES for target in family.targets]
     for key in ("reports", "write"):
         headers = (("X-API-KEY", gateway.key(key)),)
@@ -74,14 +74,14 @@ def test_over_http_2_too_the_path_that_is_judged_is_the_one_that_the_service_get
         def ask(target: str, headers: tuple[tuple[str, str], ...] = headers) -> None:
             ask_over_http_2(gateway.port, gateway.guard.certificate, "GET", target, headers)
 
-        gateway.forget()
+        gateway.reset()
         with ThreadPoolExecutor(16) as pool:  # Envoy takes a second to close a connection that it refuses
             list(pool.map(ask, targets))
         received = {request.target for request in gateway.upstream.received}
         assert received >= set(FAMILIES[0].targets)
-        assert received <= set(gateway.relay.judged_targets())
+        assert received <= set(gateway.relay.checked_targets())
         if key == "reports":
-            assert {target for target in received if kind_of(target) is not Is.OPEN} == set()
+            assert {target for target in received if kind_of(target) is not Kind.ALLOWED} == set()
 
 
 # Through deploy/nginx.conf -----------------------------------------------------------------------
@@ -91,52 +91,52 @@ ASKED = {f"{group}: {case.title}": case for group, cases in CASES.items() for ca
 
 @pytest.mark.parametrize("case", ASKED.values(), ids=ASKED)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_guard_is_asked_through_our_nginx(gateways: Running, name: str, case: Case) -> None:
+def test_a_gateway_can_ask_the_guard_through_our_nginx(gateways: Running, name: str, case: Case) -> None:
     _try(gateways.through_nginx(name), case.at(name))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_no_server_behind_our_nginx_is_503(gateways: Running, name: str) -> None:
+def test_without_a_server_behind_our_nginx_it_is_503(gateways: Running, name: str) -> None:
     gateway = gateways.through_nginx(name)
     with gateway.guard_away():
-        reply = gateway.ask("GET", "/reports/a", key="read")
+        reply = gateway.request("GET", "/reports/a", key="read")
         assert gateway.received() is None
     assert reply.status == 503
     assert SECONDS.fullmatch(reply.header("Retry-After") or "")
     assert reply.json["Message"]
-    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+    assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
-def test_our_nginx_passes_paths_on_that_stand_in_the_request_line(gateways: Running, family: Family) -> None:
-    """Envoy's do. nginx refuses some by itself, such as those that lead out of the guard's address."""
+def test_our_nginx_passes_on_paths_in_the_request_line(gateways: Running, family: Family) -> None:
+    """Envoy sends them there. nginx itself refuses some, such as those that lead above the guard's address."""
     gateway = gateways.through_nginx("envoy")
     for target in family.targets:
         for key in ("reports", "write"):
-            reply = gateway.ask("GET", target, key=key)
+            reply = gateway.request("GET", target, key=key)
             received = gateway.received()
-            told = f"{target!r} with the key {key}: {reply}"
+            details = f"{target!r} with the key {key}: {reply}"
             if received is None:
-                assert 400 <= reply.status < 500, told
-                assert family.kind is not Is.OPEN or family.at("envoy", target) is None, told
+                assert 400 <= reply.status < 500, details
+                assert family.kind is not Kind.ALLOWED or family.at("envoy", target) is None, details
             else:
-                assert received.target == gateway.relay.judged_target() == family.at("envoy", target), told
-                assert key == "write" or kind_of(received.target) is Is.OPEN, told
+                assert received.target == gateway.relay.checked_target() == family.at("envoy", target), details
+                assert key == "write" or kind_of(received.target) is Kind.ALLOWED, details
 
 
 # The page ---------------------------------------------------------------------------------------
 
 
-def test_the_page_has_the_table_as_it_is() -> None:
+def test_the_page_has_the_current_table() -> None:
     text = table.PAGE.read_text()
     renewed = table.renewed(text)
     if text != renewed:
         table.PAGE.write_text(renewed)
-    assert text == renewed, "The table was stale, and is written anew: commit docs/gateways.md."
+    assert text == renewed, "The table was out of date and has been rewritten: commit docs/gateways.md."
 
 
-def test_each_exception_is_at_a_gateway_that_there_is_and_tells_why() -> None:
+def test_each_exception_names_a_known_gateway_and_a_reason() -> None:
     for case in TRIED.values():
-        for name, but in case.but.items():
+        for name, difference in case.differences.items():
             assert name in PROGRAMS
-            assert but.reason.endswith(".")
+            assert difference.reason.endswith(".")

@@ -1,4 +1,4 @@
-"""`manage.py guard_demo`, which `make guard` runs: the two calls that it prints, pasted into a shell."""
+"""`manage.py guard_demo`, which `make guard` runs: the two printed calls, pasted into a shell."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def listens(port: int) -> bool:
     return True
 
 
-def test_the_calls_that_it_prints_work_as_pasted_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+def test_the_printed_calls_work_as_pasted_and_ctrl_c_stops_everything(tmp_path: Path) -> None:
     require("caddy")
     port, gateway = free_port(), free_port()
     database = tmp_path / "guard.sqlite3"
@@ -57,12 +57,12 @@ def test_the_calls_that_it_prints_work_as_pasted_and_ctrl_c_ends_everything(tmp_
     finally:
         os.kill(demo.pid, signal.SIGINT)
         demo.wait(timeout=30)
-    assert "Ended." in log.read_text()
+    assert "Stopped." in log.read_text()
     assert not listens(port)
     assert not listens(gateway)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
     require("caddy")
     database = tmp_path / "guard.sqlite3"
     database.write_bytes(b"of the demonstration that runs")

@@ -1,4 +1,4 @@
-"""A guard and a service behind HTTPS: what the page of a service fills in where `GUARD_URL` is the public address."""
+"""A guard and a service behind HTTPS, as a service's page configures it if `GUARD_URL` is the public address."""
 
 import socket
 import ssl
@@ -19,7 +19,7 @@ from .relay import pass_on
 
 
 class Terminator(Listener):
-    """Takes TLS off, and passes on to a port of this machine."""
+    """Terminates TLS, and forwards to a port of this machine."""
 
     def __init__(self, port: int, certificate: Path, private_key: Path) -> None:
         self.behind = port
@@ -30,7 +30,7 @@ class Terminator(Listener):
     def serve(self, connection: socket.socket) -> None:
         try:
             secure = self.context.wrap_socket(connection, server_side=True)
-        except OSError:  # whoever didn't trust the certificate, or spoke plain HTTP
+        except OSError:  # a client that didn't trust the certificate, or used plain HTTP
             return
         self.connections.add(secure)
         with secure, socket.create_connection(("127.0.0.1", self.behind)) as behind:
@@ -46,22 +46,22 @@ def test_a_gateway_asks_a_guard_and_serves_a_service_behind_https(name: str, gua
     command = [*SELF_SIGNED.split(), "-keyout", str(private_key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     with ExitStack() as stack:
-        asked = Terminator(guard.relay.port, certificate, private_key)
-        stack.callback(asked.go_away)
+        terminator = Terminator(guard.relay.port, certificate, private_key)
+        stack.callback(terminator.stop)
         service = Terminator(guard.upstream.port, certificate, private_key)
-        stack.callback(service.go_away)
+        stack.callback(service.stop)
         values = {
             **snippets.addresses("upstream", f"https://localhost:{service.port}"),
-            # HAProxy takes the first address of a name, and here that may be ::1.
-            "guard_address": f"127.0.0.1:{asked.port}",
+            # HAProxy uses the first address of a name, which may be ::1 here.
+            "guard_address": f"127.0.0.1:{terminator.port}",
             "upstream_address": f"127.0.0.1:{service.port}",
             "guard_ca": str(certificate),
             "upstream_ca": str(certificate),
         }
         gateway = stack.enter_context(
-            running(PROGRAMS[name], guard, guard_url=f"https://localhost:{asked.port}", **values)
+            running(PROGRAMS[name], guard, guard_url=f"https://localhost:{terminator.port}", **values)
         )
-        assert gateway.ask("GET", "/reports/today").status == 401
+        assert gateway.request("GET", "/reports/today").status == 401
         assert gateway.received() is None
-        assert gateway.ask("GET", "/reports/today", key="read").status == 200, gateway.log()
+        assert gateway.request("GET", "/reports/today", key="read").status == 200, gateway.log()
         assert gateway.received() is not None

@@ -1,6 +1,6 @@
-"""Cases that one request does not tell: streams, uploads, WebSockets, a guard that is away. In the same table.
+"""Cases of more than one request: streams, uploads, WebSockets, a guard that is away. They are in the same table.
 
-A trial gets the gateway and asserts. Where it is otherwise at one, `but` says why and the trial looks at its name.
+A trial gets the gateway and asserts. Where a gateway differs, `differences` says why and the trial checks its name.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any
 
 from apikeys.guard import snippets
 
-from .cases import AUTHENTICATE, ELSEWHERE, SECONDS, But
+from .cases import AUTHENTICATE, ELSEWHERE, SECONDS, Difference
 from .client import CLIENT, Reply
 from .conftest import BALANCER, Gateway, Running
 from .upstream import PAUSE
@@ -27,15 +27,15 @@ from .upstream import PAUSE
 class Trial:
     title: str
     run: Callable[..., None]
-    but: Mapping[str, But] = field(default_factory=dict)
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
 
 TRIALS: dict[str, list[Trial]] = {}
 
 
-def trial(group: str, title: str, **but: But) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def trial(group: str, title: str, **differences: Difference) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def register(run: Callable[..., None]) -> Callable[..., None]:
-        TRIALS.setdefault(group, []).append(Trial(title, run, but))
+        TRIALS.setdefault(group, []).append(Trial(title, run, differences))
         return run
 
     return register
@@ -46,10 +46,10 @@ def trial(group: str, title: str, **but: But) -> Callable[[Callable[..., None]],
 BODIES = "Methods and bodies"
 
 
-@trial(BODIES, "An upload of 50 MB passes, and is not kept back")
+@trial(BODIES, "An upload of 50 MB passes without being buffered as a whole")
 def upload(gateway: Gateway, gateways: Running) -> None:
     body = os.urandom(1024) * 1024 * 50
-    reply = gateway.ask("POST", "/reports/upload", body=body, key="write")
+    reply = gateway.request("POST", "/reports/upload", body=body, key="write")
     assert reply.status == 200, gateway.log()
     assert (reply.json["length"], reply.json["digest"]) == (len(body), hashlib.sha256(body).hexdigest())
 
@@ -57,13 +57,13 @@ def upload(gateway: Gateway, gateways: Running) -> None:
 @trial(BODIES, "An upload of 50 MB in chunks passes")
 def upload_in_chunks(gateway: Gateway, gateways: Running) -> None:
     body = b"".join(b"100000\r\n" + b"x" * 0x100000 + b"\r\n" for _ in range(50)) + b"0\r\n\r\n"
-    reply = gateway.ask("POST", "/reports/upload", (("Transfer-Encoding", "chunked"),), body, key="write")
+    reply = gateway.request("POST", "/reports/upload", (("Transfer-Encoding", "chunked"),), body, key="write")
     assert (reply.status, reply.json["length"]) == (200, 50 * 0x100000), gateway.log()
 
 
 @trial(BODIES, "Expect: 100-continue is answered, and the body passes")
 def expect(gateway: Gateway, gateways: Running) -> None:
-    gateway.forget()
+    gateway.reset()
     with gateway.connected() as connection:
         connection.send(
             b"POST /reports/a HTTP/1.1\r\nHost: api.example.com\r\nX-API-KEY: "
@@ -79,7 +79,7 @@ def expect(gateway: Gateway, gateways: Running) -> None:
     assert (reply.status, reply.json["length"]) == (200, 5)
 
 
-@trial(BODIES, "A streamed answer arrives part by part")
+@trial(BODIES, "A streamed response arrives part by part")
 def stream(gateway: Gateway, gateways: Running) -> None:
     with gateway.connected() as connection:
         started = time.monotonic()
@@ -94,7 +94,7 @@ def stream(gateway: Gateway, gateways: Running) -> None:
         took = time.monotonic() - started
         rest = response.read()
     assert (response.status, first, rest.count(b"data")) == (200, b"data: 0", 3)
-    assert took < PAUSE * 3, "the first part came with the last"
+    assert took < PAUSE * 3, "the first part arrived with the last"
 
 
 @trial(BODIES, "HTTP/2")
@@ -113,7 +113,7 @@ def _over_http_2(gateway: Gateway, key: str) -> tuple[str, str]:
     return version, status
 
 
-@trial(BODIES, "A WebSocket opens with a key, over HTTP/1.1")
+@trial(BODIES, "A WebSocket opens with a valid key, over HTTP/1.1")
 def websocket(gateway: Gateway, gateways: Running) -> None:
     with gateway.connected() as connection:
         _handshake(gateway, connection, "read")
@@ -131,21 +131,21 @@ def websocket(gateway: Gateway, gateways: Running) -> None:
             assert echoed == frame
 
 
-@trial(BODIES, "A WebSocket does not open without a good key")
+@trial(BODIES, "A WebSocket does not open without a valid key")
 def websocket_refused(gateway: Gateway, gateways: Running) -> None:
-    gateway.forget()
+    gateway.reset()
     with gateway.connected() as connection:
         _handshake(gateway, connection, "revoked")
         assert connection.reply().status == 401
     assert gateway.received() is None
 
 
-@trial(BODIES, "Nothing but a WebSocket is opened: after an upgrade to h2c the guard would no longer see requests")
+@trial(BODIES, "Only WebSockets are upgraded: the guard would not see requests after an upgrade to h2c")
 def other_upgrades(gateway: Gateway, gateways: Running) -> None:
     for upgrade in ("h2c", "h2c-16", "TLS/1.0", "websocket, h2c", "h2c, websocket"):
         for connection in ("Upgrade", "Upgrade, HTTP2-Settings"):
             headers = (("Connection", connection), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"))
-            reply = gateway.ask("GET", "/reports/a", headers, key="read")
+            reply = gateway.request("GET", "/reports/a", headers, key="read")
             received = gateway.received()
             assert reply.status in (200, 400, 403), (upgrade, reply)
             assert received is None or received.values("Upgrade") in ([], ["websocket"]), (upgrade, received)
@@ -161,38 +161,38 @@ def _handshake(gateway: Gateway, connection: Any, key: str) -> None:
     )
 
 
-@trial(BODIES, "A connection lives on after a refusal, also one of a request with a body")
+@trial(BODIES, "A connection stays open after an error, also for a request with a body")
 def keep_alive(gateway: Gateway, gateways: Running) -> None:
     read, revoked = (("X-API-KEY", gateway.key("read")),), (("X-API-KEY", gateway.key("revoked")),)
     with gateway.connected() as connection:
         answers = [
-            connection.ask("GET", "/reports/a", read),
-            connection.ask("GET", "/reports/a", revoked),
-            connection.ask("POST", "/reports/a", revoked, b"x" * 1000),
-            connection.ask("GET", "/reports/a", read),
+            connection.request("GET", "/reports/a", read),
+            connection.request("GET", "/reports/a", revoked),
+            connection.request("POST", "/reports/a", revoked, b"x" * 1000),
+            connection.request("GET", "/reports/a", read),
         ]
     assert [answer.status for answer in answers] == [200, 401, 401, 200]
 
 
-@trial(BODIES, "Connections to the guard and to the service are kept")
+@trial(BODIES, "Connections to the guard and to the service are kept open")
 def kept_connections(gateway: Gateway, gateways: Running) -> None:
     with gateway.connected() as connection:
         headers = (("X-API-KEY", gateway.key("read")),)
-        connection.ask("GET", "/reports/a", headers)
+        connection.request("GET", "/reports/a", headers)
         before = gateway.relay.accepted, gateway.upstream.accepted
         for _ in range(20):
-            assert connection.ask("GET", "/reports/a", headers).status == 200
+            assert connection.request("GET", "/reports/a", headers).status == 200
         after = gateway.relay.accepted, gateway.upstream.accepted
-    # A gateway of several threads has connections for each.
+    # A gateway has connections for each of its threads.
     assert after[0] - before[0] <= 4, "a new connection to the guard for each request"
     assert after[1] - before[1] <= 4, "a new connection to the service for each request"
 
 
-@trial(BODIES, "A preflight passes where the service lets it, and the service gets no forged account")
+@trial(BODIES, "A preflight passes if the service allows it, without a forged account")
 def preflight(gateway: Gateway, gateways: Running) -> None:
     gateway = gateways.get(gateway.name, service=gateway.guard.browsers)
     headers = (("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT"), ("X-Account", "forged"))
-    assert gateway.ask("OPTIONS", "/reports/a", headers).status == 200
+    assert gateway.request("OPTIONS", "/reports/a", headers).status == 200
     received = gateway.received()
     assert received is not None
     assert {name: received.values(name) for name in ("X-Account", "X-Api-Key-Id")} == {
@@ -204,14 +204,14 @@ def preflight(gateway: Gateway, gateways: Running) -> None:
 # Keys in the query string -----------------------------------------------------------------------
 
 
-@trial("Rights", "A key in the query string opens a service that takes it there, and no other")
+@trial("Permissions", "A key in the query string works only if the service accepts it there")
 def key_in_query(gateway: Gateway, gateways: Running) -> None:
     target = f"/reports/a?b=1&api_key={gateway.key('read')}"
-    assert gateways.get(gateway.name, service=gateway.guard.browsers).ask("GET", target).status == 200
+    assert gateways.get(gateway.name, service=gateway.guard.browsers).request("GET", target).status == 200
     received = gateway.received()
     assert received is not None
     assert (received.target, received.values("X-Account")) == (target, ["acme"])
-    assert gateway.ask("POST", target).status == 401
+    assert gateway.request("POST", target).status == 401
     assert gateway.received() is None
 
 
@@ -220,13 +220,13 @@ def key_in_query(gateway: Gateway, gateways: Running) -> None:
 HOPS = "Addresses"
 
 
-@trial(HOPS, "Behind a load balancer that both trust, the client's address is the one that it tells")
+@trial(HOPS, "A load balancer trusted by gateway and guard determines the client's address")
 def two_hops(gateway: Gateway, gateways: Running) -> None:
     gateway = gateways.get(gateway.name, proxies=f"{BALANCER}/32")
 
     def ask(forwarded: str, source: str) -> int:
         headers = (("X-Forwarded-For", forwarded), ("X-Forwarded-Proto", "https"))
-        return gateway.ask("GET", "/reports/a", headers, key="network", source=source).status
+        return gateway.request("GET", "/reports/a", headers, key="network", source=source).status
 
     assert ask(CLIENT, BALANCER) == 200
     assert ask(f"203.0.113.7, {CLIENT}", BALANCER) == 200
@@ -235,9 +235,9 @@ def two_hops(gateway: Gateway, gateways: Running) -> None:
     assert ask(f"{CLIENT}, {BALANCER}", ELSEWHERE) == 403
 
 
-# The guard is away, and the service -------------------------------------------------------------
+# The guard or the service is away ---------------------------------------------------------------
 
-AWAY = "Trouble"
+AWAY = "Failures"
 
 
 @contextmanager
@@ -247,14 +247,16 @@ def _guard_hanging(gateway: Gateway) -> Iterator[None]:
         yield
     finally:
         gateway.relay.hangs = False
-        gateway.relay.cut()
+        gateway.relay.close_connections()
 
 
-NOT_IN_JSON = But("The body is Traefik's own: it can't be told one.", "https://github.com/traefik/traefik/issues/7141")
+NOT_IN_JSON = Difference(
+    "Traefik's own body, which can't be configured.", "https://github.com/traefik/traefik/issues/7141"
+)
 
 
 def _is_503(gateway: Gateway, reply: Reply) -> None:
-    """What the gateway itself says."""
+    """Assert the gateway's own response."""
     assert reply.status == 503
     assert SECONDS.fullmatch(reply.header("Retry-After") or ""), reply.headers
     if gateway.name == "traefik":
@@ -265,46 +267,46 @@ def _is_503(gateway: Gateway, reply: Reply) -> None:
 
 @trial(
     AWAY,
-    "While the guard is away it is 503 with Retry-After, and as soon as it is back all is well",
+    "While the guard is away, requests get 503 with Retry-After, and pass as soon as it is back",
     traefik=NOT_IN_JSON,
 )
 def guard_away(gateway: Gateway, gateways: Running) -> None:
     with gateway.guard_away():
-        _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
+        _is_503(gateway, gateway.request("GET", "/reports/a", key="read"))
         assert gateway.received() is None
-    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+    assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
-@trial(AWAY, "While the guard hangs it is 503 within six seconds", traefik=NOT_IN_JSON)
+@trial(AWAY, "While the guard hangs, requests get 503 within six seconds", traefik=NOT_IN_JSON)
 def guard_hangs(gateway: Gateway, gateways: Running) -> None:
     with _guard_hanging(gateway):
         started = time.monotonic()
-        _is_503(gateway, gateway.ask("GET", "/reports/a", key="read"))
+        _is_503(gateway, gateway.request("GET", "/reports/a", key="read"))
         assert time.monotonic() - started < 6
         assert gateway.received() is None
-    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+    assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
-@trial(AWAY, "`maintenance on` leaves requests alone")
+@trial(AWAY, "`maintenance on` does not affect requests")
 def maintenance(gateway: Gateway, gateways: Running) -> None:
     port = gateway.guard.server.port
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(BALANCER, 0))) as proxy:
         proxy.request("GET", "/v2", headers={"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"})
         assert proxy.getresponse().status == 503, "the guard isn't in maintenance"
-    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+    assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
 @trial(
     AWAY,
-    "`maintenance on --guard` makes it 503 with Retry-After",
-    envoy=But(
-        "Sentence and seconds are Envoy's own: of a 503 of the guard it gets the status alone.",
+    "With `maintenance on --guard` requests get 503 with Retry-After",
+    envoy=Difference(
+        "Envoy's own message and seconds: Envoy passes on only the status of a 503.",
         "https://github.com/envoyproxy/envoy/issues/34005",
     ),
 )
 def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
-    with gateway.asking(gateways.guard_in_maintenance()):
-        reply = gateway.ask("GET", "/reports/a", key="read")
+    with gateway.with_guard_at(gateways.guard_in_maintenance()):
+        reply = gateway.request("GET", "/reports/a", key="read")
         assert gateway.received() is None
     assert reply.status == 503
     assert reply.header("Retry-After") == ("5" if gateway.name == "envoy" else "77")
@@ -314,16 +316,16 @@ def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
         else "Back at “noon”."
     )
     assert reply.json == {"Message": sentence}
-    assert gateway.ask("GET", "/reports/a", key="read").status == 200
+    assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
-@trial(AWAY, "A service that is away is the gateway's error, not the guard's")
+@trial(AWAY, "If the service is away, the error is the gateway's, not the guard's")
 def service_away(gateway: Gateway, gateways: Running) -> None:
-    gateway.upstream.go_away()
+    gateway.upstream.stop()
     try:
-        reply = gateway.ask("GET", "/reports/a", key="read")
+        reply = gateway.request("GET", "/reports/a", key="read")
     finally:
-        gateway.upstream.come_back()
+        gateway.upstream.start()
     assert reply.status in (502, 503, 504)
     assert b"API key" not in reply.body
     assert b'"Message"' not in reply.body
@@ -331,9 +333,9 @@ def service_away(gateway: Gateway, gateways: Running) -> None:
 
 @trial(
     AWAY,
-    "A service's name may have an address that nobody listens on",
-    haproxy=But(
-        "HAProxy takes the first address of a name, when it starts: give it the address.",
+    "A service's host name may also have an address that does not respond",
+    haproxy=Difference(
+        "HAProxy resolves a name once, when it starts, and uses its first address: configure the address instead.",
         "https://docs.haproxy.org/2.6/configuration.html#5.2-init-addr",
     ),
 )
@@ -344,17 +346,17 @@ def name_of_two_addresses(gateway: Gateway, gateways: Running) -> None:
     first = socket.getaddrinfo("localhost", gateway.upstream.port, type=socket.SOCK_STREAM)[0][0]
     expected = 503 if gateway.name == "haproxy" and first == socket.AF_INET6 else 200
     for _ in range(4):
-        assert gateway.ask("GET", "/reports/a", key="read").status == expected
-        assert gateway.ask("POST", "/reports/a", body=b"x" * 1_000_000, key="write").status == expected
+        assert gateway.request("GET", "/reports/a", key="read").status == expected
+        assert gateway.request("POST", "/reports/a", body=b"x" * 1_000_000, key="write").status == expected
         with gateway.connected() as connection:
             _handshake(gateway, connection, "read")
             assert connection.reply().status == (101 if expected == 200 else expected)
 
 
-@trial(AWAY, "The service's own 401, 403, 429 and 500 reach the client as they are")
+@trial(AWAY, "The service's own 401, 403, 429 and 500 reach the client unchanged")
 def services_own_errors(gateway: Gateway, gateways: Running) -> None:
     for status in (401, 403, 404, 429, 500, 503):
-        reply = gateway.ask("GET", f"/reports/status/{status}", key="read")
+        reply = gateway.request("GET", f"/reports/status/{status}", key="read")
         assert (reply.status, reply.header("X-Of-The-Service")) == (status, "yes")
         assert reply.json["target"] == f"/reports/status/{status}"
         assert reply.header("WWW-Authenticate") != AUTHENTICATE

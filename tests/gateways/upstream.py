@@ -1,4 +1,4 @@
-"""The service behind the gateways. It answers with everything that it received, byte for byte."""
+"""The service behind the gateways. Its response repeats the received request, byte for byte."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 
 from .listener import Listener
 
-#: Seconds between the parts of a streamed answer.
+#: Seconds between the parts of a streamed response.
 PAUSE = 0.3
 
 
@@ -32,7 +32,7 @@ class Received:
 
 
 class Upstream(Listener):
-    """`/stream` answers in parts, `/status/NNN` with that status; an upgrade becomes an echo of bytes."""
+    """`/stream` responds in parts, `/status/NNN` with that status. After an upgrade it echoes bytes."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
