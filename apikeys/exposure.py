@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 _FIELDS = ("HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR")
 
 #: How many requests are kept. Under a flood the oldest are dropped, so memory stays bounded.
-MOST = 256
+MAX_REQUESTS = 256
 
-_seen: deque[dict[str, str]] = deque(maxlen=MOST)
+_seen: deque[dict[str, str]] = deque(maxlen=MAX_REQUESTS)
 
 
 def record(meta: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ def examine() -> None:
         try:
             _flag(meta)
         except (OperationalError, InterfaceError):
-            if len(_seen) < MOST:
+            if len(_seen) < MAX_REQUESTS:
                 _seen.appendleft(meta)
             raise
         except (DatabaseError, SuspiciousOperation) as error:

@@ -156,12 +156,12 @@ def identify(secret: str) -> KeyRecord | None:
     return lookup.by_digest(tokens.digest(secret)) if tokens.may_be_a_key(secret) else None
 
 
-def before_key(question: Question) -> Verdict:
+def decide_before_key(question: Question) -> Verdict:
     """The verdict of the rules before the key. If they refuse, no key is looked up and no body is parsed."""
     return _judge(_Case(question, None, limits.UNLIMITED), _BEFORE_KEY)
 
 
-def without_key(question: Question) -> Verdict:
+def decide_without_key(question: Question) -> Verdict:
     """The verdict of the rules that need no key, for public paths."""
     return _judge(_Case(question, None, limits.UNLIMITED), _WITHOUT_KEY)
 

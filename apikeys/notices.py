@@ -30,7 +30,7 @@ MANY = {
 ONE = {Notice.Kind.CREATED: "was created"}
 
 #: The most keys in one mail, and the most that it names.
-MOST_IN_A_MAIL, MOST_LISTED = 1_000, 50
+MAX_PER_MAIL, MAX_LISTED = 1_000, 50
 
 
 def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
@@ -51,13 +51,13 @@ def mail_pending() -> None:
 
 @transaction.atomic
 def _mail_some(account_id: int, kind: Notice.Kind) -> bool:
-    """Mail at most `MOST_IN_A_MAIL` pending notices. False if none are left, or another process has locked them."""
+    """Mail at most `MAX_PER_MAIL` pending notices. False if none are left, or another process has locked them."""
     pending = (
         Notice.objects.select_for_update(of=("self",), skip_locked=True)
         .filter(sent_at=None, api_key__account=account_id, kind=kind)
         .select_related("api_key__account")
     )
-    notices = list(pending[:MOST_IN_A_MAIL])
+    notices = list(pending[:MAX_PER_MAIL])
     if not notices:
         return False
     Notice.objects.filter(pk__in=[notice.pk for notice in notices]).update(sent_at=timezone.now())
@@ -76,8 +76,8 @@ def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
         text = render_to_string("apikeys/mail/notice.txt", {**context, "api_key": api_keys[0]})
     else:
         subject = f"{account.name}: {len(api_keys)} API keys {MANY[kind]}"
-        context |= {"api_keys": api_keys[:MOST_LISTED], "number": len(api_keys), "what": MANY[kind]}
-        text = render_to_string("apikeys/mail/notices.txt", {**context, "more": max(len(api_keys) - MOST_LISTED, 0)})
+        context |= {"api_keys": api_keys[:MAX_LISTED], "number": len(api_keys), "what": MANY[kind]}
+        text = render_to_string("apikeys/mail/notices.txt", {**context, "more": max(len(api_keys) - MAX_LISTED, 0)})
     lifetime = timedelta(days=1) if kind == Notice.Kind.EXPIRING_DAY else mail.LIFETIME
     for address in people.values_list("user__email", flat=True):
         outbox.add(address, subject, text, kind=f"api_key_{kind.value}", lifetime=lifetime)

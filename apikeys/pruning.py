@@ -18,7 +18,7 @@ NOTICES_KEPT = timedelta(days=400)
 #: The period of the keys' charts.
 SOURCES_KEPT = timedelta(days=30)
 #: The latest sources of a key that are kept.
-MOST_SOURCES = 1_000
+MAX_SOURCES = 1_000
 
 
 def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
@@ -46,8 +46,8 @@ def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
 
 def _prune_many_sources(checkpoint: Checkpoint) -> int:
     pruned = 0
-    many = APIKey.objects.annotate(number=Count("origins")).filter(number__gt=MOST_SOURCES)
+    many = APIKey.objects.annotate(number=Count("origins")).filter(number__gt=MAX_SOURCES)
     for api_key in many:
-        oldest_kept = api_key.origins.all()[MOST_SOURCES - 1].last_used_at
+        oldest_kept = api_key.origins.all()[MAX_SOURCES - 1].last_used_at
         pruned += delete(api_key.origins.filter(last_used_at__lt=oldest_kept), checkpoint)
     return pruned

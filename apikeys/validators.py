@@ -108,7 +108,7 @@ def stored_access(text: str) -> None:
 #: The default reading methods of a service.
 READING_METHODS = ("GET", "HEAD", "OPTIONS")
 
-MOST_METHODS = 20
+MAX_METHODS = 20
 
 _METHOD = re.compile("[A-Z][A-Z-]{0,19}")
 #: No user name, no query, and no character with a meaning in gateways' configurations.
@@ -123,8 +123,8 @@ def method_list(texts: Any) -> list[str]:
     """HTTP methods in upper case and alphabetical order, without duplicates."""
     if not isinstance(texts, list):
         raise ValidationError("Write a list of methods.")
-    if len(texts) > MOST_METHODS:
-        raise ValidationError(f"A service can have at most {MOST_METHODS} reading methods.")
+    if len(texts) > MAX_METHODS:
+        raise ValidationError(f"A service can have at most {MAX_METHODS} reading methods.")
     _require_no_secret(texts)
     methods = sorted({str(text).strip().upper() for text in texts})
     for method in methods:

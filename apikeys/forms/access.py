@@ -15,7 +15,7 @@ from ..models import Service
 EVERYTHING, CHOSEN = "everything", "chosen"
 
 #: The most services listed, besides those the key has already. With more, the page would exceed 10 KB.
-MOST_SERVICES = 50
+MAX_SERVICES = 50
 
 
 class AccessInput(forms.Widget):
@@ -91,7 +91,7 @@ class BoundAccess(forms.BoundField):
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The account's services by name, at most `MOST_SERVICES`, and the others that the key lists."""
+        """The account's services by name, at most `MAX_SERVICES`, and the others that the key lists."""
         named = [(id, service.name, service.shared) for id, service in self._services.items()]
         deleted = [(id, "", False) for id in self._entries if id != scopes.API and id not in self._services]
         return [
@@ -102,15 +102,15 @@ class BoundAccess(forms.BoundField):
     @property
     def has_more(self) -> bool:
         """Whether the account has services without a row."""
-        return len(self._visible) > MOST_SERVICES
+        return len(self._visible) > MAX_SERVICES
 
     @cached_property
     def _visible(self) -> list[Service]:
-        return list(Service.objects.visible_to(self.field.account).order_by("name", "pk")[: MOST_SERVICES + 1])
+        return list(Service.objects.visible_to(self.field.account).order_by("name", "pk")[: MAX_SERVICES + 1])
 
     @cached_property
     def _services(self) -> dict[str, Service]:
-        listed = {service.pk: service for service in self._visible[:MOST_SERVICES]}
+        listed = {service.pk: service for service in self._visible[:MAX_SERVICES]}
         others = [id for id in self._entries if id != scopes.API and id not in listed]
         return listed | (Service.objects.visible_to(self.field.account).in_bulk(others) if others else {})
 

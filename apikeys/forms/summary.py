@@ -11,7 +11,7 @@ from .access import BoundAccess, Row
 from .keys import NEVER, KeySettingsForm
 
 #: The most services named that the key cannot access. Others are counted.
-MOST_NAMED = 3
+MAX_NAMED = 3
 _VERBS = {
     KeyPermission.READ: ("read", "read"),
     KeyPermission.WRITE: ("write", "write to"),
@@ -68,8 +68,8 @@ def _cannot(permission: KeyPermission, access: BoundAccess, *, is_administrator:
         yield "write anywhere" if permission == KeyPermission.READ else "read anywhere"
     if access.is_chosen:
         names = [row.name for row in access.rows if row.name and not row.is_checked]
-        more = len(names) - MOST_NAMED
-        named = names[:MOST_NAMED] + ([f"{more} other service{'s' if more > 1 else ''}"] if more > 0 else [])
+        more = len(names) - MAX_NAMED
+        named = names[:MAX_NAMED] + ([f"{more} other service{'s' if more > 1 else ''}"] if more > 0 else [])
         yield f"reach {', '.join([*named, ''])}or a service created later" if named else "reach a service created later"
     if not _opens_api(access):
         yield "use the rest of this API (/v2)"

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 #: Seconds until a problem that continues is logged again.
 REMIND_AFTER = 60
 #: The most gateways whose log times are kept. A sender can vary its address only within its /64, which counts as one.
-MOST_LOGGED = 1000
+MAX_LOGGED = 1000
 _UNLISTED = "A request came from {}, which is not among this service's gateways: add it."
 _UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
 _LENGTH = Service._meta.get_field("problem").max_length
@@ -51,7 +51,7 @@ def log_refusal(gateway: str, about: str, sentence: str) -> None:
     with _lock:
         is_due = _logged.get(subject, 0.0) < now - REMIND_AFTER
         if is_due:
-            if len(_logged) >= MOST_LOGGED:
+            if len(_logged) >= MAX_LOGGED:
                 _logged.clear()
             _logged[subject] = now
     if is_due:

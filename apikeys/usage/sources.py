@@ -12,7 +12,7 @@ from ..models import APIKey, KeyOrigin
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
 #: The most sources of one key in a flush. Only `counts` counts requests from further sources.
-MOST = 20
+MAX_SOURCES = 20
 
 
 class _Seen(NamedTuple):
@@ -45,7 +45,7 @@ class _Sources:
     def _add(self, source: str, at: float, agent: str, requests: int) -> None:
         known = self.seen.get(source)
         if known is None:
-            if len(self.seen) < MOST:
+            if len(self.seen) < MAX_SOURCES:
                 self.seen[source] = _Seen(at, agent, requests)
         elif at >= known.at:
             self.seen[source] = _Seen(at, agent, requests + known.requests)

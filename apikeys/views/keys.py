@@ -42,8 +42,8 @@ from ..services import Issued, Overlap
 PAGE_SIZE = 20
 LATEST_EVENTS = 10
 LATEST_SOURCES = 10
-MOST_SOURCES = 100
-MOST_SERVICES = 50
+MAX_SOURCES = 100
+MAX_SERVICES = 50
 
 
 # Viewing ------------------------------------------------------------------------------------------
@@ -102,8 +102,8 @@ def _sources(api_key: APIKey) -> dict[str, Any]:
     sources, rotated_at = api_key.origins.all(), api_key.rotated_at
     return {
         "sources": sources[:LATEST_SOURCES],
-        "sources_since": sources.filter(last_used_at__gte=rotated_at)[:MOST_SOURCES].count() if rotated_at else 0,
-        "most_sources": MOST_SOURCES,
+        "sources_since": sources.filter(last_used_at__gte=rotated_at)[:MAX_SOURCES].count() if rotated_at else 0,
+        "max_sources": MAX_SOURCES,
         "rotated_today": rotated_at is not None and rotated_at.date() == timezone.now().date(),
     }
 
@@ -138,7 +138,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 
     The service is None if it was deleted or is no longer shared.
     """
-    uses = charts.by_value(usage, "service", charts.MONTH, most=MOST_SERVICES)
+    uses = charts.by_value(usage, "service", charts.MONTH, most=MAX_SERVICES)
     if not uses.keys() - {scopes.API}:
         return []
     services = Service.objects.visible_to(request.account).in_bulk(list(uses))

@@ -34,7 +34,7 @@ PAGE_SIZE = 25
 LATEST_EVENTS = 10
 NEWEST_KEYS = 10
 #: The most keys or accounts in a service's usage: those with the most requests.
-MOST_USERS = 25
+MAX_USERS = 25
 #: The session key for the service, gateway and host of the configuration that was shown last.
 LAST_CONFIGURATION = "configuration"
 
@@ -191,12 +191,12 @@ def _use(request: AccountRequest, service: Service) -> dict[str, Any]:
     else:
         usage = KeyUsage.objects.for_account(request.account).matching(service=service.id)
         users = {"by_key": _busiest(usage, "api_key", APIKey.objects.for_account(request.account))}
-    return {"chart": charts.chart(charts.by_day(usage, charts.MONTH)), "most": MOST_USERS, **users}
+    return {"chart": charts.chart(charts.by_day(usage, charts.MONTH)), "most": MAX_USERS, **users}
 
 
 def _busiest(usage: KeyUsageQuerySet, column: str, users: QuerySet[Any]) -> list[tuple[Any, charts.Use]]:
     """The keys or accounts with the most requests that `users` contains."""
-    uses = charts.by_value(usage, column, charts.MONTH, most=MOST_USERS)
+    uses = charts.by_value(usage, column, charts.MONTH, most=MAX_USERS)
     found = users.in_bulk(list(uses))
     return [(found[id], use) for id, use in uses.items() if id in found]
 

@@ -41,7 +41,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
             request.get_host()  # raises DisallowedHost, because links use this host
         else:
             exposure.record(request.META)
-        gate.before_key(question).raise_if_refused()
+        gate.decide_before_key(question).raise_if_refused()
         assert view is not None
         request.META[QUESTION] = question
         response = view(request, **arguments)

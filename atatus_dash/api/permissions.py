@@ -56,5 +56,5 @@ class IsOpen(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, NeedsPermission)
-        gate.without_key(view.question(request._request, place=None)).raise_if_refused()
+        gate.decide_without_key(view.question(request._request, place=None)).raise_if_refused()
         return True

@@ -49,7 +49,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
     question = question_about(service, facts.method, facts.target, facts.address)._replace(
         secure=is_secure, maintenance=maintenance.at_guard()
     )
-    verdict = gate.before_key(question)
+    verdict = gate.decide_before_key(question)
     if not verdict.allowed:
         if not is_secure:
             exposure.record({**facts.meta, "REMOTE_ADDR": facts.address})

@@ -148,7 +148,7 @@ def test_errors_of_the_whole_field_come_before_those_of_a_services_paths(
 def test_a_list_of_all_services_does_not_say_that_there_are_more(
     cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(form_of_access, "MOST_SERVICES", 2)
+    monkeypatch.setattr(form_of_access, "MAX_SERVICES", 2)
     for number in range(2):
         factories.make_service(cast.account, f"Service {number}")
     assert "services are listed" not in read(owner, page(cast, "new_key"))
@@ -159,7 +159,7 @@ def test_a_list_of_all_services_does_not_say_that_there_are_more(
 def test_a_long_list_names_the_first_services_and_those_that_the_key_has(
     cast: Cast, owner: Browser, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    monkeypatch.setattr(form_of_access, "MOST_SERVICES", 3)
+    monkeypatch.setattr(form_of_access, "MAX_SERVICES", 3)
     made = [factories.make_service(cast.account, f"Service {number}") for number in range(5)]
     key = factories.make_key(cast.account, access=stored({"service": made[4].id})).api_key
     owner.get(page(cast, "new_key"))

@@ -276,7 +276,7 @@ def test_a_place_is_open_if_both_the_key_and_its_account_say_so(
 
 @given(key=keys, asked=questions, limiter=limiters)
 def test_the_rules_before_the_key_need_no_key(key: KeyRecord, asked: Question, limiter: Recorder) -> None:
-    early = gate.before_key(asked)
+    early = gate.decide_before_key(asked)
     verdict = gate.decide(key, asked, limiter)
     assert early.rule == (verdict.rule if verdict.rule in ("https", "maintenance", "path") else None)
     if not early.allowed:
@@ -288,9 +288,9 @@ def test_public_paths_are_checked_without_a_key(asked: Question) -> None:
     found = [found for found in failing(None, asked, MemoryLimiter()) if found[0] != "key"]
     if isinstance(asked.needs, MethodUnknown):
         found.append(("method", 405, "This item can't be accessed with this method."))
-    assert gate.without_key(asked)[:3] == (found[0] if found else (None, 200, ""))
+    assert gate.decide_without_key(asked)[:3] == (found[0] if found else (None, 200, ""))
     verdict, results = gate.explain(None, asked._replace(needs_key=False), MemoryLimiter())
-    assert verdict == gate.without_key(asked)
+    assert verdict == gate.decide_without_key(asked)
     assert [result.rule for result in results if result.passed is False] == [rule for rule, *_ in found]
 
 

@@ -211,7 +211,7 @@ def test_keys_that_expire_together_are_one_mail_for_each_person(
 
 
 def test_a_mail_about_many_keys_lists_some_and_counts_the_rest(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apikeys.notices.MOST_LISTED", 2)
+    monkeypatch.setattr("apikeys.notices.MAX_LISTED", 2)
     for _ in range(5):
         factories.make_key(cast.account)
     send()
@@ -247,7 +247,7 @@ def test_prune_deletes_old_usage_and_notices(cast: Cast) -> None:
 
 
 def test_prune_keeps_the_latest_sources_of_a_key_with_very_many(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apikeys.pruning.MOST_SOURCES", 3)
+    monkeypatch.setattr("apikeys.pruning.MAX_SOURCES", 3)
     key = factories.make_key(cast.account).api_key
     for hours in range(5):
         key.origins.create(origin=f"203.0.113.{hours}", last_used_at=timezone.now() - timedelta(hours=hours))

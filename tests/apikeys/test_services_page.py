@@ -476,7 +476,7 @@ def test_other_accounts_see_their_own_requests_to_a_shared_service(cast: Cast, o
 def test_only_the_busiest_keys_are_listed(
     cast: Cast, owner: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apikeys.views.services.MOST_USERS", 2)
+    monkeypatch.setattr("apikeys.views.services.MAX_USERS", 2)
     for number in range(3):
         use(factories.make_key(cast.account, f"Key {number}").api_key, service=service.id, succeeded=number + 1)
     text = read(owner, page(cast, "service", service.id)).partition("Busiest keys")[2].partition("Settings")[0]

@@ -54,7 +54,7 @@ def test_requests_from_very_many_addresses_are_all_counted_and_some_listed(cast:
     counts.flush()
     sources.flush()
     assert KeyUsage.objects.get().requests == 50
-    assert len(listed(issued.api_key)) == sources.MOST
+    assert len(listed(issued.api_key)) == sources.MAX_SOURCES
 
 
 def test_a_source_keeps_its_latest_agent_whichever_is_written_last(cast: Cast) -> None:

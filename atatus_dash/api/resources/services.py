@@ -21,7 +21,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
     """A service as the account in the context sees it. Of another account's, all fields but `OPEN` are null."""
 
     reading_methods = ShortListField(
-        child=serializers.CharField(max_length=50), max_length=validators.MOST_METHODS, required=False
+        child=serializers.CharField(max_length=50), max_length=validators.MAX_METHODS, required=False
     )
     reading_paths = ShortListField(child=serializers.CharField(), max_length=scopes.MAX_PATHS, required=False)
     gateways = ShortListField(child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False)
