@@ -109,7 +109,7 @@ def test_every_table_is_there_and_is_listed_and_searched(desk: Browser, cast: Ca
 
 
 @pytest.mark.parametrize("model", TABLES)
-def test_a_longer_list_asks_the_database_no_more_often(
+def test_a_longer_list_takes_no_more_queries(
     desk: Browser, cast: Cast, model: Any, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     _fill(cast, 1)
@@ -157,7 +157,7 @@ def test_no_role_in_an_account_opens_admin(cast: Cast, browser: Browser, person:
     assert browser.as_(getattr(cast, person)).get("/admin/", follow=True).status_code == 403
 
 
-def test_who_is_signed_out_signs_in_at_the_front_door(browser: Browser, db: None) -> None:
+def test_admin_redirects_visitors_to_the_sign_in_page(browser: Browser, db: None) -> None:
     answer = browser.get("/admin/", follow=True)
     assert answer.redirect_chain[-1][0].startswith("/auth/login/?next=")
 
@@ -195,7 +195,7 @@ def test_a_changed_address_takes_the_place_of_the_old_one(desk: Browser, cast: C
     assert list(addresses) == [("moved@example.com", True, True)]
 
 
-def test_who_owns_an_account_is_not_deleted(desk: Browser, cast: Cast) -> None:
+def test_the_owner_of_an_account_can_not_be_deleted(desk: Browser, cast: Cast) -> None:
     answer = desk.post(_url(cast.owner, "delete"), {"post": "yes"})
     assert answer.status_code == 200
     assert "Owner of Acme" in answer.content.decode()
@@ -280,7 +280,7 @@ def test_a_person_is_a_member_once(desk: Browser, cast: Cast) -> None:
     assert desk.post(_url(Membership, "add"), sent).context["adminform"].form.non_field_errors()
 
 
-def test_there_is_no_second_owner(desk: Browser, cast: Cast) -> None:
+def test_a_second_owner_is_refused(desk: Browser, cast: Cast) -> None:
     sent = {"account": cast.account.pk, "user": cast.stranger.pk, "role": "owner"}
     assert "role" in desk.post(_url(Membership, "add"), sent).context["adminform"].form.errors
     promoted = desk.post(_url(_member(cast, cast.admin), "change"), {"role": "owner"})
@@ -368,9 +368,7 @@ def test_a_shared_service_is_created_changed_and_deleted_in_admin_on_record(desk
         ("upstream", "10.0.0.5"),
     ],
 )
-def test_a_service_that_is_refused_in_admin_is_told_at_its_field(
-    desk: Browser, cast: Cast, field: str, value: str
-) -> None:
+def test_a_field_error_of_a_service_is_shown_at_its_field(desk: Browser, cast: Cast, field: str, value: str) -> None:
     sent = {"account": cast.account.pk, "name": "x", "gateways": "[]", "reading_methods": "[]", "reading_paths": "[]"}
     answer = desk.post(_url(Service, "add"), {**sent, field: value})
     assert list(answer.context["adminform"].form.errors) == [field]
@@ -418,13 +416,13 @@ def test_settings_that_can_not_be_are_refused_at_the_field(desk: Browser, key: I
     assert list(changes) == list(answer.context["adminform"].errors)
 
 
-def test_an_end_that_has_passed_is_refused_at_the_field(desk: Browser, key: Issued) -> None:
+def test_an_expiry_in_the_past_is_refused_at_its_field(desk: Browser, key: Issued) -> None:
     past = _settings(key, expires_at_0="2020-01-01", expires_at_1="00:00:00")
     answer = desk.post(_url(key.api_key, "change"), past)
     assert answer.context["adminform"].errors == {"expires_at": ["Enter a time in the future."]}
 
 
-def test_a_key_is_neither_made_nor_deleted_here(desk: Browser, key: Issued) -> None:
+def test_a_key_is_neither_created_nor_deleted_in_admin(desk: Browser, key: Issued) -> None:
     assert desk.get(_url(APIKey, "add")).status_code == 403
     assert desk.post(_url(key.api_key, "delete"), {"post": "yes"}).status_code == 403
     _act(desk, "delete_selected", key.api_key, post="yes")
@@ -449,18 +447,18 @@ def test_a_key_is_disabled_enabled_and_revoked_as_the_operator(desk: Browser, ke
     assert {(event.actor_kind, event.address) for event in events} == {("person", "127.0.0.1")}
 
 
-def test_revoking_for_good_asks_first_and_names_the_keys(desk: Browser, key: Issued) -> None:
+def test_revoking_asks_for_confirmation_and_names_the_keys(desk: Browser, key: Issued) -> None:
     asked = _act(desk, "revoke", key.api_key).content.decode()
     assert "Deploys" in asked
     assert 'name="sure"' in asked
     assert APIKey.objects.get().state == State.ACTIVE
 
 
-def test_what_a_key_is_not_fit_for_is_told(desk: Browser, key: Issued) -> None:
+def test_an_action_that_does_not_apply_to_a_key_says_so(desk: Browser, key: Issued) -> None:
     assert _told(_act(desk, "enable", key.api_key)) == ["Deploys is active."]
 
 
-def test_who_may_only_look_has_no_actions(desk: Browser, operator: User, key: Issued) -> None:
+def test_an_operator_with_view_permission_has_no_actions(desk: Browser, operator: User, key: Issued) -> None:
     from django.contrib.auth.models import Permission
 
     operator.is_superuser = False
@@ -530,7 +528,7 @@ def newcomer(db: None, browser: Browser) -> Browser:
     return browser.as_(User.objects.create_superuser("first@example.com", factories.PASSWORD))
 
 
-def test_the_first_operator_is_led_to_set_up_two_factor_and_back(
+def test_the_first_operator_is_redirected_to_set_up_two_factor_and_back(
     db: None, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", factories.PASSWORD)
@@ -598,7 +596,7 @@ def test_a_session_from_before_the_factor_has_to_show_it(db: None, browser: Brow
     assert asked.status_code == 200
 
 
-def test_admins_own_form_signs_nobody_in(browser: Browser, operator: User, cast: Cast) -> None:
+def test_admins_own_sign_in_form_is_not_used(browser: Browser, operator: User, cast: Cast) -> None:
     for person in (operator, cast.owner):
         form = {"username": person.email, "password": factories.PASSWORD, "next": "/admin/"}
         assert browser.post("/admin/login/", form).headers["Location"].startswith(reverse("account_login"))
@@ -607,7 +605,7 @@ def test_admins_own_form_signs_nobody_in(browser: Browser, operator: User, cast:
     assert browser.post("/admin/login/", form).status_code == 403
 
 
-def test_admin_leads_to_no_other_host(desk: Browser) -> None:
+def test_admin_redirects_to_no_other_host(desk: Browser) -> None:
     assert desk.get("/admin/login/?next=https://evil.example/").headers["Location"] == "/admin/"
 
 
@@ -668,6 +666,6 @@ def test_a_session_that_is_deleted_is_over(desk: Browser, cast: Cast) -> None:
     assert not Session.objects.filter(session_key=session.session_key).exists()
 
 
-def test_admin_is_shut_to_who_is_no_operator(cast: Cast, browser: Browser) -> None:
+def test_admin_is_closed_to_members_who_are_not_operators(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner)
     assert browser.get("/admin/", follow=True).status_code == 403

@@ -42,7 +42,7 @@ def _item(model: Any, page: str, key: str) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_table_has_what_all_share(model: Any) -> None:
+def test_every_table_has_the_shared_settings(model: Any) -> None:
     assert isinstance(admin.site._registry[model], OperatorAdmin)
 
 
@@ -61,7 +61,7 @@ def test_no_address_of_a_list_is_an_error_of_the_server(desk: Browser, model: An
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_a_list_is_asked_by_its_filters_alone(desk: Browser, model: Any) -> None:
+def test_a_list_accepts_only_its_own_filters(desk: Browser, model: Any) -> None:
     filters = admin.site._registry[model].list_filter
     for field in model._meta.concrete_fields:
         for lookup in ("__year", "__regex", "__startswith"):

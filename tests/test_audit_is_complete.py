@@ -267,7 +267,7 @@ def test_a_service_whose_record_fails_leaves_no_change(name: str, cast: Cast, mo
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name not in MAKE_ANEW])
-def test_a_service_holds_what_it_changes(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_locks_what_it_changes(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two concurrent calls run one after the other. SQLite has no row locks: one transaction writes at a time."""
     if not connection.features.has_select_for_update:
         pytest.skip("this database locks as a whole")

@@ -13,12 +13,12 @@ from .servers import ROOT
 
 
 @pytest.mark.parametrize("value", [[1.5, 2.5], True, 7, "1", None, {"a": [1]}], ids=repr)
-def test_a_value_comes_back_as_it_was(value: object) -> None:
+def test_a_cached_value_is_read_back_unchanged(value: object) -> None:
     kept = JSONSerializer().dumps(value)
     assert JSONSerializer().loads(str(kept).encode()) == value
 
 
-def test_a_pickle_that_somebody_put_into_redis_is_not_read() -> None:
+def test_a_pickle_in_redis_is_not_loaded() -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # JSON's own, or that of bytes that are no text
         JSONSerializer().loads(pickle.dumps(["a list"]))
 

@@ -71,7 +71,7 @@ def check(
     )
 
 
-def test_a_service_asks_over_plain_http_and_is_told_whose_key_it_is(service: Service, key: Issued) -> None:
+def test_a_service_may_check_over_plain_http_and_gets_the_account_of_the_key(service: Service, key: Issued) -> None:
     answer = check(service, {"key": key.secret, "address": CLIENT})
     assert answer.status == 200
     assert answer.json == {
@@ -159,7 +159,7 @@ def test_over_the_limit_is_429(cast: Cast, service: Service) -> None:
 # Who may ask ------------------------------------------------------------------------------------
 
 
-def test_an_administrator_key_of_the_account_asks_over_https_whatever_its_permission_and_access(
+def test_an_administrator_key_checks_over_https_with_any_permission_and_access(
     service: Service, key: Issued, root: Issued
 ) -> None:
     APIKey.objects.filter(pk=root.api_key.pk).update(access="[]", rate_limit="1/minute")
@@ -190,7 +190,7 @@ def test_an_administrator_key_in_the_clear_is_401_and_flagged(service: Service, 
     assert APIKey.objects.get(pk=root.api_key.pk).exposed_at is not None
 
 
-def test_a_service_that_asks_through_a_trusted_proxy_is_known_by_its_own_address(
+def test_a_service_behind_a_trusted_proxy_is_identified_by_its_own_address(
     service: Service, key: Issued, settings: Settings
 ) -> None:
     settings.TRUSTED_PROXIES = (ip_network("127.0.0.1/32"),)
@@ -215,7 +215,7 @@ def test_bad_administrator_keys_count_against_their_address(service: Service, se
     assert answers == [401, 401, 429]
 
 
-def test_an_address_that_is_not_listed_is_told_on_the_services_page(service: Service, root: Issued) -> None:
+def test_an_address_that_is_not_listed_is_shown_on_the_services_page(service: Service, root: Issued) -> None:
     check(service, peer="10.0.0.99", asker=root.secret)
     problems.flush()
     service.refresh_from_db()
@@ -245,7 +245,7 @@ def test_an_address_that_is_not_listed_is_told_on_the_services_page(service: Ser
         (b"{}", {"HTTP_TRANSFER_ENCODING": "chunked"}, 411),
     ],
 )
-def test_a_body_that_can_not_be_read_is_refused_to_who_may_ask(
+def test_a_malformed_body_of_a_listed_asker_is_refused(
     service: Service, body: bytes, environ: dict[str, Any], status: int
 ) -> None:
     answer = check(service, body, **environ)
@@ -267,7 +267,7 @@ def test_other_methods_are_405(service: Service) -> None:
 # Dry runs ---------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_every_rule_in_order_and_counts_nothing(service: Service, key: Issued) -> None:
+def test_a_dry_run_returns_every_rule_in_order_and_counts_nothing(service: Service, key: Issued) -> None:
     APIKey.objects.filter(pk=key.api_key.pk).update(disabled_at=timezone.now())
     answer = check(service, {"key": key.secret, "method": "POST", "dry_run": True})
     assert answer.status == 200

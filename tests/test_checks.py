@@ -127,7 +127,7 @@ def test_a_second_factor_that_can_not_be_read_is_a_warning(locked_out: User, opt
     assert locked_out.email not in told
 
 
-def test_a_plain_check_asks_no_database(locked_out: User) -> None:
+def test_a_check_without_deploy_uses_no_database(locked_out: User) -> None:
     assert _unreadable() == []
 
 
@@ -158,7 +158,7 @@ def test_a_scheduled_job_that_is_late_or_fails_is_a_warning() -> None:
     assert _jobs_told(deploy=False) == []
 
 
-def test_scheduled_jobs_that_run_or_have_no_table_yet_are_none() -> None:
+def test_scheduled_jobs_that_run_or_have_no_table_yet_give_no_warning() -> None:
     assert _jobs_told() == []
     scheduler.create_rows()
     assert _jobs_told() == []

@@ -48,7 +48,7 @@ def password(settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = PASSWORD
 
 
-def test_an_account_is_made_with_an_owner_who_can_sign_in(db: None, password: None, browser: Browser) -> None:
+def test_an_account_is_created_with_an_owner_who_can_sign_in(db: None, password: None, browser: Browser) -> None:
     _run("create_account", "Acme Inc.", "--owner", "Olivia@Example.com")
     membership = Membership.objects.get()
     assert (membership.account.name, membership.user.email, membership.role) == (
@@ -69,7 +69,7 @@ def test_the_audit_log_says_that_an_account_came_from_the_command_line(db: None,
     assert set(AuditEvent.objects.values_list("actor_kind", "actor_label")) == {("system", "Command line")}
 
 
-def test_who_exists_becomes_owner_and_keeps_their_password(cast: Cast, settings: Settings) -> None:
+def test_an_existing_person_becomes_owner_and_keeps_their_password(cast: Cast, settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = "another one altogether"
     assert "user@example.com already has a sign-in. The password doesn't change." in _run(
         "create_account", "Second", "--owner", "USER@example.com"
@@ -110,7 +110,9 @@ def test_without_a_terminal_a_password_has_to_be_set(db: None, monkeypatch: pyte
     ("weak", "sentence"),
     [("short", "too short"), ("password1234", "too common"), ("olivia@example.com", "too similar")],
 )
-def test_a_weak_password_makes_nothing_and_is_told_why(db: None, settings: Settings, weak: str, sentence: str) -> None:
+def test_a_weak_password_creates_nothing_and_is_explained(
+    db: None, settings: Settings, weak: str, sentence: str
+) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = weak
     assert sentence in _refused("create_account", "Acme", "--owner", "olivia@example.com")
     assert not Account.objects.exists()
@@ -123,7 +125,7 @@ def test_a_wrong_name_or_address_makes_nothing(db: None, password: None, name: s
     assert not User.objects.exists()
 
 
-def test_who_is_switched_off_can_own_nothing(cast: Cast) -> None:
+def test_a_deactivated_person_can_not_become_owner(cast: Cast) -> None:
     User.objects.filter(pk=cast.user.pk).update(is_active=False)
     assert "is disabled" in _refused("create_account", "Second", "--owner", "user@example.com")
 
@@ -135,7 +137,7 @@ def _key(*options: str) -> list[str]:
     return ["create_api_key", "--account", "acme", "--name", "Deploys", "--permission", "read_write", *options]
 
 
-def test_a_key_stands_alone_on_the_last_line_and_works(cast: Cast) -> None:
+def test_a_new_key_is_alone_on_the_last_line_and_works(cast: Cast) -> None:
     secret = _run(*_key()).splitlines()[-1]
     assert tokens.is_well_formed(secret)
     assert Program(secret).get("/v2").json()["api_key"]["permission"] == "read_write"
@@ -196,12 +198,12 @@ def test_a_key_has_no_option_that_was_not_given(cast: Cast) -> None:
         (["--allow", "10.0.0.0/33"], "“10.0.0.0/33” is not a network."),
     ],
 )
-def test_a_wrong_option_makes_no_key_and_is_told(cast: Cast, options: list[str], sentence: str) -> None:
+def test_a_wrong_option_creates_no_key_and_is_named(cast: Cast, options: list[str], sentence: str) -> None:
     assert sentence in _refused(*_key(*options))
     assert not APIKey.objects.exists()
 
 
-def test_no_path_of_an_access_holds_a_key(cast: Cast) -> None:
+def test_no_path_of_an_access_contains_a_key(cast: Cast) -> None:
     secret = tokens.generate()
     told = _refused(*_key("--access", f"svc_1:/{secret}"))
     assert "--access: This contains an API key" in told
@@ -242,7 +244,7 @@ def test_a_service_is_shared_by_an_option(cast: Cast) -> None:
         (["--name", "two\nlines"], "--name: This contains a line break. Remove it."),
     ],
 )
-def test_a_wrong_option_creates_no_service_and_is_told(cast: Cast, options: list[str], sentence: str) -> None:
+def test_a_wrong_option_creates_no_service_and_is_named(cast: Cast, options: list[str], sentence: str) -> None:
     assert sentence in _refused("create_service", "--account", "acme", "--name", "x", *options)
     assert not Service.objects.exists()
 
@@ -256,7 +258,7 @@ def test_a_key_is_revoked_by_its_id(cast: Cast) -> None:
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
 
 
-def test_a_key_is_revoked_by_itself_and_not_printed(cast: Cast) -> None:
+def test_a_key_is_revoked_by_its_secret_which_is_not_printed(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     assert issued.secret not in _run("revoke_api_key", issued.secret)
     assert APIKey.objects.get().state == State.REVOKED
@@ -271,7 +273,7 @@ def test_a_key_is_revoked_from_standard_input(cast: Cast, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("secret", ["sk_live_0123456789abcdef", "a,b and, c: 0123456789", "x" * 512])
 @pytest.mark.parametrize("by", ["argument", "standard input"])
-def test_an_imported_key_is_revoked_by_itself_too(
+def test_an_imported_key_is_revoked_by_its_secret_too(
     cast: Cast, monkeypatch: pytest.MonkeyPatch, secret: str, by: str
 ) -> None:
     text = f"name,permission,digest\nLegacy,read,{tokens.digest(secret)}\n"
@@ -295,7 +297,7 @@ def test_revoking_twice_is_no_error_and_no_second_event(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["key_0000000000000000", "atk_" + "0" * 36, "sk_live_0123456789abcdef", "a\0b", ""])
-def test_an_unknown_key_is_told(cast: Cast, unknown: str) -> None:
+def test_an_unknown_key_is_an_error(cast: Cast, unknown: str) -> None:
     assert _refused("revoke_api_key", unknown) == "Unknown API key."
 
 

@@ -78,7 +78,7 @@ def large(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
     return [b"x" * 1_500_000]
 
 
-def test_requests_that_come_together_take_a_turn_each(connect: Connect) -> None:
+def test_pipelined_requests_are_answered_one_at_a_time(connect: Connect) -> None:
     """Otherwise one client with a few thousand would occupy a thread for seconds."""
     client = connect()
     client.send(GET % 1 + GET % 2 + GET % 3)
@@ -149,7 +149,7 @@ def test_a_trailer_or_chunk_extension_without_end_is_refused(connect: Connect, r
     assert client.received().startswith(b"HTTP/1.1 431")
 
 
-def test_a_body_in_small_chunks_passes_however_much_stands_between_them(connect: Connect) -> None:
+def test_a_body_in_small_chunks_passes_with_long_chunk_extensions(connect: Connect) -> None:
     client = connect()
     client.send(CHUNKED)
     client.send(b"1;extension=longer-than-the-data\r\na\r\n" * 20_000 + b"0\r\n\r\n")
@@ -175,7 +175,7 @@ def test_a_body_takes_no_more_memory_than_its_bytes(connect: Connect) -> None:
     assert isinstance(incoming.body, bytearray)
 
 
-def test_a_reader_who_takes_a_little_now_and_then_does_not_hold_a_thread_for_ever(
+def test_a_slow_reader_does_not_occupy_a_thread_for_ever(
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -214,7 +214,7 @@ def test_a_request_that_came_just_before_its_connection_is_cut_off_is_answered_a
     assert not client.is_open
 
 
-def test_a_connection_that_was_cut_off_ends_though_its_client_sends_empty_lines(connect: Connect) -> None:
+def test_a_connection_that_was_cut_off_is_closed_although_its_client_sends_empty_lines(connect: Connect) -> None:
     client = connect()
     client.send(GET % 1)
     client.socket.sendall(b"\r\n" * 40_000)

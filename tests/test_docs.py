@@ -21,18 +21,18 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
 
-def test_the_settings_read_every_variable_that_is_told_and_no_other() -> None:
+def test_the_settings_read_every_documented_variable_and_no_other() -> None:
     assert sorted(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS)) == sorted(DEFAULTS)
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
-def test_a_variable_that_may_hold_a_secret_may_come_from_a_file(variable: Variable) -> None:
+def test_a_variable_with_a_secret_may_come_from_a_file(variable: Variable) -> None:
     reader = re.findall(rf'env\.(\w+)\(\s*"{variable.name}"', SETTINGS)[0]
     assert variable.has_file == (reader in ("secret", "secrets", "password", "database", "redis", "email"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_the_documents_tell_every_variable_as_it_is(document: Path) -> None:
+def test_the_documents_have_the_current_table_of_variables(document: Path) -> None:
     is_fresh = document.read_text() == with_table(document, detailed=DOCUMENTS[document])
     assert is_fresh, "The table of variables is stale: run python -m atatus_dash.variables"
 
@@ -57,7 +57,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
+def test_every_link_leads_to_an_existing_file_and_heading(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text())
     targets = [((page.parent / path).resolve() if path else page, anchor) for path, anchor in links]
     assert [path for path, _ in targets if not path.exists()] == []
@@ -90,16 +90,16 @@ def test_every_picture_that_is_drawn_is_shown_and_there() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_api_page_tells_every_route(route: str) -> None:
+def test_the_api_page_lists_every_route(route: str) -> None:
     path = re.sub(r"<id:\w+>", "{id}", route)
     assert f"`/{path}`" in API
 
 
-def test_the_api_page_tells_the_scanners_pattern() -> None:
+def test_the_api_page_has_the_scanners_pattern() -> None:
     assert tokens.SCANNER_PATTERN in API
 
 
-def test_the_api_page_tells_what_the_server_and_nginx_answer_by_themselves() -> None:
+def test_the_api_page_lists_the_own_answers_of_the_server_and_nginx() -> None:
     server = "".join(path.read_text() for path in (ROOT / "atatus_dash" / "server").glob("*.py"))
     nginx = (ROOT / "deploy" / "nginx.conf").read_text()
     said = re.findall(r'RefusedError\(HTTPStatus\.\w+, "([^"]+)"\)', server)
@@ -110,7 +110,7 @@ def test_the_api_page_tells_what_the_server_and_nginx_answer_by_themselves() -> 
 
 
 @pytest.mark.parametrize("event", Event)
-def test_the_api_page_tells_every_event(event: Event) -> None:
+def test_the_api_page_lists_every_event(event: Event) -> None:
     assert f"`{event}`" in API
 
 
@@ -145,13 +145,13 @@ GUARD, GUARD_REFERENCE = ((ROOT / "docs" / page).read_text() for page in ("guard
 
 
 @pytest.mark.parametrize("contract", Contract)
-def test_the_page_on_the_guard_tells_how_each_kind_of_gateway_asks(contract: Contract) -> None:
+def test_the_page_on_the_guard_describes_each_contract(contract: Contract) -> None:
     (row,) = re.findall(rf"^\| `/v2/verify/{{service}}/{contract}[`/].*$", GUARD_REFERENCE, re.MULTILINE)
     assert all(f"`{name}`" in row for name in NAMED_BY.get(contract, ()))
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS.values(), ids=lambda gateway: gateway.name)
-def test_the_page_on_the_guard_tells_where_each_gateways_files_go_and_what_reads_them(gateway: Gateway) -> None:
+def test_the_page_on_the_guard_says_where_each_gateways_files_go_and_what_reloads_them(gateway: Gateway) -> None:
     (row,) = re.findall(rf"^\| {gateway.title} \d.*$", GUARD, re.MULTILINE)
     folders = {str(Path(path).parent) for path in gateway.files.values()}
     assert all(Path(path).name in row for path in gateway.files.values())

@@ -252,7 +252,9 @@ def test_postgresql_is_reached_through_a_socket_too(variable: Callable[[str], No
         ("filemail:///mail", {"directory": "/srv/base/mail"}),
     ],
 )
-def test_mail_goes_where_its_url_says(variable: Callable[[str], None], url: str, expected: dict[str, object]) -> None:
+def test_mail_is_sent_to_the_server_of_its_url(
+    variable: Callable[[str], None], url: str, expected: dict[str, object]
+) -> None:
     variable(url)
     assert _email("NAME").items() >= expected.items()
 
@@ -296,9 +298,7 @@ def test_a_file_that_is_not_text_stops_with_a_sentence(monkeypatch: pytest.Monke
         env.secret("NAME")
 
 
-def test_a_file_of_secrets_that_holds_none_stops_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_file_without_secrets_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("\n")
     monkeypatch.setenv("NAME_FILE", str(tmp_path / "keys"))
     with pytest.raises(SystemExit, match=r"^NAME: a list of secrets of at least 32 characters each"):

@@ -118,7 +118,7 @@ def test_the_questions_own_query_host_ranges_and_conditions_mean_nothing(service
     ],
 )
 @pytest.mark.parametrize("gateway", [nginx, caddy, envoy])
-def test_methods_and_paths_of_the_service_decide_what_is_reading(
+def test_methods_and_paths_of_the_service_decide_what_needs_read(
     cast: Cast, gateway: Callable[..., Any], permission: str, method: str, target: str, message: str | None
 ) -> None:
     service = factories.make_service(cast.account, gateways=["10.0.0.0/24"], reading_paths=["/graphql"])
@@ -136,7 +136,9 @@ def test_another_accounts_key_is_no_key_at_a_service(cast: Cast, service: Servic
     assert (answer.status, answer.message) == (401, "API key is invalid!")
 
 
-def test_a_shared_service_opens_to_every_account_and_is_told_which(cast: Cast, service: Service, key: Issued) -> None:
+def test_a_shared_service_accepts_keys_of_every_account_and_gets_its_slug(
+    cast: Cast, service: Service, key: Issued
+) -> None:
     change(service, shared=True)
     stranger = factories.make_key(cast.elsewhere).secret
     assert ask(service, key=stranger).headers["x-account"] == "elsewhere"
@@ -213,7 +215,7 @@ def test_a_dead_key_is_401_and_says_why(service: Service, key: Issued) -> None:
         assert answer.headers["x-guard-message"] == message
 
 
-def test_a_revoked_key_is_refused_at_once(cast: Cast, service: Service, key: Issued) -> None:
+def test_a_revoked_key_is_refused_immediately(cast: Cast, service: Service, key: Issued) -> None:
     assert ask(service, key=key.secret).status == 200
     APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
     assert ask(service, key=key.secret).message == "API key has been revoked!"
@@ -256,7 +258,7 @@ def test_a_key_in_the_query_is_read_where_the_service_takes_it(service: Service,
     assert ask(service, target=target).message == "This API key may not be sent in the query string."
 
 
-def test_a_request_that_seems_to_have_its_key_in_the_body_is_told_where_to_send_it(service: Service) -> None:
+def test_a_request_that_may_have_its_key_in_the_body_gets_a_hint(service: Service) -> None:
     for media_type in ("application/json", "multipart/form-data; boundary=x"):
         answer = ask(service, "POST", CONTENT_TYPE=media_type)
         assert answer.json == {
@@ -410,13 +412,13 @@ def test_a_gateway_is_believed_for_its_own_services_alone_and_a_trusted_proxy_fo
     assert ask(other, key=key.secret).status == 200
 
 
-def test_nobody_asks_about_a_service_without_gateways(cast: Cast, key: Issued) -> None:
+def test_a_service_without_gateways_accepts_no_asker(cast: Cast, key: Issued) -> None:
     service = factories.make_service(cast.account)
     assert ask(service, key=key.secret).status == 403
     assert ask(service, key=key.secret, peer="").status == 403
 
 
-def test_an_unlisted_gateway_is_told_of_in_the_log_and_on_the_service(
+def test_an_unlisted_gateway_is_logged_and_shown_on_the_service(
     service: Service, key: Issued, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -440,16 +442,14 @@ def test_a_query_may_have_more_fields_than_our_own(service: Service, key: Issued
     assert ask(service, "GET", target).message == "API key is required!"
 
 
-def test_a_household_of_unlisted_addresses_is_told_of_in_the_log_once(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unlisted_addresses_of_one_network_are_logged_once(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(5):
         ask(service, peer=f"2001:db8::{number}")
         ask("svc_unknown", peer=f"2001:db8::{number}")
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
 
 
-def test_a_misconfigured_gateway_is_told_what_is_wrong(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misconfigured_gateway_gets_the_reason(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"HTTP_X_ORIGINAL_METHOD": "GET", "HTTP_X_ORIGINAL_URI": "/a", "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("GET", f"/v2/verify/{service.id}/auth-request", headers)
     sentence = (
@@ -475,7 +475,7 @@ def test_a_misconfigured_gateway_is_told_what_is_wrong(service: Service, caplog:
     ],
     ids=["url", "method"],
 )
-def test_what_a_client_alone_can_send_is_no_problem_of_the_gateway(
+def test_a_clients_own_headers_are_no_problem_of_the_gateway(
     service: Service,
     key: Issued,
     gateway: Callable[..., Any],
@@ -519,7 +519,7 @@ def test_ext_authz_without_a_path_is_misconfigured(service: Service, key: Issued
 @pytest.mark.parametrize(
     "path", ["/v2/verify", "/v2/verify/", "/v2/verify/svc_1/auth", "/v2/verify/svc_1/auth-request/x"]
 )
-def test_what_is_no_question_is_left_to_the_api(path: str) -> None:
+def test_other_paths_are_left_to_the_api(path: str) -> None:
     assert guard.answer({"REQUEST_METHOD": "GET", "REQUEST_URI": path, "PATH_INFO": path}) is None
     assert Client().get(path, secure=True).status_code == 404
 
@@ -654,7 +654,7 @@ values = latin | st.sampled_from(
     st.booleans(),
 )
 @in_a_transaction
-def test_whatever_is_asked_the_status_is_one_of_five(
+def test_every_authorization_request_gets_one_of_five_statuses(
     service: Service, method: str, contract: str, tail: str, headers: Any, peer: str, is_known: bool
 ) -> None:
     change(service, query_keys=True, reading_paths=["/a"])

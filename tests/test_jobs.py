@@ -107,7 +107,7 @@ def look(node: Scheduler) -> None:
 # Claims -----------------------------------------------------------------------------------------
 
 
-def test_of_many_at_once_one_claims_a_job(job: Job) -> None:
+def test_only_one_of_many_processes_claims_a_job(job: Job) -> None:
     start = threading.Barrier(8)
 
     def compete(_: int) -> int:
@@ -156,7 +156,7 @@ def test_of_several_processes_one_claims_a_job() -> None:
     assert sorted(process.communicate(timeout=30)[0].strip() for process in processes) == ["0", "1"]
 
 
-def test_a_job_that_is_not_due_is_claimed_by_nobody_but_a_command(job: Job) -> None:
+def test_a_job_that_is_not_due_is_claimed_by_a_command_only(job: Job) -> None:
     ScheduledJob.objects.update(next_run_at=timezone.now() + HOUR)
     assert claim(job) is None
     assert claim(job, ignore_schedule=True)
@@ -225,7 +225,7 @@ def test_a_holder_that_froze_stops_at_its_next_step(job: Job, work: Work, monkey
     assert (row().holder, row().is_running) == (other.holder, True)
 
 
-def test_a_holder_that_froze_goes_on_if_nobody_took_its_job(job: Job, work: Work) -> None:
+def test_a_frozen_holder_continues_if_its_job_was_not_claimed(job: Job, work: Work) -> None:
     frozen = claimed(job)
     let_the_lease_lapse()
     frozen._renewed -= 31
@@ -234,7 +234,7 @@ def test_a_holder_that_froze_goes_on_if_nobody_took_its_job(job: Job, work: Work
     assert row().last_result == "Things done: 1"
 
 
-def test_a_holder_that_goes_on_holds_the_job_anew_before_its_next_step(job: Job) -> None:
+def test_a_holder_that_continues_renews_its_lease_before_its_next_step(job: Job) -> None:
     seen: list[Run | None] = []
 
     def work(checkpoint: Checkpoint) -> dict[str, int]:
@@ -268,7 +268,7 @@ def test_a_process_that_freezes_while_it_claims_a_job_takes_the_time_from_before
     assert row().holder == other.holder
 
 
-def test_a_renewal_that_comes_after_the_end_of_a_run_holds_nothing(job: Job, work: Work) -> None:
+def test_a_renewal_after_the_end_of_a_run_has_no_effect(job: Job, work: Work) -> None:
     work.may_end.set()
     run = claimed(job)
     run.work()
@@ -276,7 +276,7 @@ def test_a_renewal_that_comes_after_the_end_of_a_run_holds_nothing(job: Job, wor
     assert (row().leased_until, row().is_running) == (None, False)
 
 
-def test_a_renewal_that_comes_too_late_ends_the_run(
+def test_a_renewal_that_is_too_late_stops_the_run(
     job: Job, work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -322,7 +322,7 @@ def test_a_run_is_noted_with_its_time_length_node_and_result(job: Job, work: Wor
     assert noted.node.count(":") == 1
 
 
-def test_a_long_job_holds_up_no_other(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_job_does_not_delay_others(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = Job("quick", "Is quick.", HOUR, lambda checkpoint: {})
     monkeypatch.setattr(jobs, "JOBS", [job, quick])
     node = Scheduler()
@@ -334,7 +334,7 @@ def test_a_long_job_holds_up_no_other(job: Job, work: Work, monkeypatch: pytest.
     look(node)
 
 
-def test_a_process_runs_no_job_twice_at_once_though_its_lease_lapsed(job: Job, work: Work) -> None:
+def test_a_process_does_not_run_a_job_twice_at_once_although_its_lease_expired(job: Job, work: Work) -> None:
     node = Scheduler()
     node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
@@ -345,7 +345,7 @@ def test_a_process_runs_no_job_twice_at_once_though_its_lease_lapsed(job: Job, w
     assert work.runs == 1
 
 
-def test_a_stop_leaves_the_job_to_another_at_once(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_releases_the_job_immediately(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ended:
         def is_alive(self) -> bool:
             return False
@@ -390,7 +390,7 @@ def test_a_job_waits_no_longer_after_a_failure_than_after_a_success(job: Job, wo
     assert row().next_run_at - row().read_at <= timedelta(seconds=10)
 
 
-def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(
+def test_an_outage_is_logged_once_whichever_nodes_run_the_job(
     job: Job, work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -408,7 +408,7 @@ def test_the_log_is_told_once_an_outage_whichever_nodes_run_the_job(
     assert "Traceback" in caplog.text
 
 
-def test_the_log_tells_of_another_error_too_but_not_each_way_in_which_mail_waits(
+def test_another_error_is_logged_too_but_not_each_mail_failure(
     job: Job, work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
     work.may_end.set()
@@ -425,7 +425,7 @@ def test_the_log_tells_of_another_error_too_but_not_each_way_in_which_mail_waits
     assert "RuntimeError: a" in caplog.text
 
 
-def test_an_error_that_holds_a_key_is_shown_without_it(job: Job, work: Work) -> None:
+def test_an_error_with_a_key_is_shown_without_it(job: Job, work: Work) -> None:
     from .test_secrets import CANARY
 
     work.may_end.set()
@@ -529,7 +529,7 @@ def test_a_server_runs_every_job_by_itself_on_the_first_start_and_when_it_is_due
         assert mail.recipients == ["a@example.com"]
 
 
-def test_a_job_that_hangs_holds_up_no_stop_and_is_run_by_the_next_server(tmp_path: Path) -> None:
+def test_a_job_that_hangs_does_not_delay_a_stop_and_is_run_by_the_next_server(tmp_path: Path) -> None:
     installation = install(tmp_path, ALLOW_HTTP="1")
     installation.manage("shell", "--command", MAIL_OF_A_COMMAND)
     with mail_server(is_silent=True) as mail:
@@ -547,7 +547,7 @@ def test_a_job_that_hangs_holds_up_no_stop_and_is_run_by_the_next_server(tmp_pat
 # Existing jobs ----------------------------------------------------------------------------------
 
 
-def test_every_job_has_a_name_of_its_own_that_its_row_has_room_for() -> None:
+def test_every_job_has_a_unique_name_that_fits_its_row() -> None:
     names = [job.name for job in jobs.JOBS]
     assert len(set(names)) == len(names)
     scheduler.create_rows()
@@ -557,7 +557,7 @@ def test_every_job_has_a_name_of_its_own_that_its_row_has_room_for() -> None:
 
 
 @pytest.mark.parametrize("name", [job.name for job in jobs.JOBS])
-def test_every_job_runs_and_tells_what_it_did(name: str) -> None:
+def test_every_job_runs_and_reports_what_it_did(name: str) -> None:
     scheduler.create_rows()
     job = next(job for job in jobs.JOBS if job.name == name)
     result = claimed(job).work()

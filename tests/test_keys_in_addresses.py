@@ -44,13 +44,13 @@ def test_a_query_without_a_key_is_passed_on_as_it_is(db: None) -> None:
     assert answer.headers["location"] == "https://testserver/accounts?a=1&&b=%e9%zz+x%20;c&api_keys=2"
 
 
-def test_a_part_of_a_page_that_was_opened_with_a_key_leads_back_to_it_without(db: None) -> None:
+def test_links_of_a_fragment_of_a_page_that_was_opened_with_a_key_have_no_key(db: None) -> None:
     page = f"https://testserver/accounts/acme/?days=7&api_key={KEY}"
     answer = SecureClient().get("/accounts/acme/", headers={"HX-Request": "true", "HX-Current-URL": page})
     assert answer.headers["HX-Redirect"] == f"/auth/login/?next={quote('/accounts/acme/?days=7', safe='')}"
 
 
-def test_no_form_of_a_page_goes_to_an_address_with_the_key(cast: Cast) -> None:
+def test_no_form_of_a_page_is_sent_to_a_url_with_the_key(cast: Cast) -> None:
     browser = Browser()
     browser.force_login(cast.owner)
     page = browser.get(f"/accounts/acme/settings/api-keys/?api_key={KEY}&q=x").content.decode()

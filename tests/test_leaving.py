@@ -55,7 +55,7 @@ def test_a_kept_connection_is_answered_once_more_and_closed(installation: Instal
     assert installation.requests_counted("Kept") == 2
 
 
-def test_every_connection_that_is_made_while_a_server_stops_is_answered_or_refused(installation: Installation) -> None:
+def test_every_connection_during_a_stop_is_answered_or_refused(installation: Installation) -> None:
     outcomes: Counter[str] = Counter()
     over = threading.Event()
 
@@ -130,7 +130,7 @@ def test_at_a_reload_no_request_waits_until_new_workers_have_started(
     assert max(waits) < 2
 
 
-def test_workers_whose_server_was_killed_finish_count_and_leave(installation: Installation) -> None:
+def test_workers_whose_parent_was_killed_finish_count_and_exit(installation: Installation) -> None:
     key = installation.key("Orphaned", "read")
     with serving(installation, USAGE_FLUSH_SECONDS="60") as server:
         workers = server.workers()

@@ -63,7 +63,7 @@ def reset(browser: Browser, host: str) -> str:
 # Mail -------------------------------------------------------------------------------------------
 
 
-def test_a_reset_link_leads_to_the_public_address(cast: Cast, browser: Browser, public_url: str) -> None:
+def test_a_reset_link_uses_the_public_url(cast: Cast, browser: Browser, public_url: str) -> None:
     assert reset(browser, "localhost:1337").startswith(f"{PUBLIC}/auth/password/reset/key/")
 
 
@@ -93,13 +93,13 @@ def test_behind_a_proxy_the_port_of_the_server_is_in_no_link(cast: Cast, browser
     assert mailed()[0].startswith("https://testserver/auth/")
 
 
-def test_a_confirmation_leads_to_the_public_address(cast: Cast, browser: Browser, public_url: str) -> None:
+def test_a_confirmation_link_uses_the_public_url(cast: Cast, browser: Browser, public_url: str) -> None:
     browser.as_(cast.owner).post(reverse("account_email"), {"email": "work@example.com", "action_add": ""})
 
     assert mailed()[0].startswith(f"{PUBLIC}/auth/confirm-email/")
 
 
-def test_who_signs_up_again_is_led_to_the_public_address(
+def test_mail_to_an_existing_address_that_signs_up_uses_the_public_url(
     cast: Cast, browser: Browser, settings: Settings, public_url: str
 ) -> None:
     settings.SIGNUP_OPEN = True
@@ -143,7 +143,7 @@ def test_a_notice_leads_to_the_page_of_its_key(cast: Cast, public_url: str) -> N
     assert mailed() == [f"{PUBLIC}{page}"] * 2
 
 
-def test_a_notice_has_no_link_where_nobody_said_where_to(cast: Cast) -> None:
+def test_a_notice_has_no_link_without_a_public_url(cast: Cast) -> None:
     factories.make_key(cast.account)
     send_notices()
 
@@ -163,7 +163,7 @@ def test_mail_about_members_and_ownership_leads_to_the_page_it_is_about(
     assert mailed() == [f"{PUBLIC}{reverse('overview', args=['acme'])}", members]
 
 
-def test_mail_of_a_closed_account_leads_to_where_it_is_taken_back(
+def test_mail_of_a_closed_account_links_to_the_page_that_reopens_it(
     cast: Cast, public_url: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
@@ -172,7 +172,7 @@ def test_mail_of_a_closed_account_leads_to_where_it_is_taken_back(
     assert set(mailed()) == {f"{PUBLIC}{reverse('accounts:closed', args=['acme'])}"}
 
 
-def test_mail_of_a_new_device_leads_to_what_to_do_about_it(
+def test_mail_about_a_new_device_links_to_the_next_steps(
     cast: Cast, browser: Browser, public_url: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     form = {"login": "owner@example.com", "password": factories.PASSWORD}
@@ -214,7 +214,7 @@ def test_commands_print_no_address_where_none_is_set(settings: Settings) -> None
 # Pages ------------------------------------------------------------------------------------------
 
 
-def test_what_a_page_gives_to_copy_has_the_public_address(cast: Cast, browser: Browser, public_url: str) -> None:
+def test_texts_to_copy_have_the_public_url(cast: Cast, browser: Browser, public_url: str) -> None:
     project = factories.make_project(cast.account)
     browser.as_(cast.owner)
     new_key = reverse("apikeys:new_key", args=["acme"])
@@ -240,9 +240,7 @@ def test_without_a_public_address_a_page_gives_the_one_that_it_was_opened_by(cas
 # The API's answers ------------------------------------------------------------------------------
 
 
-def test_a_client_that_comes_by_the_public_name_gets_links_with_its_port(
-    cast: Cast, program: Program, settings: Settings
-) -> None:
+def test_a_client_of_the_public_host_gets_links_with_its_port(cast: Cast, program: Program, settings: Settings) -> None:
     settings.PUBLIC_URL = "https://testserver:8443"
     made = program.send("POST", "/v2/projects", {"name": "web"}, HTTP_HOST="testserver:1337")
     program.send("POST", "/v2/projects", {"name": "api"})
@@ -253,15 +251,13 @@ def test_a_client_that_comes_by_the_public_name_gets_links_with_its_port(
     assert listed["Link"] == f'<{listed.json()["next"]}>; rel="next"'
 
 
-def test_a_client_that_comes_by_another_name_gets_links_that_work_for_it(
-    cast: Cast, program: Program, public_url: str
-) -> None:
+def test_a_client_of_another_host_gets_links_that_work_for_it(cast: Cast, program: Program, public_url: str) -> None:
     made = program.send("POST", "/v2/projects", {"name": "web"}, HTTP_HOST="localhost:9000")
 
     assert made["Location"] == f"https://localhost:9000/v2/projects/{made.json()['id']}"
 
 
-def test_no_link_of_the_api_holds_a_key(cast: Cast, public_url: str, settings: Settings) -> None:
+def test_no_link_of_the_api_contains_a_key(cast: Cast, public_url: str, settings: Settings) -> None:
     settings.PUBLIC_URL = "https://testserver"
     key = factories.make_key(cast.account).secret
     for name in ("web", "api"):

@@ -17,7 +17,7 @@ def logged(write: Callable[[logging.Logger], None]) -> str:
     return stream.getvalue()
 
 
-def test_a_key_is_masked_wherever_it_stands_in_a_log_line() -> None:
+def test_a_key_is_masked_anywhere_in_a_log_line() -> None:
     key = tokens.generate()
 
     def crash(logger: logging.Logger) -> None:
@@ -31,7 +31,7 @@ def test_a_key_is_masked_wherever_it_stands_in_a_log_line() -> None:
     assert text.count(tokens.mask(key)) == 2
 
 
-def test_the_link_of_a_mail_opens_nothing_for_who_reads_the_log() -> None:
+def test_a_logged_link_of_an_e_mail_does_not_work() -> None:
     def refuse(logger: logging.Logger) -> None:
         logger.warning("Forbidden (CSRF cookie not set.): %s", "/invitations/tokentoken/")
         logger.error("Internal Server Error: %s", "/auth/password/reset/key/1-tokentoken/")

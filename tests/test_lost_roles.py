@@ -38,7 +38,7 @@ OF_OTHERS = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - OF_OTHERS))
 @pytest.mark.parametrize("becomes", [Role.USER, None], ids=["a User", "no member"])
-def test_who_lost_their_role_since_their_request_came_changes_nothing(
+def test_a_person_who_loses_their_role_during_a_request_changes_nothing(
     name: str, becomes: Role | None, cast: Cast
 ) -> None:
     actor = actor_of(cast.owner, cast.account)
@@ -54,7 +54,7 @@ def test_who_lost_their_role_since_their_request_came_changes_nothing(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
-def test_who_waits_for_a_lock_is_judged_by_the_role_that_they_have_then(cast: Cast) -> None:
+def test_after_waiting_for_a_lock_the_current_role_decides(cast: Cast) -> None:
     admin = actor_of(cast.admin, cast.account)
     errors = []
     start = threading.Event()

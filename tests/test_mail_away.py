@@ -88,7 +88,7 @@ def test_mail_leaves_within_seconds(server: Server, mail_port: int) -> None:
 
 
 @pytest.mark.parametrize("state", ["away", "silent"])
-def test_pages_go_on_without_a_mail_server_and_the_mail_comes_later(
+def test_pages_work_without_a_mail_server_and_mail_is_sent_later(
     installation: Installation, server: Server, mail_port: int, state: str
 ) -> None:
     if state == "silent":

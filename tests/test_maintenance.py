@@ -25,7 +25,7 @@ def test_switching_on_is_seen_at_the_next_look(db: None) -> None:
     assert maintenance.current() == ("Back at noon.", 60)
 
 
-def test_switching_off_forgets_what_was_said(db: None) -> None:
+def test_switching_off_clears_the_message(db: None) -> None:
     maintenance.switch(on=True, message="Back at noon.", retry_after=60)
     maintenance.switch(on=False)
     maintenance.refresh()
@@ -33,7 +33,7 @@ def test_switching_off_forgets_what_was_said(db: None) -> None:
     assert Maintenance.objects.get().message == Maintenance.MESSAGE
 
 
-def test_what_was_known_stays_while_the_database_is_out_of_reach(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_state_stays_while_the_database_is_unavailable(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     maintenance.switch(on=True)
     maintenance.refresh()
 
@@ -59,7 +59,7 @@ def test_pages_are_offline_but_signing_in_admin_and_the_probes_are_not(cast: Cas
     assert browser.get("/admin/").status_code == 302
 
 
-def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_fails_is_logged_once_and_run_again(caplog: pytest.LogCaptureFixture) -> None:
     outcomes = iter([ProgrammingError("gone"), ProgrammingError("gone"), None, None])
 
     def task() -> None:
@@ -74,7 +74,7 @@ def test_a_beat_that_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptur
     assert [sentence.split(".task ")[1] for sentence in said] == ["fails and is tried again: gone", "works again."]
 
 
-def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
+def test_a_stop_that_can_not_write_logs_how_much_is_lost(
     program: Program, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_stop_that_can_write_nothing_tells_how_much_is_lost(
     ]
 
 
-def test_a_beat_survives_what_nobody_foresaw(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_may_raise_an_unexpected_error(caplog: pytest.LogCaptureFixture) -> None:
     def task() -> None:
         raise ZeroDivisionError
 

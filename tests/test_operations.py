@@ -56,7 +56,7 @@ def only_may(operator: User, *permissions: str) -> None:
     operator.user_permissions.set(Permission.objects.filter(codename__in=permissions))
 
 
-def test_every_job_stands_there_with_what_it_does(desk: Browser) -> None:
+def test_every_job_is_listed_with_its_description(desk: Browser) -> None:
     page = text(desk)
     for job in jobs.JOBS:
         assert job.title in page
@@ -65,15 +65,13 @@ def test_every_job_stands_there_with_what_it_does(desk: Browser) -> None:
     assert page.count("Never") == len(jobs.JOBS)
 
 
-def test_the_page_opens_before_any_server_looked_for_jobs(desk: Browser) -> None:
+def test_the_page_opens_before_any_server_has_created_jobs(desk: Browser) -> None:
     ScheduledJob.objects.all().delete()
     assert text(desk).count("Never") == len(jobs.JOBS)
     assert told(desk.post(RUN, follow=True)) == ["Mail will run in a moment"]
 
 
-def test_a_run_is_told_with_its_time_in_the_operators_zone_its_length_node_and_result(
-    desk: Browser, operator: User
-) -> None:
+def test_a_run_is_shown_with_its_local_time_duration_node_and_result(desk: Browser, operator: User) -> None:
     operator.time_zone = "Europe/Berlin"
     operator.save()
     update(
@@ -91,7 +89,7 @@ def test_a_run_is_told_with_its_time_in_the_operators_zone_its_length_node_and_r
     assert "812:abc" not in page
 
 
-def test_a_job_that_runs_is_told_with_its_node(desk: Browser) -> None:
+def test_a_running_job_is_shown_with_its_node(desk: Browser) -> None:
     now = timezone.now()
     update(holder="node-1:812:abc", leased_until=now + timedelta(seconds=20), running_since=now)
     page = text(desk)
@@ -118,7 +116,7 @@ def test_a_job_that_has_not_run_for_twice_its_interval_is_late(desk: Browser) ->
     assert not status().is_late
 
 
-def test_a_run_that_goes_on_for_hours_is_late_though_it_renews_its_lease(desk: Browser) -> None:
+def test_a_run_that_takes_hours_is_late_although_it_renews_its_lease(desk: Browser) -> None:
     now = timezone.now()
     update(holder="node-1:812:abc", next_run_at=now + timedelta(hours=2), leased_until=now + timedelta(seconds=20))
     update(running_since=now - timedelta(minutes=59))
@@ -164,7 +162,7 @@ def test_a_job_that_runs_is_not_run_again(desk: Browser) -> None:
 
 
 @pytest.mark.parametrize("name", ["other", "%00", "a" * 300])
-def test_a_job_that_there_is_not_is_told(desk: Browser, name: str) -> None:
+def test_an_unknown_job_is_an_error(desk: Browser, name: str) -> None:
     answer = desk.post(f"/admin/operations/{name}/run/", follow=True)
     if name == "%00":
         assert answer.status_code == 400
@@ -178,7 +176,7 @@ def test_nothing_runs_by_a_link_or_from_another_site(desk: Browser, operator: Us
     assert not LogEntry.objects.exists()
 
 
-def test_who_may_only_look_runs_nothing(desk: Browser, operator: User) -> None:
+def test_an_operator_with_view_permission_can_not_run_a_job(desk: Browser, operator: User) -> None:
     only_may(operator, "view_scheduledjob")
     assert "Run now" not in text(desk)
     assert desk.post(RUN).status_code == 403
@@ -186,7 +184,7 @@ def test_who_may_only_look_runs_nothing(desk: Browser, operator: User) -> None:
     assert "run_now" not in listed.content.decode()
 
 
-def test_who_may_not_look_has_no_page_and_no_link_to_it(desk: Browser, operator: User) -> None:
+def test_an_operator_without_view_permission_has_no_page_and_no_link_to_it(desk: Browser, operator: User) -> None:
     assert PAGE in desk.get("/admin/").content.decode()
     only_may(operator, "view_user")
     assert desk.get(PAGE).status_code == 403

@@ -99,7 +99,7 @@ def test_a_form_refused_for_its_csrf_token_is_503_without_a_database(cast: Cast)
             assert browser.post("/profile/", {"name": "Olivia"}).status_code in (403, 503)
 
 
-def test_an_outage_is_told_once_however_many_pages_meet_it(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_logged_once_however_many_pages_fail(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     browser = Browser(raise_request_exception=False).as_(cast.owner)
     with connection.execute_wrapper(_Gone(1, only=False)):
         for _ in range(5):
@@ -119,14 +119,14 @@ def test_a_fault_of_ours_is_still_a_500(cast: Cast) -> None:
         assert browser.get("/accounts/acme/").status_code == 500
 
 
-def test_healthz_asks_nobody_who_is_signed_in(cast: Cast) -> None:
+def test_healthz_does_not_read_the_session(cast: Cast) -> None:
     browser = Browser().as_(cast.owner)
     with connection.execute_wrapper(_Gone(1, only=False)):
         assert browser.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("sqlstate", ["25006", "25P03"])
-def test_a_standby_and_an_idle_transaction_that_was_ended_are_out_of_reach(sqlstate: str) -> None:
+def test_a_standby_and_an_ended_idle_transaction_are_outages(sqlstate: str) -> None:
     from django.db import InternalError
 
     error = InternalError("cannot execute INSERT in a read-only transaction")
@@ -174,7 +174,7 @@ def test_an_outage_begins_once_and_ends_once(clock: list[float], caplog: pytest.
     ]
 
 
-def test_an_outage_goes_on_while_somebody_still_meets_it(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_continues_while_requests_still_fail(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     service = Dependency("Redis")
     for _ in range(5):
         service.record_failure(OSError("refused"))
@@ -183,7 +183,7 @@ def test_an_outage_goes_on_while_somebody_still_meets_it(clock: list[float], cap
     assert _said(caplog) == ["Redis is unavailable: refused"]
 
 
-def test_nobody_is_probed_without_a_reason() -> None:
+def test_nothing_is_probed_without_a_reason() -> None:
     Dependency("Redis").check(_refuses)
 
 
@@ -216,7 +216,7 @@ def test_a_command_waits_for_as_long_as_it_takes() -> None:
     assert not service.is_unresponsive
 
 
-def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.LogCaptureFixture) -> None:
+def test_several_tasks_without_a_database_log_one_outage(caplog: pytest.LogCaptureFixture) -> None:
     def flush() -> None:
         raise OperationalError("gone")
 
@@ -232,7 +232,7 @@ def test_several_tasks_that_meet_no_database_tell_of_one_outage(caplog: pytest.L
 # Threads -----------------------------------------------------------------------------------------
 
 
-def test_the_last_free_thread_is_refused_after_half_a_second_and_then_at_once() -> None:
+def test_the_last_free_thread_is_refused_after_half_a_second_and_then_immediately() -> None:
     slots = Slots()
     slots.limit(2)
     assert slots.acquire()
@@ -247,7 +247,7 @@ def test_the_last_free_thread_is_refused_after_half_a_second_and_then_at_once() 
     assert slots.acquire()
 
 
-def test_a_thread_that_comes_back_lets_the_waiting_one_go_on() -> None:
+def test_a_thread_that_finishes_lets_a_waiting_one_continue() -> None:
     slots = Slots()
     slots.limit(1)
     assert slots.acquire()
@@ -314,7 +314,7 @@ def test_people_sign_in_without_redis_if_the_operator_says_so(
         assert wrong.status_code in (200, 422)
 
 
-def test_people_are_told_503_without_redis_otherwise(
+def test_pages_are_503_without_redis_otherwise(
     cast: Cast, signing_in: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _without_redis(monkeypatch, "refuse"):
@@ -326,7 +326,7 @@ def test_people_are_told_503_without_redis_otherwise(
 
 
 @pytest.mark.parametrize(("mode", "status"), [("allow", 200), ("refuse", 503)])
-def test_readyz_names_a_cache_that_is_away_and_minds_it_unless_it_can_be_missed(
+def test_readyz_fails_for_an_unavailable_cache_unless_it_is_optional(
     db: None, monkeypatch: pytest.MonkeyPatch, mode: str, status: int
 ) -> None:
     with _without_redis(monkeypatch, mode):
@@ -334,7 +334,7 @@ def test_readyz_names_a_cache_that_is_away_and_minds_it_unless_it_can_be_missed(
     assert (answer.status_code, answer.json()) == (status, {"database": True, "migrations": True, "cache": False})
 
 
-def test_a_cache_without_redis_has_forgotten_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_without_redis_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     with _without_redis(monkeypatch, "allow"):
         cache = caches["default"]
         cache.set("a", 1)
@@ -344,7 +344,7 @@ def test_a_cache_without_redis_has_forgotten_everything(monkeypatch: pytest.Monk
         assert (cache.touch("a"), cache.delete("a"), cache.has_key("a"), cache.incr("a")) == (False, False, False, 1)
 
 
-def test_an_outage_of_redis_is_told_once_whoever_meets_it(
+def test_an_outage_of_redis_is_logged_once(
     cast: Cast,
     program: Program,
     signing_in: dict[str, str],
@@ -366,7 +366,7 @@ def _times_out() -> None:
 
 @pytest.mark.usefixtures("_watched")
 @pytest.mark.parametrize("mode", ["allow", "refuse"])
-def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
+def test_one_time_out_of_redis_stops_other_calls_only_if_a_probe_fails_too(
     settings: Settings, clock: list[float], mode: str
 ) -> None:
     def hangs() -> None:
@@ -383,7 +383,7 @@ def test_one_time_out_of_redis_stops_nobody_else_unless_a_probe_meets_the_same(
 
 
 @pytest.mark.usefixtures("_watched")
-def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_may_be_missed(
+def test_a_thread_that_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_is_optional(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str] = []
@@ -402,7 +402,7 @@ def test_who_finds_all_others_waiting_for_redis_has_it_probed_and_passes_if_it_m
 
 
 @pytest.mark.usefixtures("_watched")
-def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: Settings) -> None:
+def test_requests_are_not_unlimited_because_others_wait_for_the_database(settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     for _ in range(2):
         assert outages.slots.acquire()
@@ -411,7 +411,7 @@ def test_nobody_passes_unlimited_because_others_wait_for_the_database(settings: 
 
 
 @pytest.mark.usefixtures("_watched")
-def test_the_database_can_be_asked_while_all_who_may_wait_for_redis_do(program: Program, settings: Settings) -> None:
+def test_the_database_is_used_while_threads_wait_for_redis(program: Program, settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     held, freed = threading.Event(), threading.Event()
 
@@ -443,7 +443,7 @@ def mute() -> Iterator[int]:
 
 
 @pytest.mark.xdist_group("serve")
-def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(mute: int, tmp_path: Path) -> None:
+def test_a_server_whose_database_does_not_answer_logs_it_listens_and_answers_503(mute: int, tmp_path: Path) -> None:
     installation = Installation(
         tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
     )
@@ -472,7 +472,9 @@ def test_a_server_whose_database_says_nothing_tells_it_listens_and_answers_503(m
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's time-outs")
-def test_a_server_gives_statements_an_end_and_a_command_does_not(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_limits_the_time_of_statements_and_a_command_does_not(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def shown() -> list[str]:
         other = connection.copy()
         try:
@@ -528,7 +530,7 @@ def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_
 @pytest.mark.xdist_group("serve")
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
 @pytest.mark.django_db(transaction=True)
-def test_a_frozen_database_holds_nobody_and_heals_by_itself(cast: Cast, tmp_path: Path) -> None:
+def test_a_frozen_database_blocks_no_request_and_recovers(cast: Cast, tmp_path: Path) -> None:
     key = factories.make_key(cast.account, rate_limit="1000000/minute").secret
     database = connection.settings_dict
     login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))

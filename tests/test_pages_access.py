@@ -147,7 +147,7 @@ def test_every_page_is_listed() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
-def test_every_page_of_an_account_stands_behind_the_same_door(name: str) -> None:
+def test_every_page_of_an_account_uses_the_same_decorator(name: str) -> None:
     view = ROUTES[name][1]
 
     assert view.permission, f"{name} needs {account_page.__name__}"
@@ -155,7 +155,7 @@ def test_every_page_of_an_account_stands_behind_the_same_door(name: str) -> None
 
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
-def test_a_page_opens_to_whom_the_policy_lets_in(
+def test_a_page_opens_to_the_roles_that_the_policy_allows(
     name: str, role: str, cast: Cast, browser: Browser, address: Any
 ) -> None:
     person: User = getattr(cast, role)
@@ -169,9 +169,7 @@ def test_a_page_opens_to_whom_the_policy_lets_in(
 
 
 @pytest.mark.parametrize("name", [name for name, answers in PAGES_OF_AN_ACCOUNT.items() if 200 in answers.values()])
-def test_a_page_that_htmx_gets_in_part_tells_caches_apart(
-    name: str, cast: Cast, browser: Browser, address: Any
-) -> None:
+def test_a_page_with_fragments_varies_by_htmx_headers(name: str, cast: Cast, browser: Browser, address: Any) -> None:
     browser.as_(cast.owner if PAGES_OF_AN_ACCOUNT[name]["owner"] == 200 else cast.admin)
     whole, part = browser.get(address(name)), browser.get(address(name), headers={"HX-Request": "true"})
 
@@ -183,7 +181,7 @@ def test_a_page_that_htmx_gets_in_part_tells_caches_apart(
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
 @pytest.mark.parametrize("name", DEEDS)
-def test_a_deed_is_done_by_whom_the_policy_lets_and_by_nobody_else(
+def test_a_change_is_made_by_the_roles_that_the_policy_allows_and_by_no_other(
     name: str, role: str, htmx: bool, cast: Cast, browser: Browser, address: Any
 ) -> None:
     heir = Membership.objects.get(account=cast.account, user=cast.admin)
@@ -220,7 +218,7 @@ def test_another_accounts_things_are_not_found_under_ones_own(
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
-def test_who_is_signed_out_is_sent_to_sign_in_and_back(name: str, method: str, browser: Browser, address: Any) -> None:
+def test_a_visitor_is_redirected_to_sign_in_and_back(name: str, method: str, browser: Browser, address: Any) -> None:
     response = getattr(browser, method)(address(name))
 
     assert response.status_code == 302
@@ -233,7 +231,7 @@ def test_a_persons_page_asks_for_sign_in(name: str, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, roles in PAGES_OF_AN_ACCOUNT.items() if roles["user"] == 403])
-def test_a_user_is_told_who_may(name: str, cast: Cast, browser: Browser, address: Any) -> None:
+def test_a_user_reads_who_may_open_the_page(name: str, cast: Cast, browser: Browser, address: Any) -> None:
     page = browser.as_(cast.user).get(address(name)).content.decode()
 
     assert "You don't have access" in page

@@ -113,7 +113,7 @@ def test_a_form_that_cannot_be_read_makes_no_refusal_a_fault_of_ours(
 
 
 @pytest.mark.parametrize("back", ["%zz", "nowhere", "a:b", "http://["])
-def test_sign_in_of_admin_goes_back_to_no_address_that_is_none(back: str, db: None) -> None:
+def test_sign_in_of_admin_redirects_to_no_malformed_url(back: str, db: None) -> None:
     operator = Browser(raise_request_exception=False).as_(factories.make_operator())
     assert operator.get("/admin/login/", {"next": back}).status_code < 500
 

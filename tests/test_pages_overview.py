@@ -44,7 +44,7 @@ def test_home_leads_to_the_account_that_was_open_last(cast: Cast, browser: Brows
     assert browser.get("/").headers["Location"] == reverse("overview", args=[cast.elsewhere.slug])
 
 
-def test_home_tells_who_has_no_account(db: None, browser: Browser) -> None:
+def test_home_says_so_to_a_person_without_an_account(db: None, browser: Browser) -> None:
     page = browser.as_(factories.make_user("new@example.com")).get("/").content.decode()
 
     assert "No account yet" in page
@@ -59,7 +59,7 @@ def test_the_switcher_lists_ones_accounts_and_no_others(cast: Cast, browser: Bro
     assert reverse("overview", args=[cast.elsewhere.slug]) not in page
 
 
-def test_the_overview_counts_what_is_there(cast: Cast, browser: Browser) -> None:
+def test_the_overview_counts_the_accounts_items(cast: Cast, browser: Browser) -> None:
     factories.make_key(cast.account)
     factories.make_key(cast.account, revoked_at=timezone.now())
     factories.make_deployment(factories.make_project(cast.account))
@@ -139,7 +139,7 @@ def test_the_overview_adds_up_the_requests_of_the_account(cast: Cast, browser: B
 
 
 @pytest.mark.parametrize(("days", "bars"), [("", 30), ("7", 7), ("30", 30), ("365", 52), ("nonsense", 30)])
-def test_the_span_stands_in_the_address(days: str, bars: int, cast: Cast, browser: Browser) -> None:
+def test_the_span_is_in_the_url(days: str, bars: int, cast: Cast, browser: Browser) -> None:
     response = browser.as_(cast.owner).get(overview(cast), {"days": days})
 
     assert len(response.context["chart"].bars) == bars
@@ -194,14 +194,14 @@ def test_a_year_is_compared_with_the_whole_year_before(cast: Cast, browser: Brow
     assert "Same as the previous year" in response.content.decode()
 
 
-def test_the_guide_tells_no_call_to_who_may_make_no_keys(cast: Cast, browser: Browser) -> None:
+def test_the_guide_is_not_shown_to_members_who_may_not_create_keys(cast: Cast, browser: Browser) -> None:
     answer = ask_by_itself(cast, browser.as_(cast.user), "call")
 
     assert answer.headers["HX-Refresh"] == "true"
     assert "The first call" not in browser.get(overview(cast)).content.decode()
 
 
-def test_a_page_that_asks_by_itself_does_not_count_as_seen(cast: Cast, browser: Browser) -> None:
+def test_a_polling_page_does_not_count_as_activity(cast: Cast, browser: Browser) -> None:
     browser.as_(cast.owner)
     ask_by_itself(cast, browser, "key")
     assert SEEN not in browser.session

@@ -21,11 +21,11 @@ def test_healthz_says_that_the_process_is_alive(client: SecureClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_probe_may_come_over_plain_http(client: SecureClient, db: None, path: str) -> None:
+def test_a_health_check_may_use_plain_http(client: SecureClient, db: None, path: str) -> None:
     assert client.get(path, plain_http=True).status_code == 200
 
 
-def test_readyz_says_what_was_looked_at(client: SecureClient, db: None) -> None:
+def test_readyz_names_each_check(client: SecureClient, db: None) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"database": True, "migrations": True, "cache": True})
 
@@ -47,7 +47,9 @@ def test_readyz_is_503_while_the_database_is_out_of_reach(
     assert (answer.status_code, answer.json()["database"]) == (503, False)
 
 
-def test_readyz_is_503_while_the_cache_forgets(client: SecureClient, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readyz_is_503_while_the_cache_loses_values(
+    client: SecureClient, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache, "get", lambda name: None)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["cache"]) == (503, False)

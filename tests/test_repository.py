@@ -26,7 +26,7 @@ def test_the_hooks_before_a_commit_call_tools_of_the_lock_and_download_nothing()
     assert [tool for tool in tools if f"\n{packages.get(tool, tool)}==" not in locked] == []
 
 
-def test_the_workflow_runs_what_has_to_hold_before_a_change_lands() -> None:
+def test_the_workflow_runs_the_ci_script() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())["jobs"]
     commands = {step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
     assert "bash .ci/run" in commands

@@ -41,7 +41,7 @@ def _locked(name: str) -> dict[str, Locked]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_the_lock_has_what_is_named_in_the_version_that_is_named_and_names_nothing_else(name: str) -> None:
+def test_the_lock_has_the_named_packages_in_the_named_versions_and_no_others(name: str) -> None:
     from_this_file = {
         package: locked.version for package, locked in _locked(name).items() if f"{name}.in" in locked.sources
     }
@@ -76,7 +76,7 @@ def test_every_named_package_has_a_reason(name: str) -> None:
     assert [line for line in lines if not re.match(r"#|-r |\S+==\S+( ; [^#]+)? +# \S", line)] == []
 
 
-def test_whatever_installs_a_lock_asks_for_hashes() -> None:
+def test_every_command_that_installs_a_lock_requires_hashes() -> None:
     """pip always checks the hashes in a file. With the option, it refuses a line without one."""
     texts = [
         (ROOT / name).read_text() for name in ("Makefile", "Dockerfile", ".ci/run", "README.md", "docs/operations.md")

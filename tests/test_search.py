@@ -55,7 +55,7 @@ def test_each_result_leads_to_a_page(cast: Cast, browser: Browser, key: Issued, 
         assert browser.get(one.url).status_code == 200
 
 
-def test_a_user_finds_no_keys_and_nobody_finds_another_accounts_things(
+def test_a_user_finds_no_keys_and_no_member_finds_items_of_another_account(
     cast: Cast, browser: Browser, key: Issued, service: Service
 ) -> None:
     theirs = factories.make_key(cast.elsewhere, "Secret report")

@@ -151,7 +151,7 @@ def test_every_text_field_of_a_serializer_refuses_keys_or_is_not_stored() -> Non
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-def test_whoever_writes_a_row_writes_no_key(cast: Cast, disguise: str) -> None:
+def test_a_write_of_a_row_stores_no_key(cast: Cast, disguise: str) -> None:
     """Saves without validation, bulk writes, JSON, models of other apps, and SQL: keys are masked."""
     project = factories.make_project(cast.account, name=disguise)
     Project.objects.bulk_create([Project(account=cast.account, name=disguise) for _ in range(2)])
@@ -180,7 +180,7 @@ def test_whoever_writes_a_row_writes_no_key(cast: Cast, disguise: str) -> None:
     assert event.changes == {tokens.redact(disguise): [tokens.redact(disguise), 1]}
 
 
-def test_what_holds_no_key_is_written_as_it_is(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_text_without_a_key_is_written_unchanged(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     text = "100 % of “atk_” \\u005f %5F — atk_" + "x" * 20
     project = factories.make_project(cast.account, name=text)
     project.refresh_from_db()
@@ -188,7 +188,7 @@ def test_what_holds_no_key_is_written_as_it_is(cast: Cast, caplog: pytest.LogCap
     assert "masked" not in caplog.text
 
 
-def test_a_field_that_nobody_checked_is_told_of_in_the_log(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_masked_field_is_logged(cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
     factories.make_project(cast.account, name=CANARY)
     assert "A secret was masked before it was written to the database: INSERT INTO" in caplog.text
     assert SEEN not in caplog.text.lower()
@@ -202,7 +202,7 @@ def test_a_session_keeps_no_key(browser: Browser, cast: Cast) -> None:
     assert len(browser.session["anything"]) == 2
 
 
-def test_no_mail_holds_a_key(cast: Cast) -> None:
+def test_no_mail_contains_a_key(cast: Cast) -> None:
     cast.account.name = f"Acme {CANARY}"
     from accounts.mail import notify
 
@@ -345,7 +345,7 @@ def test_no_program_leaves_a_key_whatever_it_sends(cast: Cast, administrator: Pr
         assert SEEN not in kept
 
 
-def test_a_pipeline_goes_on_over_a_key_in_a_commit_message(cast: Cast, program: Program) -> None:
+def test_a_key_in_a_commit_message_does_not_fail_a_pipeline(cast: Cast, program: Program) -> None:
     project = factories.make_project(cast.account)
     sent = {"revision": "1", "changes": f"Remove {CANARY} from the tests\r\n\r\nIt was revoked."}
     answer = program.send("post", f"/v2/projects/{project.id}/deployments", sent)
@@ -355,7 +355,7 @@ def test_a_pipeline_goes_on_over_a_key_in_a_commit_message(cast: Cast, program: 
 
 
 @pytest.mark.parametrize("field", ["revision", "release_stage", "user"])
-def test_what_names_a_deployment_is_refused_if_it_holds_a_key(cast: Cast, program: Program, field: str) -> None:
+def test_a_revision_with_a_key_is_refused(cast: Cast, program: Program, field: str) -> None:
     project = factories.make_project(cast.account)
     answer = program.send("post", f"/v2/projects/{project.id}/deployments", {"revision": "1", field: CANARY})
     assert (answer.status_code, list(answer.json()["Errors"])) == (400, [field])
@@ -401,7 +401,7 @@ def test_each_app_registers_its_secrets_once() -> None:
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x1b", "\x85", "\u2028", "\u202e", "\u200b"])
-def test_no_name_holds_what_cannot_be_seen(
+def test_no_name_contains_invisible_characters(
     cast: Cast, browser: Browser, administrator: Program, character: str
 ) -> None:
     name = f"Acme{character}https://elsewhere.example"

@@ -82,7 +82,7 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
         assert len(select.select(connections, [], [], 0)[0]) < 100
 
 
-def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server: Server) -> None:
+def test_a_client_that_takes_every_connection_does_not_lock_others_out(server: Server) -> None:
     """More connections than allowed, used or not. Closed ones are opened again."""
     with ExitStack() as opened:
         for number in range(1000):
@@ -94,7 +94,7 @@ def test_a_client_who_keeps_every_connection_for_itself_keeps_nobody_out(server:
         assert {server.get("/healthz").status for _ in range(20)} == {200}
 
 
-def test_few_open_files_allow_fewer_connections_and_keep_nobody_out(installation: Installation, key: str) -> None:
+def test_few_open_files_allow_fewer_connections_and_lock_no_one_out(installation: Installation, key: str) -> None:
     """With many threads, each with open database files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))  # the server inherits it
@@ -113,7 +113,7 @@ def test_few_open_files_allow_fewer_connections_and_keep_nobody_out(installation
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_client_that_sends_thousands_of_requests_at_once_holds_up_nobody(server: Server) -> None:
+def test_a_client_that_pipelines_thousands_of_requests_does_not_delay_others(server: Server) -> None:
     """On more connections than threads."""
     requests = b"GET /v2 HTTP/1.1\r\nHost:localhost\r\n\r\n" * 1500
     with ExitStack() as opened:
@@ -129,7 +129,7 @@ def test_the_server_takes_the_place_of_the_command(server: Server) -> None:
     assert b"atatus_dash.server" in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
 
 
-def test_pages_come_with_their_styles_after_nothing_but_migrate(server: Server) -> None:
+def test_pages_have_their_styles_after_migrate_alone(server: Server) -> None:
     page = server.get("/auth/login/").body.decode()
     sheets = re.findall(r'<link[^>]+href="(/static/[^"]+\.css)"', page)
     assert sheets
@@ -178,7 +178,7 @@ def test_a_header_with_an_underscore_never_reaches_the_application(installation:
         assert ask(key_header="X_API_KEY") == 401
 
 
-def test_slow_heads_and_bodies_hold_up_nobody_and_are_cut_off(server: Server) -> None:
+def test_slow_heads_and_bodies_do_not_delay_others_and_are_cut_off(server: Server) -> None:
     """More of each than threads, one byte a second."""
     starts = {
         b"GET /v2 HTTP/1.1\r\nX-Slow: ": Phase.HEAD,
@@ -246,7 +246,7 @@ def test_a_body_that_is_shorter_than_its_length_is_never_acted_on(server: Server
     assert server.get("/v2/projects", key).json["results"] == []
 
 
-def test_a_whole_body_in_chunks_is_read_wherever_it_comes_from(server: Server, key: str) -> None:
+def test_a_complete_chunked_body_is_read_with_or_without_a_proxy(server: Server, key: str) -> None:
     json_type, form = {"Content_Type": "application/json"}, {"Content_Type": "application/x-www-form-urlencoded"}
     in_header = server.get("/v2/leaked-keys", method="POST", body=iter([b'{"cre', b'dentials": ["x"]}']), **json_type)
     in_body = server.get("/v2", method="GET", body=iter([b"api_key=", key.encode()]), **form)
@@ -289,7 +289,7 @@ def test_a_key_header_sent_twice_is_ambiguous(server: Server, key: str) -> None:
     assert _raw(server, b"GET /v2 HTTP/1.1\r\n" + headers.encode()).startswith(b"HTTP/1.1 400")
 
 
-def test_no_key_appears_in_what_the_server_prints(server: Server, key: str) -> None:
+def test_no_key_appears_in_the_servers_output(server: Server, key: str) -> None:
     server.get(f"/v2?api_key={key}")
     server.get(f"/nowhere?api_key={key}", key)
     log = server.log.read_text()  # mail on the console may contain masks of other tests' keys
@@ -362,7 +362,7 @@ def test_a_port_that_is_taken_is_said_so(installation: Installation, server: Ser
     assert second.stderr == f"CommandError: 127.0.0.1:{server.port} can't be served on: Address already in use.\n"
 
 
-def test_missing_migrations_are_told_and_no_reason_to_stay_down(tmp_path: Path) -> None:
+def test_missing_migrations_are_a_warning_only(tmp_path: Path) -> None:
     with serving(Installation(tmp_path, {"ALLOW_HTTP": "1"})) as server:
         assert server.get("/readyz").status == 503
         assert "unapplied migration(s)" in server.log.read_text()
@@ -396,7 +396,7 @@ for name in ("first", "second"):
 """
 
 
-def test_readers_of_exports_who_take_nothing_hold_up_nobody_else(installation: Installation, key: str) -> None:
+def test_stalled_readers_of_exports_do_not_delay_others(installation: Installation, key: str) -> None:
     made = installation.manage("shell", "--no-imports", "-c", LONG_LOGS)
     assert made.returncode == 0, made.stderr
     with serving(installation, THREADS="1") as server, ExitStack() as stalled:

@@ -1,7 +1,7 @@
 from tests import stylesheet
 
 
-def test_the_trimmed_bootstrap_has_what_the_templates_use() -> None:
+def test_the_trimmed_bootstrap_has_the_classes_of_the_templates() -> None:
     assert stylesheet.TRIMMED.read_text() == stylesheet.trimmed(), "Run python -m tests.stylesheet"
 
 

@@ -95,18 +95,18 @@ def test_a_request_of_the_proxys_own_has_its_own_address(db: None, browser: Brow
     assert browser.get("/healthz", plain_http=True).status_code == 200
 
 
-def test_who_is_no_trusted_proxy_may_send_what_they_like(cast: Cast, behind_a_proxy: None) -> None:
+def test_headers_of_an_untrusted_address_are_ignored(cast: Cast, behind_a_proxy: None) -> None:
     key = factories.make_key(cast.account).secret
     meta: dict[str, Any] = {"REMOTE_ADDR": "203.0.113.7", "headers": {"X-Forwarded-For": "nonsense"}}
     assert Program(key).get("/v2", **meta).status_code == 200
 
 
-def test_nobody_is_believed_by_default(cast: Cast) -> None:
+def test_no_proxy_is_trusted_by_default(cast: Cast) -> None:
     key = factories.make_key(cast.account).secret
     assert address_seen(key, headers={"X-Forwarded-For": "203.0.113.7"}) == "127.0.0.1"
 
 
-def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast: Cast, behind_a_proxy: None) -> None:
+def test_a_client_can_not_forge_an_address_in_a_keys_networks(cast: Cast, behind_a_proxy: None) -> None:
     key = factories.make_key(cast.account, allowed_networks=["192.0.2.0/24"]).secret
     forged = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
     assert Program(key).get("/v2", REMOTE_ADDR="203.0.113.7", headers=forged).status_code == 403
@@ -126,7 +126,7 @@ def test_a_client_can_not_forge_its_way_into_a_keys_networks(cast: Cast, behind_
         ("203.0.113.7", "https", 403),
     ],
 )
-def test_https_is_what_a_trusted_proxy_says_it_was(
+def test_a_trusted_proxy_decides_whether_it_was_https(
     program: Program, behind_a_proxy: None, peer: str, proto: str, status: int
 ) -> None:
     response = program.get("/v2", plain_http=True, REMOTE_ADDR=peer, headers={"X-Forwarded-Proto": proto})

@@ -13,7 +13,7 @@ from .servers import Installation, install
 SCRIPT = "import gc, atatus_dash.wsgi; print(gc.get_freeze_count(), len(gc.get_objects()))"
 
 
-def test_what_is_loaded_at_the_start_is_not_collected_again_and_again() -> None:
+def test_what_is_loaded_at_the_start_is_left_out_of_garbage_collection() -> None:
     """A full collection would traverse all of it in 30 ms, and any client could cause one."""
     environment = {**os.environ, "SECRET_KEY": "x", "DATABASE_URL": "sqlite:///:memory:"}
     root = Path(__file__).parent.parent

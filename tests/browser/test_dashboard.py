@@ -18,7 +18,7 @@ Visit = Callable[..., Visitor]
 KEYS = "/accounts/acme/settings/api-keys/"
 
 
-def test_a_slash_goes_to_the_search_and_n_makes_something_new(visit: Visit, cast: Cast) -> None:
+def test_a_slash_focuses_the_search_and_n_opens_the_form_for_a_new_item(visit: Visit, cast: Cast) -> None:
     factories.make_key(cast.account)
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
@@ -33,7 +33,7 @@ def test_a_slash_goes_to_the_search_and_n_makes_something_new(visit: Visit, cast
     expect(page.get_by_role("dialog", name="New API Key")).to_be_visible()
 
 
-def test_a_question_mark_tells_the_shortcuts_and_gives_the_focus_back(visit: Visit) -> None:
+def test_a_question_mark_shows_the_shortcuts_and_returns_the_focus(visit: Visit) -> None:
     visitor = visit().sign_in("user@example.com")
     page = visitor.page
     page.get_by_role("link", name="Projects").focus()
@@ -100,7 +100,7 @@ def test_a_slow_answer_shows_that_something_is_under_way(visit: Visit, cast: Cas
     expect(page.locator("#keys")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_a_session_that_ended_leads_to_sign_in_and_back(visit: Visit, cast: Cast) -> None:
+def test_an_ended_session_redirects_to_sign_in_and_back(visit: Visit, cast: Cast) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)
@@ -147,7 +147,7 @@ def press_until(page: Page, name: str, key: str = "Tab") -> None:
     raise AssertionError(f"{name} is out of the keyboard's reach.")
 
 
-def test_a_key_is_made_copied_and_revoked_by_keyboard_alone(visit: Visit, site: str) -> None:
+def test_a_key_is_created_copied_and_revoked_by_keyboard_alone(visit: Visit, site: str) -> None:
     visitor = visit(permissions=["clipboard-read", "clipboard-write"])
     page = visitor.page
     visitor.goto("/auth/login/")

@@ -109,7 +109,7 @@ def test_a_key_is_disabled_and_enabled(javascript: bool, visit: Visit, site: str
 
 
 @WITH_AND_WITHOUT
-def test_several_keys_are_ticked_and_end_together(javascript: bool, visit: Visit, site: str, cast: Cast) -> None:
+def test_several_keys_are_selected_and_revoked_together(javascript: bool, visit: Visit, site: str, cast: Cast) -> None:
     issued = {name: factories.make_key(cast.account, name).secret for name in ("alpha", "beta", "gamma")}
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     page = visitor.page
@@ -128,7 +128,7 @@ def test_several_keys_are_ticked_and_end_together(javascript: bool, visit: Visit
     assert call(site, issued["beta"])["api_key"]["name"] == "beta"
 
 
-def test_all_keys_of_the_page_are_ticked_at_once(visit: Visit, cast: Cast) -> None:
+def test_all_keys_of_the_page_are_selected_at_once(visit: Visit, cast: Cast) -> None:
     for name in ("alpha", "beta"):
         factories.make_key(cast.account, name)
     visitor = visit().sign_in("owner@example.com")

@@ -193,7 +193,7 @@ def size(request: pytest.FixtureRequest) -> ViewportSize:
 in_parts = pytest.mark.parametrize("part", [slice(start, None, 4) for start in range(4)], ids=range(4))
 
 
-def test_pages_for_who_is_signed_out(visit: Visit) -> None:
+def test_pages_for_visitors(visit: Visit) -> None:
     visitor = visit()
     for path in SIGNED_OUT:
         visitor.goto(path)

@@ -69,7 +69,7 @@ def sign_out(page: Page) -> None:
 
 
 @WITH_AND_WITHOUT
-def test_a_newcomer_is_invited_and_comes_in(javascript: bool, visit: Visit, cast: Cast) -> None:
+def test_a_newcomer_accepts_an_invitation_and_signs_in(javascript: bool, visit: Visit, cast: Cast) -> None:
     owner = visit(java_script_enabled=javascript).sign_in("owner@example.com").page
     owner.goto(f"{owner.url}settings/members/")
     owner.get_by_role("link", name="Invite member", exact=True).click()
@@ -186,7 +186,7 @@ def test_an_authenticator_app_is_set_up_from_the_secret_shown_and_signs_in(javas
         sign_out(page)
 
 
-def test_a_passkey_is_made_and_signs_in_alone_and_as_the_second_step(visit: Visit) -> None:
+def test_a_passkey_is_created_and_signs_in_alone_and_as_the_second_factor(visit: Visit) -> None:
     visitor = by_name(visit()).sign_in("owner@example.com")
     page = visitor.page
     with_authenticator(page)
@@ -212,7 +212,7 @@ def test_a_passkey_is_made_and_signs_in_alone_and_as_the_second_step(visit: Visi
     page.wait_for_url("**/accounts/acme/")
 
 
-def test_a_passkey_that_is_not_given_is_told(visit: Visit) -> None:
+def test_a_cancelled_passkey_is_explained(visit: Visit) -> None:
     visitor = by_name(visit())
     visitor.goto("/auth/login/")
     refuse = "navigator.credentials.get = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
@@ -231,7 +231,7 @@ def test_without_javascript_no_passkey_is_offered(visit: Visit) -> None:
     expect(visitor.page.get_by_role("button", name="Use a passkey")).to_be_hidden()
 
 
-def test_an_account_that_asks_for_it_opens_once_it_is_set_up(visit: Visit, cast: Cast) -> None:
+def test_an_account_that_requires_two_factor_opens_once_it_is_set_up(visit: Visit, cast: Cast) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
     visitor = visit()
     page = visitor.page
@@ -300,7 +300,7 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, s
 
 
 @THEMES_AND_SIZES
-def test_pages_of_who_has_two_factor(options: dict[str, Any], visit: Visit) -> None:
+def test_pages_of_a_person_with_two_factor(options: dict[str, Any], visit: Visit) -> None:
     visitor = visit(**options).sign_in("user@example.com")
     page = visitor.page
     visitor.goto("/auth/2fa/totp/activate/")

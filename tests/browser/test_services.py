@@ -85,7 +85,7 @@ def test_the_page_of_a_service_follows_its_gateway_from_the_first_request_on(vis
 
 
 @WITH_AND_WITHOUT
-def test_a_gateways_configuration_is_picked_filled_in_and_downloaded(
+def test_a_gateways_configuration_is_selected_filled_in_and_downloaded(
     javascript: bool, visit: Visit, cast: Cast
 ) -> None:
     service = factories.make_service(cast.account, upstream="http://10.0.0.8:3000")
@@ -107,7 +107,7 @@ def test_a_gateways_configuration_is_picked_filled_in_and_downloaded(
     assert download.value.path().read_text() == page.get_by_role("region", name="Caddyfile").text_content()
 
 
-def test_a_key_for_a_service_is_created_from_its_page_and_leads_back(visit: Visit, cast: Cast) -> None:
+def test_a_key_for_a_service_is_created_from_its_page_and_links_back(visit: Visit, cast: Cast) -> None:
     service = factories.make_service(cast.account)
     visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
     page = visitor.page
@@ -129,7 +129,7 @@ def test_a_key_for_a_service_is_created_from_its_page_and_leads_back(visit: Visi
     expect(page.get_by_role("link", name="Fresh")).to_be_visible()
 
 
-def test_a_panel_follows_what_is_typed_into_the_form_of_a_key(visit: Visit, cast: Cast) -> None:
+def test_a_panel_follows_the_input_of_a_keys_form(visit: Visit, cast: Cast) -> None:
     factories.make_service(cast.account)
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
@@ -148,7 +148,7 @@ def test_a_panel_follows_what_is_typed_into_the_form_of_a_key(visit: Visit, cast
     expect(panel).to_contain_text("reach Reports API, or a service created later")
 
 
-def test_without_javascript_no_panel_stands_beside_the_form(visit: Visit, cast: Cast) -> None:
+def test_without_javascript_the_form_has_no_panel(visit: Visit, cast: Cast) -> None:
     visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
     visitor.goto(f"/accounts/{cast.account.slug}/settings/api-keys/new/")
     expect(visitor.page.get_by_label("API Key Name")).to_be_visible()

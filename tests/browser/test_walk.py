@@ -49,7 +49,7 @@ def call(site: str, key: str) -> Any:
 @WITH_AND_WITHOUT
 @pytest.mark.parametrize("role", ["owner", "admin"])
 @pytest.mark.parametrize("permission", ["Read", "Write", "Read & Write"])
-def test_an_owner_or_admin_generates_a_key_that_opens_the_api(
+def test_an_owner_or_admin_generates_a_key_that_works_with_the_api(
     permission: str, role: str, javascript: bool, visit: Visit, site: str
 ) -> None:
     visitor = visit(java_script_enabled=javascript).sign_in(f"{role}@example.com")
@@ -136,7 +136,7 @@ def test_services_are_selected_for_a_key(javascript: bool, visit: Visit, cast: C
     )
 
 
-def test_the_dialog_tells_what_is_wrong_at_the_field_and_goes_there(visit: Visit) -> None:
+def test_the_dialog_shows_an_error_at_its_field_and_focuses_it(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)
@@ -176,7 +176,7 @@ def test_copying_says_so(visit: Visit) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == key
 
 
-def test_the_shown_key_does_not_go_away_by_accident(visit: Visit) -> None:
+def test_the_shown_key_is_not_closed_by_accident(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)
@@ -219,7 +219,7 @@ def test_the_browser_keeps_no_copy_of_the_key(visit: Visit) -> None:
     assert key not in page.content()
 
 
-def test_a_key_is_made_by_keyboard_alone(visit: Visit) -> None:
+def test_a_key_is_created_by_keyboard_alone(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)
@@ -266,7 +266,7 @@ def test_search_and_filter_work_together_while_one_types(visit: Visit, cast: Cas
     expect(page.get_by_label("Search keys")).to_be_focused()
 
 
-def test_a_session_that_ended_asks_to_sign_in_and_comes_back(visit: Visit) -> None:
+def test_an_ended_session_asks_to_sign_in_and_returns(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)

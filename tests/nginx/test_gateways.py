@@ -56,7 +56,7 @@ def test_nobody_asks_who_is_not_listed(front: WayIn, service: str, bound: str) -
         assert front.ask(path, plain_http=True).status in (301, 403), path
 
 
-def test_no_gateway_asks_where_its_client_wants(front: WayIn, service: str, bound: str) -> None:
+def test_no_gateway_sends_its_request_to_a_clients_target(front: WayIn, service: str, bound: str) -> None:
     """Gateways written in Go send the target `a:https://localhost/healthz` on in place of the guard's address."""
     directory = front.directory / "misled"
     (directory / "gateways").mkdir(parents=True)

@@ -98,7 +98,7 @@ def test_the_target_is_there_byte_for_byte(client: Client, target: str, path: st
     assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == (path, query)
 
 
-def test_no_gateway_asks_where_its_client_wants(client: Client) -> None:
+def test_no_gateway_sends_its_request_to_a_clients_target(client: Client) -> None:
     """Gateways written in Go send their request to a target such as `a:http://guard/healthz`, not to the guard."""
     headers = b"Host: localhost\r\nX-Forwarded-Uri: http://guard/healthz\r\n\r\n"
     client.send(b"GET /v2/verify/svc_a/forward-auth HTTP/1.1\r\n" + headers)
@@ -123,7 +123,7 @@ def test_a_header_with_an_underscore_is_dropped(client: Client) -> None:
     assert not {"HTTP_X_OTHER", "CONTENT_LENGTH"} & set(environ)
 
 
-def test_a_header_that_comes_twice_is_joined(client: Client) -> None:
+def test_a_repeated_header_is_joined(client: Client) -> None:
     client.send(GET + b"X-A: 1 \r\nX-a:2\r\nX-Empty:\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n")
     (environ,) = client.asked
     assert (environ["HTTP_X_A"], environ["HTTP_X_EMPTY"], environ["HTTP_COOKIE"]) == ("1, 2", "", "a=1; b=2")
@@ -151,7 +151,7 @@ def test_names_of_headers_do_not_fill_the_memory(client: Client) -> None:
         (GET + b"X-A: " + b"a" * 140_000, 431, "The request's line and headers are too long."),
     ],
 )
-def test_what_the_server_refuses_has_the_form_of_the_api(
+def test_the_servers_refusals_have_the_apis_format(
     client: Client, request_head: bytes, status: int, message: str
 ) -> None:
     for start in range(0, len(request_head), 65536):
@@ -165,7 +165,7 @@ def test_what_the_server_refuses_has_the_form_of_the_api(
 # Bodies -----------------------------------------------------------------------------------------
 
 
-def test_a_request_that_comes_byte_by_byte_is_asked_once_and_whole(client: Client) -> None:
+def test_a_request_that_arrives_byte_by_byte_runs_once_and_complete(client: Client) -> None:
     request = POST + b"Content-Length: 5\r\n\r\nhello"
     for number in range(len(request)):
         assert not client.asked
@@ -190,7 +190,7 @@ def test_chunks_are_a_body_with_a_length(client: Client) -> None:
         b"X-Cut: ",
     ],
 )
-def test_a_request_that_was_cut_off_is_never_asked(client: Client, rest: bytes) -> None:
+def test_a_request_that_was_cut_off_never_runs(client: Client, rest: bytes) -> None:
     client.send(POST + rest)
     client.socket.shutdown(socket.SHUT_WR)
     client.work()
@@ -198,7 +198,7 @@ def test_a_request_that_was_cut_off_is_never_asked(client: Client, rest: bytes) 
     assert not client.asked
 
 
-def test_a_client_that_waits_for_100_is_told_to_go_on(client: Client) -> None:
+def test_a_client_that_waits_for_100_gets_it(client: Client) -> None:
     client.send(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
     assert client.read() == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.send(b"hel")
@@ -206,7 +206,7 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(client: Client) -> None:
     assert client.read().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_body_that_is_too_large_is_asked_about_without_it_and_the_client_can_read_the_answer(client: Client) -> None:
+def test_a_body_that_is_too_large_is_not_passed_on_and_the_client_can_read_the_answer(client: Client) -> None:
     length = request.MAX_BODY_BYTES + 1
     assert client.send(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length)
     assert (client.bodies, client.asked[0]["CONTENT_LENGTH"]) == ([b""], str(length))
@@ -232,7 +232,7 @@ def test_a_client_that_offers_http_2_keeps_its_body(client: Client) -> None:
 # Connections ------------------------------------------------------------------------------------
 
 
-def test_requests_that_come_at_once_are_answered_in_turn(client: Client) -> None:
+def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     assert client.send(GET + b"\r\n" + GET.replace(b"/a", b"/b") + b"\r\n" + GET.replace(b"/a", b"/c"))
     assert [environ["PATH_INFO"] for environ in client.asked] == ["/a"]  # then it is another connection's turn
     assert client.work()
@@ -243,7 +243,7 @@ def test_requests_that_come_at_once_are_answered_in_turn(client: Client) -> None
     assert client.read().endswith(b"\r\n\r\n/c")
 
 
-def test_a_connection_ends_when_the_client_or_the_worker_wants_it_to(client: Client) -> None:
+def test_a_connection_ends_when_the_client_or_the_worker_closes_it(client: Client) -> None:
     assert client.send(GET + b"\r\n")
     assert b"Connection" not in client.read()
     assert not client.send(GET + b"\r\n", is_draining=True)
@@ -298,7 +298,7 @@ def test_a_request_that_is_overdue_is_408(client: Client, part: bytes) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", GET + b"\r\n"])
-def test_a_connection_without_a_request_ends_without_a_word(client: Client, before: bytes) -> None:
+def test_a_connection_without_a_request_is_closed_without_an_answer(client: Client, before: bytes) -> None:
     if before:
         client.send(before)
         client.read()
@@ -333,7 +333,7 @@ def test_head_and_204_have_no_body(client: Client) -> None:
     assert b"Content-Length" not in client.read()
 
 
-def test_a_slow_reader_of_a_page_holds_no_thread(client: Client, clock: list[float]) -> None:
+def test_a_slow_reader_of_a_page_occupies_no_thread(client: Client, clock: list[float]) -> None:
     body = b"x" * 1_500_000
     assert client.send(GET + b"\r\n", _answers(body))
     received = b""
@@ -345,9 +345,7 @@ def test_a_slow_reader_of_a_page_holds_no_thread(client: Client, clock: list[flo
     assert (received + client.read()).endswith(b"\r\n\r\n" + body)
 
 
-def test_a_reader_who_takes_nothing_of_a_long_answer_is_cut_off(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_reader_of_a_long_answer_is_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Phase, "seconds", 0.1)
     closed = []
 
@@ -367,7 +365,7 @@ def test_a_reader_who_takes_nothing_of_a_long_answer_is_cut_off(
     assert closed
 
 
-def test_the_application_hears_of_the_end_after_the_client_has_the_answer(client: Client) -> None:
+def test_the_application_is_closed_after_the_client_has_the_answer(client: Client) -> None:
     at_close = []
 
     class Parts(list[bytes]):
@@ -382,7 +380,7 @@ def test_the_application_hears_of_the_end_after_the_client_has_the_answer(client
     assert at_close[0].endswith(b"hello")
 
 
-def test_an_answer_that_is_shorter_than_its_length_ends_the_connection(client: Client) -> None:
+def test_an_answer_that_is_shorter_than_its_length_closes_the_connection(client: Client) -> None:
     assert not client.send(GET + b"\r\n", _answers(b"hello", Content_Length="6"))
 
 
@@ -395,7 +393,9 @@ def test_an_application_that_fails_is_500_without_a_detail(client: Client, caplo
     assert "our detail" in caplog.text
 
 
-def test_an_application_that_fails_midway_ends_the_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_application_that_fails_midway_closes_the_connection(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         yield b"x" * (server.ANSWER_BYTES + 1)

@@ -25,7 +25,7 @@ def test_one_slot_is_used_by_one_thread_after_the_other() -> None:
     assert set(most) == {1}
 
 
-def test_a_thread_that_waits_keeps_nobody_waiting() -> None:
+def test_a_thread_that_waits_does_not_block_others() -> None:
     slots = Slots(1)
     over = threading.Event()
 
@@ -45,7 +45,7 @@ def test_a_thread_that_waits_keeps_nobody_waiting() -> None:
     assert not any(each.result() for each in waiting)
 
 
-def test_no_slot_is_lost_and_none_is_made() -> None:
+def test_the_number_of_slots_stays_the_same() -> None:
     slots = Slots(3)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: _work(slots, number % 5 * LATE_SECONDS / 2, set(), []), range(300)))
