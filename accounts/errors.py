@@ -38,7 +38,7 @@ class InvalidState(DomainError):
 
 
 class AlreadyExists(DomainError):
-    """It exists, or was done, already (400)."""
+    """The item already exists, or the change was already made (400)."""
 
 
 class NotPermitted(DomainError):

@@ -11,7 +11,7 @@ from .models import User
 
 
 class SignupForm(forms.SignupForm):
-    """allauth gives both the same response and mails both, but its shorter time reveals a registered address."""
+    """allauth gives both the same response and mails both, but a registered one takes less time."""
 
     def try_save(self, request: HttpRequest) -> tuple[Any, HttpResponse | None]:
         if self.account_already_exists:

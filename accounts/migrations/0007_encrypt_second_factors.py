@@ -1,4 +1,4 @@
-"""Encrypts the secrets of second factors that were stored plain."""
+"""Encrypt the secrets of second factors that were stored unencrypted."""
 
 from django.db import migrations
 
@@ -16,7 +16,7 @@ def decrypt(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    # Each batch is a transaction of its own: nobody who signs in meanwhile waits for the whole table.
+    # Each batch has its own transaction, so that sign-ins don't wait for the whole table.
     atomic = False
 
     dependencies = [

@@ -182,5 +182,5 @@ class Invitation(models.Model):
 
     @property
     def is_acceptable(self) -> bool:
-        """Whether its link works. Load the account with it."""
+        """Whether its link works. Reads the account too, so fetch it with `select_related`."""
         return self.state == self.State.PENDING and self.account.closed_at is None

@@ -21,7 +21,7 @@ def reset_two_factor(*, user: User, by: Initiator) -> None:
 
     It is recorded in each of their accounts and mailed to them. Raises `InvalidState` if they have none.
     """
-    User.objects.select_for_update().get(pk=user.pk)  # prevents that a factor is added meanwhile
+    User.objects.select_for_update().get(pk=user.pk)  # no factor can be added meanwhile
     deleted, _ = Authenticator.objects.filter(user=user).delete()
     if not deleted:
         raise InvalidState(f"{user.email} has no two-factor authentication.")

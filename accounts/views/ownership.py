@@ -27,7 +27,7 @@ from ..policy import TWO_FACTOR_ROLES, Permission
 @account_page(Permission.ACCOUNT_CHANGE)
 @recently_authenticated
 def two_factor(request: AccountRequest) -> HttpResponse:
-    """Require two-factor authentication of Owner and Admins, or no longer."""
+    """Require two-factor authentication of Owner and Admins, or make it optional again."""
     form = TwoFactorForm(request.POST)
     if request.method == "POST" and form.is_valid():
         required = form.cleaned_data["requires_two_factor"]
