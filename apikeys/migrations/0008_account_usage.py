@@ -1,4 +1,4 @@
-"""Fill the daily sums of accounts from what each of their keys did."""
+"""Fill the daily sums of accounts from the usage of their keys."""
 
 from django.db import migrations, models
 
@@ -25,12 +25,12 @@ def add_up(apps, schema_editor):
     )
 
 
-def forget(apps, schema_editor):
-    """So that migrating forwards again adds up anew."""
+def delete_all(apps, schema_editor):
+    """Migrating forwards again sums the usage anew."""
     apps.get_model("apikeys", "AccountUsage").objects.all().delete()
 
 
 class Migration(migrations.Migration):
     dependencies = [("apikeys", "0007_list_indexes")]
 
-    operations = [migrations.RunPython(add_up, forget)]
+    operations = [migrations.RunPython(add_up, delete_all)]

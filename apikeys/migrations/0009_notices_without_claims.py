@@ -2,8 +2,8 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    """A notice is no longer claimed: mail is. The column stays for now, because a server of the older version that
-    still runs names it in every INSERT."""
+    """Mail is claimed now, not notices. The column stays for now, because servers of the older version that still run
+    name it in every INSERT."""
 
     dependencies = [
         ("apikeys", "0008_account_usage"),

@@ -1,12 +1,12 @@
-"""Count use by key and service.
+"""Count usage by key and service.
 
-Processes of the version before go on for a while. Their flush says `INSERT INTO apikeys_keyusage … ON CONFLICT
-(api_key_id, day)`, which takes a unique index on these two columns, and a key has several rows a day now. So the
-table gets another name, and an empty one takes its place, whose trigger counts what is written there as requests to
-`/v2` and keeps nothing. A later version deletes that table, on PostgreSQL also the function of its trigger.
+Processes of the version before keep running for a while. They execute `INSERT INTO apikeys_keyusage … ON CONFLICT
+(api_key_id, day)`, which needs a unique index on these two columns, but now a key has several rows a day. So the table
+is renamed, and an empty one with the old name gets a trigger, which counts rows that are inserted there as requests to
+`/v2` and stores nothing. A later version deletes that table, and on PostgreSQL the function of its trigger.
 
 SQLite checks triggers whenever a table is renamed, and Django replaces tables there by renaming: a migration that
-alters `KeyUsage` has to delete the trigger first.
+alters `KeyUsage` must delete the trigger first.
 """
 
 from django.db import migrations, models
@@ -50,8 +50,8 @@ def replace_table(apps, schema_editor):
         schema_editor.execute(statement)
 
 
-def give_name_back(apps, schema_editor):
-    """And add up the services of a day, so that every key has one row a day again and no count is lost."""
+def restore_table(apps, schema_editor):
+    """Drop the empty table, and sum the services of a day, so that every key has one row a day and loses no count."""
     schema_editor.execute("DROP TABLE apikeys_keyusage")
     is_postgresql = schema_editor.connection.vendor == "postgresql"
     if is_postgresql:
@@ -62,7 +62,7 @@ def give_name_back(apps, schema_editor):
         f"WHERE service <> 'api' GROUP BY api_key_id, day {ADD}"
     )
     schema_editor.execute("DELETE FROM apikeys_usage WHERE service <> 'api'")
-    if is_postgresql:  # it alters no table while foreign keys wait to be checked
+    if is_postgresql:  # PostgreSQL alters no table with pending checks of foreign keys
         schema_editor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         schema_editor.execute("SET CONSTRAINTS ALL DEFERRED")
 
@@ -88,5 +88,5 @@ class Migration(migrations.Migration):
             model_name="keyusage",
             index=models.Index(fields=["service", "-day", "-id"], name="key_usage_of_service"),
         ),
-        migrations.RunPython(replace_table, give_name_back),
+        migrations.RunPython(replace_table, restore_table),
     ]
