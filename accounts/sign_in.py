@@ -222,7 +222,7 @@ def _report_later(
     is_signed_in = _is_signed_in(request)
 
     def report() -> None:
-        user = _user_with(person) if isinstance(person, str) else person
+        user = _user_with_email(person) if isinstance(person, str) else person
         _log(event, user, request, proof, level=level)
         if user is not None:
             key = f"{event}:{devices.bucket(request, user) or user.pk}"
@@ -232,7 +232,7 @@ def _report_later(
     _run_after_response(report)
 
 
-def _user_with(email: str) -> User | None:
+def _user_with_email(email: str) -> User | None:
     """The user with this address, found as allauth's sign-in finds them."""
     users = filter_users_by_email(email, prefer_verified=True, for_login=True)
     return users[0] if users else None
