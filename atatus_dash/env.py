@@ -186,7 +186,7 @@ def secret(name: str, otherwise: str = "") -> str:
     """A required value."""
     value = _content(name).strip() or otherwise
     if not value:
-        _fail(name, f"a value is needed; set it, or set {name}_FILE to the path of a file that holds it.")
+        _fail(name, f"a value is needed; set it, or set {name}_FILE to the path of a file with the value.")
     return value
 
 

@@ -27,7 +27,7 @@ MAX_PARTS, MAX_HEADERS = 200, 12
 def require_few_escapes(body: bytes) -> None:
     """Refuse an urlencoded form that takes long to decode. Raises `Invalid`."""
     if body.count(b"%") > MAX_ESCAPES:
-        raise Invalid("The form holds too many percent-encoded characters. Send it as multipart/form-data.")
+        raise Invalid("The form has too many percent-encoded characters. Send it as multipart/form-data.")
 
 
 class BoundedUploadHandler(FileUploadHandler):

@@ -47,11 +47,11 @@ class Maintenance(models.Model):
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
     def free(self) -> "ScheduledJobQuerySet":
-        """Those that no process holds, by the clock of the database: those of nodes differ."""
+        """Jobs that no process runs. Compares with the database's clock, because those of nodes differ."""
         return self.filter(models.Q(leased_until=None) | models.Q(leased_until__lt=Now()))
 
     def with_clock(self) -> "ScheduledJobQuerySet":
-        """With the database's time as `read_at`, which the properties compare with."""
+        """With the database's time as `read_at`, for the properties."""
         return self.annotate(read_at=Now())
 
 

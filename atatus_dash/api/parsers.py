@@ -90,7 +90,7 @@ class RefusedJSONError(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise RefusedJSONError("A name stands twice in one JSON object.")
+        raise RefusedJSONError("A JSON object has the same name twice.")
     "".join(result).encode()  # raises ValueError for half of a surrogate pair, which no answer could contain
     return result
 
@@ -98,7 +98,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise RefusedJSONError(f"{text} is too large a number.")
+        raise RefusedJSONError(f"The number {text} is too large.")
     return number
 
 

@@ -20,7 +20,7 @@ from ..api.renderers import JSONRenderer
 
 logger = logging.getLogger(__name__)
 
-#: What stands for no key: a gateway has something to overwrite a client's header with.
+#: The value of each header without a key, so that a gateway still overwrites a client's header.
 _NONE = "-"
 
 

@@ -17,7 +17,7 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
 class RefusedError(Exception):
-    """A request that the server answers by itself."""
+    """A request that the server itself refuses."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)

@@ -168,7 +168,7 @@ def test_a_form_sends_an_access_as_json_text(administrator: Program, service: Se
         ("", "Send this as JSON, such as null or []."),
         ("api", "Send this as JSON, such as null or []."),
         ("[" * 5000, "Send this as JSON, such as null or []."),
-        ('[{"service": "api", "service": "svc_1"}]', "A name stands twice in one JSON object."),
+        ('[{"service": "api", "service": "svc_1"}]', "A JSON object has the same name twice."),
     ):
         answer = administrator.post("/v2/api-keys", {**sent, "access": text})
         assert (answer.status_code, answer.json()["Errors"]) == (400, {"access": [sentence]})

@@ -119,7 +119,7 @@ def test_a_key_that_is_nested_deep_is_no_fault_of_ours(anonymous: Program, depth
 def test_a_form_of_too_many_escapes_is_refused(program: Program) -> None:
     response = program.post("/v2/projects", "name=" + "%41" * 300_000, content_type=FORM)
     assert response.status_code == 400
-    assert response.json()["Message"].startswith("The form holds too many percent-encoded characters.")
+    assert response.json()["Message"].startswith("The form has too many percent-encoded characters.")
 
 
 def test_a_form_takes_64_kibibytes_of_text_that_is_all_escapes(program: Program) -> None:

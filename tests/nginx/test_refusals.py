@@ -1,4 +1,4 @@
-"""What nginx answers by itself looks like the application's answers, on both ports and whether that is there or not."""
+"""nginx's own answers have the format of the application's, on both ports and during an outage."""
 
 import json
 import socket

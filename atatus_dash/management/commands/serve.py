@@ -19,7 +19,7 @@ from apikeys import outages
 
 
 class Command(BaseCommand):
-    help = "Serve the pages and the API. BIND, PORT, WEB_CONCURRENCY and THREADS say where and how wide."
+    help = "Serve the pages and the API. Set BIND, PORT, WEB_CONCURRENCY and THREADS in the environment."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--greeting", metavar="FILE", help="Print this file at the end, if it exists.")
