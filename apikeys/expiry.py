@@ -32,10 +32,10 @@ def find_due(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
                 kind = Notice.Kind.EXPIRING_DAY if ends_within_a_day else Notice.Kind.EXPIRING_WEEK
                 soon += notices.add(api_key, kind, about=str(api_key.expires_at))
     # A key whose expiry was moved expires again, and needs another notice.
-    told = Notice.objects.filter(
+    notified = Notice.objects.filter(
         api_key=OuterRef("pk"), kind=Notice.Kind.EXPIRED, created_at__gte=OuterRef("expires_at")
     )
-    expired = keys.in_state(State.EXPIRED).exclude(Exists(told))
+    expired = keys.in_state(State.EXPIRED).exclude(Exists(notified))
     for _, of_account in groupby(expired, key=attrgetter("account_id")):
         checkpoint()
         with transaction.atomic():

@@ -158,12 +158,12 @@ def identify(secret: str) -> KeyRecord | None:
 
 def decide_before_key(question: Question) -> Verdict:
     """The verdict of the rules before the key. If they refuse, no key is looked up and no body is parsed."""
-    return _judge(_Case(question, None, limits.UNLIMITED), _BEFORE_KEY)
+    return _evaluate(_Case(question, None, limits.UNLIMITED), _BEFORE_KEY)
 
 
 def decide_without_key(question: Question) -> Verdict:
     """The verdict of the rules that need no key, for public paths."""
-    return _judge(_Case(question, None, limits.UNLIMITED), _WITHOUT_KEY)
+    return _evaluate(_Case(question, None, limits.UNLIMITED), _WITHOUT_KEY)
 
 
 def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
@@ -173,12 +173,12 @@ def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdi
     same address still passes, so that other clients' failed attempts lock no one out.
     If the limiter is unavailable, and the operator allows no requests without it, the status is 503.
     """
-    return _judge(_Case(question, key, limiter), RULES)
+    return _evaluate(_Case(question, key, limiter), RULES)
 
 
 def decide_without_limit(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
     """Like `decide`, without the key's rate limit: nothing is counted against it."""
-    return _judge(_Case(question, key, limiter), _WITHOUT_LIMIT)
+    return _evaluate(_Case(question, key, limiter), _WITHOUT_LIMIT)
 
 
 def explain(
@@ -190,7 +190,7 @@ def explain(
     """
     case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
     rules = RULES if question.needs_key else _WITHOUT_KEY
-    verdict = _judge(case, rules)
+    verdict = _evaluate(case, rules)
     results = []
     is_past_key = False
     for rule, check in RULES:
@@ -395,7 +395,7 @@ _WITHOUT_LIMIT = tuple(rule for rule in RULES if rule[0] is not Rule.LIMIT)
 _AFTER_KEY = frozenset(_ORDER[_ORDER.index(Rule.LIMIT) :])
 
 
-def _judge(case: _Case, rules: Rules) -> Verdict:
+def _evaluate(case: _Case, rules: Rules) -> Verdict:
     for rule, check in rules:
         refusal = check(case)
         if refusal is not None:

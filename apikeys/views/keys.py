@@ -347,9 +347,9 @@ def revoke_key(request: AccountRequest, id: str) -> HttpResponse:
 def revoke_keys(request: AccountRequest) -> HttpResponse:
     """Revoke the keys that were selected in the list. Their ids are in the URL or in the form."""
     selected = request.POST if request.method == "POST" else initial_data(request)
-    alive = (State.ACTIVE, State.DISABLED, State.EXPIRED)
+    not_revoked = (State.ACTIVE, State.DISABLED, State.EXPIRED)
     ids = [id for id in selected.getlist("id") if "\0" not in id]  # PostgreSQL accepts no NUL
-    api_keys = APIKey.objects.for_account(request.account).in_state(*alive).filter(pk__in=ids)
+    api_keys = APIKey.objects.for_account(request.account).in_state(*not_revoked).filter(pk__in=ids)
     if request.method == "POST":
         number = len(services.revoke_api_keys(actor=request.actor, api_keys=api_keys))
         messages.success(request, "1 API key revoked" if number == 1 else f"{number} API keys revoked")

@@ -30,7 +30,7 @@ class Command(BaseCommand):
             )
         except Invalid as error:
             raise CommandError(
-                "\n".join(f"--name: {' '.join(told)}" for told in (error.errors or {}).values())
+                "\n".join(f"--name: {' '.join(messages)}" for messages in (error.errors or {}).values())
             ) from None
         self.stdout.write(f"Service {service.name} created{', shared with every account' if service.shared else ''}")
         if settings.PUBLIC_URL:
