@@ -170,7 +170,7 @@ def test_a_key_is_created_copied_and_revoked_by_keyboard_alone(visit: Visit, sit
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Copy", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Copied.")
+    expect(page.get_by_role("status")).to_have_text("Copied")
     assert call(site, page.evaluate("navigator.clipboard.readText()"))["api_key"]["name"] == "By hand"
     press_until(page, "I've saved this key")
     page.keyboard.press("Space")
@@ -182,7 +182,7 @@ def test_a_key_is_created_copied_and_revoked_by_keyboard_alone(visit: Visit, sit
     press_until(page, "Revoke")
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog", name="Revoke By hand?")).to_be_visible()
-    press_until(page, "Revoke")
+    press_until(page, "Revoke API key")
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("row", name="By hand")).to_contain_text("Revoked")

@@ -297,11 +297,11 @@ def test_forms_that_were_refused(size: ViewportSize, visit: Visit, furnished: Ac
         (f"{start}/projects/new/", "Project name", "Create project"),
         (f"{start}/projects/{project.id}/deployments/new/", "Revision", "Record deployment"),
         (f"{start}/services/new/", "Service name", "Create service"),
-        (f"{start}/services/{furnished.services.get(name='Waiting').id}/edit/", "Service name", "Save"),
-        (f"{start}/settings/", "Account name", "Save"),
-        (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/edit/", "API Key Name", "Save"),
+        (f"{start}/services/{furnished.services.get(name='Waiting').id}/edit/", "Service name", "Save changes"),
+        (f"{start}/settings/", "Account name", "Save changes"),
+        (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/edit/", "API Key Name", "Save changes"),
         (f"{start}/settings/api-keys/{furnished.api_keys.get(name='Active').id}/", "Path", "Test request"),
-        (f"{start}/settings/api-keys/import/", "Or paste it here", "Import"),
+        (f"{start}/settings/api-keys/import/", "Or paste it here", "Import API keys"),
         ("/auth/password/change/", "New Password", "Change password"),
     ]:
         visitor.goto(path)
@@ -345,8 +345,8 @@ def test_the_accounts_switcher_needs_no_javascript(visit: Visit, cast: Cast) -> 
 @pytest.mark.parametrize(
     ("system", "choice", "background"),
     [
-        ("light", "As my system", "rgb(255, 255, 255)"),
-        ("dark", "As my system", "rgb(15, 17, 22)"),
+        ("light", "System", "rgb(255, 255, 255)"),
+        ("dark", "System", "rgb(15, 17, 22)"),
         ("light", "Dark", "rgb(15, 17, 22)"),
         ("dark", "Light", "rgb(255, 255, 255)"),
     ],

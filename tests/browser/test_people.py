@@ -144,9 +144,9 @@ def test_the_account_is_handed_over_then_closed_and_taken_back(javascript: bool,
     owner.page.get_by_role("button", name="Offer ownership").click()
     expect(owner.page.get_by_role("status")).to_contain_text("Ownership offered to admin@example.com")
 
-    heir = visit(java_script_enabled=javascript).sign_in("admin@example.com")
-    page = heir.page
-    page.get_by_role("button", name="Accept", exact=True).click()
+    new_owner = visit(java_script_enabled=javascript).sign_in("admin@example.com")
+    page = new_owner.page
+    page.get_by_role("button", name="Accept ownership", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("You are now the Owner of Acme.")
     page.get_by_role("link", name="Close account", exact=True).click()
     page.get_by_label("Account name").fill("Acme")
@@ -166,7 +166,7 @@ def test_an_authenticator_app_is_set_up_from_the_secret_shown_and_signs_in(javas
     page = visitor.page
     visitor.goto("/profile/")
     page.get_by_role("link", name="Set up two-factor authentication").click()
-    page.get_by_role("link", name="Add authenticator app").click()
+    page.get_by_role("link", name="Add app").click()
     assert page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0") if javascript else True
     secret = page.locator("#secret").inner_text()
     page.get_by_label("Code").fill(code(secret))
@@ -219,7 +219,7 @@ def test_a_cancelled_passkey_is_explained(visit: Visit) -> None:
     visitor.page.evaluate(f"() => {{ {refuse} }}")
     visitor.page.get_by_role("button", name="Use a passkey").click()
 
-    expect(visitor.page.get_by_role("status")).to_contain_text("No passkey was given.")
+    expect(visitor.page.get_by_role("status")).to_contain_text("No passkey was received.")
 
 
 def test_without_javascript_no_passkey_is_offered(visit: Visit) -> None:
@@ -240,7 +240,7 @@ def test_an_account_that_requires_two_factor_opens_once_it_is_set_up(visit: Visi
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("main")).to_contain_text("Acme requires two-factor authentication for Owner and Admins")
-    page.get_by_role("link", name="Add authenticator app").click()
+    page.get_by_role("link", name="Add app").click()
     page.get_by_label("Code").fill(code(page.locator("#secret").inner_text()))
     page.get_by_role("button", name="Add app").click()
     page.get_by_role("link", name="Done").click()

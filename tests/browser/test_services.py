@@ -35,7 +35,7 @@ def test_a_service_is_created_changed_and_deleted(javascript: bool, visit: Visit
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_label("Reading methods").fill("GET")
     page.get_by_role("button", name="Save changes").click()
-    expect(page.get_by_role("status")).to_contain_text("Service saved.")
+    expect(page.get_by_role("status")).to_contain_text("Changes saved.")
     service = Service.objects.get()
     assert (service.gateways, service.reading_methods) == (["10.0.0.5/32"], ["GET"])
 
@@ -52,7 +52,7 @@ def test_the_id_of_a_service_is_copied_from_the_list(visit: Visit, cast: Cast) -
     visitor.goto(f"/accounts/{cast.account.slug}/services/")
     page.get_by_role("button", name="Copy the ID of Reports API").click()
 
-    expect(page.get_by_role("status")).to_have_text("Copied.")
+    expect(page.get_by_role("status")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == service.id
 
 
@@ -117,7 +117,7 @@ def test_a_key_for_a_service_is_created_from_its_page_and_links_back(visit: Visi
     page.get_by_label("Read", exact=True).check()
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_role("button", name="Copy the call with this key").click()
-    expect(page.get_by_role("status")).to_have_text("Copied.")
+    expect(page.get_by_role("status")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("curl -i https://api.acme.test/ ")
     assert page.locator("#secret").inner_text() in copied

@@ -172,7 +172,7 @@ def test_copying_says_so(visit: Visit) -> None:
     key = make_key(page)
     page.get_by_role("button", name="Copy", exact=True).click()
 
-    expect(page.get_by_role("status")).to_have_text("Copied.")
+    expect(page.get_by_role("status")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == key
 
 
