@@ -1,4 +1,4 @@
-"""A key's access over HTTP: what /v2 opens to it, how it is set, and that no key gets or gives more than its own."""
+"""A key's access over HTTP: its effect under /v2, how it is set, and that no key gets or grants more than its own."""
 
 import json
 from typing import Any
@@ -30,12 +30,12 @@ def stored(*entries: dict[str, Any]) -> str:
     return json.dumps(entries, separators=(",", ":"))
 
 
-# What /v2 opens -----------------------------------------------------------------------------------
+# Using /v2 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("access", [None, "[]", API, '[{"service":"svc_1","paths":["/a"]}]'])
-def test_every_key_asks_who_it_is_whatever_its_access(cast: Cast, access: str | None, method: str) -> None:
+def test_every_key_can_call_v2_with_any_access(cast: Cast, access: str | None, method: str) -> None:
     issued = factories.make_key(cast.account)
     APIKey.objects.update(access=access)
     assert Program(issued.secret).send(method, "/v2").status_code == 200
@@ -51,7 +51,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "route", "view"), ROUTES, ids=str)
-def test_everything_else_is_closed_to_a_key_without_access_to_the_api(
+def test_everything_else_is_refused_to_a_key_without_access_to_the_api(
     cast: Cast, service: Service, method: str, route: str, view: object
 ) -> None:
     access = stored({"service": service.id})
@@ -62,13 +62,13 @@ def test_everything_else_is_closed_to_a_key_without_access_to_the_api(
     assert "RateLimit" not in answer
 
 
-def test_a_key_with_access_to_the_api_alone_uses_all_of_it(cast: Cast) -> None:
+def test_a_key_with_access_to_the_api_only_can_use_all_of_it(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, access=API).secret)
     assert program.send("POST", "/v2/projects", {"name": "web"}).status_code == 201
     assert program.get("/v2/services").status_code == 200
 
 
-def test_access_is_judged_after_network_and_before_limit_method_and_permission(cast: Cast) -> None:
+def test_access_is_checked_after_network_and_before_limit_method_and_permission(cast: Cast) -> None:
     limited = factories.make_key(cast.account, access="[]", rate_limit="1/minute", allowed_networks=["10.0.0.0/8"])
     program = Program(limited.secret)
     assert "not be used from this address" in program.get("/v2/projects").json()["Message"]
@@ -82,7 +82,7 @@ def test_access_is_judged_after_network_and_before_limit_method_and_permission(c
     assert program.get("/v2/nothing", REMOTE_ADDR="10.0.0.1").status_code == 404
 
 
-def test_less_access_holds_on_the_next_request(administrator: Program, cast: Cast) -> None:
+def test_less_access_takes_effect_on_the_next_request(administrator: Program, cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     program = Program(issued.secret)
     assert program.get("/v2/projects").status_code == 200
@@ -99,7 +99,7 @@ def make(program: Program, access: object, **fields: Any) -> Any:
     return program.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "access": access, **fields})
 
 
-def test_an_access_is_set_answered_and_changed(administrator: Program, service: Service) -> None:
+def test_an_access_is_set_returned_and_changed(administrator: Program, service: Service) -> None:
     wanted = [{"service": service.id, "paths": ["/reports/*", "/a b"]}, {"service": "api"}]
     made = make(administrator, wanted)
     path = f"/v2/api-keys/{made.json()['id']}"
@@ -129,7 +129,7 @@ def test_an_access_is_set_answered_and_changed(administrator: Program, service: 
     ],
     ids=str,
 )
-def test_an_access_that_is_refused_is_told_at_its_field(
+def test_an_invalid_access_is_an_error_at_its_field(
     administrator: Program, cast: Cast, access: object, sentence: str
 ) -> None:
     key = factories.make_key(cast.account, access=API).api_key
@@ -144,7 +144,7 @@ def test_an_access_that_is_refused_is_told_at_its_field(
     assert key.access == API
 
 
-def test_an_access_nested_without_end_is_refused(administrator: Program) -> None:
+def test_a_deeply_nested_access_is_refused(administrator: Program) -> None:
     for depth in (50, 200, 400, 800, 990):
         body = '{"name": "x", "permission": "read", "access": ' + "[" * depth + "]" * depth + "}"
         answer = administrator.post("/v2/api-keys", body, content_type="application/json")
@@ -181,7 +181,7 @@ def test_services_of_other_accounts_are_unknown_unless_they_are_shared(administr
     assert refused.json()["Errors"] == {"access": [f"Unknown service: {own.id}."]}
 
 
-def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_comes_to_no_other_key(
+def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_is_copied_to_no_other_key(
     administrator: Program, cast: Cast, service: Service
 ) -> None:
     gone = {"service": service.id, "paths": ["/a"]}
@@ -195,7 +195,7 @@ def test_the_entry_of_a_deleted_service_stays_until_it_is_removed_and_comes_to_n
     assert make(administrator, [gone]).status_code == 400
 
 
-# More of it ---------------------------------------------------------------------------------------
+# Widening -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_the_audit_log_has_an_access_in_the_short_form_of_the_commands(
     ]
 
 
-def test_an_access_that_says_the_same_is_no_change(administrator: Program, service: Service) -> None:
+def test_an_equal_access_is_no_change(administrator: Program, service: Service) -> None:
     path = f"/v2/api-keys/{make(administrator, [{'service': service.id, 'paths': ['/a']}]).json()['id']}"
     administrator.send("PATCH", path, {"access": [{"paths": ["/a", "/a"], "service": service.id}]})
     assert not AuditEvent.objects.filter(event__in=["api_key.changed", "api_key.widened"]).exists()
 
 
-# A key's own --------------------------------------------------------------------------------------
+# Never more than its own --------------------------------------------------------------------------------------
 
 BEYOND = {"Message": "A key can't create a key with more access than its own."}
 
@@ -263,7 +263,7 @@ def limited(cast: Cast, access: list[dict[str, Any]]) -> Program:
     return Program(factories.make_key(cast.account, "Limited", administrator=True, access=stored(*access)).secret)
 
 
-def test_a_key_with_limited_access_makes_no_key_that_opens_more(
+def test_a_key_with_limited_access_cannot_create_a_key_with_more_access(
     limited: Program, service: Service, access: list[dict[str, Any]]
 ) -> None:
     more = [
@@ -280,7 +280,7 @@ def test_a_key_with_limited_access_makes_no_key_that_opens_more(
     assert [make(limited, wanted).status_code for wanted in fewer] == [201] * 5
 
 
-def test_a_key_with_limited_access_widens_no_key_beyond_it_itself_included(
+def test_a_key_with_limited_access_cannot_give_more_access_to_any_key_or_itself(
     limited: Program, cast: Cast, service: Service
 ) -> None:
     own = APIKey.objects.get()
@@ -291,7 +291,7 @@ def test_a_key_with_limited_access_widens_no_key_beyond_it_itself_included(
     assert limited.send("PATCH", f"/v2/api-keys/{other.id}", {"access": [{"service": "api"}]}).status_code == 200
 
 
-def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited: Program, cast: Cast) -> None:
+def test_a_key_with_limited_access_cannot_rotate_or_enable_a_key_with_more_access(limited: Program, cast: Cast) -> None:
     free = factories.make_key(cast.account).api_key
     answer = limited.send("POST", f"/v2/api-keys/{free.id}/rotate", {})
     assert (answer.status_code, answer.json()) == (403, BEYOND)
@@ -299,7 +299,7 @@ def test_a_key_with_limited_access_gets_hold_of_no_key_that_opens_more(limited: 
     assert limited.send("PATCH", f"/v2/api-keys/{free.id}", {"disabled": False}).json() == BEYOND
 
 
-def test_a_successor_has_the_access_of_its_key_deleted_services_included(
+def test_a_successor_has_the_access_of_its_key_including_deleted_services(
     limited: Program, cast: Cast, service: Service, access: list[dict[str, Any]]
 ) -> None:
     services.delete_service(actor=policy.system(cast.account.ref), service=service)
@@ -308,7 +308,7 @@ def test_a_successor_has_the_access_of_its_key_deleted_services_included(
     assert (successor.status_code, successor.json()["access"]) == (201, access)
 
 
-def test_a_rotated_key_gets_no_more_access(administrator: Program, cast: Cast) -> None:
+def test_a_rotated_key_cannot_get_more_access(administrator: Program, cast: Cast) -> None:
     key = factories.make_key(cast.account, access="[]").api_key
     administrator.send("POST", f"/v2/api-keys/{key.id}/rotate", {"overlap": "1h"})
     assert administrator.send("PATCH", f"/v2/api-keys/{key.id}", {"access": None}).status_code == 400

@@ -1,4 +1,4 @@
-"""A key that is revoked or restricted after its request passed the gates changes nothing any more."""
+"""If a key is revoked or restricted after its request passed the gates, the request changes nothing."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ from .test_matrix import ROUTES, fill
 
 pytestmark = pytest.mark.django_db
 
-#: What each changing request sends, so that it would change something.
+#: The body of each changing request, with which it would change something.
 BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("PATCH", "v2/account"): {"name": "Other"},
     ("POST", "v2/projects"): {"name": "site"},
@@ -54,7 +54,7 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
 
 A_MINUTE_AGO = timezone.now() - timedelta(minutes=1)
 
-#: What happens to the key or to its account meanwhile, and what the request is answered then.
+#: Changes to the key or its account in the meantime, and the response to the request.
 FATES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
     "revoked": ({"revoked_at": A_MINUTE_AGO}, {}, 401, "API key has been revoked!"),
     "expired": ({"expires_at": A_MINUTE_AGO}, {}, 401, "API key has expired!"),
@@ -100,7 +100,7 @@ Meanwhile = Callable[[Callable[[], object]], None]
 
 
 def once_past_the_gates(patch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
-    """Lets something happen once a request has passed the gates, as while the rest of its body is arriving."""
+    """Call `happen` after a request has passed the gates, as if the rest of its body were still arriving."""
     gates = APIView.check_permissions
 
     def pass_gates(view: APIView, request: Request) -> None:
@@ -127,7 +127,7 @@ def test_every_request_that_changes_something_is_listed_here() -> None:
 
 @pytest.mark.parametrize(("method", "route"), BODIES)
 @pytest.mark.parametrize("fate", FATES)
-def test_a_key_that_ends_meanwhile_changes_nothing(
+def test_a_key_that_stops_working_meanwhile_changes_nothing(
     cast: Cast,
     things: dict[str, str],
     root: Issued,
@@ -160,13 +160,15 @@ def test_a_key_that_loses_administrator_access_meanwhile_changes_nothing(
     assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
 
 
-def test_a_key_that_loses_the_read_permission_meanwhile_invites_no_admin(root: Issued, meanwhile: Meanwhile) -> None:
+def test_a_key_that_loses_the_read_permission_meanwhile_cannot_invite_an_admin(
+    root: Issued, meanwhile: Meanwhile
+) -> None:
     meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(permission="write"))
     response = Program(root.secret).send("POST", "/v2/invitations", {"email": "a@example.com", "role": "admin"})
     assert response.status_code == 403
 
 
-def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(
+def test_a_key_that_gets_an_expiry_meanwhile_cannot_promote_a_member(
     cast: Cast, things: dict[str, str], root: Issued, meanwhile: Meanwhile
 ) -> None:
     soon = timezone.now() + timedelta(days=1)
@@ -177,16 +179,14 @@ def test_a_key_that_gets_an_expiry_meanwhile_promotes_nobody(
 
 
 @pytest.mark.parametrize(("method", "route"), BODIES)
-def test_a_key_that_stays_as_it_is_changes_what_it_may(
-    things: dict[str, str], root: Issued, method: str, route: str
-) -> None:
+def test_an_unchanged_key_changes_what_it_may(things: dict[str, str], root: Issued, method: str, route: str) -> None:
     response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
     assert response.status_code in (200, 201, 204)
     assert AuditEvent.objects.filter(actor_id=root.api_key.id, actor_label="Root").exists()
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
-def test_a_key_ends_itself(root: Issued, method: str) -> None:
+def test_a_key_can_revoke_and_disable_itself(root: Issued, method: str) -> None:
     path = f"/v2/api-keys/{root.api_key.id}"
     assert Program(root.secret).send(method, path, {"disabled": True} if method == "PATCH" else None).status_code < 300
     assert Program(root.secret).get("/v2").status_code == 401
@@ -199,15 +199,15 @@ def test_a_request_that_only_reads_locks_nothing(
         Program(root.secret).get("/v2")
 
 
-# At once ----------------------------------------------------------------------------------------
+# In parallel ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("narrowed", "status"), [({"revoked_at": A_MINUTE_AGO}, 401), ({"permission": "read"}, 403)], ids=["ended", "read"]
 )
-def test_a_change_waits_for_a_revocation_that_is_under_way(cast: Cast, narrowed: dict[str, Any], status: int) -> None:
-    """The request passes the gates before the other transaction ends, and is refused after it."""
+def test_a_change_waits_for_a_running_revocation(cast: Cast, narrowed: dict[str, Any], status: int) -> None:
+    """The request passes the gates before the other transaction ends, and is refused afterwards."""
     root = factories.make_key(cast.account, "Root", administrator=True)
     answers: list[Any] = []
 
@@ -233,7 +233,7 @@ def test_a_change_waits_for_a_revocation_that_is_under_way(cast: Cast, narrowed:
 
 
 def patched_while(root: Issued, path: str, wish: dict[str, Any], meanwhile: Callable[[], object]) -> Any:
-    """Send the PATCH, let it reach the lock of what `meanwhile` changes, and return its answer."""
+    """Send the PATCH, let it wait for the lock while `meanwhile` runs, and return its response."""
     answers: list[Any] = []
 
     def send() -> None:
@@ -256,7 +256,7 @@ def patched_while(root: Issued, path: str, wish: dict[str, Any], meanwhile: Call
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_patch_keeps_what_was_restricted_while_it_waited(cast: Cast) -> None:
+def test_a_patch_keeps_restrictions_that_were_added_while_it_waited(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     target = factories.make_key(cast.account, "Target").api_key
     rows = APIKey.objects.filter(pk=target.pk)
@@ -271,7 +271,7 @@ def test_a_patch_keeps_what_was_restricted_while_it_waited(cast: Cast) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_that(cast: Cast) -> None:
+def test_a_key_that_is_restricted_while_its_patch_waits_cannot_widen_beyond_the_restriction(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     target = factories.make_key(cast.account, "Target", allowed_networks=["10.0.0.0/8"]).api_key
     answer = patched_while(
@@ -285,7 +285,7 @@ def test_a_key_that_is_restricted_while_its_patch_waits_widens_nothing_beyond_th
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_revocation_waits_for_a_change_that_is_under_way(cast: Cast) -> None:
+def test_a_revocation_waits_for_a_running_change(cast: Cast) -> None:
     root = factories.make_key(cast.account, "Root", administrator=True)
     ended = threading.Event()
 
@@ -308,7 +308,9 @@ def test_a_revocation_waits_for_a_change_that_is_under_way(cast: Cast) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what", [("DELETE", None), ("PATCH", {"disabled": True}), ("PATCH", {"administrator": False})])
-def test_of_two_keys_that_end_each_other_at_once_one_does(cast: Cast, what: tuple[str, dict[str, Any] | None]) -> None:
+def test_of_two_keys_that_revoke_each_other_at_once_one_succeeds(
+    cast: Cast, what: tuple[str, dict[str, Any] | None]
+) -> None:
     method, body = what
 
     def act(start: threading.Barrier, me: Issued, other: Issued) -> int:
@@ -328,7 +330,7 @@ def test_of_two_keys_that_end_each_other_at_once_one_does(cast: Cast, what: tupl
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast: Cast) -> None:
+def test_simultaneous_changes_of_members_and_keys_never_deadlock(cast: Cast) -> None:
     keys = [factories.make_key(cast.account, f"Root {n}", administrator=True) for n in range(3)]
     member = Membership.objects.get(account=cast.account, user=cast.user)
     target = factories.make_key(cast.account, "Target").api_key
@@ -357,7 +359,7 @@ def test_changes_of_people_and_of_keys_at_once_never_lock_each_other_out(cast: C
 # Over a real server -----------------------------------------------------------------------------
 
 
-def test_a_key_that_is_revoked_while_its_body_arrives_makes_no_key(tmp_path: Path) -> None:
+def test_a_key_that_is_revoked_while_its_body_arrives_creates_no_key(tmp_path: Path) -> None:
     installation = install(tmp_path, ALLOW_HTTP="1")
     secret = installation.key("Root", "read_write", "--administrator")
     body = json.dumps({"name": "Late", "permission": KeyPermission.READ_WRITE.value}).encode()

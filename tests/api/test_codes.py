@@ -1,4 +1,4 @@
-"""The codes of the source page, each reached for real, and the one shape of every refusal."""
+"""The status codes of the source page, and the format of every error."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ def assert_refused(response: Any, status: int, message: str) -> None:
     assert response["X-Request-ID"]
 
 
-def test_200_tells_who_the_key_is(cast: Cast) -> None:
+def test_200_names_the_account_and_the_key(cast: Cast) -> None:
     issued = factories.make_key(cast.account, name="Deploys")
     response = Program(issued.secret).get("/v2")
     assert response.status_code == 200
@@ -51,13 +51,13 @@ def test_200_tells_who_the_key_is(cast: Cast) -> None:
     }
 
 
-def test_200_tells_when_the_key_ends_in_utc(cast: Cast) -> None:
+def test_200_has_the_expiry_of_the_key_in_utc(cast: Cast) -> None:
     ends = timezone.now().replace(microsecond=0) + timedelta(days=1)
     response = Program(factories.make_key(cast.account, expires_at=ends).secret).get("/v2")
     assert response.json()["api_key"]["expires_at"] == ends.isoformat().replace("+00:00", "Z")
 
 
-def test_201_tells_where_the_new_item_is(program: Program) -> None:
+def test_201_has_the_location_of_the_new_item(program: Program) -> None:
     response = program.send("post", "/v2/projects", {"name": "web"})
     assert response.status_code == 201
     assert program.get(response["Location"]).json() == response.json()
@@ -91,7 +91,7 @@ def test_400_for_a_malformed_body(program: Program, body: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [1_000, 200_000])
-def test_400_for_endless_nesting_even_without_a_key(depth: int, db: None) -> None:
+def test_400_for_deep_nesting_even_without_a_key(depth: int, db: None) -> None:
     body = '{"api_key":' + "[" * depth + "]" * depth + "}"
     response = Program().post("/v2/projects", body, content_type="application/json")
     assert response.status_code in (400, 401)
@@ -134,7 +134,7 @@ def test_400_for_two_byte_order_marks(program: Program) -> None:
         ({"name": "web", "id": "prj_1"}, "id"),
     ],
 )
-def test_400_names_the_fields_that_are_wrong(program: Program, fields: dict[str, Any], named: str) -> None:
+def test_400_names_the_invalid_fields(program: Program, fields: dict[str, Any], named: str) -> None:
     response = program.send("post", "/v2/projects", json.loads(json.dumps(fields)))
     assert_refused(response, 400, f"These fields are invalid: {named}.")
     assert list(response.json()["Errors"]) == [named]
@@ -146,7 +146,7 @@ def test_400_for_a_body_that_is_no_object(program: Program, body: str) -> None:
     assert program.post("/v2/projects", body, content_type="application/json").status_code == 400
 
 
-def test_400_for_a_host_that_is_not_served_and_nothing_is_made(program: Program) -> None:
+def test_400_for_a_host_that_is_not_served_and_nothing_is_created(program: Program) -> None:
     response = program.send("post", "/v2/projects", {"name": "web"}, headers={"Host": "elsewhere.example"})
     assert_refused(response, 400, "This host is not served here.")
     assert not Project.objects.exists()
@@ -157,12 +157,12 @@ def cursor(*values: object) -> str:
 
 
 @pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00+23:59"])
-def test_400_for_a_cursor_whose_position_is_no_moment(program: Program, position: str) -> None:
+def test_400_for_a_cursor_whose_position_is_not_a_time(program: Program, position: str) -> None:
     assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is invalid.")
 
 
 @pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
-def test_400_for_a_cursor_of_usage_whose_position_is_no_day(program: Program, position: str) -> None:
+def test_400_for_a_cursor_of_usage_whose_position_is_not_a_day(program: Program, position: str) -> None:
     assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is invalid.")
 
 
@@ -180,7 +180,7 @@ def test_400_for_a_cursor_that_is_not_one_of_ours(program: Program, content: str
 
 
 @pytest.mark.parametrize("body", ['{"name": "a", "\\ud800": 1}', '{"name": 1e999}', '{"a": [{"\\ud800": 1}]}'])
-def test_400_for_json_that_no_answer_could_repeat(program: Program, body: str) -> None:
+def test_400_for_json_that_no_response_could_repeat(program: Program, body: str) -> None:
     assert_refused(program.post("/v2/projects", body, content_type="application/json"), 400, mock.ANY)
 
 
@@ -197,7 +197,7 @@ def test_400_for_a_value_that_is_too_long_repeats_little_of_it(administrator: Pr
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=-1", "limit=", "cursor=nonsense"])
-def test_400_for_a_page_that_can_not_be(program: Program, query: str) -> None:
+def test_400_for_an_invalid_limit_or_cursor(program: Program, query: str) -> None:
     response = program.get(f"/v2/projects?{query}")
     assert response.status_code == 400
     assert query.split("=")[0] in response.json()["Errors"]
@@ -216,7 +216,7 @@ def test_400_for_a_page_that_can_not_be(program: Program, query: str) -> None:
         ),
     ],
 )
-def test_401_tells_the_holder_of_a_dead_key_what_ended_it(cast: Cast, state: dict[str, Any], message: str) -> None:
+def test_401_says_why_a_key_no_longer_works(cast: Cast, state: dict[str, Any], message: str) -> None:
     response = Program(factories.make_key(cast.account, **state).secret).get("/v2")
     assert_refused(response, 401, message)
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
@@ -227,7 +227,7 @@ def test_403_for_an_administrators_item(program: Program) -> None:
     assert_refused(program.send("patch", "/v2/account", {"name": "A"}), 403, "This item is for administrators only.")
 
 
-def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast: Cast, program: Program) -> None:
+def test_403_for_a_missing_permission_has_the_challenge_of_oauth(cast: Cast, program: Program) -> None:
     read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
     write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
     for refused in (
@@ -239,7 +239,7 @@ def test_403_for_want_of_a_permission_says_so_to_clients_of_oauth(cast: Cast, pr
         assert refused["WWW-Authenticate"] == 'Bearer realm="atatus", error="insufficient_scope"'
 
 
-def test_403_for_any_other_reason_is_no_challenge(cast: Cast, administrator: Program) -> None:
+def test_403_for_any_other_reason_has_no_challenge(cast: Cast, administrator: Program) -> None:
     elsewhere = Program(factories.make_key(cast.account, allowed_networks=["10.0.0.0/8"]).secret)
     in_query = Program().get("/v2", {"api_key": factories.make_key(cast.account, accepts_query=False).secret})
     limited = Program(factories.make_key(cast.account, administrator=True, rate_limit="9/minute").secret)
@@ -259,7 +259,7 @@ def test_403_for_any_other_reason_is_no_challenge(cast: Cast, administrator: Pro
         ({"revoked_at": timezone.now()}, 401, "API key has been revoked!"),
     ],
 )
-def test_403_for_the_keys_of_a_closed_account_unless_they_are_dead_themselves(
+def test_403_for_the_keys_of_a_closed_account_unless_they_no_longer_work_themselves(
     cast: Cast, state: dict[str, Any], status: int, message: str, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(2, 60)
@@ -285,7 +285,7 @@ def test_403_for_the_keys_of_a_suspended_account(cast: Cast, program: Program) -
     assert program.get("/v2").status_code == 200
 
 
-def test_403_over_plain_http_answers_good_and_bad_keys_byte_for_byte_alike(
+def test_403_over_plain_http_is_identical_for_valid_and_invalid_keys(
     program: Program, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(0):
@@ -303,28 +303,28 @@ def test_plain_http_is_served_where_the_operator_allows_it(program: Program, set
 
 
 @pytest.mark.parametrize("path", ["/v2/nope", "/v2/projects/a/b/c", "/v2//", "/v2/projects//", "/v2/%00", "/v2/é"])
-def test_404_for_a_path_that_is_none_whatever_the_key(path: str, db: None) -> None:
+def test_404_for_an_unknown_path_with_any_key(path: str, db: None) -> None:
     assert_refused(Program().get(path), 404, "The item could not be found.")
 
 
 @pytest.mark.parametrize("project_id", ["prj_0000000000000000", "1", "x" * 64, "-"])
-def test_404_for_an_item_that_is_none(program: Program, project_id: str) -> None:
+def test_404_for_an_unknown_item(program: Program, project_id: str) -> None:
     assert_refused(program.get(f"/v2/projects/{project_id}"), 404, "The item could not be found.")
 
 
-def test_a_page_outside_the_api_is_no_business_of_it(browser: Browser) -> None:
+def test_a_page_outside_the_api_is_not_json(browser: Browser) -> None:
     assert browser.get("/v2x").headers["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace"])
-def test_405_names_the_methods_that_are_known(program: Program, method: str) -> None:
+def test_405_names_the_allowed_methods(program: Program, method: str) -> None:
     response = getattr(program, method)("/v2/projects")
     assert_refused(response, 405, "This item can't be accessed with this method.")
     assert response["Allow"] == "GET, POST, HEAD"
     assert "RateLimit" in response
 
 
-def test_405_names_them_where_no_key_is_needed_too() -> None:
+def test_405_names_the_allowed_methods_even_if_no_key_is_needed() -> None:
     response = Program(None).get("/v2/leaked-keys")
     assert_refused(response, 405, "This item can't be accessed with this method.")
     assert response["Allow"] == "POST"
@@ -343,7 +343,7 @@ def test_a_trailing_slash_works_without_a_redirect(program: Program) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
-def test_400_for_more_fields_than_anybody_needs(program: Program, content_type: str) -> None:
+def test_400_for_too_many_fields(program: Program, content_type: str) -> None:
     part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
     body = "a=1&" * 1001 if "urlencoded" in content_type else part * 1001 + "--b--\r\n"
     response = program.post("/v2/projects", body, content_type=content_type)
@@ -356,7 +356,7 @@ def test_413_for_a_body_over_one_mebibyte(program: Program, content_type: str) -
     assert_refused(response, 413, "The body is larger than 1 MiB.")
 
 
-def test_415_for_a_media_type_that_is_not_read(program: Program) -> None:
+def test_415_for_an_unsupported_media_type(program: Program) -> None:
     response = program.post("/v2/projects", "<name>web</name>", content_type="text/xml")
     assert response.status_code == 415
     assert response["Content-Type"] == "application/json"
@@ -367,7 +367,7 @@ def test_accept_is_never_a_reason_to_refuse(program: Program, accept: str) -> No
     assert program.get("/v2", headers={"Accept": accept}).status_code == 200
 
 
-def test_429_past_the_keys_limit(cast: Cast) -> None:
+def test_429_over_the_keys_limit(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, rate_limit="5/minute").secret)
     responses = [program.get("/v2") for _ in range(7)]
     assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
@@ -387,14 +387,14 @@ def test_the_time_left_is_never_longer_than_the_window(cast: Cast, now: float) -
     assert (second.status_code, second["Retry-After"]) == (429, "60")
 
 
-def test_the_limit_counts_before_method_and_permission_are_looked_at(cast: Cast) -> None:
+def test_the_limit_is_counted_before_method_and_permission_are_checked(cast: Cast) -> None:
     program = Program(factories.make_key(cast.account, rate_limit="2/minute").secret)
     assert program.put("/v2").status_code == 405
     assert program.get("/v2/api-keys").status_code == 403
     assert program.put("/v2").status_code == 429
 
 
-def test_429_after_too_many_failures_from_one_address_but_never_for_a_good_key(
+def test_429_after_too_many_failures_from_one_address_but_never_for_a_valid_key(
     cast: Cast, program: Program, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(3, 60)
@@ -414,7 +414,7 @@ def test_failures_of_one_ipv6_network_count_together(db: None, settings: Setting
     assert statuses == [401, 401, 429]
 
 
-def test_a_missing_key_is_no_failed_attempt(db: None, settings: Settings) -> None:
+def test_a_missing_key_is_not_a_failed_attempt(db: None, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     assert [Program().get("/v2").status_code for _ in range(3)] == [401] * 3
 
@@ -444,7 +444,7 @@ def test_500_for_a_crash_in_a_view(program: Program) -> None:
     assert "RateLimit" in response
 
 
-def test_503_while_the_database_is_out_of_reach(program: Program) -> None:
+def test_503_while_the_database_cannot_be_reached(program: Program) -> None:
     with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("server closed the connection")):
         response = program.get("/v2")
     assert response.status_code == 503
@@ -453,7 +453,7 @@ def test_503_while_the_database_is_out_of_reach(program: Program) -> None:
 
 
 def sqlite_error(statement: str, *, lock: bool = False) -> OperationalError:
-    """A real error of SQLite's, as Django raises it."""
+    """A real error of SQLite, as Django raises it."""
     with tempfile.TemporaryDirectory() as folder:
         first, second = (sqlite3.connect(f"{folder}/db", timeout=0) for _ in range(2))
         try:
@@ -470,7 +470,7 @@ def sqlite_error(statement: str, *, lock: bool = False) -> OperationalError:
     raise AssertionError("SQLite executed it")
 
 
-def test_a_locked_database_is_out_of_reach_and_a_missing_table_is_a_fault() -> None:
+def test_a_locked_database_is_503_and_a_missing_table_is_500() -> None:
     assert availability.is_outage(sqlite_error("CREATE TABLE t (a)", lock=True))
     assert not availability.is_outage(sqlite_error("SELECT * FROM gone"))
     assert availability.is_outage(OperationalError("server closed the connection"))
@@ -484,29 +484,29 @@ def offline(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     maintenance.refresh()
 
 
-def test_503_during_maintenance_before_the_path_or_the_key_is_looked_at(offline: None, program: Program) -> None:
+def test_503_during_maintenance_before_the_path_or_the_key_is_checked(offline: None, program: Program) -> None:
     for client, path in ((program, "/v2"), (program, "/v2/nope"), (Program("nonsense"), "/v2")):
         response = client.get(path)
         assert_refused(response, 503, "Back at noon.")
         assert response["Retry-After"] == "120"
 
 
-def test_plain_http_is_refused_before_maintenance_is_told(offline: None, program: Program) -> None:
+def test_plain_http_is_refused_before_maintenance(offline: None, program: Program) -> None:
     assert program.get("/v2", plain_http=True).status_code == 403
 
 
-def test_the_apis_answers_over_https_ask_for_https_for_good(program: Program) -> None:
+def test_responses_of_the_api_over_https_have_hsts(program: Program) -> None:
     assert program.get("/v2")["Strict-Transport-Security"] == "max-age=31536000"
     assert program.get("/v2")["X-Content-Type-Options"] == "nosniff"
     assert "Strict-Transport-Security" not in program.get("/v2", plain_http=True)
 
 
-def test_two_keys_have_a_limit_each(cast: Cast) -> None:
+def test_each_key_has_its_own_limit(cast: Cast) -> None:
     one, other = (Program(factories.make_key(cast.account, rate_limit="1/minute").secret) for _ in range(2))
     assert [client.get("/v2").status_code for client in (one, other, one)] == [200, 200, 429]
 
 
-def test_a_key_is_no_request_id(program: Program) -> None:
+def test_a_key_is_not_accepted_as_request_id(program: Program) -> None:
     secret = tokens.generate()
     assert secret not in program.get("/v2", headers={"X-Request-ID": secret})["X-Request-ID"]
 
@@ -531,12 +531,12 @@ def test_rfc_9457_for_a_client_that_lists_it(program: Program, accept: str) -> N
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json", "application/problem+json;q=0"])
-def test_the_source_pages_shape_for_everybody_else(program: Program, accept: str) -> None:
+def test_the_source_pages_format_for_all_other_clients(program: Program, accept: str) -> None:
     response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
     assert response["Content-Type"] == "application/json"
 
 
-def test_revocation_holds_on_the_next_request(cast: Cast) -> None:
+def test_revocation_takes_effect_on_the_next_request(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
     program = Program(issued.secret)
     assert program.get("/v2").status_code == 200

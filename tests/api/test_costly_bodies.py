@@ -1,4 +1,4 @@
-"""Bodies made to be costly: refused before they are parsed, whoever sends them, and without a long answer."""
+"""Costly bodies: refused before they are parsed, from any client, and with a short response."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ MULTIPART = "multipart/form-data; boundary=B"
 
 @pytest.fixture(autouse=True)
 def _sign_ins_uncounted() -> Iterator[None]:
-    """What is sent to the sign-in page here is no reason to refuse the tests after these."""
+    """Reset the count of the sign-in page, so that later tests are not refused."""
     yield
     cache.clear()
 
@@ -69,7 +69,7 @@ def test_json_of_too_many_values_is_refused_with_a_key_too(program: Program) -> 
 
 
 @pytest.mark.parametrize("text", [", " * 400_000, '"' * 400_000, "\\" * 400_000, "[{" * 400_000, "a,\n" * 150_000])
-def test_a_long_text_may_hold_as_much_punctuation_as_it_likes(program: Program, text: str) -> None:
+def test_a_long_text_may_contain_any_amount_of_punctuation(program: Program, text: str) -> None:
     project = program.send("post", "/v2/projects", {"name": "web"}).json()["id"]
     fields = {"revision": "4f2a91c", "note": text}
     assert program.send("post", f"/v2/projects/{project}/deployments", fields).status_code == 201
@@ -83,7 +83,7 @@ def test_a_thousand_keys_can_be_reported_at_once(cast: Cast, anonymous: Program)
 
 
 @pytest.mark.parametrize("wrong", [[[]] * 1000, ["x" * 1001] * 900, [{"token": "x"}] * 1000])
-def test_a_list_of_wrong_items_is_answered_in_a_few_sentences(anonymous: Program, wrong: object) -> None:
+def test_a_list_of_invalid_items_gets_a_short_error(anonymous: Program, wrong: object) -> None:
     response = anonymous.send("post", "/v2/leaked-keys", {"credentials": wrong})
     assert response.status_code == 400
     assert list(response.json()["Errors"]) == ["credentials"]
@@ -95,7 +95,7 @@ def test_a_list_that_is_too_long_is_refused_before_its_items_are_read(anonymous:
     assert response.json()["Errors"] == {"credentials": ["Ensure this field has no more than 1000 elements."]}
 
 
-def test_a_refusal_is_short_however_long_what_it_is_about(administrator: Program) -> None:
+def test_an_error_is_short_for_any_length_of_the_body(administrator: Program) -> None:
     long_names = administrator.send("post", "/v2/projects", {f"{number}" * 50_000: 1 for number in range(9)})
     number = administrator.post("/v2/projects", '{"name": %s.5}' % ("9" * 500_000), content_type="application/json")
     kind = administrator.post("/v2/projects", "x", content_type="text/" + "x" * 7000)
@@ -104,14 +104,14 @@ def test_a_refusal_is_short_however_long_what_it_is_about(administrator: Program
 
 
 @pytest.mark.parametrize("start", range(55, 105, 7))
-def test_no_part_of_a_key_is_left_where_a_refusal_is_cut(program: Program, key: str, start: int) -> None:
+def test_a_shortened_error_contains_no_part_of_a_key(program: Program, key: str, start: int) -> None:
     response = program.send("post", "/v2/projects", {"x" * start + key: 1, "name": "web"})
     assert response.status_code == 400
     assert key[4:12] not in response.content.decode()
 
 
 @pytest.mark.parametrize("depth", [*range(100, 1000, 50), 990, 995])
-def test_a_key_that_is_nested_deep_is_no_fault_of_ours(anonymous: Program, depth: int) -> None:
+def test_a_deeply_nested_key_is_not_a_500(anonymous: Program, depth: int) -> None:
     body = '{"api_key":' + "[" * depth + "]" * depth + "}"
     assert anonymous.post("/v2/projects", body, content_type="application/json").status_code in (400, 401)
 
@@ -122,7 +122,7 @@ def test_a_form_of_too_many_escapes_is_refused(program: Program) -> None:
     assert response.json()["Message"].startswith("The form has too many percent-encoded characters.")
 
 
-def test_a_form_takes_64_kibibytes_of_text_that_is_all_escapes(program: Program) -> None:
+def test_a_form_may_have_64_kibibytes_of_escapes(program: Program) -> None:
     project = program.send("post", "/v2/projects", {"name": "web"}).json()["id"]
     body = "revision=1&note=" + "%D0%9F" * 32 * 1024
     assert program.post(f"/v2/projects/{project}/deployments", body, content_type=FORM).status_code == 201
@@ -138,7 +138,7 @@ COSTLY_PARTS = {
 
 
 @pytest.mark.parametrize("body", COSTLY_PARTS.values(), ids=COSTLY_PARTS.keys())
-def test_a_multipart_body_of_costly_parts_is_refused_to_programs_and_on_pages(
+def test_a_multipart_body_of_costly_parts_is_refused_by_the_api_and_by_pages(
     program: Program, body: str, settings: Settings, cast: Cast
 ) -> None:
     with mock.patch("django.http.multipartparser.parse_boundary_stream") as parse:
@@ -190,7 +190,7 @@ def test_large_bodies_without_a_key_elsewhere_count_against_their_address_unpars
     assert not [parse for parse in (as_json, as_form, as_parts) if parse.called]
 
 
-def test_nobody_is_locked_out_by_large_bodies_or_failures_of_a_neighbour(
+def test_large_bodies_and_failures_of_others_at_an_address_lock_no_client_out(
     anonymous: Program, program: Program, key: str, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
@@ -202,7 +202,7 @@ def test_nobody_is_locked_out_by_large_bodies_or_failures_of_a_neighbour(
     assert (small.status_code, large.status_code) == (201, 201)
 
 
-def test_failed_keys_do_not_use_up_what_large_bodies_may(anonymous: Program, key: str, settings: Settings) -> None:
+def test_failed_keys_do_not_use_up_the_limit_of_large_bodies(anonymous: Program, key: str, settings: Settings) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     for _ in range(3):
         anonymous.get("/v2", headers={"X-API-KEY": "wrong"})
@@ -235,7 +235,7 @@ def test_large_forms_on_pages_count_against_their_address(browser: Browser, cast
     assert browser.post("/", {"filler": "x"}).status_code == 302
 
 
-def test_who_is_signed_in_is_not_locked_out_by_large_forms_of_a_neighbour(
+def test_large_forms_of_others_at_an_address_lock_no_signed_in_user_out(
     browser: Browser, cast: Cast, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
@@ -260,7 +260,7 @@ CODECS = ["punycode", "idna", "undefined", "base64", "rot13", "hex", "zlib", "uu
 
 @pytest.mark.parametrize("codec", [*CODECS, "utf-16", "'punycode'", "nonsense", "ISO-8859-1"])
 @pytest.mark.parametrize("kind", [FORM, MULTIPART, "application/json"])
-def test_no_codec_that_a_client_names_is_a_fault_of_ours(
+def test_no_charset_of_a_client_causes_a_500(
     program: Program, browser: Browser, cast: Cast, codec: str, kind: str
 ) -> None:
     text = part('Content-Disposition: form-data; name="name"').encode().replace(b"\r\nx\r\n", b"\r\n\xff.\xe4\r\n")
@@ -274,9 +274,7 @@ def test_no_codec_that_a_client_names_is_a_fault_of_ours(
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_no_codec_that_a_part_names_is_a_fault_of_ours(
-    program: Program, browser: Browser, cast: Cast, codec: str
-) -> None:
+def test_no_charset_of_a_part_causes_a_500(program: Program, browser: Browser, cast: Cast, codec: str) -> None:
     for headers in (
         f"Content-Disposition: form-data; name*={codec}''x%ff",
         f'Content-Disposition: form-data; name="name"\r\nContent-Type: text/plain; charset={codec}',
@@ -287,7 +285,7 @@ def test_no_codec_that_a_part_names_is_a_fault_of_ours(
         assert browser.post("/auth/login/", body, content_type=MULTIPART).status_code < 500
 
 
-def test_a_form_in_latin_1_is_read_as_what_it_is(program: Program) -> None:
+def test_a_form_in_latin_1_is_decoded(program: Program) -> None:
     response = program.generic("POST", "/v2/projects", b"name=Caf%E9", content_type=f"{FORM}; charset=ISO-8859-1")
     assert response.json()["name"] == "Café"
 
@@ -307,7 +305,7 @@ def test_411_for_a_body_in_chunks_with_a_key_or_without(
         assert response.json() == {"Message": "Send the body with a Content-Length, not in chunks."}
 
 
-def test_a_body_in_chunks_comes_after_path_key_and_permission(anonymous: Program, program: Program) -> None:
+def test_a_body_in_chunks_is_checked_after_path_key_and_permission(anonymous: Program, program: Program) -> None:
     chunks = {"Transfer-Encoding": "chunked"}
     assert anonymous.generic("POST", "/v2/nowhere", headers=chunks).status_code == 404
     assert anonymous.generic("POST", "/v2", headers={**chunks, "X-API-KEY": "wrong"}).status_code == 401
@@ -316,5 +314,5 @@ def test_a_body_in_chunks_comes_after_path_key_and_permission(anonymous: Program
 
 
 @pytest.mark.parametrize("path", ["/auth/login/", "/admin/login/", "/accounts/acme/settings/api-keys/new/"])
-def test_a_page_takes_no_body_in_chunks_either(browser: Browser, cast: Cast, path: str) -> None:
+def test_a_page_accepts_no_body_in_chunks_either(browser: Browser, cast: Cast, path: str) -> None:
     assert browser.as_(cast.owner).post(path, {"a": "b"}, headers={"Transfer-Encoding": "chunked"}).status_code == 411

@@ -1,4 +1,4 @@
-"""A form makes what the same JSON makes, multipart or urlencoded, whatever it leaves out, repeats or leaves empty."""
+"""A form means the same as JSON, multipart or urlencoded, with missing, repeated and empty fields."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def multipart(fields: dict[str, Any]) -> str:
 
 
 def as_form(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a form says for JSON: true as a word, null and an empty list as an empty field, an access as its text."""
+    """JSON fields as form fields: true as a word, null and an empty list as an empty field, an access as JSON text."""
 
     def text(value: Any) -> Any:
         return {True: "true", False: "false", None: ""}.get(value, value) if not isinstance(value, list) else value
@@ -55,7 +55,7 @@ def send_each_way(program: Program, method: str, path: str, fields: dict[str, An
 
 
 @pytest.mark.parametrize("kind", ["multipart", "urlencoded"])
-def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(administrator: Program, kind: str) -> None:
+def test_a_key_created_by_a_form_has_the_same_defaults_as_by_json(administrator: Program, kind: str) -> None:
     fields = {"name": "Deploys", "permission": "write"}
     if kind == "multipart":
         made = administrator.post("/v2/api-keys", fields).json()
@@ -68,7 +68,7 @@ def test_a_key_made_by_a_form_may_be_sent_everywhere_as_one_made_by_json(adminis
 
 @pytest.mark.parametrize("value", ["true", "false", "1", "0", "on", "off"])
 @pytest.mark.parametrize("name", ["administrator", "disabled", "accepts_query", "accepts_body"])
-def test_a_boolean_that_a_form_holds_is_what_it_says(administrator: Program, name: str, value: str) -> None:
+def test_a_boolean_in_a_form_is_read_as_its_value(administrator: Program, name: str, value: str) -> None:
     fields = {"name": "Deploys", "permission": "write", name: value}
     assert administrator.post("/v2/api-keys", fields).json()[name] is (value in ("true", "1", "on"))
 
@@ -89,7 +89,7 @@ def test_an_empty_field_of_a_form_is_null(administrator: Program) -> None:
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_null_and_an_empty_text_are_one_in_json_too(administrator: Program, empty: str | None) -> None:
+def test_null_and_an_empty_text_are_the_same_in_json(administrator: Program, empty: str | None) -> None:
     names = ("expires_at", "rate_limit", "description")
     fields = {"name": "x", "permission": "read", **dict.fromkeys(names, empty)}
     made = administrator.send("POST", "/v2/api-keys", fields)
@@ -98,7 +98,7 @@ def test_null_and_an_empty_text_are_one_in_json_too(administrator: Program, empt
 
 @pytest.mark.parametrize("empty", [None, "", " "])
 def test_neither_null_nor_a_text_is_a_list_in_json(administrator: Program, cast: Cast, empty: str | None) -> None:
-    """Least of all an empty one: a key must not lose its networks to a variable that a program forgot to fill."""
+    """Also not an empty one: an unset variable of a program must not remove a key's networks."""
     key = factories.make_key(cast.account, administrator=True, allowed_networks=["10.0.0.0/8"]).api_key
     answers = [
         administrator.send("PATCH", f"/v2/api-keys/{key.id}", {"allowed_networks": empty}),
@@ -116,7 +116,7 @@ def test_neither_null_nor_a_text_is_a_list_in_json(administrator: Program, cast:
     assert key.allowed_networks == ["10.0.0.0/8"]
 
 
-def test_an_empty_list_lifts_the_restriction_to_networks_which_a_form_says_by_an_empty_field(
+def test_an_empty_list_or_an_empty_form_field_removes_the_restriction_to_networks(
     administrator: Program, cast: Cast
 ) -> None:
     for number in range(3):
@@ -125,14 +125,16 @@ def test_an_empty_list_lifts_the_restriction_to_networks_which_a_form_says_by_an
         assert (answer.status_code, answer.json()["allowed_networks"]) == (200, [])
 
 
-def test_a_field_that_a_form_holds_twice_is_refused_as_json_refuses_it(program: Program) -> None:
+def test_a_repeated_field_is_refused_in_forms_as_in_json(program: Program) -> None:
     response = program.post("/v2/projects", {"name": ["web", "shop"]})
     assert (response.status_code, response.json()["Errors"]) == (400, {"name": ["Send this field once."]})
     assert not Project.objects.exists()
 
 
 @pytest.mark.parametrize("start", [{"accepts_query": True, "accepts_body": False}, {"accepts_query": False}])
-def test_patch_leaves_alone_what_a_form_leaves_out(administrator: Program, cast: Cast, start: dict[str, Any]) -> None:
+def test_patch_does_not_change_fields_missing_in_a_form(
+    administrator: Program, cast: Cast, start: dict[str, Any]
+) -> None:
     key = factories.make_key(cast.account, administrator=True, **start).api_key
     before = administrator.get(f"/v2/api-keys/{key.id}").json()
     for answer in send_each_way(administrator, "PATCH", f"/v2/api-keys/{key.id}", {"description": "Nightly"}):
@@ -142,7 +144,7 @@ def test_patch_leaves_alone_what_a_form_leaves_out(administrator: Program, cast:
         assert answer.json() == policy
 
 
-# Whatever is sent -------------------------------------------------------------------------------
+# Random bodies ---------------------------------------------------------------------------------
 
 LINE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(["Café", "東京"])
 TEXT = LINE | st.none() | st.just("")
@@ -173,7 +175,7 @@ SERVICE = {
     "upstream": st.sampled_from(["http://10.0.0.8:3000", "10.0.0.8", "", None]),
 }
 
-#: Everything that reads a body, with what may stand in it.
+#: Every method that reads a body, with strategies for its fields.
 BODIES: dict[tuple[str, str], dict[str, st.SearchStrategy[Any]]] = {
     ("PATCH", "v2/account"): {
         "name": TEXT,
@@ -224,7 +226,7 @@ def test_every_field_that_a_client_may_set_is_listed_here(body: tuple[str, str])
 def read(
     serializer: type[Serializer[Any]], body: str, content_type: str, *, partial: bool
 ) -> dict[str, Any] | set[str]:
-    """What a serializer makes of a body: the fields of an item, or which are wrong."""
+    """The result of a serializer: the fields of an item, or the names of the invalid fields."""
     request = APIRequestFactory().generic("POST", "/", body, content_type=content_type)
     data = Request(request, parsers=[parser() for parser in APIView.parser_classes]).data
     found = serializer(data=data, partial=partial)
@@ -233,7 +235,7 @@ def read(
 
 @pytest.mark.parametrize("body", BODIES, ids=" ".join)
 @given(st.data())
-def test_a_form_and_json_make_equal_items(body: tuple[str, str], data: st.DataObject) -> None:
+def test_a_form_and_json_create_equal_items(body: tuple[str, str], data: st.DataObject) -> None:
     serializer = serializer_of(*body)
     fields = data.draw(st.fixed_dictionaries({}, optional=BODIES[body]))
     partial = body[0] == "PATCH"

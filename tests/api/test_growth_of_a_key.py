@@ -1,4 +1,4 @@
-"""A key with administrator access never gets beyond its own limits: not through keys, not through people."""
+"""A key with administrator access can't exceed its own limits, neither with other keys nor with members."""
 
 from datetime import timedelta
 from typing import Any
@@ -54,19 +54,19 @@ def member(cast: Cast, who: User) -> Membership:
     return Membership.objects.get(account=cast.account, user=who)
 
 
-def test_a_limited_key_invites_no_admin(limited: Program, refusal: dict[str, str]) -> None:
+def test_a_limited_key_cannot_invite_an_admin(limited: Program, refusal: dict[str, str]) -> None:
     response = limited.send("POST", "/v2/invitations", {"email": "accomplice@example.com", "role": "admin"})
     assert (response.status_code, response.json()) == (403, refusal)
     assert not Invitation.objects.exists()
 
 
-def test_a_limited_key_promotes_nobody(cast: Cast, limited: Program, refusal: dict[str, str]) -> None:
+def test_a_limited_key_cannot_promote_a_member(cast: Cast, limited: Program, refusal: dict[str, str]) -> None:
     response = limited.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
     assert (response.status_code, response.json()) == (403, refusal)
     assert member(cast, cast.user).role == "user"
 
 
-def test_a_limited_key_makes_no_invitation_one_of_an_admin(
+def test_a_limited_key_cannot_change_an_invitation_to_admin(
     cast: Cast, limited: Program, refusal: dict[str, str]
 ) -> None:
     invitation = factories.make_invitation(cast.account).invitation
@@ -75,7 +75,7 @@ def test_a_limited_key_makes_no_invitation_one_of_an_admin(
     assert Invitation.objects.get().role == "user"
 
 
-def test_a_limited_key_sends_no_invitation_of_an_admin_again(
+def test_a_limited_key_cannot_resend_an_invitation_of_an_admin(
     cast: Cast, issued: Issued, refusal: dict[str, str]
 ) -> None:
     sent = factories.make_invitation(cast.account, role=Role.ADMIN).invitation
@@ -86,7 +86,7 @@ def test_a_limited_key_sends_no_invitation_of_an_admin_again(
         resend_invitation(actor=actor, invitation=sent, link=str)
 
 
-def test_a_limited_key_manages_users_and_takes_power_away(cast: Cast, limited: Program) -> None:
+def test_a_limited_key_can_manage_users_and_reduce_roles(cast: Cast, limited: Program) -> None:
     invited = limited.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "user"})
     other = factories.make_invitation(cast.account, "other@example.com", Role.ADMIN).invitation
     answers = [
@@ -99,7 +99,7 @@ def test_a_limited_key_manages_users_and_takes_power_away(cast: Cast, limited: P
     assert [invited.status_code, *(answer.status_code for answer in answers)] == [201, 200, 204, 200, 204, 200]
 
 
-def test_a_key_without_limits_makes_an_admin(cast: Cast, administrator: Program) -> None:
+def test_a_key_without_limits_can_create_an_admin(cast: Cast, administrator: Program) -> None:
     invited = administrator.send("POST", "/v2/invitations", {"email": "new@example.com", "role": "admin"})
     promoted = administrator.send("PATCH", f"/v2/members/{member(cast, cast.user).id}", {"role": "admin"})
     assert (invited.status_code, promoted.status_code) == (201, 200)
@@ -117,7 +117,7 @@ def test_no_key_changes_whether_two_factor_is_required(
     assert Account.objects.get(pk=cast.account.pk).requires_two_factor is not wanted
 
 
-def test_nor_does_its_service(cast: Cast) -> None:
+def test_neither_does_the_service_function(cast: Cast) -> None:
     key = factories.make_key(cast.account, administrator=True).api_key
     record = lookup.by_id(key.id)
     assert record is not None
@@ -135,10 +135,10 @@ def slow(cast: Cast) -> Issued:
 
 
 @pytest.mark.parametrize("rate", [None, "301/minute", "300/second", "18001/hour", "600/hour"])
-def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(
+def test_a_key_with_its_own_rate_cannot_create_a_faster_key_or_raise_a_rate(
     cast: Cast, slow: Issued, rate: str | None
 ) -> None:
-    """The last is slower in the long run and faster at once."""
+    """The last rate is slower in the long run, but allows more requests at once."""
     root, other = Program(slow.secret), factories.make_key(cast.account, rate_limit="1/minute").api_key
     answers = [
         root.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": rate}),
@@ -150,7 +150,7 @@ def test_a_key_with_a_rate_of_its_own_makes_no_faster_one_and_lifts_no_rate(
     assert APIKey.objects.get(pk=slow.api_key.pk).rate_limit == "300/minute"
 
 
-def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast: Cast, slow: Issued) -> None:
+def test_a_key_with_its_own_rate_cannot_rotate_or_enable_a_faster_key(cast: Cast, slow: Issued) -> None:
     free = factories.make_key(cast.account, "Free").api_key
     off = factories.make_key(cast.account, "Off", disabled_at=timezone.now()).api_key
     root = Program(slow.secret)
@@ -158,7 +158,7 @@ def test_a_key_with_a_rate_of_its_own_gets_hold_of_no_faster_one(cast: Cast, slo
     assert root.send("PATCH", f"/v2/api-keys/{off.id}", {"disabled": False}).status_code == 403
 
 
-def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow: Issued) -> None:
+def test_a_key_with_its_own_rate_can_create_equally_fast_keys_and_rotate_itself(slow: Issued) -> None:
     root = Program(slow.secret)
     for rate in ("300/minute", "5/second", "1/day"):
         made = root.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": rate})
@@ -167,6 +167,6 @@ def test_a_key_with_a_rate_of_its_own_makes_keys_as_fast_and_rotates_itself(slow
     assert successor.json()["rate_limit"] == "300/minute"
 
 
-def test_a_key_without_a_rate_of_its_own_sets_any(administrator: Program) -> None:
+def test_a_key_without_its_own_rate_can_set_any(administrator: Program) -> None:
     made = administrator.send("POST", "/v2/api-keys", {"name": "x", "permission": "read", "rate_limit": "9000/second"})
     assert made.status_code == 201

@@ -1,4 +1,4 @@
-"""A project may keep the id that it has at Atatus, so that what was written for it goes on as it is."""
+"""A project can keep the id that it has at Atatus, so that existing programs work unchanged."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -39,20 +39,20 @@ def test_a_project_keeps_its_id_everywhere(program: Program, id: str) -> None:
     assert set(AuditEvent.objects.filter(event__startswith="project.").values_list("target_id", flat=True)) == {id}
 
 
-def test_a_project_with_a_kept_id_has_no_other(program: Program, kept: Any) -> None:
+def test_a_project_with_a_kept_id_has_no_other_id(program: Program, kept: Any) -> None:
     assert program.get(f"/v2/projects/{Project.objects.get().pk}").status_code == 404
 
 
 @pytest.mark.parametrize(
     "id", ["5f43", ID + "0", ID[:-1] + "g", ID[:-1] + "é", f"{ID[:-1]}\n", "٣" * 24, "prj_1", 5, [], {}, True]
 )
-def test_an_id_of_another_form_is_refused(program: Program, id: object) -> None:
+def test_an_id_in_another_format_is_refused(program: Program, id: object) -> None:
     response = program.send("post", "/v2/projects", {"id": id, "name": "web"})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["id"])
 
 
 @pytest.mark.parametrize("fields", [{}, {"id": None}, {"id": ""}])
-def test_without_an_id_a_project_has_one_of_ours(program: Program, fields: dict[str, Any]) -> None:
+def test_without_an_id_a_project_gets_a_generated_id(program: Program, fields: dict[str, Any]) -> None:
     assert program.send("post", "/v2/projects", {**fields, "name": "web"}).json()["id"].startswith("prj_")
 
 
@@ -72,7 +72,7 @@ def test_a_projects_id_is_never_changed(program: Program, kept: Any) -> None:
         assert (response.status_code, list(response.json()["Errors"])) == (400, ["id"])
 
 
-def test_two_accounts_may_keep_the_same_id_and_never_meet(cast: Cast, program: Program, kept: Any) -> None:
+def test_two_accounts_may_keep_the_same_id_and_stay_separate(cast: Cast, program: Program, kept: Any) -> None:
     other = Program(factories.make_key(cast.elsewhere).secret)
     assert other.get(f"/v2/projects/{ID}").status_code == 404
     assert other.send("post", "/v2/projects", {"id": ID, "name": "theirs"}).status_code == 201
@@ -105,7 +105,7 @@ def test_a_form_keeps_an_id_too(program: Program, way: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_ask_for_one_id_at_once_one_gets_it(cast: Cast) -> None:
+def test_of_many_simultaneous_requests_for_one_id_one_succeeds(cast: Cast) -> None:
     secrets = [factories.make_key(cast.account).secret for _ in range(6)]
 
     def ask(secret: str) -> int:
@@ -119,9 +119,7 @@ def test_of_many_who_ask_for_one_id_at_once_one_gets_it(cast: Cast) -> None:
         assert sorted(pool.map(ask, secrets)) == [201] + [400] * 5
 
 
-def test_pages_and_admin_know_the_project_by_its_kept_id(
-    cast: Cast, browser: Browser, program: Program, kept: Any
-) -> None:
+def test_pages_and_admin_show_the_kept_id(cast: Cast, browser: Browser, program: Program, kept: Any) -> None:
     program.send("post", f"/v2/projects/{ID}/deployments", {"revision": "4f2a91c"})
     browser.as_(cast.owner)
     page = reverse("accounts:project", args=["acme", ID])
@@ -146,10 +144,10 @@ def test_events_of_a_project_are_found_by_its_kept_id(administrator: Program, ke
     assert [(event["event"], event["target"]["id"]) for event in found] == [("project.created", ID)]
 
 
-def test_the_action_of_atatus_records_deployments_under_the_id_that_it_knows(
+def test_the_github_action_of_atatus_records_deployments_under_the_kept_id(
     cast: Cast, program: Program, kept: Any
 ) -> None:
-    """Exactly what its current version sends: axios' JSON, with no header of its own, and `user` from the workflow."""
+    """Exactly as its current version sends it: axios' JSON, without extra headers, and `user` from the workflow."""
     body = {
         "api_key": factories.make_key(cast.account, permission=KeyPermission.WRITE).secret,
         "revision": "9fceb02d0ae598e95dc970b74767f19372d61af8",

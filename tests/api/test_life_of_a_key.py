@@ -1,4 +1,4 @@
-"""Each transition of a key over HTTP, with its codes."""
+"""Each transition of a key over HTTP, with its status codes."""
 
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -43,7 +43,7 @@ def in_days(days: float) -> str:
 # Changing ---------------------------------------------------------------------------------------
 
 
-def test_a_change_holds_on_the_next_request(administrator: Program, issued: Issued, path: str) -> None:
+def test_a_change_takes_effect_on_the_next_request(administrator: Program, issued: Issued, path: str) -> None:
     program = Program(issued.secret)
     assert program.send("post", "/v2/projects", {"name": "web"}).status_code == 403
     assert administrator.send("patch", path, {"permission": "read_write"}).json()["permission"] == "read_write"
@@ -66,7 +66,7 @@ def test_a_key_is_disabled_and_enabled_from_request_to_request(
     assert last_event().event == "api_key.enabled"
 
 
-def test_a_key_can_be_made_disabled(administrator: Program) -> None:
+def test_a_key_can_be_created_disabled(administrator: Program) -> None:
     made = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read", "disabled": True}).json()
     assert made["state"] == "disabled"
     assert Program(made["key"]).get("/v2").status_code == 401
@@ -103,7 +103,7 @@ def test_a_key_can_be_made_disabled(administrator: Program) -> None:
         ({"allowed_networks": ["10.0.0.0/8"]}, {"allowed_networks": ["10.0.0.0/7"]}, "api_key.widened"),
     ],
 )
-def test_widening_is_an_event_of_its_own_and_tells_before_and_after(
+def test_widening_is_a_separate_event_with_the_values_before_and_after(
     administrator: Program, cast: Cast, before: dict[str, Any], wish: dict[str, Any], event: str
 ) -> None:
     key = factories.make_key(cast.account, **{"permission": KeyPermission.READ, **before}).api_key
@@ -112,7 +112,7 @@ def test_widening_is_an_event_of_its_own_and_tells_before_and_after(
     assert set(last_event().changes) == set(wish)
 
 
-def test_a_change_that_changes_nothing_is_no_event(administrator: Program, path: str) -> None:
+def test_a_change_without_effect_writes_no_event(administrator: Program, path: str) -> None:
     administrator.send("patch", path, {"name": "Status page", "disabled": False})
     assert last_event().event == "api_key.created"
 
@@ -121,12 +121,12 @@ def test_a_change_that_changes_nothing_is_no_event(administrator: Program, path:
     "field",
     ["id", "key", "digest", "mask", "state", "created_at", "created_by", "last_used_at", "revoked_at", "rotated_from"],
 )
-def test_fields_that_are_not_the_clients_are_refused(administrator: Program, path: str, field: str) -> None:
+def test_read_only_fields_are_refused(administrator: Program, path: str, field: str) -> None:
     response = administrator.send("patch", path, {field: "x"})
     assert (response.status_code, list(response.json()["Errors"])) == (400, [field])
 
 
-def test_a_revoked_key_can_not_come_back(administrator: Program, issued: Issued, path: str) -> None:
+def test_a_revoked_key_cannot_be_used_again(administrator: Program, issued: Issued, path: str) -> None:
     assert administrator.delete(path).status_code == 204
     for wish in ({"disabled": False}, {"name": "x"}, {"expires_at": in_days(3)}):
         response = administrator.send("patch", path, wish)
@@ -136,9 +136,7 @@ def test_a_revoked_key_can_not_come_back(administrator: Program, issued: Issued,
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
 
 
-def test_a_write_only_administrator_key_can_not_get_hold_of_a_reading_one(
-    cast: Cast, issued: Issued, path: str
-) -> None:
+def test_a_write_only_administrator_key_cannot_get_a_key_that_reads(cast: Cast, issued: Issued, path: str) -> None:
     writer = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE, administrator=True).secret)
     assert writer.send("post", "/v2/api-keys", {"name": "x", "permission": "read"}).status_code == 403
     assert writer.send("post", f"{path}/rotate", {"overlap": "none"}).status_code == 403
@@ -148,7 +146,7 @@ def test_a_write_only_administrator_key_can_not_get_hold_of_a_reading_one(
     assert writer.send("patch", path, {"disabled": False}).status_code == 403
 
 
-def test_a_key_can_not_lengthen_its_own_life(cast: Cast) -> None:
+def test_a_key_cannot_extend_its_own_expiry(cast: Cast) -> None:
     issued = factories.make_key(cast.account, administrator=True, expires_at=timezone.now() + timedelta(days=2))
     response = Program(issued.secret).send("patch", f"/v2/api-keys/{issued.api_key.id}", {"expires_at": in_days(3)})
     assert response.status_code == 403
@@ -157,7 +155,7 @@ def test_a_key_can_not_lengthen_its_own_life(cast: Cast) -> None:
 # The account's policy ---------------------------------------------------------------------------
 
 
-def test_the_accounts_longest_life_is_enforced(administrator: Program, path: str) -> None:
+def test_the_accounts_maximum_lifetime_is_enforced(administrator: Program, path: str) -> None:
     assert administrator.send("patch", "/v2/account", {"max_key_lifetime_days": 30}).status_code == 200
     key = {"name": "x", "permission": "read"}
     for wish in ({}, {"expires_at": None}, {"expires_at": in_days(31)}):
@@ -169,7 +167,7 @@ def test_the_accounts_longest_life_is_enforced(administrator: Program, path: str
 
 
 @pytest.mark.parametrize("days", [0, -1, 3651, "soon"])
-def test_a_longest_life_is_a_number_of_days(administrator: Program, days: int | str) -> None:
+def test_a_maximum_lifetime_is_a_number_of_days(administrator: Program, days: int | str) -> None:
     response = administrator.send("patch", "/v2/account", {"max_key_lifetime_days": days})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["max_key_lifetime_days"])
 
@@ -192,7 +190,7 @@ def test_query_and_body_can_be_switched_off_for_the_account_or_for_a_key(
 
 
 @pytest.mark.parametrize(("overlap", "hours"), [("1h", 1), ("24h", 24), ("7d", 168)])
-def test_a_rotated_key_goes_on_for_the_overlap(
+def test_a_rotated_key_keeps_working_for_the_overlap(
     administrator: Program, issued: Issued, path: str, overlap: str, hours: int
 ) -> None:
     response = administrator.send("post", f"{path}/rotate", {"overlap": overlap})
@@ -208,7 +206,9 @@ def test_a_rotated_key_goes_on_for_the_overlap(
     assert timedelta(hours=hours) - timedelta(minutes=1) < left <= timedelta(hours=hours)
 
 
-def test_without_an_overlap_the_old_key_ends_at_once(administrator: Program, issued: Issued, path: str) -> None:
+def test_without_an_overlap_the_old_key_stops_working_at_once(
+    administrator: Program, issued: Issued, path: str
+) -> None:
     assert administrator.send("post", f"{path}/rotate", {"overlap": "none"}).status_code == 201
     assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
 
@@ -235,7 +235,7 @@ def test_the_successor_keeps_the_settings_and_never_outlives_the_original(admini
 
 
 @pytest.mark.parametrize(("old_ends", "new_ends"), [(None, 30), (90, 30), (7, 7)])
-def test_the_successor_lives_no_longer_than_the_account_allows(
+def test_the_successor_respects_the_accounts_maximum_lifetime(
     administrator: Program, cast: Cast, old_ends: int | None, new_ends: int
 ) -> None:
     key = factories.make_key(cast.account, expires_at=old_ends and timezone.now() + timedelta(days=old_ends)).api_key
@@ -258,21 +258,19 @@ def test_a_key_is_rotated_once_and_only_while_it_is_active(administrator: Progra
         assert administrator.send("post", f"/v2/api-keys/{key.id}/rotate", {"overlap": "24h"}).status_code == 400
 
 
-def test_a_rotated_key_is_not_given_a_longer_life(administrator: Program, path: str) -> None:
+def test_a_rotated_key_cannot_be_extended(administrator: Program, path: str) -> None:
     administrator.send("post", f"{path}/rotate", {"overlap": "1h"})
     assert administrator.send("patch", path, {"expires_at": in_days(3)}).status_code == 400
     assert administrator.send("patch", path, {"name": "Old"}).status_code == 200
 
 
 @pytest.mark.parametrize("overlap", ["", "2h", None, 24])
-def test_an_overlap_that_is_none_of_the_four_is_refused(
-    administrator: Program, path: str, overlap: str | int | None
-) -> None:
+def test_an_unknown_overlap_is_refused(administrator: Program, path: str, overlap: str | int | None) -> None:
     response = administrator.send("post", f"{path}/rotate", {"overlap": overlap})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["overlap"])
 
 
-def test_a_key_rotates_itself(cast: Cast) -> None:
+def test_a_key_can_rotate_itself(cast: Cast) -> None:
     issued = factories.make_key(cast.account, administrator=True)
     program = Program(issued.secret)
     successor = program.send("post", f"/v2/api-keys/{issued.api_key.id}/rotate", {"overlap": "none"}).json()
@@ -280,7 +278,7 @@ def test_a_key_rotates_itself(cast: Cast) -> None:
     assert Program(successor["key"]).get("/v2").status_code == 200
 
 
-def test_a_key_that_ends_soon_or_was_rotated_says_so_in_every_answer(
+def test_every_response_to_a_key_that_expires_soon_or_was_rotated_says_so(
     administrator: Program, issued: Issued, path: str, cast: Cast
 ) -> None:
     assert "Sunset" not in Program(issued.secret).get("/v2")
@@ -301,7 +299,7 @@ def test_a_key_that_ends_soon_or_was_rotated_says_so_in_every_answer(
 # Leaks ------------------------------------------------------------------------------------------
 
 
-def test_whoever_holds_a_key_may_end_it(issued: Issued) -> None:
+def test_anyone_who_has_a_key_can_revoke_it(issued: Issued) -> None:
     known = Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, "nonsense"]})
     unknown = Program().send("post", "/v2/leaked-keys", {"credentials": [tokens.generate()]})
     assert known.status_code == unknown.status_code == 202
@@ -315,7 +313,7 @@ def test_whoever_holds_a_key_may_end_it(issued: Issued) -> None:
 @pytest.mark.parametrize(
     "fields", [{"disabled_at": timezone.now()}, {"expires_at": timezone.now() + timedelta(days=1)}]
 )
-def test_a_leaked_key_whatever_its_state_is_ended_once(cast: Cast, fields: dict[str, Any]) -> None:
+def test_a_leaked_key_in_any_state_is_revoked_once(cast: Cast, fields: dict[str, Any]) -> None:
     issued = factories.make_key(cast.account, **fields)
     for _ in range(2):
         Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, issued.secret]})
@@ -325,7 +323,7 @@ def test_a_leaked_key_whatever_its_state_is_ended_once(cast: Cast, fields: dict[
 
 
 @pytest.mark.parametrize("credentials", [None, [], "atk_x", ["x"] * 1001, [5, {}], [["x"]]])
-def test_a_report_holds_one_to_a_thousand_credentials(db: None, credentials: object) -> None:
+def test_a_report_has_one_to_a_thousand_credentials(db: None, credentials: object) -> None:
     response = Program().send("post", "/v2/leaked-keys", {"credentials": credentials})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["credentials"])
 
@@ -337,7 +335,7 @@ def test_reports_are_limited_by_address(db: None, settings: Settings) -> None:
     assert int(answers[-1]["Retry-After"]) >= 1
 
 
-def test_a_good_key_over_plain_http_is_flagged_off_the_request(
+def test_a_valid_key_over_plain_http_is_flagged_after_the_request(
     issued: Issued, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(0):
@@ -352,7 +350,7 @@ def test_a_good_key_over_plain_http_is_flagged_off_the_request(
     assert Program(issued.secret).get("/v2").status_code == 200
 
 
-def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrator: Program, issued: Issued) -> None:
+def test_a_key_over_plain_http_is_revoked_if_the_key_policy_says_so(administrator: Program, issued: Issued) -> None:
     administrator.send("patch", "/v2/account", {"revoke_exposed_keys": True})
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
@@ -360,24 +358,24 @@ def test_a_key_over_plain_http_is_revoked_if_the_account_wants_that(administrato
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_told"),
+    ("fields", "is_reported"),
     [
         ({"disabled_at": timezone.now()}, True),
         ({"expires_at": timezone.now() - timedelta(days=1)}, False),
         ({"revoked_at": timezone.now()}, False),
     ],
 )
-def test_a_key_that_can_come_back_is_told_of_and_a_dead_one_is_not(
-    cast: Cast, fields: dict[str, Any], is_told: bool
+def test_a_disabled_key_over_plain_http_is_reported_and_a_revoked_one_is_not(
+    cast: Cast, fields: dict[str, Any], is_reported: bool
 ) -> None:
     issued = factories.make_key(cast.account, **fields)
     Program(issued.secret).get("/v2", plain_http=True)
     exposure.examine()
     issued.api_key.refresh_from_db()
-    assert (issued.api_key.exposed_at is not None) == is_told
+    assert (issued.api_key.exposed_at is not None) == is_reported
 
 
-def test_a_key_that_is_seen_again_is_news_after_a_day(cast: Cast) -> None:
+def test_a_key_that_is_seen_again_is_reported_again_after_a_day(cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     for hours_ago, events in ((0, 1), (23, 1), (25, 2)):
         APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
@@ -387,7 +385,7 @@ def test_a_key_that_is_seen_again_is_news_after_a_day(cast: Cast) -> None:
         assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
 
 
-def test_what_was_seen_over_plain_http_waits_for_the_database(issued: Issued) -> None:
+def test_keys_seen_over_plain_http_are_kept_until_the_database_is_back(issued: Issued) -> None:
     Program(issued.secret).get("/v2", plain_http=True)
     with (
         mock.patch("apikeys.services.flag_exposed_key", side_effect=OperationalError("gone")),
@@ -400,7 +398,7 @@ def test_what_was_seen_over_plain_http_waits_for_the_database(issued: Issued) ->
     assert exposure.discard() == 0
 
 
-def test_a_flood_of_plain_requests_fills_no_memory(db: None) -> None:
+def test_many_plain_requests_do_not_fill_the_memory(db: None) -> None:
     for number in range(1000):
         exposure.record({"HTTP_X_API_KEY": str(number)})
     assert len(exposure._seen) <= 256
@@ -411,7 +409,7 @@ def test_a_flood_of_plain_requests_fills_no_memory(db: None) -> None:
 # Use and audit ----------------------------------------------------------------------------------
 
 
-def test_usage_is_told_per_day_and_key(cast: Cast, administrator: Program) -> None:
+def test_usage_is_returned_per_day_and_key(cast: Cast, administrator: Program) -> None:
     one, other = factories.make_key(cast.account, name="one"), factories.make_key(cast.account, name="other")
     for issued, times in ((one, 3), (other, 1)):
         for _ in range(times):
@@ -437,7 +435,7 @@ def test_usage_is_told_per_day_and_key(cast: Cast, administrator: Program) -> No
     assert administrator.get("/v2/usage", {"since": "yesterday"}).status_code == 400
 
 
-def test_usage_is_told_by_service_even_of_one_that_is_gone(cast: Cast, administrator: Program) -> None:
+def test_usage_is_returned_by_service_even_if_it_was_deleted(cast: Cast, administrator: Program) -> None:
     key, other = (factories.make_key(cast.account).api_key for _ in range(2))
     for day in (date(2026, 11, 23), date(2026, 11, 24)):
         factories.make_usage(key, day, succeeded=1)

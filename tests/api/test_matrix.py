@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-# Each route with what each method needs; None opens to any key.
+# Each route with the permission that each method needs; None allows any key.
 ROUTES: dict[str, dict[str, Permission | None]] = {
     "v2": {"GET": None, "POST": None},
     "v2/account": {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE},
@@ -89,7 +89,7 @@ def test_every_method_declares_what_it_needs() -> None:
         assert dict(view.permissions) == ROUTES[route]
 
 
-def test_every_method_names_what_reads_its_body_and_what_writes_its_answer() -> None:
+def test_every_method_names_its_request_and_response_serializers() -> None:
     for route, view in api_routes():
         methods = set(view.permissions)
         assert set(view.request_serializers) == methods - {"GET", "DELETE"} - ({"POST"} if route == "v2" else set())
@@ -97,7 +97,7 @@ def test_every_method_names_what_reads_its_body_and_what_writes_its_answer() -> 
         assert set(view.response_serializers) == answers_an_item, route
 
 
-def test_safe_methods_look_and_the_others_change() -> None:
+def test_safe_methods_need_a_reading_permission_and_the_others_a_changing_one() -> None:
     for needed in ROUTES.values():
         for method, permission in needed.items():
             if permission is not None:
@@ -127,7 +127,7 @@ def fill(route: str, things: dict[str, str]) -> str:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("role", KeyRole)
 @pytest.mark.parametrize("permission", KeyPermission)
-def test_a_key_reaches_what_its_power_covers_and_nothing_else(
+def test_a_key_can_do_what_its_power_covers_and_nothing_else(
     cast: Cast, things: dict[str, str], route: str, method: str, role: KeyRole, permission: KeyPermission
 ) -> None:
     key = factories.make_key(cast.account, permission=permission, administrator=role == KeyRole.ADMINISTRATOR)
@@ -143,7 +143,7 @@ def test_a_key_reaches_what_its_power_covers_and_nothing_else(
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" in route])
 @pytest.mark.parametrize("method", METHODS)
-def test_another_accounts_items_are_not_there(cast: Cast, things: dict[str, str], route: str, method: str) -> None:
+def test_another_accounts_items_are_404(cast: Cast, things: dict[str, str], route: str, method: str) -> None:
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
     response = stranger.send(
         method, fill(route, things), None if method == "GET" else {"name": "mine", "revision": "1"}
@@ -152,13 +152,13 @@ def test_another_accounts_items_are_not_there(cast: Cast, things: dict[str, str]
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "GET" in ROUTES[route]])
-def test_head_is_answered_as_get_is(administrator: Program, things: dict[str, str], route: str) -> None:
+def test_head_works_like_get(administrator: Program, things: dict[str, str], route: str) -> None:
     path = fill(route, things)
     assert administrator.head(path).status_code == administrator.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
-def test_lists_hold_nothing_of_another_account(cast: Cast, things: dict[str, str], route: str) -> None:
+def test_lists_contain_nothing_of_another_account(cast: Cast, things: dict[str, str], route: str) -> None:
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
     response = stranger.get("/" + route)
     text = response.content.decode()

@@ -1,4 +1,4 @@
-"""Clients that know older addresses of Atatus get JSON, whatever they send, and never a page."""
+"""Older URLs of Atatus return JSON for any request, and never a page."""
 
 import json
 
@@ -15,7 +15,7 @@ PATHS = ["/api", "/api/", "/api/deployments", "/api/v1/logs", "/api/browser/sour
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_an_old_path_is_a_404_with_its_sentence_in_both_ways_of_writing(db: None, path: str, method: str) -> None:
+def test_an_old_path_is_a_404_with_its_message_in_both_spellings(db: None, path: str, method: str) -> None:
     response = Program().generic(method, path, headers={"Accept": "text/html", "X-Request-ID": "req-1"})
     assert (response.status_code, response["Content-Type"]) == (404, "application/json")
     assert json.loads(response.content) == {"Message": NOT_FOUND, "message": NOT_FOUND}
@@ -29,7 +29,7 @@ def test_an_old_path_needs_no_csrf_token_and_reads_no_body(cast: Cast) -> None:
     assert client.post("/track/logs/ingest", b"\x1f\x8b", content_type="application/gzip").status_code == 404
 
 
-def test_an_old_path_answers_a_problem_where_one_is_asked_for(db: None) -> None:
+def test_an_old_path_returns_problem_json_if_the_client_accepts_it(db: None) -> None:
     response = Program().get("/api/deployments", headers={"Accept": "application/problem+json"})
     assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
     assert response.json()["detail"] == NOT_FOUND
@@ -45,10 +45,10 @@ def test_an_old_path_over_plain_http_is_refused_as_v2_is(program: Program, path:
     assert (old.content, dict(old.headers)) == (new.content, dict(new.headers))
 
 
-def test_what_only_begins_like_an_old_path_is_a_page(browser: Browser, db: None) -> None:
+def test_a_path_that_only_begins_like_an_old_path_is_a_page(browser: Browser, db: None) -> None:
     for path in ("/apis", "/tracks", "/api-keys/"):
         assert browser.get(path)["Content-Type"].startswith("text/html")
 
 
-def test_paths_of_v2_say_their_sentence_once(program: Program) -> None:
+def test_errors_of_v2_have_one_message(program: Program) -> None:
     assert program.get("/v2/nowhere").json() == {"Message": NOT_FOUND}

@@ -33,7 +33,7 @@ def test_a_role_is_changed_and_a_member_removed(administrator: Program, cast: Ca
     assert administrator.get(path).status_code == 404
 
 
-def test_the_owner_is_out_of_a_keys_reach(administrator: Program, cast: Cast) -> None:
+def test_a_key_cannot_change_or_remove_the_owner(administrator: Program, cast: Cast) -> None:
     path = member_path(cast, cast.owner)
     assert administrator.send("patch", path, {"role": "user"}).status_code == 403
     assert administrator.delete(path).status_code == 403
@@ -43,14 +43,14 @@ def test_the_owner_is_out_of_a_keys_reach(administrator: Program, cast: Cast) ->
     ("fields", "named"),
     [({"role": "owner"}, "role"), ({"role": "king"}, "role"), ({"email": "x@example.com"}, "email")],
 )
-def test_what_is_no_role_or_not_the_clients_is_refused(
+def test_unknown_roles_and_read_only_fields_are_refused(
     administrator: Program, cast: Cast, fields: dict[str, str], named: str
 ) -> None:
     response = administrator.send("patch", member_path(cast, cast.user), fields)
     assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
 
 
-def test_an_invitations_whole_life(administrator: Program) -> None:
+def test_an_invitation_is_created_changed_and_withdrawn(administrator: Program) -> None:
     made = administrator.send("post", "/v2/invitations", {"email": "new@example.com", "role": "user"})
     assert made.status_code == 201
     assert set(made.json()) == {"id", "email", "role", "expires_at"}
@@ -73,19 +73,17 @@ def test_an_invitations_whole_life(administrator: Program) -> None:
         ({"email": "x@example.com", "role": "user", "token": "x"}, "token"),
     ],
 )
-def test_an_invitation_that_can_not_be_is_refused_by_field(
-    administrator: Program, fields: dict[str, str], named: str
-) -> None:
+def test_an_invalid_invitation_is_refused_by_field(administrator: Program, fields: dict[str, str], named: str) -> None:
     response = administrator.send("post", "/v2/invitations", fields)
     assert (response.status_code, list(response.json()["Errors"])) == (400, [named])
 
 
-def test_the_token_is_in_no_answer(administrator: Program, cast: Cast) -> None:
+def test_the_token_is_in_no_response(administrator: Program, cast: Cast) -> None:
     sent = factories.make_invitation(cast.account)
     assert sent.token not in administrator.get("/v2/invitations").content.decode()
 
 
-def test_invitations_that_were_withdrawn_or_accepted_are_listed_no_more(administrator: Program, cast: Cast) -> None:
+def test_withdrawn_and_accepted_invitations_are_no_longer_listed(administrator: Program, cast: Cast) -> None:
     factories.make_invitation(cast.account, "open@example.com")
     factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=timezone.now())
     factories.make_invitation(cast.account, "here@example.com", accepted_at=timezone.now())

@@ -1,4 +1,4 @@
-"""What programs read and write."""
+"""The account, projects, deployments and keys, for programs."""
 
 import json
 from datetime import datetime, timedelta
@@ -23,14 +23,12 @@ def events(name: str) -> QuerySet[AuditEvent]:
     return AuditEvent.objects.filter(event=name)
 
 
-# Who am I ---------------------------------------------------------------------------------------
+# GET /v2 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("expires_at", [None, timezone.now() + timedelta(days=30)])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_answer_about_a_key_is_what_its_serializer_describes(
-    cast: Cast, method: str, expires_at: datetime | None
-) -> None:
+def test_the_response_about_a_key_matches_its_serializer(cast: Cast, method: str, expires_at: datetime | None) -> None:
     key = factories.make_key(cast.account, expires_at=expires_at)
     answer = Program(key.secret).send(method, "/v2").json()
     assert answer["api_key"]["id"] == key.api_key.id
@@ -60,14 +58,14 @@ def test_an_administrator_key_renames_the_account_and_its_slug_stays(administrat
 
 
 @pytest.mark.parametrize("field", ["slug", "created_at", "owner"])
-def test_the_accounts_other_fields_are_not_the_clients(administrator: Program, field: str) -> None:
+def test_the_accounts_other_fields_are_read_only(administrator: Program, field: str) -> None:
     assert list(administrator.send("patch", "/v2/account", {field: "x"}).json()["Errors"]) == [field]
 
 
 # Projects ---------------------------------------------------------------------------------------
 
 
-def test_a_projects_whole_life(program: Program) -> None:
+def test_a_project_is_created_changed_and_deleted(program: Program) -> None:
     made = program.send("post", "/v2/projects", {"name": "web"}).json()
     path = f"/v2/projects/{made['id']}"
     assert program.get(path).json() == made
@@ -84,7 +82,7 @@ def test_a_projects_whole_life(program: Program) -> None:
     ]
 
 
-def test_put_wants_the_whole_project(program: Program) -> None:
+def test_put_needs_all_fields_of_the_project(program: Program) -> None:
     path = program.send("post", "/v2/projects", {"name": "web"})["Location"]
     assert list(program.send("put", path, {}).json()["Errors"]) == ["name"]
 
@@ -117,7 +115,7 @@ def test_a_list_comes_in_pages_newest_first_until_next_is_null(program: Program,
     assert seen == names[::-1]
 
 
-def test_rows_of_one_moment_are_neither_lost_nor_repeated_between_pages(program: Program, cast: Cast) -> None:
+def test_rows_with_the_same_time_are_neither_lost_nor_repeated_between_pages(program: Program, cast: Cast) -> None:
     now = timezone.now()
     Project.objects.bulk_create([Project(account=cast.account, name=str(n), created_at=now) for n in range(10)])
     seen, path = [], "/v2/projects?limit=3"
@@ -140,7 +138,7 @@ def test_the_key_is_never_in_a_link(cast: Cast) -> None:
 # Deployments ------------------------------------------------------------------------------------
 
 
-def test_a_deployments_whole_life(program: Program, cast: Cast) -> None:
+def test_a_deployment_is_created_and_deleted(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     made = program.send("post", path, {"revision": "4f2a91c"})
     assert made.status_code == 201
@@ -158,7 +156,7 @@ def test_a_deployments_whole_life(program: Program, cast: Cast) -> None:
 
 
 def test_the_github_action_of_atatus_records_a_deployment_unchanged(cast: Cast) -> None:
-    """What the action sends: axios, JSON, the key in the body, `changes` empty where it was not given."""
+    """The request of the action: axios, JSON, the key in the body, `changes` empty if it was not given."""
     project = factories.make_project(cast.account)
     body = {
         "api_key": factories.make_key(cast.account, permission=KeyPermission.WRITE).secret,
@@ -186,7 +184,7 @@ def test_the_source_pages_curl_with_form_fields_records_a_deployment(cast: Cast)
     assert Deployment.objects.get().changes == "- fixed\n- added"
 
 
-def test_deployments_alone_ignore_unknown_fields(program: Program, cast: Cast) -> None:
+def test_only_deployments_ignore_unknown_fields(program: Program, cast: Cast) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     assert program.send("post", path, {"revision": "v1", "colour": "red", "id": "mine"}).status_code == 201
 
@@ -216,7 +214,7 @@ KEPT = {"changes": 65_536, "user": 200, "release_stage": 100}
 @pytest.mark.parametrize("character", ["x", "é", "東", "🎉"])
 @pytest.mark.parametrize("way", ["json", "multipart"])
 @pytest.mark.parametrize("field", KEPT)
-def test_what_is_too_long_of_a_deployment_is_cut_and_shown(
+def test_long_texts_of_a_deployment_are_cut_and_returned(
     program: Program, cast: Cast, field: str, way: str, character: str
 ) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
@@ -237,9 +235,7 @@ def test_a_revision_that_is_too_long_is_refused(program: Program, cast: Cast) ->
 
 @pytest.mark.parametrize("field", KEPT)
 @pytest.mark.parametrize("before", [10, 25, 39])
-def test_no_part_of_a_key_is_kept_where_a_deployment_is_cut(
-    program: Program, cast: Cast, field: str, before: int
-) -> None:
+def test_a_deployment_that_is_cut_keeps_no_part_of_a_key(program: Program, cast: Cast, field: str, before: int) -> None:
     path = f"/v2/projects/{factories.make_project(cast.account).id}/deployments"
     secret = tokens.generate()
     made = program.send("post", path, {"revision": "1", field: "x" * (KEPT[field] - before) + secret})
@@ -264,7 +260,7 @@ def test_a_deployment_is_found_under_its_own_project_only(program: Program, cast
 # Keys -------------------------------------------------------------------------------------------
 
 
-def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator: Program, cast: Cast) -> None:
+def test_an_administrator_key_creates_reads_and_revokes_a_key(administrator: Program, cast: Cast) -> None:
     made = administrator.send("post", "/v2/api-keys", {"name": "Status page", "permission": "read"})
     assert made.status_code == 201
     body = made.json()
@@ -301,7 +297,7 @@ def test_an_administrator_key_makes_reads_and_revokes_a_key(administrator: Progr
     assert events("api_key.revoked").count() == 1
 
 
-def test_a_key_is_made_with_all_its_settings(administrator: Program) -> None:
+def test_a_key_is_created_with_all_its_settings(administrator: Program) -> None:
     expires = (timezone.now() + timedelta(days=30)).replace(microsecond=0).isoformat().replace("+00:00", "Z")
     settings = {
         "name": "Deploys",
@@ -335,7 +331,7 @@ def test_a_key_is_made_with_all_its_settings(administrator: Program) -> None:
         ({"account": 2}, "account"),
     ],
 )
-def test_wrong_settings_and_fields_that_are_not_the_clients_are_refused_by_name(
+def test_invalid_settings_and_read_only_fields_are_refused_by_name(
     administrator: Program, fields: dict[str, Any], named: str
 ) -> None:
     response = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read", **fields})
@@ -356,14 +352,16 @@ def test_wrong_settings_and_fields_that_are_not_the_clients_are_refused_by_name(
         ({"allowed_networks": ["127.0.0.0/8"]}, {"allowed_networks": ["10.0.0.0/8"]}),
     ],
 )
-def test_a_key_never_makes_a_key_beyond_its_own_power(cast: Cast, own: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_a_key_cannot_create_a_key_beyond_its_own_power(
+    cast: Cast, own: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     maker = Program(factories.make_key(cast.account, administrator=True, **own).secret)
     response = maker.send("post", "/v2/api-keys", {"name": "x", "permission": "write", **wanted})
     assert response.status_code == 403
     assert APIKey.objects.count() == 1
 
 
-def test_a_key_makes_a_key_within_its_own_power(cast: Cast) -> None:
+def test_a_key_can_create_a_key_within_its_own_power(cast: Cast) -> None:
     maker = Program(
         factories.make_key(
             cast.account, administrator=True, permission=KeyPermission.WRITE, allowed_networks=["127.0.0.0/8"]
@@ -373,7 +371,7 @@ def test_a_key_makes_a_key_within_its_own_power(cast: Cast) -> None:
     assert maker.send("post", "/v2/api-keys", wanted).status_code == 201
 
 
-def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(
+def test_the_secret_is_only_in_the_response_that_creates_it(
     administrator: Program, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = administrator.send("post", "/v2/api-keys", {"name": "x", "permission": "read"}).json()["key"]
@@ -382,10 +380,8 @@ def test_the_secret_is_nowhere_but_in_the_answer_that_made_it(
     assert secret not in administrator.get("/v2/api-keys").content.decode()
 
 
-def test_usage_of_more_keys_and_services_than_a_page_holds_on_one_day_is_listed_whole(
-    cast: Cast, program: Program
-) -> None:
-    """A thousand rows of one day were once the most that a cursor could pass."""
+def test_more_usage_rows_of_one_day_than_a_page_holds_are_all_listed(cast: Cast, program: Program) -> None:
+    """Before, a cursor could not pass more than a thousand rows of one day."""
     keys = APIKey.objects.bulk_create(
         APIKey(account=cast.account, name=f"k{number}", permission="read", digest=f"{number:064x}", mask="m")
         for number in range(550)

@@ -55,7 +55,7 @@ def test_a_service_is_created_read_changed_and_deleted(administrator: Program) -
 
 
 @pytest.mark.parametrize("changes", [{"reading_methods": []}, {"reading_paths": []}], ids=str)
-def test_a_key_with_write_alone_does_not_give_itself_what_reads(cast: Cast, changes: dict[str, object]) -> None:
+def test_a_key_with_only_write_cannot_change_what_counts_as_reading(cast: Cast, changes: dict[str, object]) -> None:
     service = factories.make_service(cast.account, reading_paths=["/search"])
     key = factories.make_key(cast.account, permission=KeyPermission.WRITE, administrator=True).secret
     writer = Program(key)
@@ -69,7 +69,7 @@ def test_a_key_with_write_alone_does_not_give_itself_what_reads(cast: Cast, chan
     assert Service.objects.get().reading_paths == ["/search"]
 
 
-def test_a_form_says_the_same_as_json(administrator: Program) -> None:
+def test_a_form_means_the_same_as_json(administrator: Program) -> None:
     sent = {
         "name": "Reports API",
         "gateways": ["10.0.0.5", "10.0.0.6"],
@@ -109,7 +109,7 @@ def test_a_form_says_the_same_as_json(administrator: Program) -> None:
         ("nonsense", 1),
     ],
 )
-def test_what_is_refused_is_named(cast: Cast, administrator: Program, field: str, value: Any) -> None:
+def test_invalid_fields_are_named(cast: Cast, administrator: Program, field: str, value: Any) -> None:
     service = factories.make_service(cast.account)
     for method, path in (("post", "/v2/services"), ("patch", f"/v2/services/{service.id}")):
         refused = administrator.send(method, path, {"name": "x", field: value})
@@ -117,7 +117,7 @@ def test_what_is_refused_is_named(cast: Cast, administrator: Program, field: str
     assert list(Service.objects.values_list("name", flat=True)) == ["Reports API"]
 
 
-def test_of_another_accounts_shared_service_only_id_and_name_are_told(cast: Cast, program: Program) -> None:
+def test_only_id_and_name_of_another_accounts_shared_service_are_returned(cast: Cast, program: Program) -> None:
     shared = factories.make_service(cast.elsewhere, "Weather API", shared=True, gateways=["10.9.0.1"])
     factories.make_service(cast.elsewhere, "Private API")
     told = dict.fromkeys(FIELDS) | {"id": shared.id, "name": "Weather API", "shared": True}
@@ -126,7 +126,7 @@ def test_of_another_accounts_shared_service_only_id_and_name_are_told(cast: Cast
     assert program.get("/v2/services").json()["results"] == [told]
 
 
-def test_its_own_account_is_told_all_of_a_shared_service(cast: Cast, program: Program) -> None:
+def test_a_shared_services_own_account_sees_all_of_it(cast: Cast, program: Program) -> None:
     shared = factories.make_service(cast.account, shared=True, gateways=["10.9.0.1"])
 
     item = program.get(f"/v2/services/{shared.id}").json()
@@ -136,7 +136,7 @@ def test_its_own_account_is_told_all_of_a_shared_service(cast: Cast, program: Pr
 @pytest.mark.parametrize(
     ("method", "body"), [("patch", {"name": "Mine"}), ("patch", {"nonsense": 1}), ("delete", None)]
 )
-def test_no_key_changes_another_accounts_shared_service(
+def test_no_key_can_change_another_accounts_shared_service(
     cast: Cast, administrator: Program, method: str, body: dict[str, Any] | None
 ) -> None:
     shared = factories.make_service(cast.elsewhere, shared=True)
@@ -159,7 +159,7 @@ def test_an_administrator_key_changes_and_deletes_its_own_accounts_shared_servic
     assert not Service.objects.exists()
 
 
-def test_every_key_that_reads_sees_services_and_none_changes_them_without_administrator_access(cast: Cast) -> None:
+def test_every_reading_key_sees_services_but_only_administrator_keys_change_them(cast: Cast) -> None:
     service = factories.make_service(cast.account)
     for permission, seen in ((KeyPermission.READ, 200), (KeyPermission.READ_WRITE, 200), (KeyPermission.WRITE, 403)):
         program = Program(factories.make_key(cast.account, permission=permission).secret)

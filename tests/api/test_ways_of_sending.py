@@ -30,15 +30,15 @@ def anonymous() -> Program:
 
 
 @pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER  ", "token ", "Token "])
-def test_the_authorization_header_opens_with_or_without_a_scheme(anonymous: Program, key: str, scheme: str) -> None:
+def test_the_authorization_header_works_with_or_without_a_scheme(anonymous: Program, key: str, scheme: str) -> None:
     assert anonymous.get("/v2", headers={"Authorization": f"{scheme}{key}"}).status_code == 200
 
 
-def test_the_x_api_key_header_opens(anonymous: Program, key: str) -> None:
+def test_the_x_api_key_header_works(anonymous: Program, key: str) -> None:
     assert anonymous.get("/v2", headers={"X-API-KEY": f" {key} "}).status_code == 200
 
 
-def test_the_query_string_opens(anonymous: Program, key: str) -> None:
+def test_the_query_string_works(anonymous: Program, key: str) -> None:
     response = anonymous.get("/v2", {"api_key": key})
     assert response.status_code == 200
     assert response["Cache-Control"] == "private, no-store"
@@ -53,7 +53,7 @@ def test_the_query_string_opens(anonymous: Program, key: str) -> None:
         {},
     ],
 )
-def test_a_body_field_opens_in_json_form_and_multipart(anonymous: Program, key: str, body: dict[str, Any]) -> None:
+def test_a_body_field_works_in_json_form_and_multipart(anonymous: Program, key: str, body: dict[str, Any]) -> None:
     data: dict[str, str] | str = {"api_key": key, "name": "web"}
     if "x-www-form-urlencoded" in body.get("content_type", ""):
         data = f"api_key={key}&name=web"
@@ -63,12 +63,12 @@ def test_a_body_field_opens_in_json_form_and_multipart(anonymous: Program, key: 
     assert key not in response.content.decode()
 
 
-def test_the_body_opens_a_read_too(anonymous: Program, key: str) -> None:
+def test_a_key_in_the_body_works_for_reading_too(anonymous: Program, key: str) -> None:
     response = anonymous.generic("GET", "/v2", json.dumps({"api_key": key}), content_type="application/json")
     assert response.status_code == 200
 
 
-def test_without_a_key_the_answer_says_that_one_is_required(anonymous: Program) -> None:
+def test_without_a_key_the_response_says_that_one_is_required(anonymous: Program) -> None:
     response = anonymous.get("/v2")
     assert (response.status_code, response.json()) == (401, {"Message": "API key is required!"})
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus"'
@@ -86,18 +86,18 @@ def test_without_a_key_the_answer_says_that_one_is_required(anonymous: Program) 
         {"X-API-KEY": " "},
     ],
 )
-def test_an_empty_header_or_another_scheme_holds_no_key(anonymous: Program, headers: dict[str, str]) -> None:
+def test_an_empty_header_or_another_scheme_contains_no_key(anonymous: Program, headers: dict[str, str]) -> None:
     assert anonymous.get("/v2", headers=headers).json() == {"Message": "API key is required!"}
 
 
 @pytest.mark.parametrize("sent", ["nonsense", "atk_" + "a" * 36, "atk_", "é" * 40, "'; DROP TABLE", "\x00" * 40])
-def test_unknown_and_malformed_keys_get_the_one_answer(anonymous: Program, sent: str, db: None) -> None:
+def test_unknown_and_malformed_keys_get_the_same_response(anonymous: Program, sent: str, db: None) -> None:
     response = anonymous.get("/v2", {"api_key": sent})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
     assert response["WWW-Authenticate"] == 'Bearer realm="atatus", error="invalid_token"'
 
 
-def test_a_well_formed_key_that_nobody_made_is_invalid(anonymous: Program, db: None) -> None:
+def test_a_well_formed_key_that_was_never_created_is_invalid(anonymous: Program, db: None) -> None:
     assert anonymous.get("/v2", {"api_key": tokens.generate()}).json() == {"Message": "API key is invalid!"}
 
 
@@ -149,7 +149,7 @@ def with_a_comma(cast: Cast) -> str:
     "header",
     [("X-API-KEY", "{}"), ("Authorization", "{}"), ("Authorization", "Bearer {}"), ("Authorization", "TOKEN  {}")],
 )
-def test_an_imported_key_with_a_comma_is_told_where_it_works(
+def test_the_error_for_an_imported_key_with_a_comma_says_where_it_works(
     anonymous: Program, with_a_comma: str, header: tuple[str, ...]
 ) -> None:
     name, value = header
@@ -158,9 +158,7 @@ def test_an_imported_key_with_a_comma_is_told_where_it_works(
 
 
 @pytest.mark.parametrize("sent", [",an-imported-key-01", "an-imported-key-01,", "imported,imported1"])
-def test_a_header_that_may_be_one_key_with_a_comma_is_never_cut_to_a_part_of_it(
-    anonymous: Program, sent: str, db: None
-) -> None:
+def test_a_header_that_may_be_one_key_with_a_comma_is_never_split(anonymous: Program, sent: str, db: None) -> None:
     assert anonymous.get("/v2", headers={"X-API-KEY": sent}).json() == {"Message": COMMA}
 
 
@@ -188,12 +186,12 @@ def test_beside_a_key_in_the_header_the_body_field_is_an_unknown_field(program: 
 
 
 @pytest.mark.parametrize("other", ['Digest username="a", realm="b"', "Basic dXNlcjpwYXNz", "Bearer"])
-def test_authorization_for_somebody_else_stands_beside_the_key(program: Program, other: str) -> None:
+def test_authorization_for_another_server_can_be_sent_beside_the_key(program: Program, other: str) -> None:
     assert program.get("/v2", headers={"Authorization": other}).status_code == 200
 
 
 @pytest.mark.parametrize("value", [5, ["x"], {"a": 1}, True])
-def test_a_key_that_is_no_text_is_invalid(anonymous: Program, value: object, db: None) -> None:
+def test_a_key_that_is_not_a_text_is_invalid(anonymous: Program, value: object, db: None) -> None:
     response = anonymous.send("post", "/v2/projects", {"api_key": value, "name": "web"})
     assert (response.status_code, response.json()) == (401, {"Message": "API key is invalid!"})
 
@@ -219,7 +217,7 @@ AS_JSON = "Send it with Content-Type: application/json."
     ],
 )
 @pytest.mark.parametrize("path", ["/v2", "/v2/projects"])
-def test_401_tells_that_a_body_was_not_read_and_why(
+def test_401_says_that_a_body_was_not_read_and_why(
     anonymous: Program, key: str, path: str, content_type: str, reason: str
 ) -> None:
     response = anonymous.generic("POST", path, json.dumps({"api_key": key}), content_type=content_type)
@@ -233,7 +231,7 @@ def test_401_tells_that_a_body_was_not_read_and_why(
 
 @pytest.mark.parametrize("before", ["", " \n", "\ufeff"])
 @pytest.mark.parametrize("more", ["", " & = ;", "=", "é"])
-def test_401_tells_that_json_was_read_as_a_form(anonymous: Program, key: str, before: str, more: str) -> None:
+def test_401_says_that_json_was_read_as_a_form(anonymous: Program, key: str, before: str, more: str) -> None:
     body = before + json.dumps({"changes": more, "api_key": key}, ensure_ascii=False)
     response = anonymous.generic("POST", "/v2/projects", body.encode(), content_type=FORM)
     assert response.status_code == 401
@@ -246,7 +244,7 @@ def test_401_tells_that_json_was_read_as_a_form(anonymous: Program, key: str, be
     ("body", "content_type"),
     [("", ""), ("", "text/plain"), ("name=web", FORM), ("", FORM), ('{"name": "web"}', "application/json")],
 )
-def test_401_is_silent_about_bodies_that_are_none_or_were_read_as_they_are(
+def test_401_does_not_mention_missing_or_correctly_read_bodies(
     anonymous: Program, db: None, body: str, content_type: str
 ) -> None:
     response = anonymous.generic("POST", "/v2/projects", body, content_type=content_type)
@@ -261,7 +259,7 @@ def test_a_key_in_the_content_type_is_not_echoed(anonymous: Program, key: str) -
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} ", "\n{}\n"])
 def test_a_key_with_white_space_around_it_is_the_key(anonymous: Program, key: str, around: str) -> None:
-    """As `$(cat key.txt)` in Windows, or a secret that was pasted with its line break, leaves it."""
+    """As from `$(cat key.txt)` in Windows, or a secret that was pasted with its line break."""
     sent = around.format(key)
     for answer in (
         anonymous.get("/v2", headers={"X-API-KEY": sent}),
@@ -276,16 +274,16 @@ def test_a_key_with_white_space_around_it_is_the_key(anonymous: Program, key: st
 
 
 @pytest.mark.parametrize("blank", ["\n", " ", "\r\n\t"])
-def test_white_space_alone_is_no_key(anonymous: Program, db: None, blank: str) -> None:
+def test_white_space_alone_is_not_a_key(anonymous: Program, db: None, blank: str) -> None:
     for answer in (anonymous.get("/v2", {"api_key": blank}), anonymous.send("post", "/v2", {"api_key": blank})):
         assert answer.json() == {"Message": "API key is required!"}
 
 
-def test_a_key_with_white_space_within_is_another(anonymous: Program, key: str) -> None:
+def test_a_key_with_white_space_inside_is_invalid(anonymous: Program, key: str) -> None:
     assert anonymous.get("/v2", {"api_key": f"{key[:9]}\n{key[9:]}"}).json() == {"Message": "API key is invalid!"}
 
 
-def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast: Cast) -> None:
+def test_the_permission_decides_which_methods_a_key_can_use(cast: Cast) -> None:
     read = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
     write = Program(factories.make_key(cast.account, permission=KeyPermission.WRITE).secret)
     assert read.get("/v2/projects").status_code == 200
@@ -303,7 +301,7 @@ def test_the_permission_of_the_source_page_decides_what_a_key_reaches(cast: Cast
 @pytest.mark.parametrize("permission", KeyPermission)
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 @pytest.mark.parametrize("how", ["multipart", "urlencoded", "json", "query", "header", "bearer"])
-def test_post_to_v2_answers_as_get_wherever_the_key_is_and_whatever_its_permission(
+def test_post_to_v2_works_like_get_with_the_key_anywhere_and_any_permission(
     cast: Cast, anonymous: Program, permission: KeyPermission, path: str, how: str
 ) -> None:
     secret = factories.make_key(cast.account, permission=permission).secret
@@ -331,11 +329,11 @@ def test_post_to_v2_with_the_key_in_a_header_reads_no_body(program: Program) -> 
     assert program.post("/v2", "{", content_type="application/json").status_code == 200
 
 
-def test_the_methods_of_v2_are_named(program: Program) -> None:
+def test_405_of_v2_names_its_methods(program: Program) -> None:
     assert program.put("/v2")["Allow"] == "GET, POST, HEAD"
 
 
-def test_post_to_v2_obeys_the_gates_as_get_does(cast: Cast, anonymous: Program) -> None:
+def test_post_to_v2_passes_the_same_checks_as_get(cast: Cast, anonymous: Program) -> None:
     key = factories.make_key(cast.account, accepts_body=False).secret
     assert anonymous.post("/v2", {"api_key": key}).json() == {"Message": "This API key may not be sent in the body."}
     assert anonymous.post("/v2", {"api_key": "wrong"}).status_code == 401

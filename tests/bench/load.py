@@ -1,4 +1,4 @@
-"""A load of keep-alive requests, and the CPU time that a server's processes spent on it."""
+"""Sends keep-alive requests, and measures the CPU time of a server's processes."""
 
 import os
 import socket
@@ -25,9 +25,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def send(port: int, requests: Sequence[bytes], count: int, connections: int = 4) -> list[float]:
-    """Send `count` requests in rotation over a few connections; return how many seconds each took.
+    """Send `count` requests in rotation over a few connections, and return how many seconds each took.
 
-    Raises `RefusedError` for any that isn't answered 200.
+    Raises `RefusedError` if the status isn't 200.
     """
 
     def one_connection(number: int) -> list[float]:
@@ -49,11 +49,11 @@ def send(port: int, requests: Sequence[bytes], count: int, connections: int = 4)
 
 
 class RefusedError(Exception):
-    """A request that was not answered 200."""
+    """The status of a response was not 200."""
 
 
 def _answer(connection: socket.socket) -> bytes:
-    """Read one answer to its end; return its head."""
+    """Read one complete response, and return its head."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _receive(connection)

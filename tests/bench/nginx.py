@@ -1,7 +1,7 @@
-"""What a request through nginx takes longer when nginx asks somebody about it first.
+"""How much longer a request through nginx takes when nginx sends an authorization request first.
 
-nginx runs `deploy/gateways/nginx/nginx.conf` over plain HTTP; the service behind it is nginx itself, which answers at
-once. So what differs between the lines is the authorization request alone.
+nginx runs `deploy/gateways/nginx/nginx.conf` over plain HTTP. The service behind it is nginx itself, which answers at
+once. So the lines differ only by the authorization request.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from . import load
 NGINX = PROGRAMS["nginx"]
 CONNECTIONS = (1, 4, 16)
 
-#: The service, and room for as many requests on one connection as a run sends.
+#: The service. One connection must be able to take all requests of a run.
 SERVICE = """
 keepalive_requests 1000000;
 server {{
@@ -31,13 +31,13 @@ server {{
 
 
 @dataclass
-class Way:
-    """A way through nginx to the service. `asks` is the path, and the port, where nginx asks; None if it doesn't."""
+class Route:
+    """A route through nginx to the service. `asks` is the path and port that nginx asks; None if it doesn't."""
 
     name: str
     port: int
     asks: tuple[str, int] | None
-    #: Lines of the head of each request, which take turns.
+    #: Header lines of the requests, used in rotation.
     headers: Sequence[str]
     seconds: dict[int, list[float]] = field(default_factory=lambda: {number: [] for number in CONNECTIONS})
 
@@ -89,19 +89,19 @@ class Way:
         return statistics.quantiles(self.seconds[connections], n=100)[percent - 1] * 1e3
 
 
-def report(ways: Sequence[Way]) -> Iterator[str]:
-    """Lines of a table. The first way asks nobody, the second one is what the others are measured against."""
+def report(routes: Sequence[Route]) -> Iterator[str]:
+    """Lines of a table. The first route has no authorization request, the second one is the yardstick of the others."""
     titles = (f"{f'{number} open: p50':>15} {'p99':>8}" for number in CONNECTIONS)
     yield f"{'through nginx, ms, by connections':36} " + "  ".join(titles)
-    for way in ways:
-        times = (f"{way.percentile(number, 50):15.2f} {way.percentile(number, 99):8.2f}" for number in CONNECTIONS)
-        yield f"{way.name:36} " + "  ".join(times)
-    nobody, yardstick, *others = ways
-    for way in others:
+    for route in routes:
+        times = (f"{route.percentile(number, 50):15.2f} {route.percentile(number, 99):8.2f}" for number in CONNECTIONS)
+        yield f"{route.name:36} " + "  ".join(times)
+    baseline, yardstick, *others = routes
+    for route in others:
         ratios = (
-            (way.percentile(number, 50) - nobody.percentile(number, 50))
-            / (yardstick.percentile(number, 50) - nobody.percentile(number, 50))
+            (route.percentile(number, 50) - baseline.percentile(number, 50))
+            / (yardstick.percentile(number, 50) - baseline.percentile(number, 50))
             for number in CONNECTIONS
         )
-        yield f"{way.name}: what it adds to p50, as part of what {yardstick.name} adds"
+        yield f"{route.name}: what it adds to p50, as part of what {yardstick.name} adds"
         yield f"{'':36} " + "  ".join(f"{ratio:13.2f} × {'':8}" for ratio in ratios)

@@ -1,7 +1,7 @@
-"""The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs, and how long one took.
+"""The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs, and its duration.
 
-A gateway's authorization request is measured against a plain view of Django, `GET /v2` against one of DRF. Then the
-same authorization requests by nginx, for requests that pass through it, where nginx is installed.
+A gateway's authorization request is compared with a plain Django view, `GET /v2` with a DRF view. If nginx is
+installed, it then sends the same authorization requests for requests that pass through it.
 
 make bench
 BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
@@ -92,14 +92,14 @@ class Server:
 
 @dataclass
 class Contestant:
-    """Requests to a server, what each round of them cost, and how long each request took."""
+    """Requests to a server, the CPU time of each round, and the duration of each request."""
 
     name: str
     server: Server
     path: str
-    #: Lines of the head of each request, which take turns.
+    #: Header lines of the requests, used in rotation.
     headers: list[str]
-    #: Those that a client sends to a gateway.
+    #: The headers that a client sends to a gateway.
     clients_headers: list[str]
     yardstick: "Contestant | None" = None
     microseconds: list[float] = field(default_factory=list)
@@ -156,7 +156,7 @@ def _manage(environment: dict[str, str], *arguments: str) -> list[str]:
 
 
 def ours(name: str, port: int, database: str, *, redis: str = "", total: int = KEYS) -> list[Contestant]:
-    """`manage.py serve` on a database with `total` keys, of which 1,000 take turns: `GET /v2`, then a gateway."""
+    """`manage.py serve` on a database with `total` keys, 1,000 of them in rotation: `GET /v2`, then a gateway."""
     environment = {
         "SECRET_KEY": secrets.token_hex(32),
         "DEBUG": "0",
@@ -182,7 +182,7 @@ def ours(name: str, port: int, database: str, *, redis: str = "", total: int = K
     ]
 
 
-#: What a gateway adds to the headers of a request.
+#: Headers that a gateway adds to a request.
 GATEWAY = "\r\n".join(
     [
         *("X-Original-Method: GET", "X-Original-URI: /reports/daily?limit=10"),
@@ -249,25 +249,25 @@ def main() -> None:
 
 
 def _through_nginx(port: int, folder: Path, asked: list[Contestant]) -> Iterator[str]:
-    """Times of requests through nginx, which asks nobody, or each of those, about them."""
+    """Times of requests through nginx, without an authorization request or with one to each of `asked`."""
     if nginx.NGINX.path is None:
         yield "Requests through nginx are not measured: nginx is not installed."
         return
-    ways = [nginx.Way("no authorization request", port, None, ["X-Nothing: 1"])]
+    routes = [nginx.Route("no authorization request", port, None, ["X-Nothing: 1"])]
     for number, contestant in enumerate(asked, 1):
         address = contestant.path, contestant.server.port
-        ways.append(nginx.Way(contestant.name, port + 2 * number, address, contestant.clients_headers))
+        routes.append(nginx.Route(contestant.name, port + 2 * number, address, contestant.clients_headers))
     with ExitStack() as running:
-        for way in ways:
-            running.enter_context(way.running(folder / str(way.port)))
+        for route in routes:
+            running.enter_context(route.running(folder / str(route.port)))
         for _ in range(ROUNDS):
             for connections in nginx.CONNECTIONS:
-                for way in ways:
+                for route in routes:
                     try:
-                        way.run(connections, REQUESTS // 2)
+                        route.run(connections, REQUESTS // 2)
                     except (load.RefusedError, OSError) as error:
-                        raise SystemExit(f"{way.name} through nginx failed: {error}") from None
-        yield from nginx.report(ways)
+                        raise SystemExit(f"{route.name} through nginx failed: {error}") from None
+        yield from nginx.report(routes)
 
 
 if __name__ == "__main__":

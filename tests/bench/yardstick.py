@@ -1,7 +1,7 @@
-"""What ours is measured against, as WSGI applications of their own: `BENCH_VIEW` chooses the view.
+"""The yardsticks, as separate WSGI applications: `BENCH_VIEW` chooses the view.
 
-`bare` is a default DRF view of the same JSON, with no authentication, limit, count or middleware; `plain` a view of
-Django alone that answers it; `api_key` the view of DRF guarded by djangorestframework-api-key, which neither limits nor
+`bare` is a default DRF view that returns the same JSON, without authentication, limit, count or middleware. `plain` is
+the same as a plain Django view. `api_key` is the DRF view with djangorestframework-api-key, which neither limits nor
 counts.
 """
 

@@ -1,4 +1,4 @@
-"""One installation, its server and nginx in front of it, for every test of a file."""
+"""One installation with its server, and nginx in front, for all tests of a file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .front import Front, in_front_of
 
 @dataclass
 class WayIn(Front):
-    """nginx, and the server behind it."""
+    """nginx, with the server behind it."""
 
     server: Server
     installation: Installation

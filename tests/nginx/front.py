@@ -1,4 +1,4 @@
-"""deploy/nginx.conf, run for real on ports of a test in front of nodes of a test."""
+"""deploy/nginx.conf in a real nginx, on a test's ports, in front of a test's nodes."""
 
 import http.client
 import os
@@ -51,7 +51,7 @@ class Front:
         source: str = "",
         **headers: str,
     ) -> Answer:
-        """The answer to a request, which comes from the address `source` if one is given."""
+        """The response to a request, which is sent from the address `source` if one is given."""
         options: dict[str, Any] = {"timeout": 10, "source_address": (source, 0)}
         if plain_http:
             connection = http.client.HTTPConnection("localhost", self.http_port, **options)
@@ -64,7 +64,7 @@ class Front:
             return _answer(connection.getresponse())
 
     def raw(self, request: bytes, *, plain_http: bool = False, method: str = "GET") -> Answer:
-        """The answer to bytes that are sent as they are. `plain_http` goes to the port of plain HTTP."""
+        """The response to raw bytes. `plain_http` uses the port of plain HTTP."""
         port = self.http_port if plain_http else self.https_port
         with socket.create_connection(("localhost", port), timeout=10) as connection:
             if not plain_http:
@@ -88,7 +88,7 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
 
 
 def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int, ...]) -> Path:
-    """deploy/nginx.conf as it is, but for its ports, its paths and the frame that /etc/nginx/nginx.conf would be."""
+    """deploy/nginx.conf unchanged except for its ports and paths, in a minimal main configuration."""
     site = (ROOT / "deploy" / "nginx.conf").read_text()
     (node,) = (line for line in site.splitlines() if line.strip().startswith(NODE))
     for shipped, ours in {
@@ -108,7 +108,7 @@ def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int
     places = " ".join(
         f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    user = "user root;" if os.geteuid() == 0 else ""  # whom else the test's directory is closed to
+    user = "user root;" if os.geteuid() == 0 else ""  # other users can't read the test's directory
     frame = f"""
         {user}
         daemon off;
@@ -123,7 +123,7 @@ def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int
 
 
 def certify(directory: Path) -> Path:
-    """A certificate for localhost that signs itself, where the configuration looks for one."""
+    """A self-signed certificate for localhost, at the path in the configuration."""
     directory.chmod(0o755)
     certificate, private = directory / "fullchain.pem", directory / "privkey.pem"
     command = [*SELF_SIGNED.split(), "-keyout", str(private), "-out", str(certificate)]
@@ -133,7 +133,7 @@ def certify(directory: Path) -> Path:
 
 @contextmanager
 def in_front_of(directory: Path, *nodes: int, https_port: int | None = None) -> Iterator[Front]:
-    """nginx with its logs in `directory`, in front of the nodes that listen, or don't, on those ports."""
+    """nginx with its logs in `directory`, in front of nodes on these ports, whether they listen or not."""
     https_port, http_port = https_port or free_port(), free_port()
     certificate = certify(directory)
     assert NGINX is not None

@@ -1,4 +1,4 @@
-"""Gateways that ask through deploy/nginx.conf: listed ones are passed on unchanged, nobody else is."""
+"""Gateways that ask through deploy/nginx.conf: requests of listed ones are passed on unchanged, others are refused."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def service(front: WayIn) -> str:
 
 @pytest.fixture(scope="module")
 def bound(front: WayIn) -> str:
-    """A key that only the client's own address may use."""
+    """A key that works only from the client's own address."""
     return front.installation.key("Bound", "read", "--allow", f"{CLIENT}/32")
 
 
@@ -42,7 +42,7 @@ def ask(front: Front, path: str, key: str, *, plain_http: bool = False, **header
     return answer.status, answer.json if answer.body else answer.headers
 
 
-def test_nobody_asks_who_is_not_listed(front: WayIn, service: str, bound: str) -> None:
+def test_gateways_that_are_not_listed_are_refused(front: WayIn, service: str, bound: str) -> None:
     for path in (
         f"/v2/verify/{service}/auth-request",
         f"/v2/verify/{service}/forward-auth?x=1",
@@ -56,7 +56,7 @@ def test_nobody_asks_who_is_not_listed(front: WayIn, service: str, bound: str) -
         assert front.ask(path, plain_http=True).status in (301, 403), path
 
 
-def test_no_gateway_sends_its_request_to_a_clients_target(front: WayIn, service: str, bound: str) -> None:
+def test_a_client_cannot_choose_where_a_gateway_asks(front: WayIn, service: str, bound: str) -> None:
     """Gateways written in Go send the target `a:https://localhost/healthz` on in place of the guard's address."""
     directory = front.directory / "misled"
     (directory / "gateways").mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_no_gateway_sends_its_request_to_a_clients_target(front: WayIn, service:
             assert (answer.status, answer.json) == REFUSED, path
 
 
-def test_a_listed_gateway_is_passed_on_unchanged(front: WayIn, service: str, bound: str) -> None:
+def test_requests_of_a_listed_gateway_are_passed_on_unchanged(front: WayIn, service: str, bound: str) -> None:
     directory = front.directory / "listed"
     (directory / "gateways").mkdir(parents=True)
     (directory / "gateways" / "lan.conf").write_text("allow 127.0.0.1;\n")

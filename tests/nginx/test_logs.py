@@ -1,4 +1,4 @@
-"""nginx' log says what happened and where, and holds nothing that opens anything."""
+"""nginx's log says what happened and where, and contains no keys or links."""
 
 import re
 import uuid
@@ -33,7 +33,7 @@ def test_no_link_of_a_mail_reaches_a_log(front: WayIn) -> None:
     assert "tokentoken" not in front.logs()
 
 
-def test_no_key_in_a_path_or_in_the_name_of_a_request_reaches_a_log(front: WayIn, key: str) -> None:
+def test_no_key_in_a_path_or_in_a_request_id_reaches_a_log(front: WayIn, key: str) -> None:
     front.ask(f"/v2/api-keys/{key}", X_Request_ID=key)
     front.ask(f"/v2/api-keys/{key}", X_Request_ID=key, plain_http=True)
     front.ask("/v2/last")
@@ -43,7 +43,7 @@ def test_no_key_in_a_path_or_in_the_name_of_a_request_reaches_a_log(front: WayIn
     assert not re.search("atk_[0-9A-Za-z]{5}", front.logs())
 
 
-def test_the_log_tells_the_node_its_status_and_its_time(front: WayIn) -> None:
+def test_the_log_has_the_node_its_status_and_its_time(front: WayIn) -> None:
     front.ask("/v2?filler=x", X_Request_ID="of-a-node")
     wait_for(lambda: "of-a-node" in front.log(), "the access log")
     (line,) = (line for line in front.log().splitlines() if "of-a-node" in line)
@@ -51,7 +51,7 @@ def test_the_log_tells_the_node_its_status_and_its_time(front: WayIn) -> None:
     assert "filler" not in line
 
 
-def test_the_log_tells_that_no_node_answered(front: WayIn, key: str, tmp_path: Path) -> None:
+def test_the_log_shows_that_no_node_answered(front: WayIn, key: str, tmp_path: Path) -> None:
     with in_front_of(tmp_path, free_port(), free_port()) as alone:
         alone.ask(f"/v2?api_key={key}", X_Request_ID="of-none")
         alone.ask(f"/v2?api_key={key}", plain_http=True)
@@ -63,7 +63,7 @@ def test_the_log_tells_that_no_node_answered(front: WayIn, key: str, tmp_path: P
         assert re.search(pattern, line)
 
 
-def test_the_docs_find_no_fault_in_the_log_of_a_node_that_answers(front: WayIn) -> None:
+def test_the_command_of_the_docs_finds_nothing_while_nodes_answer(front: WayIn) -> None:
     front.ask("/v2", X_Request_ID="fine")
     wait_for(lambda: "fine" in front.log(), "the access log")
     (pattern,) = re.findall(r"^sudo grep -E '(.+)' /var/log/nginx/", OPERATIONS.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""nginx's own answers have the format of the application's, on both ports and during an outage."""
+"""nginx's own responses look like the application's, on both ports, also while the application is away."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ pytestmark = needs_nginx
 
 PROBLEM = "application/problem+json"
 
-#: What nginx refuses before it looks at the path: the request, the status, the sentence.
+#: Requests that nginx refuses before it reads the path: the request, the status, the message.
 UNREAD = {
     "TRACE": (b"TRACE /v2 HTTP/1.1\r\nHost: localhost\r\n", 405, "This item can't be accessed with this method."),
     "TRACE of a page": (
@@ -41,7 +41,7 @@ UNREAD = {
         "The item could not be found.",
     ),
 }
-#: nginx reads no header after a version that it doesn't know.
+#: nginx reads no headers after an unknown HTTP version.
 WITH_HEADERS = {
     name: case for name, case in UNREAD.items() if name not in ("a version", "two hosts", "no host", "a bad path")
 }
@@ -49,7 +49,7 @@ WITH_HEADERS = {
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """nginx, with no application behind it."""
+    """nginx, without an application behind it."""
     with in_front_of(tmp_path_factory.mktemp("alone"), free_port()) as nginx:
         yield nginx
 
@@ -71,31 +71,31 @@ def _is_the_same_problem(answer: Answer, status: int, message: str) -> None:
 
 
 @pytest.mark.parametrize(("head", "status", "message"), UNREAD.values(), ids=UNREAD)
-def test_what_nginx_refuses_over_tls_is_json(alone: Front, head: bytes, status: int, message: str) -> None:
+def test_errors_of_nginx_over_tls_are_json(alone: Front, head: bytes, status: int, message: str) -> None:
     _is_one_of_ours(alone.raw(head + b"\r\n"), status, message, hsts=True)
 
 
 @pytest.mark.parametrize(("head", "status", "message"), WITH_HEADERS.values(), ids=WITH_HEADERS)
-def test_what_nginx_refuses_is_a_problem_where_the_client_asks_for_it(
+def test_errors_of_nginx_are_problem_json_if_the_client_accepts_it(
     alone: Front, head: bytes, status: int, message: str
 ) -> None:
     _is_the_same_problem(alone.raw(head + f"Accept: */*, {PROBLEM};q=0.5\r\n\r\n".encode()), status, message)
 
 
 @pytest.mark.parametrize("head", [case[0] for case in UNREAD.values()], ids=UNREAD)
-def test_what_nginx_refuses_over_plain_http_asks_for_https(alone: Front, head: bytes) -> None:
+def test_errors_of_nginx_over_plain_http_require_https(alone: Front, head: bytes) -> None:
     answer = alone.raw(head + b"\r\n", plain_http=True)
     _is_one_of_ours(answer, 403, "HTTPS is required.", hsts=False)
 
 
-def test_plain_http_asks_for_https_as_a_problem_too(alone: Front) -> None:
+def test_errors_over_plain_http_can_be_problem_json(alone: Front) -> None:
     for path in ("/v2", "/refused/x"):
         answer = alone.ask(path, plain_http=True, Accept=PROBLEM)
         _is_the_same_problem(answer, 403, "HTTPS is required.")
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2?api_key=x", "/", "/auth/login/"])
-def test_plain_http_on_the_port_of_https_asks_for_https(alone: Front, path: str) -> None:
+def test_plain_http_on_the_https_port_requires_https(alone: Front, path: str) -> None:
     def ask(accept: str) -> Answer:
         there = Front(alone.http_port, alone.https_port, alone.certificate, alone.directory)
         return there.ask(path, plain_http=True, Accept=accept)
@@ -135,7 +135,7 @@ def test_without_the_application_the_api_is_503(alone: Front) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/projects", "/api/x", "/track"])
-def test_without_the_application_no_program_gets_a_page(alone: Front, path: str) -> None:
+def test_without_the_application_programs_get_no_page(alone: Front, path: str) -> None:
     assert alone.ask(path).json == {"Message": "The server is unavailable. Please try again later."}
 
 
@@ -147,7 +147,7 @@ def test_without_the_application_a_page_is_503_in_a_sentence(alone: Front) -> No
 
 @pytest.mark.parametrize("host", ["evil.example.com", "localhost.example.com", "127.0.0.1", "a.b"])
 @pytest.mark.parametrize("path", ["/v2", "/v2/projects", "/auth/login/", "/healthz", "/static/css/theme.css"])
-def test_a_host_that_is_not_ours_is_served_nothing(alone: Front, host: str, path: str) -> None:
+def test_an_unknown_host_is_refused(alone: Front, host: str, path: str) -> None:
     _is_one_of_ours(alone.ask(path, Host=host), 400, "This host is not served here.", hsts=True)
     _is_the_same_problem(alone.ask(path, Host=host, Accept=PROBLEM), 400, "This host is not served here.")
 
@@ -162,9 +162,9 @@ def test_a_body_that_is_too_large_is_413(front: WayIn, key: str, size: int) -> N
     _is_the_same_problem(front.ask("/v2/projects", **sent, Accept=PROBLEM), 413, "The body is larger than 1 MiB.")
 
 
-def test_large_bodies_as_fast_as_they_come_are_429_and_small_ones_pass(front: WayIn, key: str) -> None:
+def test_many_large_bodies_at_once_are_429_and_small_ones_pass(front: WayIn, key: str) -> None:
     large = json.dumps({"name": "x" * 10_000}).encode()
-    # nginx counts by address: other tests are let alone.
+    # nginx counts by address. This one is used by no other test.
     sent: dict[str, Any] = {
         "source": "127.0.0.8",
         "method": "POST",
@@ -189,7 +189,7 @@ def test_a_head_that_is_too_long_is_400(alone: Front, too_long: dict[str, Any], 
     _is_one_of_ours(alone.ask(**{"path": of, **too_long}), 400, "The request is malformed.", hsts=True)
 
 
-def test_a_refusal_of_head_has_no_body(alone: Front) -> None:
+def test_an_error_for_head_has_no_body(alone: Front) -> None:
     answer = alone.raw(b"HEAD /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", method="HEAD")
     assert (answer.status, answer.body) == (503, b"")
 
@@ -205,18 +205,18 @@ def test_a_refusal_of_head_has_no_body(alone: Front) -> None:
         ("/api_key?days=7", "/api_key?days=7"),
     ],
 )
-def test_a_page_over_plain_http_moves_to_https_without_a_key(alone: Front, asked: str, moved_to: str) -> None:
+def test_a_page_over_plain_http_redirects_to_https_without_the_key(alone: Front, asked: str, moved_to: str) -> None:
     answer = alone.ask(asked, plain_http=True)
     assert (answer.status, answer.headers["location"]) == (301, f"https://localhost{moved_to}")
 
 
-def test_no_answer_leads_to_an_address_with_a_key(front: WayIn, key: str) -> None:
+def test_no_redirect_contains_a_key(front: WayIn, key: str) -> None:
     for path in ("/", "/accounts", "/admin/", "/auth/login/"):
         answer = front.ask(f"{path}?api_key={key}")
         assert key not in str(answer.headers)
 
 
-def test_nothing_is_said_to_who_says_nothing(alone: Front) -> None:
+def test_a_silent_connection_gets_no_response(alone: Front) -> None:
     with closing(socket.create_connection(("localhost", alone.https_port), timeout=10)) as connection:
         connection.sendall(b"\x00\x01nonsense\r\n\r\n")
         assert b"<html" not in connection.recv(65536)

@@ -1,4 +1,4 @@
-"""The whole way in: deploy/nginx.conf in front of `manage.py serve`, over TLS and over plain HTTP."""
+"""The whole path of a request: deploy/nginx.conf in front of `manage.py serve`, over TLS and over plain HTTP."""
 
 import http.client
 import json
@@ -57,13 +57,13 @@ def test_curl_with_the_key_in_the_body(front: WayIn, key: str) -> None:
 
 
 @needs_curl
-def test_http_2_is_spoken_where_the_client_does(front: WayIn, key: str) -> None:
+def test_http_2_works(front: WayIn, key: str) -> None:
     url = f"https://localhost:{front.https_port}/v2"
     version = _curl(front, "--http2", "--output", os.devnull, url, write_out="%{http_version}")
     assert version == "2"
 
 
-def test_plain_http_gets_one_answer_whether_the_key_is_good_or_not(front: WayIn, key: str) -> None:
+def test_plain_http_gets_the_same_response_with_a_valid_or_invalid_key(front: WayIn, key: str) -> None:
     def raw(sent: str) -> bytes:
         with socket.create_connection(("127.0.0.1", front.http_port), timeout=10) as connection:
             connection.sendall(
@@ -90,17 +90,17 @@ def test_plain_http_to_the_api_is_never_redirected(front: WayIn, path: str) -> N
     assert "location" not in answer.headers
 
 
-def test_plain_http_to_a_page_moves_to_https(front: WayIn) -> None:
+def test_plain_http_to_a_page_redirects_to_https(front: WayIn) -> None:
     answer = front.ask("/auth/login/?next=/", plain_http=True)
     assert (answer.status, answer.headers["location"]) == (301, "https://localhost/auth/login/?next=/")
 
 
-def test_without_nginx_a_page_over_plain_http_moves_to_the_public_address_as_well(front: WayIn) -> None:
+def test_without_nginx_a_page_over_plain_http_redirects_to_the_public_address(front: WayIn) -> None:
     answer = front.server.get("/auth/login/", Host="localhost:1337")
     assert (answer.status, answer.headers["location"]) == (301, f"https://localhost:{front.https_port}/auth/login/")
 
 
-def test_a_host_that_is_not_ours_is_led_to_our_own_name_over_plain_http(front: WayIn) -> None:
+def test_an_unknown_host_is_redirected_to_our_name_over_plain_http(front: WayIn) -> None:
     page = front.ask("/auth/login/", plain_http=True, Host="evil.example.com:1337")
     api = front.ask("/v2", plain_http=True, Host="evil.example.com:1337")
     assert (page.status, page.headers["location"]) == (301, "https://localhost/auth/login/")
@@ -108,12 +108,12 @@ def test_a_host_that_is_not_ours_is_led_to_our_own_name_over_plain_http(front: W
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1337", "LOCALHOST:80", "localhost.", "localhost:81@evil"])
-def test_links_have_the_public_address_whatever_port_the_client_names(front: WayIn, key: str, host: str) -> None:
+def test_links_have_the_public_address_with_any_port_of_the_client(front: WayIn, key: str, host: str) -> None:
     made = front.ask("/v2/projects", method="POST", body=b"name=web", X_API_KEY=key, Host=host, **FORM)
     assert made.headers["location"] == f"https://localhost:{front.https_port}/v2/projects/{made.json['id']}"
 
 
-def test_no_port_that_a_client_names_reaches_the_application(front: WayIn, key: str, tmp_path: Path) -> None:
+def test_the_port_in_a_clients_host_does_not_reach_the_application(front: WayIn, key: str, tmp_path: Path) -> None:
     with (
         serving(front.installation, ALLOWED_HOSTS="localhost 127.0.0.1", PUBLIC_URL=None) as server,
         in_front_of(tmp_path, server.port) as alone,
@@ -122,19 +122,19 @@ def test_no_port_that_a_client_names_reaches_the_application(front: WayIn, key: 
     assert made.headers["location"] == f"https://localhost/v2/projects/{made.json['id']}"
 
 
-def test_a_forged_scheme_is_not_believed(front: WayIn, key: str) -> None:
+def test_a_forged_scheme_is_ignored(front: WayIn, key: str) -> None:
     forged = front.ask("/v2", plain_http=True, X_API_KEY=key, X_Forwarded_Proto="https")
     assert forged.status == 403
 
 
-def test_a_forged_scheme_with_underscores_is_not_believed(front: WayIn, key: str) -> None:
+def test_a_forged_scheme_with_underscores_is_ignored(front: WayIn, key: str) -> None:
     connection = http.client.HTTPConnection("localhost", front.http_port, timeout=10)
     with closing(connection):
         connection.request("GET", "/v2", headers={"X-API-KEY": key, "X_Forwarded_Proto": "https"})
         assert connection.getresponse().status == 403
 
 
-def test_a_forged_address_is_not_believed(front: WayIn) -> None:
+def test_a_forged_address_is_ignored(front: WayIn) -> None:
     elsewhere = front.installation.key("Elsewhere", "read", "--allow", "203.0.113.0/24")
     forged = front.ask("/v2", X_API_KEY=elsewhere, X_Forwarded_For="203.0.113.7")
     assert (forged.status, forged.json) == (403, {"Message": "This API key may not be used from this address."})
@@ -145,7 +145,7 @@ def test_the_clients_own_address_is_passed_on(front: WayIn) -> None:
     assert front.ask("/v2", X_API_KEY=here).status == 200
 
 
-def test_a_request_id_is_kept_and_made_where_there_is_none(front: WayIn, key: str) -> None:
+def test_a_request_id_is_kept_or_created(front: WayIn, key: str) -> None:
     name = uuid.uuid4().hex
     assert front.ask("/v2", X_API_KEY=key, X_Request_ID=name).headers["x-request-id"] == name
     assert re.fullmatch("[0-9a-f]{32}", front.ask("/v2", X_API_KEY=key).headers["x-request-id"])
@@ -156,7 +156,7 @@ def test_a_request_line_and_a_header_of_eight_kibibytes_pass(front: WayIn, key: 
     assert front.ask(f"/v2?filler={query}", X_API_KEY=key, X_Filler="a" * (8192 - len("X-Filler: "))).status == 200
 
 
-def test_a_page_is_drawn_and_signing_in_works(front: WayIn) -> None:
+def test_a_page_is_shown_and_signing_in_works(front: WayIn) -> None:
     page = front.ask("/auth/login/")
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.body.decode())
     cookie = re.search(r"__Host-csrftoken=([^;]+)", page.headers["set-cookie"])
