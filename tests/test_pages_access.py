@@ -85,7 +85,7 @@ DONE = {"owner": 302, "admin": 302, "user": 403}
 DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}
 
 #: The fields of a POST and its status for each role, by the name of the page.
-DEEDS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
+CHANGES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "accounts:invite": ({"email": "guest@example.com", "role": "admin"}, DONE),
     "accounts:leave": ({}, {"owner": 403, "admin": 302, "user": 302}),
     "accounts:change_role": ({"role": "admin"}, DONE),
@@ -180,14 +180,14 @@ def test_a_page_with_fragments_varies_by_htmx_headers(name: str, cast: Cast, bro
 
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_change_is_made_by_the_roles_that_the_policy_allows_and_by_no_other(
     name: str, role: str, htmx: bool, cast: Cast, browser: Browser, address: Any
 ) -> None:
     heir = Membership.objects.get(account=cast.account, user=cast.admin)
     cast.account.offered_to = heir
     cast.account.save()
-    fields, answers = DEEDS[name]
+    fields, answers = CHANGES[name]
     before = AuditEvent.objects.count()
     headers = {"HX-Request": "true"} if htmx else {}
 
