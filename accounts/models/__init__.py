@@ -1,11 +1,11 @@
 """Users, accounts, and what an account owns except its keys and services."""
 
+from .accounts import Account, Invitation, Membership
 from .audit import AuditEvent, AuditEventQuerySet
 from .mail import OutgoingMail
-from .membership import Account, Invitation, Membership
 from .owned import AccountOwnedQuerySet, HasAccountId
-from .people import User
 from .projects import Deployment, Project
+from .users import User
 
 __all__ = [
     "Account",

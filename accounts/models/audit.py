@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from .. import fields, ids
-from .membership import Account
+from .accounts import Account
 from .owned import AccountOwnedQuerySet
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from .. import fields, ids
 from ..targets import Target
-from .membership import Account
+from .accounts import Account
 from .owned import AccountOwnedQuerySet, HasAccountId
 
 

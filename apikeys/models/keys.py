@@ -118,17 +118,17 @@ class APIKey(models.Model):
     mask = models.CharField(max_length=20, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     allowed_networks = models.JSONField(
-        default=list, blank=True, validators=[validators.network_list], help_text="CIDRs; empty means everywhere."
+        default=list, blank=True, validators=[validators.network_list], help_text="CIDRs. Empty: any address."
     )
     rate_limit = models.CharField(
-        max_length=20, null=True, blank=True, validators=[validators.rate_limit], help_text="Such as 100/minute."
+        max_length=20, null=True, blank=True, validators=[validators.rate_limit], help_text="For example, 100/minute."
     )
     access = models.TextField(
         null=True,
         blank=True,
         validators=[validators.stored_access],
-        help_text='What it opens, such as [{"service": "svc_…", "paths": ["/reports/*"]}, {"service": "api"}]; '
-        "empty means everything.",
+        help_text='For example, [{"service": "svc_…", "paths": ["/reports/*"]}, {"service": "api"}]. '
+        "Empty: everything.",
     )
     accepts_query = models.BooleanField("in the query string", default=True)
     accepts_body = models.BooleanField("in the body", default=True)

@@ -16,7 +16,7 @@ class Notice(models.Model):
     """
 
     class Kind(models.TextChoices):
-        CREATED = "created", "was made"
+        CREATED = "created", "was created"
         EXPIRING_WEEK = "expiring_week", "expires within 7 days"
         EXPIRING_DAY = "expiring_day", "expires within a day"
         EXPIRED = "expired", "has expired"

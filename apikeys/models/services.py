@@ -48,19 +48,19 @@ class Service(models.Model):
         default=list,
         blank=True,
         validators=[validators.path_list],
-        help_text="Paths where every method counts as reading, such as /graphql or /search/*.",
+        help_text="Paths where every method counts as reading, for example /graphql or /search/*.",
     )
     preflight = models.BooleanField(
-        "CORS preflights pass", default=False, help_text="A browser sends them without a key."
+        "CORS preflights pass", default=False, help_text="Browsers send preflights without a key."
     )
     query_keys = models.BooleanField(
-        "keys in the query string", default=False, help_text="They then stand in the service's own logs."
+        "keys in the query string", default=False, help_text="Keys then appear in the service's own logs."
     )
     gateways = models.JSONField(
         default=list,
         blank=True,
         validators=[validators.gateway_list],
-        help_text="CIDRs that may ask; empty means none.",
+        help_text="CIDRs of the gateways that may ask. Empty: none.",
     )
     upstream = fields.LineField(
         max_length=200,

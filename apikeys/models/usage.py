@@ -76,7 +76,7 @@ class KeyUsage(Usage):
     """
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="usage")
-    service = models.CharField(max_length=24, default=scopes.API, help_text="Its id, or “api” for /v2.")
+    service = models.CharField(max_length=24, default=scopes.API, help_text="Its ID, or “api” for /v2.")
 
     objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
 
@@ -128,8 +128,8 @@ class KeyOrigin(models.Model):
     objects: ClassVar[models.Manager["KeyOrigin"]] = models.Manager()
 
     class Meta:
-        verbose_name = "origin of requests"
-        verbose_name_plural = "origins of requests"
+        verbose_name = "source of requests"
+        verbose_name_plural = "sources of requests"
         ordering = ["-last_used_at", "-id"]
         constraints = [models.UniqueConstraint("api_key", "origin", name="key_origin_once")]
         indexes = [

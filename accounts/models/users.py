@@ -46,9 +46,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = fields.EmailField("e-mail", unique=True, error_messages={"unique": "A person with this address exists."})
     name = fields.LineField(max_length=100, blank=True)
-    time_zone = models.CharField(max_length=64, blank=True, help_text="Left empty, that of their browser.")
-    is_staff = models.BooleanField("operator", default=False, help_text="May use Django admin.")
-    is_active = models.BooleanField(default=True, help_text="Switch off instead of deleting.")
+    time_zone = models.CharField(max_length=64, blank=True, help_text="Empty: the time zone of the browser.")
+    is_staff = models.BooleanField("operator", default=False, help_text="Can use Django admin.")
+    is_active = models.BooleanField(default=True, help_text="Deactivate a user instead of deleting them.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()

@@ -10,7 +10,7 @@ from .. import fields, ids
 from ..policy import TWO_FACTOR_ROLES, AccountRef, Role
 from ..targets import Target
 from .owned import AccountOwnedQuerySet
-from .people import User
+from .users import User
 
 
 class AccountQuerySet(models.QuerySet["Account"]):
@@ -31,11 +31,11 @@ class Account(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
     max_key_lifetime_days = models.PositiveSmallIntegerField(
-        "longest life of a key",
+        "maximum key lifetime",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
-        help_text="Days. Empty lets keys live for ever.",
+        help_text="Days. Empty: keys need not expire.",
     )
     accepts_query = models.BooleanField("keys in the query string", default=True)
     accepts_body = models.BooleanField("keys in the body", default=True)
