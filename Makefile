@@ -2,6 +2,7 @@
 # guard    show a service behind a gateway, with a key (PORT=… and GATEWAY_PORT=… for other ports than 8000 and 8080)
 # demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
+# mutate   make small mistakes in what decides and see whether tests fail (MODULES="apikeys/gate.py": in that file alone)
 # check    formatters, linters, types, import rules, migrations, system checks
 # lock     compile requirements*.in into requirements*.txt (UPGRADE=1: with the newest versions of transitive packages)
 # audit    check the locked packages for security advisories; fails if it can't check
@@ -31,7 +32,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run guard demo test check lock audit bench screenshots clean
+.PHONY: run guard demo test mutate check lock audit bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -56,6 +57,9 @@ demo:
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+mutate: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutation $(MODULES)
 
 # Settings like a real installation's, for `check --deploy`.
 check: export SECRET_KEY = Only-for-make-check,-long-and-of-many-characters-0123456789

@@ -137,3 +137,18 @@ def test_an_unusable_digest_belongs_to_no_key_that_is_looked_up() -> None:
     text = f"\0{7}\0{'0' * 64}"
     assert tokens.unusable_digest(instead_of="0" * 64, account_id=7) == tokens.digest(text)
     assert not tokens.may_be_a_key(text)
+
+
+@pytest.mark.parametrize(("length", "may"), [(15, False), (16, True), (512, True), (513, False)])
+def test_a_key_that_was_made_elsewhere_has_16_to_512_characters(length: int, may: bool) -> None:
+    assert tokens.may_be_a_key("x" * length) is may
+
+
+@given(keys)
+def test_a_key_of_ours_may_be_one_and_with_a_typo_may_not(key: str) -> None:
+    assert tokens.may_be_a_key(key)
+    assert not tokens.may_be_a_key(key[:-1] + ("a" if key[-1] != "a" else "b"))
+
+
+def test_a_text_without_a_key_is_redacted_to_itself() -> None:
+    assert tokens.redact("no key in it: atk_short") == "no key in it: atk_short"

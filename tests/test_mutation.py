@@ -1,0 +1,62 @@
+"""The mutants of `make mutate`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from .mutation.mutants import Module
+
+SOURCE = '''"""A docstring stays."""
+LIMIT = 3
+
+
+@decorated
+def count(items, *, most=LIMIT):
+    """So does this."""
+    assert items is not None
+    if not items or len(items) > most:
+        raise ValueError("too many")
+    save(items, at=now)
+    return [each + 1 for each in items if each]
+'''
+
+MUTANTS = [
+    "module: 3 -> 4",
+    "count: not items or len(items) > most -> not items and len(items) > most",
+    "count: not items -> items",
+    "count: len(items) > most -> len(items) >= most",
+    "count: raise ValueError('too many') -> pass",
+    "count: 'too many' -> 'too many mutated'",
+    "count: save(items, at=now) -> pass",
+    "count: at=now -> nothing",
+    "count: return [each + 1 for each in items if each] -> None",
+    "count: each + 1 -> each - 1",
+    "count: 1 -> 2",
+    "count: each -> not each",
+]
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Module:
+    path = tmp_path / "module.py"
+    path.write_text(SOURCE)
+    return Module(path)
+
+
+def test_a_module_has_a_mutant_for_each_small_mistake(module: Module) -> None:
+    assert sorted(mutant.name for mutant in module.mutants) == sorted(MUTANTS)
+
+
+def test_only_what_runs_at_import_is_outside_a_function(module: Module) -> None:
+    assert [mutant.name for mutant in module.mutants if mutant.function is None] == ["module: 3 -> 4"]
+
+
+def test_a_mistake_is_in_the_tree_as_long_as_it_is_made(module: Module) -> None:
+    before = ast.unparse(module.tree)
+    made = set()
+    for mutant in module.mutants:
+        with mutant.made():
+            made.add(ast.unparse(module.tree))
+        assert ast.unparse(module.tree) == before
+    assert len(made - {before}) == len(MUTANTS)
