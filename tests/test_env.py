@@ -11,6 +11,7 @@ import pytest
 
 from apikeys.rates import Rate
 from atatus_dash import env
+from atatus_dash.variables import DEFAULTS
 
 from .servers import ROOT, Installation
 
@@ -311,41 +312,48 @@ def test_a_secret_that_is_not_set_stops_with_a_sentence(monkeypatch: pytest.Monk
         env.secret("NAME")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("SECRET_KEY", ""),
-        ("SECRET_KEY_FALLBACKS", ","),
-        ("ENCRYPTION_KEYS", "short"),
-        ("DEBUG", "perhaps"),
-        ("ALLOWED_HOSTS", "https://keys.example.com"),
-        ("DATABASE_URL", "oracle://localhost/keys"),
-        ("REDIS_URL", "memcached://localhost"),
-        ("ALLOW_HTTP", "perhaps"),
-        ("TRUSTED_PROXIES", "10.0.0.0/33"),
-        ("EMAIL_URL", "pigeon://loft"),
-        ("DEFAULT_FROM_EMAIL", "nobody"),
-        ("SIGNUP_OPEN", "yes"),
-        ("SUDO_MINUTES", "half"),
-        ("SESSION_DAYS", "0"),
-        ("LIMITS_WITHOUT_REDIS", "perhaps"),
-        ("API_RATE_LIMIT", "fast"),
-        ("FAILED_AUTH_LIMIT", "fast"),
-        ("WEB_CONCURRENCY", "many"),
-        ("THREADS", "100000"),
-        ("USAGE_FLUSH_SECONDS", "999999"),
-        ("PORT", "70000"),
-        ("BIND", "everywhere"),
-        ("DATABASE_CONNECT_TIMEOUT", "0"),
-        ("DATABASE_STATEMENT_TIMEOUT", "10s"),
-        ("DATABASE_LOCK_TIMEOUT", "-1"),
-        ("DATABASE_IDLE_TIMEOUT", "soon"),
-        ("DATABASE_NETWORK_TIMEOUT", "1.5"),
-        ("DATABASE_KEEPALIVE_SECONDS", "never"),
-    ],
-)
-def test_the_settings_read_every_variable(name: str, value: str, tmp_path: Path) -> None:
-    environment = Installation(tmp_path).environ(**{name: value})
+#: A malformed value of each variable, except those that take any text.
+MALFORMED = {
+    "SECRET_KEY": "",
+    "SECRET_KEY_FALLBACKS": ",",
+    "ENCRYPTION_KEYS": "short",
+    "DEBUG": "perhaps",
+    "ALLOWED_HOSTS": "https://keys.example.com",
+    "DATABASE_URL": "oracle://localhost/keys",
+    "REDIS_URL": "memcached://localhost",
+    "ALLOW_HTTP": "perhaps",
+    "PUBLIC_URL": "keys.example.com",
+    "GUARD_URL": "10.0.0.5:8000",
+    "TRUSTED_PROXIES": "10.0.0.0/33",
+    "EMAIL_URL": "pigeon://loft",
+    "DEFAULT_FROM_EMAIL": "nobody",
+    "SIGNUP_OPEN": "yes",
+    "SUDO_MINUTES": "half",
+    "SESSION_DAYS": "0",
+    "LIMITS_WITHOUT_REDIS": "perhaps",
+    "API_RATE_LIMIT": "fast",
+    "FAILED_AUTH_LIMIT": "fast",
+    "WEB_CONCURRENCY": "many",
+    "THREADS": "100000",
+    "USAGE_FLUSH_SECONDS": "999999",
+    "PORT": "70000",
+    "BIND": "everywhere",
+    "DATABASE_CONNECT_TIMEOUT": "0",
+    "DATABASE_STATEMENT_TIMEOUT": "10s",
+    "DATABASE_LOCK_TIMEOUT": "-1",
+    "DATABASE_IDLE_TIMEOUT": "soon",
+    "DATABASE_NETWORK_TIMEOUT": "1.5",
+    "DATABASE_KEEPALIVE_SECONDS": "never",
+}
+
+
+def test_every_variable_has_a_malformed_value_here() -> None:
+    assert set(MALFORMED) == set(DEFAULTS) - {"ACCOUNT_OWNER_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_the_settings_stop_at_a_malformed_value_of_each_variable(name: str, tmp_path: Path) -> None:
+    environment = Installation(tmp_path).environ(**{name: MALFORMED[name]})
     stopped = subprocess.run(
         [sys.executable, "-c", "import atatus_dash.settings"], cwd=ROOT, env=environment, capture_output=True, text=True
     )

@@ -30,7 +30,7 @@ VALUES: dict[str, Any] = {
     "disabled": True,
     "email": "other@example.com",
     "expires_at": "2100-01-01T00:00:00Z",
-    "gateways": ["10.0.0.5"],
+    "gateways": ["10.0.0.5/32"],
     "id": "0123456789abcdef01234567",
     "max_key_lifetime_days": 3650,
     "name": "Reports",
@@ -48,6 +48,8 @@ VALUES: dict[str, Any] = {
     "upstream": "http://10.0.0.8:3000",
     "user": "someone",
 }
+#: No response shows them.
+NOT_SHOWN = {"credentials", "overlap"}
 
 
 def written_fields() -> Iterator[tuple[str, str, str]]:
@@ -68,6 +70,18 @@ def test_a_field_that_a_client_may_set_is_taken_by_what_the_view_calls(
     body = {field: VALUES[field] for field in (*required, name)}
     answer = administrator.send(method, fill(route, things), body)
     assert answer.status_code in (200, 201, 202), answer.content
+    shown = answer.json()
+    assert name in NOT_SHOWN or shown[name] == body[name]
+
+
+@pytest.mark.parametrize("route", [route for route, view in api_routes() if "PATCH" in view.request_serializers])
+def test_patch_leaves_the_fields_that_are_not_sent(administrator: Program, things: dict[str, str], route: str) -> None:
+    fields = dict(api_routes())[route].request_serializers["PATCH"]().fields
+    sent = {name: VALUES[name] for name, field in fields.items() if not field.read_only}
+    path = fill(route, things)
+    before = administrator.send("patch", path, sent).json()
+    for name, value in sent.items():
+        assert administrator.send("patch", path, {name: value}).json() == before
 
 
 def test_the_api_page_tells_every_field() -> None:

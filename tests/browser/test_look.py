@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+from django.urls import resolve
 from django.utils import timezone
 from playwright.sync_api import Page, ViewportSize, expect
 
@@ -20,6 +21,7 @@ from apikeys.usage import problems
 from atatus_dash import scheduler
 from tests import factories
 from tests.conftest import Browser, Cast
+from tests.test_pages_access import PAGES_OF_AN_ACCOUNT
 
 from .conftest import Visitor
 
@@ -147,6 +149,12 @@ def pages_of(account: Account) -> Iterator[str]:
                 yield f"{start}settings/api-keys/{api_key.id}/test/?{urlencode(asked)}"
 
 
+def pages_of_owner(account: Account) -> Iterator[str]:
+    """Forms that Users can't open, and that don't depend on what the account has."""
+    for path in ("key-policy/", "members/invite/", "two-factor/", "transfer/", "close/"):
+        yield f"/accounts/{account.slug}/settings/{path}"
+
+
 def described_requests(account: Account) -> Iterator[dict[str, str]]:
     """A request that passes and one that is refused, to a service and to the API."""
     service = account.services.get(name__startswith="a-service").id
@@ -193,6 +201,20 @@ def size(request: pytest.FixtureRequest) -> ViewportSize:
 in_parts = pytest.mark.parametrize("part", [slice(start, None, 4) for start in range(4)], ids=range(4))
 
 
+#: Files, parts of the Overview and of a service's page, and pages that are checked as dialogs.
+NOT_VISITED = {
+    *("accounts:audit_log_csv", "accounts:audit_log_json", "apikeys:configuration_file"),
+    *("guide", "apikeys:connection", "apikeys:configuration"),
+    *("accounts:change_role", "accounts:remove_member", "accounts:change_invitation", "accounts:withdraw_invitation"),
+}
+
+
+def test_every_page_that_an_owner_opens_is_visited(furnished: Account) -> None:
+    visited = {resolve(urlsplit(path).path).view_name for path in [*pages_of(furnished), *pages_of_owner(furnished)]}
+    opened = {name for name, answers in PAGES_OF_AN_ACCOUNT.items() if answers["owner"] == 200}
+    assert opened - visited == NOT_VISITED
+
+
 def test_pages_for_visitors(visit: Visit) -> None:
     visitor = visit()
     for path in SIGNED_OUT:
@@ -207,7 +229,7 @@ def test_pages_for_visitors(visit: Visit) -> None:
 def test_pages_of_a_furnished_account(part: slice, visit: Visit, furnished: Account) -> None:
     visitor = visit().sign_in("owner@example.com")
     nothing_found = f"/accounts/{furnished.slug}/settings/api-keys/?q=nothing"
-    for path in [*pages_of(furnished), *OF_A_PERSON, nothing_found][part]:
+    for path in [*pages_of(furnished), *pages_of_owner(furnished), *OF_A_PERSON, nothing_found][part]:
         visitor.goto(path)
         check_at_each_size(visitor.page)
 
