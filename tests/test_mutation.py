@@ -1,11 +1,13 @@
 """The mutants of `make mutate`."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from .mutation.mutants import Module
+from .servers import ROOT
 
 SOURCE = '''"""A docstring stays."""
 LIMIT = 3
@@ -60,3 +62,9 @@ def test_a_mistake_is_in_the_tree_as_long_as_it_is_made(module: Module) -> None:
             made.add(ast.unparse(module.tree))
         assert ast.unparse(module.tree) == before
     assert len(made - {before}) == len(MUTANTS)
+
+
+def test_every_module_and_every_test_that_is_named_is_there() -> None:
+    named = tomllib.loads((ROOT / "tests/mutation/modules.toml").read_text())
+    paths = {*named, *(path for each in named.values() for path in each["tests"])}
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
