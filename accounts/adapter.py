@@ -33,7 +33,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(settings.SIGNUP_OPEN)
 
     def clean_email(self, email: str) -> str:
-        """Every allauth form that stores or mails an address calls this."""
+        """Every allauth form that stores an address or sends mail to it calls this."""
         validators.no_secret(email)
         if not mail.is_deliverable(email):
             raise ValidationError("Enter a valid email address.")

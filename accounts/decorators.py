@@ -185,7 +185,7 @@ def pop_kept_form(request: SignedInRequest) -> QueryDict | None:
     notice = "Nothing was saved yet: check the form and send it again."
     if left_out := kept.get(LEFT_OUT):
         fields = ", ".join(name.replace("_", " ") for name in left_out)
-        notice += f" Fill in again: {fields}. What may hold a key was not kept while you signed in."
+        notice += f" Fill in again: {fields}. Fields that may contain a key were not kept while you signed in."
     messages.warning(request, notice)
     return QueryDict(kept[request.path])
 
@@ -198,8 +198,8 @@ def is_recently_authenticated(request: SignedInRequest) -> bool:
 def authenticated_at(request: SignedInRequest) -> float:
     """When the user last authenticated in this session, the sign-in included, as Unix time.
 
-    allauth records every authentication in the session. A session that was started without its forms has no
-    record. Then this session's own sign-in counts, never one in another browser.
+    allauth records every authentication in the session. A session that was started without allauth's forms
+    has no record. Then this session's own sign-in counts, never one in another browser.
     """
     records = get_authentication_records(request, request.user)
     if records:

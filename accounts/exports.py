@@ -133,7 +133,7 @@ def _slot(account_id: int) -> Iterator[None]:
 
 
 def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
-    """Batches of rows, as columns of plain values: work by column takes a third of the time.
+    """Batches of rows, as columns of plain values: working by column takes a third of the time.
 
     One query, so that rows are sorted once. With a query for each batch, a PostgreSQL without current statistics of a
     growing table would sort each time.

@@ -23,7 +23,7 @@ else:
     _Field, _CharField, _EmailField, _TextField = models.Field, models.CharField, models.EmailField, models.TextField
 
 
-#: Characters that are stored of a user agent.
+#: The most characters of a user agent that are stored.
 AGENT_LENGTH = 200
 
 

@@ -14,7 +14,7 @@ from . import sign_in
 from .models import User
 from .validators import LINE
 
-#: As for other names.
+#: A passkey's name may be as long as a user's.
 NAME_LENGTH = User._meta.get_field("name").max_length
 
 

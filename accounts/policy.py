@@ -137,7 +137,7 @@ GRANTS: dict[Role | KeyRole, frozenset[Permission]] = {
 }
 
 
-#: What a caller without administrator access is told.
+#: The message to a caller without administrator access.
 ADMINISTRATORS_ONLY = "This item is for administrators only."
 
 

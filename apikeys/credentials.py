@@ -53,7 +53,7 @@ def with_commas(meta: Mapping[str, str]) -> list[str]:
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
     """Keys in the query string. A service's own query may have any number of fields."""
     sent = meta.get("QUERY_STRING", "")
-    if FIELD not in sent and "%" not in sent:  # a % may encode any letter of it
+    if FIELD not in sent and "%" not in sent:  # a % may encode any of its letters
         return []
     return stripped(value for name, value in parse_qsl(sent, keep_blank_values=True) if name == FIELD)
 

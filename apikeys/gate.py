@@ -100,7 +100,7 @@ class Question(NamedTuple):
 class Verdict(NamedTuple):
     """The answer to a question. `rule` is the one that refused, or None.
 
-    `headers` go into the response either way. `rate_limit` is the limiter's outcome for the key, if it was asked.
+    `headers` go into the response either way. `rate_limit` is the limiter's outcome for the key, if it was called.
     """
 
     rule: Rule | None
@@ -115,7 +115,7 @@ class Verdict(NamedTuple):
 
     @property
     def accepts_key(self) -> bool:
-        """Whether the key is valid here. The request is then a use of it, even if limit or permission refuse it."""
+        """Whether the key is valid here. The request then counts as its use, even if refused afterwards."""
         return self.rule is None or self.rule in _AFTER_KEY
 
     def raise_if_refused(self) -> None:

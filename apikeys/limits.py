@@ -69,7 +69,7 @@ class Limiter(Protocol):
 
 
 class DryRun:
-    """A limiter whose hits count nothing and return what a real hit would.
+    """A limiter that counts nothing, but returns what a real hit would.
 
     Buckets whose names begin with `counting` are counted anyway.
     """

@@ -25,11 +25,11 @@ ALL_WAITING = "all other threads wait for an answer"
 UNRESPONSIVE = "it doesn't answer"
 REDIS_BUSY = "none of the threads that wait for it got an answer"
 
-#: After so many seconds without an answer the dependency is probed.
+#: After this many seconds without an answer, the dependency is probed.
 SUSPECT_AFTER = 1
 #: How long a probe waits for an answer, in seconds.
 PROBE_SECONDS = 2
-#: An outage has ended when a probe was answered and nothing failed for so many seconds.
+#: An outage has ended when a probe was answered and nothing failed for this many seconds.
 QUIET_SECONDS = 3
 #: How long the last free thread waits for a slot, in seconds.
 SLOT_SECONDS = 0.5
@@ -111,7 +111,7 @@ class Slots:
         return self._most > 0
 
     def limit(self, most: int) -> None:
-        """Let so many threads wait at the same time; 0 is any number."""
+        """Let this many threads wait at the same time; 0 means no limit."""
         self._most, self._waiting, self._is_stuck = most, 0, False
 
     def acquire(self) -> bool:
@@ -171,7 +171,7 @@ def mark_background_thread() -> None:
 
 @contextmanager
 def wait_at_most(seconds: float) -> Iterator[None]:
-    """In this block this thread waits at most so many seconds for an answer of the database, in a command too."""
+    """In this block, this thread waits at most this many seconds for the database, in a command too."""
     before, _thread.longest_wait = _thread.longest_wait, seconds
     try:
         yield

@@ -36,7 +36,7 @@ _AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f-\x9f\xa5%\\;?#\u2044\u20a9\u2215\u2216\
 
 
 class Entry(NamedTuple):
-    """One service (`svc_…` or `api`). It is whole if `paths` is None."""
+    """One service (`svc_…` or `api`), with all paths if `paths` is None."""
 
     service: str
     paths: tuple[str, ...] | None = None
@@ -205,7 +205,7 @@ def in_short(stored: str | None) -> list[str]:
 
 
 def covers(wider: Access, narrower: Access) -> bool:
-    """Whether `wider` opens everything that `narrower` opens."""
+    """Whether `wider` allows everything that `narrower` allows."""
     if wider is None or narrower is None:
         return wider is None
     opened = dict(wider)

@@ -46,7 +46,7 @@ def rate_limit(text: str) -> None:
 
 
 def latest_expiry(days: int | None) -> datetime | None:
-    """The latest expiry of a key that is created now, in an account whose keys may live for so many days."""
+    """The latest expiry of a key that is created now, in an account whose keys may live for this many days."""
     return timezone.now() + timedelta(days=days) if days else None
 
 

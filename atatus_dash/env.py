@@ -149,7 +149,7 @@ def sender(name: str) -> str:
 
 
 def origin(name: str) -> str:
-    """An origin as browsers write it (RFC 6454 §6.2), or an empty text."""
+    """An origin as browsers write it (RFC 6454 §6.2), or an empty string."""
 
     def parse(value: str) -> str:
         match = _ORIGIN.fullmatch(value.lower())
@@ -178,7 +178,7 @@ def _words(value: str) -> list[str]:
 
 
 def password(name: str) -> str:
-    """The value unchanged, white space included, or an empty text."""
+    """The value unchanged, white space included, or an empty string."""
     return _content(name)
 
 
@@ -265,7 +265,7 @@ def _is_accepted(parameter: str, value: str) -> bool:
 
 
 def redis(name: str) -> str:
-    """A URL for redis-py, or an empty text."""
+    """A URL for redis-py, or an empty string."""
 
     def parse(value: str) -> str:
         if value:

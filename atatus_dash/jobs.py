@@ -1,6 +1,6 @@
 """The scheduled jobs. A new job is an entry of `JOBS`; `scheduler` runs each in one process at a time.
 
-A job can stop at any point and run again at any time: a command starts it, or the process that ran it died. The next
+A job can stop at any point and run again at any time: because of a command, or after its process died. The next
 run has to do what is left, and nothing twice.
 """
 

@@ -150,7 +150,7 @@ VARIABLES = (
         "DATABASE_STATEMENT_TIMEOUT",
         "10",
         "Seconds after which PostgreSQL cancels a statement of the server",
-        "Commands such as `migrate`, `prune` and `dumpdata` have no limit. 0 is no limit",
+        "Commands such as `migrate`, `prune` and `dumpdata` have no limit. 0 means no limit",
     ),
     Variable(
         "DATABASE_LOCK_TIMEOUT",
@@ -162,7 +162,7 @@ VARIABLES = (
         "DATABASE_IDLE_TIMEOUT",
         "60",
         "Seconds after which PostgreSQL ends an idle transaction of the server",
-        "0 is no limit",
+        "0 means no limit",
     ),
     Variable(
         "DATABASE_NETWORK_TIMEOUT",

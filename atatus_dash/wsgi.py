@@ -78,7 +78,7 @@ class Application(WSGIHandler):
 
 application = Application()
 
-# What is loaded now stays in memory. Frozen, it is left out of full garbage collections, which took 30 ms each and
+# What is loaded now stays in memory. Freezing it excludes it from full garbage collections, which took 30 ms each and
 # which any client could cause with a request of many parts.
 reverse("home")  # loads all views
 engines.all()

@@ -71,7 +71,7 @@ def test_the_audit_log_says_that_an_account_came_from_the_command_line(db: None,
 
 def test_an_existing_person_becomes_owner_and_keeps_their_password(cast: Cast, settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = "another one altogether"
-    assert "user@example.com already has a sign-in. The password doesn't change." in _run(
+    assert "The user user@example.com already exists. The password doesn't change." in _run(
         "create_account", "Second", "--owner", "USER@example.com"
     )
     cast.user.refresh_from_db()

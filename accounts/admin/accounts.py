@@ -78,7 +78,7 @@ class AccountAdmin(ServiceAdmin):
         return [] if obj is None else self.readonly_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Its Owner closes an account. It is deleted after the grace period."""
+        """Only the Owner closes an account, which is deleted after the grace period."""
         return False
 
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Account:

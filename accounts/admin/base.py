@@ -46,7 +46,7 @@ class Autocomplete(AutocompleteSelect):
 
 
 class OperatorAdmin(admin.ModelAdmin):
-    """Base of all: fast lists, strict lookups."""
+    """The base class of every model admin: fast lists, strict lookups."""
 
     list_per_page = 50
     #: A list keeps its model's order, which has an index. Any other order would sort the whole table.

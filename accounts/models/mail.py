@@ -10,7 +10,7 @@ from .. import fields
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
     def due(self) -> Self:
-        """Mail to send now that has not expired."""
+        """Unexpired mail that is due."""
         now = timezone.now()
         return self.filter(due_at__lte=now, expires_at__gt=now).order_by("due_at", "id")
 

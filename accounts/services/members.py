@@ -228,7 +228,7 @@ def _lock_recipient(email: str) -> None:
 
 
 def _mail(sent: SentInvitation, link: Link) -> None:
-    """Mail the link. It replaces an unsent mail with the old one."""
+    """Mail the link, instead of an unsent mail with the old link."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
     mail.notify(

@@ -132,7 +132,7 @@ def withdraw_invitation(request: AccountRequest, id: str) -> HttpResponse:
     invitation = _invitation(request, id)
     if request.method == "POST":
         services.withdraw_invitation(actor=request.actor, invitation=invitation)
-        messages.success(request, f"Invitation of {invitation.email} withdrawn")
+        messages.success(request, f"Invitation for {invitation.email} withdrawn")
         return _back(request)
     return render(request, "accounts/withdraw_invitation.html", {"invitation": invitation})
 

@@ -101,7 +101,7 @@ class BoundAccess(forms.BoundField):
 
     @property
     def has_more(self) -> bool:
-        """Whether the account has services without a row."""
+        """Whether the account has services that the form doesn't list."""
         return len(self._visible) > MAX_SERVICES
 
     @cached_property
@@ -126,7 +126,7 @@ class BoundAccess(forms.BoundField):
 
     @cached_property
     def _errors(self) -> dict[str, list[str]]:
-        """The errors by service; those about no service's paths are under the empty string."""
+        """The errors about paths by service; all others are under the empty string."""
         errors: dict[str, list[str]] = {}
         for error in self.form.errors.as_data().get(self.name, []):
             service = error.code if error.code in self._services else ""

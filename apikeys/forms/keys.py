@@ -105,7 +105,7 @@ class KeySettingsForm(forms.Form):
         return cls(initial=initial, **about)
 
     def first_choices(self) -> list[tuple[str, str]]:
-        """The choices above the lifetimes."""
+        """The choices shown before the lifetimes."""
         return [] if self.longest else [(NEVER, "Never")]
 
     def _lifetimes(self) -> list[tuple[str, str]]:
@@ -242,7 +242,7 @@ class RotateForm(forms.Form):
         return self.cleaned_data["id"] or ids.new_key_id()
 
     def ends(self, api_key: APIKey) -> dict[str, datetime | None]:
-        """When the old key would stop working, by choice. None means immediately."""
+        """When the old key would stop working, for each choice. None means immediately."""
         now = timezone.now()
         ends: dict[str, datetime | None] = {Overlap.NONE.value: None}
         for overlap in (Overlap.HOUR, Overlap.DAY, Overlap.WEEK):

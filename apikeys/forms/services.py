@@ -26,7 +26,7 @@ class ServiceForm(forms.Form):
         required=False,
         widget=forms.Textarea({"rows": 2, "data-example": "10.0.0.5", "spellcheck": "false"}),
         help_text="Addresses or networks of your gateways, one per line. Authorization requests from others are "
-        "refused. If you don't know the address, leave this empty: the service's page shows which one asked.",
+        "refused. If you don't know the address, leave this empty: the service's page will show it.",
     )
     reading_methods = forms.CharField(
         required=False,

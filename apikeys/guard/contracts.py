@@ -28,7 +28,7 @@ Headers = Mapping[str, str]
 
 
 class Contract(StrEnum):
-    """The protocol of a kind of gateway: the last segment of the URL that it asks."""
+    """The protocol of a kind of gateway: the last segment of the URL that it calls."""
 
     AUTH_REQUEST = "auth-request"
     FORWARD_AUTH = "forward-auth"

@@ -22,7 +22,7 @@ from .. import validators
 EXPIRES_SOON = timedelta(days=7)
 UNUSED_AFTER = timedelta(days=90)
 
-#: A rotated key is safe to retire if nothing used it for so long, or for a quarter of its overlap if that is less.
+#: A rotated key is safe to retire if nothing used it for this long, or for a quarter of its overlap if that is less.
 QUIET_AFTER = timedelta(days=1)
 
 

@@ -80,7 +80,7 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
 def _known_digests(actor: Actor, digests: Collection[str]) -> tuple[set[str], set[str]]:
     """Which digests other accounts have, and which the actor's account has, including those with a substitute.
 
-    For the operator, all count as the account's, so that a key in the wrong account is noticed.
+    For the operator, all count as the account's: importing a key into the wrong account fails.
     """
     owners = dict(APIKey.objects.filter(digest__in=digests).values_list("digest", "account_id"))
     if actor.kind == ActorKind.SYSTEM:

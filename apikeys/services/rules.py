@@ -75,7 +75,7 @@ def unknown_service(access: str | None, known: Collection[str]) -> str | None:
 
 
 def latest_expiry(actor: Actor) -> datetime | None:
-    """The latest expiry of a key that is created in the account now; None is any."""
+    """The latest expiry of a key that is created in the account now; None means no limit."""
     return validators.latest_expiry(
         Account.objects.values_list("max_key_lifetime_days", flat=True).get(pk=actor.account.id)
     )

@@ -70,7 +70,7 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
 
     A change that allows more is recorded as `service.widened`, because it widens every key with access to the service.
     Raises `NotFound` for a service that no longer exists, and as `create_service` does. A key with only Write can't
-    change what counts as reading, because it could open more to itself.
+    change what counts as reading, because it could grant itself more.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)

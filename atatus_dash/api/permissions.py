@@ -34,7 +34,7 @@ class NeedsPermission(APIView):
         return IsOpen not in cls.permission_classes
 
     def question(self, request: HttpRequest, place: Place | None) -> Question:
-        """The request's question, with the place of its key."""
+        """The request's `Question`, with the place of its key."""
         question: Question = request.META[QUESTION]
         return question.of_key(place, self.service, self.needs(str(request.method)))
 

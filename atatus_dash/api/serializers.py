@@ -21,8 +21,8 @@ class BodySerializer(serializers.Serializer[Any]):
 
     DRF reads a boolean that a form omits as an unchecked checkbox. Programs have no checkboxes, so an omitted field
     gets its default. A list is a field sent several times, or once and empty. In JSON only `[]` is an empty list: a
-    program that sends null or an empty text by mistake must not remove a key's restriction to networks.
-    A form sends a `JSONField` as the text of JSON; an empty text is an error.
+    program that sends null or an empty string by mistake must not remove a key's restriction to networks.
+    A form sends a `JSONField` as the text of JSON; an empty string is an error.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -44,7 +44,7 @@ class BodySerializer(serializers.Serializer[Any]):
         return values[-1] if values else ""
 
     def _or_empty(self, name: str, value: Any) -> Any:
-        """The value, or for null and an empty text the field's empty value: null or an empty text."""
+        """The value, or for null and an empty string the field's empty value: null or an empty string."""
         field = self.fields.get(name)
         if field is None or value not in (None, "") or isinstance(field, JSONField):
             return value

@@ -88,7 +88,7 @@ def _may_have_body_with_key(environ: Mapping[str, Any]) -> bool:
 
 
 def question_about(service: ServiceRecord, method: str, target: str, address: str | None) -> Question:
-    """The question of a request to a service over HTTPS, before the place of its key is known."""
+    """The `Question` of a request to a service over HTTPS, before the place of its key is known."""
     is_reading = service.is_reading(method) or scopes.is_reading(service.reading_paths, target)
     return Question(
         secure=True,

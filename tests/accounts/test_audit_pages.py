@@ -113,7 +113,7 @@ def test_an_event_shows_its_changes_in_words(cast: Cast, owner: Browser, events:
         (Event.MEMBER_LEFT, "ann@example.com left the account"),
         (Event.MEMBER_JOINED, "ann@example.com joined the account"),
         (Event.OWNERSHIP_TAKEN, "ann@example.com accepted the ownership of the account"),
-        (Event.INVITATION_SENT, "ann@example.com sent the invitation of X again"),
+        (Event.INVITATION_SENT, "ann@example.com sent the invitation for X again"),
         (Event.MEMBER_REMOVED, "ann@example.com removed X from the account"),
         (Event.API_KEY_EXPIRED, "ann@example.com expired API key X"),
     ],

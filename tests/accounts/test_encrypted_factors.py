@@ -299,7 +299,7 @@ def test_a_reset_is_recorded_in_every_account_of_the_user(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("email", "sentence"),
     [
-        ("nobody@example.com", "Nobody signs in with the address nobody@example.com."),
+        ("nobody@example.com", "No user signs in with the address nobody@example.com."),
         ("user@example.com", "user@example.com has no two-factor authentication."),
     ],
 )

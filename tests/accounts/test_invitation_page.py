@@ -34,7 +34,7 @@ def heading(response: Any) -> str:
 
 @pytest.fixture
 def for_new_user(cast: Cast) -> Any:
-    """An invitation of somebody who has no user yet."""
+    """An invitation for somebody who has no user yet."""
     sent = factories.make_invitation(cast.account, role=Role.ADMIN)
     delivered().clear()
     return sent
@@ -42,7 +42,7 @@ def for_new_user(cast: Cast) -> Any:
 
 @pytest.fixture
 def for_existing_user(cast: Cast) -> Any:
-    """An invitation of a user who is a member of another account."""
+    """An invitation for a user who is a member of another account."""
     return factories.make_invitation(cast.account, "stranger@example.com")
 
 

@@ -212,7 +212,7 @@ def test_an_invitation_is_changed_and_withdrawn(cast: Cast, browser: Browser) ->
     told = browser.post(page(cast, "withdraw_invitation", sent.invitation.id), follow=True)
 
     assert changed == Role.ADMIN
-    assert "Invitation of new@example.com withdrawn" in text(told)
+    assert "Invitation for new@example.com withdrawn" in text(told)
     assert browser.get(page(cast, "withdraw_invitation", sent.invitation.id)).status_code == 404
 
 

@@ -133,7 +133,7 @@ def test_an_entered_key_is_not_stored_meanwhile_and_the_page_says_so(cast: Cast,
     assert secret not in str(dict(signed_in.session))
 
     html = given_the_password(signed_in, path)
-    assert "Fill in again: name. What may hold a key was not kept while you signed in." in words(html)
+    assert "Fill in again: name. Fields that may contain a key were not kept while you signed in." in words(html)
     assert "Why it is" in html
     assert 'value="5/day"' in html
 

@@ -38,13 +38,13 @@ class Command(BaseCommand):
         owner = User.objects.filter(email=email).first()
         if owner is None:
             if is_registered(email):
-                raise CommandError(f"{email} is a secondary address of another person. Use their primary address.")
+                raise CommandError(f"{email} is a secondary address of another user. Use their primary address.")
             owner = User(email=email)
             password = _password_for(owner)
         elif not owner.is_active:
-            raise CommandError(f"The sign-in {email} is disabled and can't own an account.")
+            raise CommandError(f"The user {email} is disabled and can't own an account.")
         if owner.pk is not None:
-            self.stdout.write(f"{email} already has a sign-in. The password doesn't change.")
+            self.stdout.write(f"The user {email} already exists. The password doesn't change.")
         if Account.objects.filter(name=name).exists():
             self.stdout.write(f"Another account is also named {name}.")
         with transaction.atomic():

@@ -9,8 +9,8 @@ from accounts import factors, outbox
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the secrets of second factors, and mail that waits, under the first of ENCRYPTION_KEYS. Safe beside "
-        "running servers. Exit status 1 if some can't be read, which are named by their person."
+        "Encrypt the secrets of second factors and unsent mail with the first of ENCRYPTION_KEYS. Safe beside running "
+        "servers. Exits with status 1 if some can't be read, and lists their users."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -25,5 +25,5 @@ class Command(BaseCommand):
         if number := len(unreadable) + len(mails.unreadable):
             raise CommandError(
                 f"{number} can't be read with the keys that are set: add the key that is missing to "
-                "ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS, or run reset_two_factor for each person."
+                "ENCRYPTION_KEYS or SECRET_KEY_FALLBACKS, or run reset_two_factor for each user."
             )

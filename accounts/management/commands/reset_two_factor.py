@@ -11,8 +11,8 @@ from accounts.models import User
 
 class Command(BaseCommand):
     help = (
-        "Delete a person's authenticator app, passkeys and recovery codes and end their sessions. They sign in with "
-        "their password then and set up two-factor again. Make sure that it is they who ask."
+        "Delete a user's authenticator app, passkeys and recovery codes and end their sessions. They then sign in with "
+        "their password and set up two-factor again. First verify that the request comes from them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         email = User.objects.normalize_email(options["email"])
         user = User.objects.filter(email=email).first()
         if user is None:
-            raise CommandError(f"Nobody signs in with the address {email}.")
+            raise CommandError(f"No user signs in with the address {email}.")
         try:
             services.reset_two_factor(user=user, by=services.Initiator(policy.ActorKind.SYSTEM, "", "Command line"))
         except DomainError as error:

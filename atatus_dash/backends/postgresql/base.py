@@ -30,7 +30,7 @@ GRACE_SECONDS = 1
 
 
 class _WaitSlot:
-    """Around each wait for an answer. Raises `OperationalError` if none can be expected."""
+    """A context for each wait for an answer. Raises `OperationalError` if none can be expected."""
 
     __slots__ = ()
 
@@ -175,7 +175,7 @@ def _with_timeout(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
 
 def _require_time_left(waited: float) -> None:
-    """Raises `_NoAnswer` if this thread should not wait longer, after it waited for so many seconds."""
+    """Raises `_NoAnswer` if this thread has waited long enough, in seconds."""
     limit = outages.longest_wait()
     if limit is not None:
         if waited > limit:
@@ -189,7 +189,7 @@ def _require_time_left(waited: float) -> None:
 
 
 class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
-    #: Django calls `connect` of this, and catches its exceptions.
+    #: Django calls its `connect`, and catches its exceptions.
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # Django asks for no module
 
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:

@@ -1,4 +1,4 @@
-"""Django's backend for SQLite, with a limit of threads that wait for a lock. SQLite waits `DATABASE_LOCK_TIMEOUT`.
+"""Django's backend for SQLite, with a limit on threads that wait for a lock. SQLite waits `DATABASE_LOCK_TIMEOUT`.
 
 It caches statements with SQLite's placeholders: to convert them takes as long as running a short one.
 """

@@ -10,7 +10,7 @@ from atatus_dash import jobs, scheduler
 class Command(BaseCommand):
     help = (
         "Delete old usage, notices and mail, accounts 30 days after they were closed, and sessions that have ended. "
-        "Servers do this automatically once a day. If one is doing it now, this command waits."
+        "Servers do this automatically once a day. If one is running the job, this command waits."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -11,7 +11,7 @@ from atatus_dash import jobs, scheduler
 class Command(BaseCommand):
     help = (
         "Send all mail that is due. It is safe to run it twice: no mail is sent twice. "
-        "Servers do this automatically. If one is doing it now, this command waits."
+        "Servers do this automatically. If one is running the job, this command waits."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
