@@ -210,6 +210,13 @@ def test_a_deleted_person_leaves_their_accounts_on_record(desk: Browser, cast: C
     assert (event.target_label, event.actor_label) == ("user@example.com", "operator@example.com")
 
 
+def test_users_who_are_deleted_together_leave_their_accounts_on_record_too(desk: Browser, cast: Cast) -> None:
+    _act(desk, "delete_selected", cast.admin, cast.user, post="yes")
+    assert not User.objects.filter(pk__in=[cast.admin.pk, cast.user.pk]).exists()
+    removed = AuditEvent.objects.filter(event=Event.MEMBER_REMOVED).values_list("target_label", flat=True)
+    assert set(removed) == {"admin@example.com", "user@example.com"}
+
+
 # Accounts and members ---------------------------------------------------------------------------
 
 

@@ -34,6 +34,10 @@ def test_the_authorization_header_works_with_or_without_a_scheme(anonymous: Prog
     assert anonymous.get("/v2", headers={"Authorization": f"{scheme}{key}"}).status_code == 200
 
 
+def test_an_empty_part_of_the_authorization_header_is_no_second_key(anonymous: Program, key: str) -> None:
+    assert anonymous.get("/v2", headers={"Authorization": f", Bearer {key},"}).status_code == 200
+
+
 def test_the_x_api_key_header_works(anonymous: Program, key: str) -> None:
     assert anonymous.get("/v2", headers={"X-API-KEY": f" {key} "}).status_code == 200
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.urls import reverse
@@ -15,7 +16,7 @@ from accounts import cookies, policy, services, times
 from accounts.errors import Invalid
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
-from apikeys import imports, tokens
+from apikeys import imports, tokens, validators
 from apikeys import services as key_services
 from apikeys.models import APIKey
 from tests import factories
@@ -130,3 +131,9 @@ def test_the_message_about_the_longest_lifetime_is_the_same_for_a_date_and_for_n
             reverse("apikeys:new_key", args=["acme"]), {"name": "x", "permission": "read", **typed}
         )
         assert "at the latest" in page.context["form"].errors[field][0]
+
+
+def test_an_access_is_stored_in_its_one_form_alone() -> None:
+    validators.stored_access('[{"service":"api"}]')
+    with pytest.raises(ValidationError, match="not a stored access"):
+        validators.stored_access('[{"service": "api"}]')
