@@ -16,7 +16,7 @@ class Commit(Enum):
 
 
 class Cable:
-    """Passes bytes between clients and PostgreSQL, and can be frozen: it takes what comes and answers nothing."""
+    """Passes bytes between clients and PostgreSQL, and can be frozen: it then accepts bytes and sends none."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target, self.flows, self.released = target, threading.Event(), threading.Event()

@@ -203,7 +203,7 @@ def test_the_owner_of_an_account_can_not_be_deleted(desk: Browser, cast: Cast) -
     assert User.objects.filter(pk__in=[cast.owner.pk, cast.user.pk]).count() == 2
 
 
-def test_a_deleted_person_leaves_their_accounts_on_record(desk: Browser, cast: Cast) -> None:
+def test_deleting_a_user_is_recorded_in_their_accounts(desk: Browser, cast: Cast) -> None:
     assert desk.post(_url(cast.user, "delete"), {"post": "yes"}).status_code == 302
     assert not User.objects.filter(pk=cast.user.pk).exists()
     event = AuditEvent.objects.get(event=Event.MEMBER_REMOVED)
@@ -253,7 +253,7 @@ def test_an_account_is_suspended_and_resumed(desk: Browser, cast: Cast, program:
     assert program.get("/v2").status_code == 200
 
 
-def test_a_closed_account_is_found_and_taken_back(desk: Browser, cast: Cast, program: Program) -> None:
+def test_a_closed_account_is_found_and_reopened(desk: Browser, cast: Cast, program: Program) -> None:
     assert _told(_act(desk, "reopen", cast.account)) == ["Acme is not closed."]
     services.close_account(actor=policy.system(cast.account.ref), name="Acme")
     shown = {
@@ -319,7 +319,7 @@ def test_a_removed_member_is_recorded(desk: Browser, cast: Cast) -> None:
 # What accounts own ------------------------------------------------------------------------------
 
 
-def test_a_project_is_added_renamed_and_deleted_on_record(desk: Browser, cast: Cast) -> None:
+def test_creating_renaming_and_deleting_a_project_is_recorded(desk: Browser, cast: Cast) -> None:
     desk.post(_url(Project, "add"), {"account": cast.account.pk, "name": "web"})
     project = Project.objects.get()
     desk.post(_url(project, "change"), {"name": "site"})
@@ -331,7 +331,7 @@ def test_a_project_is_added_renamed_and_deleted_on_record(desk: Browser, cast: C
     assert {event.event for event in recorded} == {"project.created", "project.changed", "project.deleted"}
 
 
-def test_a_deployment_is_deleted_on_record_and_never_rewritten(desk: Browser, cast: Cast) -> None:
+def test_deleting_a_deployment_is_recorded_and_it_never_changes(desk: Browser, cast: Cast) -> None:
     deployment = factories.make_deployment(factories.make_project(cast.account))
     assert desk.post(_url(deployment, "change"), {"revision": "other"}).status_code == 403
     _act(desk, "delete_selected", deployment, post="yes")
@@ -339,7 +339,7 @@ def test_a_deployment_is_deleted_on_record_and_never_rewritten(desk: Browser, ca
     assert AuditEvent.objects.get(event=Event.DEPLOYMENT_DELETED).actor_label == "operator@example.com"
 
 
-def test_a_shared_service_is_created_changed_and_deleted_in_admin_on_record(desk: Browser, cast: Cast) -> None:
+def test_creating_changing_and_deleting_a_shared_service_in_admin_is_recorded(desk: Browser, cast: Cast) -> None:
     sent = {
         "account": cast.account.pk,
         "name": "Weather API",
@@ -384,7 +384,7 @@ def test_a_field_error_of_a_service_is_shown_at_its_field(desk: Browser, cast: C
 # Keys -------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_shown_by_its_mask_alone(desk: Browser, key: Issued) -> None:
+def test_a_key_is_shown_only_as_its_mask(desk: Browser, key: Issued) -> None:
     for page in (_url(key.api_key, "changelist"), _url(key.api_key, "change")):
         text = desk.get(page).content.decode()
         assert key.api_key.mask in text
@@ -587,7 +587,7 @@ def test_a_passkey_opens_admin(newcomer: Browser) -> None:
     assert newcomer.as_(operator).get("/admin/").status_code == 200
 
 
-def test_a_session_from_before_the_factor_has_to_show_it(db: None, browser: Browser) -> None:
+def test_a_session_older_than_the_factor_has_to_enter_it(db: None, browser: Browser) -> None:
     operator = User.objects.create_superuser("first@example.com", factories.PASSWORD)
     stolen = Browser()
     for session in (browser, stolen):
@@ -624,7 +624,7 @@ def test_no_page_of_admin_shows_second_factors(desk: Browser, operator: User) ->
     assert desk.get("/admin/mfa/authenticator/").status_code == 404
 
 
-def test_an_operator_resets_a_persons_two_factor_on_record(desk: Browser, cast: Cast) -> None:
+def test_an_operators_reset_of_two_factor_is_recorded(desk: Browser, cast: Cast) -> None:
     factories.give_second_factor(cast.user)
     theirs = Browser()
     theirs.as_(cast.user).get(reverse("accounts:profile"))
@@ -663,7 +663,7 @@ def test_a_sessions_key_is_neither_shown_nor_searched(desk: Browser, cast: Cast)
         assert desk.get(_url(session, "changelist"), {lookup: session.session_key[:3]}).status_code == 400
 
 
-def test_a_session_that_is_deleted_is_over(desk: Browser, cast: Cast) -> None:
+def test_a_deleted_session_has_ended(desk: Browser, cast: Cast) -> None:
     theirs = Browser()
     theirs.as_(cast.user).get(reverse("accounts:profile"))
     assert desk.post(_url(UserSession.objects.get(user=cast.user), "delete"), {"post": "yes"}).status_code == 302

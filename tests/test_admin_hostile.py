@@ -78,7 +78,7 @@ def test_no_address_of_an_item_is_an_error_of_the_server(desk: Browser, model: A
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_no_address_of_a_new_item_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+def test_no_url_of_a_new_item_causes_a_server_error(desk: Browser, model: Any) -> None:
     failed = [
         (field.name, value)
         for field in model._meta.concrete_fields
@@ -115,7 +115,7 @@ def test_no_search_of_a_field_is_an_error_of_the_server(desk: Browser) -> None:
 @pytest.mark.parametrize(
     "path", ["r/99999999999999999999/1/", "r/1/%00/", "jsi18n/?x=%00", "password_change/?x=%00", "%00/"]
 )
-def test_no_other_address_is_an_error_of_the_server(desk: Browser, path: str) -> None:
+def test_no_other_url_causes_a_server_error(desk: Browser, path: str) -> None:
     assert desk.get(f"/admin/{path}").status_code < 500
 
 

@@ -23,7 +23,7 @@ def test_a_pickle_in_redis_is_not_loaded() -> None:
         JSONSerializer().loads(pickle.dumps(["a list"]))
 
 
-def test_the_cache_on_redis_reads_json_alone() -> None:
+def test_the_cache_on_redis_reads_only_json() -> None:
     program = "from atatus_dash.settings import CACHES; print(CACHES['default']['OPTIONS']['serializer'])"
     environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "SECRET_KEY": "a" * 50}
     printed = subprocess.run(

@@ -100,7 +100,7 @@ def test_a_service_may_check_over_plain_http_and_gets_the_account_of_the_key(ser
         ({"key": "KEY", "path": "/a/../b"}, 403, "This API key has no access to this path."),
     ],
 )
-def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(
+def test_a_refusal_has_the_same_statuses_and_messages_as_for_a_gateway(
     service: Service, key: Issued, body: dict[str, Any], status: int, message: str
 ) -> None:
     if body.get("path"):
@@ -116,7 +116,7 @@ def test_no_has_the_same_statuses_and_sentences_as_a_gateway_gets(
 
 
 @pytest.mark.parametrize("interface", ["eth0", "\ud800", "\0", "\n"], ids=ascii)
-def test_an_address_is_noted_without_its_interface_which_no_database_takes(
+def test_an_address_is_recorded_without_its_interface_which_databases_refuse(
     service: Service, key: Issued, interface: str
 ) -> None:
     assert check(service, {"key": key.secret, "address": f"fe80::1%{interface}"}).status == 200
@@ -169,7 +169,7 @@ def test_an_administrator_key_checks_over_https_with_any_permission_and_access(
     assert check(service, {}, peer=CLIENT, asker=root.secret, https=True).message == "API key is required!"
 
 
-def test_anyone_else_is_401_with_a_message_alone(cast: Cast, service: Service, key: Issued, root: Issued) -> None:
+def test_all_others_get_401_with_only_a_message(cast: Cast, service: Service, key: Issued, root: Issued) -> None:
     stranger = factories.make_key(cast.elsewhere, administrator=True).secret
     revoked = factories.make_key(cast.account, administrator=True, revoked_at=timezone.now()).secret
     bound = factories.make_key(cast.account, administrator=True, allowed_networks=["192.0.2.1/32"]).secret
@@ -183,7 +183,7 @@ def test_anyone_else_is_401_with_a_message_alone(cast: Cast, service: Service, k
     assert (answer.status, answer.json) == (401, {"Message": NOT_ASKER})
 
 
-def test_an_administrator_key_in_the_clear_is_401_and_flagged(service: Service, key: Issued, root: Issued) -> None:
+def test_an_administrator_key_over_plain_http_is_401_and_flagged(service: Service, key: Issued, root: Issued) -> None:
     answer = check(service, {"key": key.secret}, peer=CLIENT, asker=root.secret)
     assert (answer.status, answer.json) == (401, {"Message": NOT_ASKER})
     exposure.examine()

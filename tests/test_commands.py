@@ -210,7 +210,7 @@ def test_no_path_of_an_access_contains_a_key(cast: Cast) -> None:
     assert secret not in told
 
 
-def test_no_account_or_owner_is_named_by_a_key(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_or_owner_name_contains_no_key(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tokens.generate()
     assert "contains an API key" in _refused("create_account", f"Acme {secret}", "--owner", "o@example.com")
     assert "contains an API key" in _refused("create_account", "Acme", "--owner", f"{secret}@example.com")

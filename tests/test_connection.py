@@ -134,7 +134,7 @@ def test_a_client_of_http_1_0_is_not_told_to_continue(connect: Connect) -> None:
     assert client.received() == b""
 
 
-def test_chunks_are_no_part_of_http_1_0(connect: Connect) -> None:
+def test_http_1_0_has_no_chunks(connect: Connect) -> None:
     """A proxy with HTTP/1.0 would end the body elsewhere (RFC 9112 §6.1)."""
     client = connect()
     client.send(CHUNKED.replace(b"1.1", b"1.0").replace(b"Host: h", b"Connection: keep-alive") + b"0\r\n\r\n" + GET % 2)
@@ -167,7 +167,7 @@ def test_a_head_of_too_many_headers_keeps_none_past_them(connect: Connect) -> No
 
 
 def test_a_body_takes_no_more_memory_than_its_bytes(connect: Connect) -> None:
-    """With any chunk size: as separate objects, two bytes each would take forty."""
+    """With any chunk size: a separate object for each two bytes would take forty."""
     client = connect()
     client.send(CHUNKED + b"2\r\nab\r\n" * 1000)
     incoming = client.connection._incoming

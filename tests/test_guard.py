@@ -90,7 +90,7 @@ def test_any_method_may_ask(service: Service, key: Issued, method: str) -> None:
     assert send(method, f"/v2/verify/{service.id}/forward-auth", headers).status == 200
 
 
-def test_the_questions_own_query_host_ranges_and_conditions_mean_nothing(service: Service, key: Issued) -> None:
+def test_the_authorization_requests_own_host_ranges_and_conditions_are_ignored(service: Service, key: Issued) -> None:
     headers = [("Host", "nobody.example"), ("Range", "bytes=0-1"), ("If-None-Match", "*"), ("If-Match", '"x"')]
     answer = ask(service, key=key.secret, headers=headers, gateway=caddy)
     assert answer.status == 200
@@ -130,7 +130,7 @@ def test_methods_and_paths_of_the_service_decide_what_needs_read(
 # Whose key --------------------------------------------------------------------------------------
 
 
-def test_another_accounts_key_is_no_key_at_a_service(cast: Cast, service: Service) -> None:
+def test_a_key_of_another_account_is_invalid_at_a_service(cast: Cast, service: Service) -> None:
     stranger = factories.make_key(cast.elsewhere).secret
     answer = ask(service, key=stranger)
     assert (answer.status, answer.message) == (401, "API key is invalid!")
@@ -288,16 +288,14 @@ def test_the_sentence_in_the_header_is_ascii_and_fits_between_quotes(
     assert json.loads(f'"{answer.headers["x-guard-message"]}"') == answer.message == 'Back at “noon”, say "we".\\'
 
 
-def test_plain_http_is_403_whether_the_key_is_good_or_not_and_a_good_one_is_flagged(
-    service: Service, key: Issued
-) -> None:
+def test_plain_http_is_403_with_any_key_and_a_valid_key_is_flagged(service: Service, key: Issued) -> None:
     answers = [ask(service, key=secret, scheme="http") for secret in (key.secret, tokens.generate(), None)]
     assert {(answer.status, answer.message) for answer in answers} == {(403, "HTTPS is required.")}
     exposure.examine()
     assert APIKey.objects.get(pk=key.api_key.pk).exposed_at is not None
 
 
-def test_a_key_that_came_in_the_clear_is_not_looked_up(service: Service, key: Issued) -> None:
+def test_a_key_sent_over_plain_http_is_not_looked_up(service: Service, key: Issued) -> None:
     with mock.patch.object(lookup, "at_service", wraps=lookup.at_service) as asked:
         ask(service, key=key.secret, scheme="http")
     asked.assert_called_once_with(service.id, "")
@@ -527,7 +525,7 @@ def test_other_paths_are_left_to_the_api(path: str) -> None:
 # Writes -----------------------------------------------------------------------------------------
 
 
-def test_use_is_counted_by_key_and_service_and_the_question_is_noted(service: Service, key: Issued) -> None:
+def test_use_is_counted_by_key_and_service_and_the_request_time_is_recorded(service: Service, key: Issued) -> None:
     ask(service, key=key.secret, headers=[("User-Agent", f"curl {key.secret}")])
     ask(service, "POST", key=factories.make_key(key.api_key.account, permission=KeyPermission.READ).secret)
     ask(service, key=tokens.generate())
@@ -592,7 +590,7 @@ def test_a_database_out_of_reach_is_503(service: Service, key: Issued) -> None:
     assert answer.message == "The database is unavailable. Please try again later."
 
 
-def test_a_fault_of_ours_is_503_and_logged(service: Service, key: Issued, caplog: pytest.LogCaptureFixture) -> None:
+def test_our_own_error_is_503_and_logged(service: Service, key: Issued, caplog: pytest.LogCaptureFixture) -> None:
     with mock.patch("apikeys.gate.decide", side_effect=ZeroDivisionError):
         answer = ask(service, key=key.secret)
     assert (answer.status, answer.message) == (503, "We have a problem with our server. Please try again later.")

@@ -163,7 +163,7 @@ def test_a_job_that_is_not_due_is_claimed_by_a_command_only(job: Job) -> None:
     assert claim(job, ignore_schedule=True) is None
 
 
-def test_a_lease_is_for_half_a_minute_by_the_clock_of_the_database(job: Job) -> None:
+def test_a_lease_lasts_half_a_minute_by_the_databases_clock(job: Job) -> None:
     claimed(job)
     assert row().is_running
     left = row().leased_until - row().read_at
@@ -171,7 +171,7 @@ def test_a_lease_is_for_half_a_minute_by_the_clock_of_the_database(job: Job) -> 
     assert abs(row().running_since - row().read_at) < timedelta(seconds=5)
 
 
-def test_the_job_of_a_process_that_died_is_taken_over_when_its_lease_lapses(job: Job, work: Work) -> None:
+def test_the_job_of_a_process_that_died_is_taken_over_when_its_lease_expires(job: Job, work: Work) -> None:
     dead = claimed(job)
     assert claim(job) is None
     let_the_lease_lapse()
@@ -308,7 +308,7 @@ def test_each_node_looks_and_one_runs_the_job_once_an_interval(job: Job, work: W
     assert work.runs == 2
 
 
-def test_a_run_is_noted_with_its_time_length_node_and_result(job: Job, work: Work) -> None:
+def test_a_run_is_recorded_with_its_time_duration_node_and_result(job: Job, work: Work) -> None:
     node = Scheduler()
     node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
@@ -364,7 +364,7 @@ def test_a_stop_releases_the_job_immediately(job: Job, work: Work, monkeypatch: 
 # Failures ---------------------------------------------------------------------------------------
 
 
-def test_a_job_that_fails_is_tried_again_later_and_later(job: Job, work: Work) -> None:
+def test_a_job_that_fails_is_retried_after_longer_and_longer_waits(job: Job, work: Work) -> None:
     work.may_end.set()
     work.error = RuntimeError("no such\nthing")
     waits = []
@@ -435,7 +435,7 @@ def test_an_error_with_a_key_is_shown_without_it(job: Job, work: Work) -> None:
     assert len(row().last_error) == 300
 
 
-def test_without_a_database_nothing_is_noted_and_the_lease_lapses(
+def test_without_a_database_nothing_is_recorded_and_the_lease_expires(
     job: Job, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work.may_end.set()

@@ -118,7 +118,7 @@ class Nodes(ExitStack):
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_each_mail_is_sent_once_though_a_node_is_hit_while_it_mails(database: str, tmp_path: Path, how: str) -> None:
+def test_each_mail_is_sent_once_although_a_node_is_killed_or_frozen(database: str, tmp_path: Path, how: str) -> None:
     with Nodes(database, tmp_path, how) as nodes:
         nodes.sql(DUE)
         assert nodes.is_hit.wait(30)

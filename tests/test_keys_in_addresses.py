@@ -39,7 +39,7 @@ def test_the_rest_of_the_query_is_kept(db: None) -> None:
     assert answer.headers["location"] == "https://testserver/accounts?a=1&b=%FF+x&event=api_key.created"
 
 
-def test_a_query_without_a_key_is_passed_on_as_it_is(db: None) -> None:
+def test_a_query_without_a_key_is_passed_on_unchanged(db: None) -> None:
     answer = SecureClient().get("/accounts?a=1&&b=%e9%zz+x%20;c&api_keys=2", plain_http=True)
     assert answer.headers["location"] == "https://testserver/accounts?a=1&&b=%e9%zz+x%20;c&api_keys=2"
 

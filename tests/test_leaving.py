@@ -137,6 +137,6 @@ def test_workers_whose_parent_was_killed_finish_count_and_exit(installation: Ins
         assert [server.get("/v2", key).status for _ in range(20)] == [200] * 20
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait(timeout=10)
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the workers to leave", 5)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "the workers to stop", 5)
         assert _is_free(server.port)
     assert installation.requests_counted("Orphaned") == 20

@@ -208,5 +208,5 @@ def test_an_interval_in_words(interval: timedelta, words: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.004, "4 ms"), (1.44, "1.4 s"), (59.9, "59.9 s"), (125, "2 min 5 s"), (3600, "60 min 0 s")]
 )
-def test_a_length_in_words(seconds: float, words: str) -> None:
+def test_a_duration_in_words(seconds: float, words: str) -> None:
     assert operations.duration(timedelta(seconds=seconds)) == words

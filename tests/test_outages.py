@@ -110,7 +110,7 @@ def test_an_outage_is_logged_once_however_many_pages_fail(cast: Cast, caplog: py
     ]
 
 
-def test_a_fault_of_ours_is_still_a_500(cast: Cast) -> None:
+def test_our_own_error_is_still_a_500(cast: Cast) -> None:
     def nonsense(*args: object) -> None:
         raise ProgrammingError("no such column")
 
@@ -195,7 +195,7 @@ def _watched() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_watched")
-def test_a_probe_without_an_answer_makes_a_service_silent_until_one_is_answered(clock: list[float]) -> None:
+def test_a_service_is_unresponsive_until_a_probe_is_answered(clock: list[float]) -> None:
     def hangs() -> None:
         clock[0] += outages.PROBE_SECONDS
         raise OSError("timed out")
@@ -255,7 +255,7 @@ def test_a_thread_that_finishes_lets_a_waiting_one_continue() -> None:
     assert slots.acquire()
 
 
-def test_threads_in_the_background_take_no_turn() -> None:
+def test_background_threads_need_no_slot() -> None:
     slots, taken = Slots(), list[bool]()
     slots.limit(1)
 

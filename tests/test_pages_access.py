@@ -203,7 +203,7 @@ def test_a_page_with_fragments_varies_by_htmx_headers(name: str, cast: Cast, bro
 @pytest.mark.parametrize("htmx", [False, True])
 @pytest.mark.parametrize("role", ["owner", "admin", "user"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_is_made_by_the_roles_that_the_policy_allows_and_by_no_other(
+def test_only_the_roles_that_the_policy_allows_can_make_a_change(
     name: str, role: str, htmx: bool, cast: Cast, browser: Browser, address: Any
 ) -> None:
     heir = Membership.objects.get(account=cast.account, user=cast.admin)
@@ -222,12 +222,12 @@ def test_a_change_is_made_by_the_roles_that_the_policy_allows_and_by_no_other(
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
-def test_a_stranger_finds_nothing_there(name: str, method: str, cast: Cast, browser: Browser, address: Any) -> None:
+def test_a_stranger_gets_404_for_every_page(name: str, method: str, cast: Cast, browser: Browser, address: Any) -> None:
     assert getattr(browser.as_(cast.stranger), method)(address(name)).status_code == 404
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES_OF_AN_ACCOUNT if "<id:id>" in ROUTES[name][0]])
-def test_another_accounts_things_are_not_found_under_ones_own(
+def test_items_of_another_account_are_not_found_under_the_own_account(
     name: str, cast: Cast, browser: Browser, address: Any
 ) -> None:
     own = address(name).replace(f"/{cast.account.slug}/", f"/{cast.elsewhere.slug}/")

@@ -44,14 +44,14 @@ def test_home_leads_to_the_account_that_was_open_last(cast: Cast, browser: Brows
     assert browser.get("/").headers["Location"] == reverse("overview", args=[cast.elsewhere.slug])
 
 
-def test_home_says_so_to_a_person_without_an_account(db: None, browser: Browser) -> None:
+def test_home_tells_a_user_that_they_have_no_account(db: None, browser: Browser) -> None:
     page = browser.as_(factories.make_user("new@example.com")).get("/").content.decode()
 
     assert "No account yet" in page
     assert "new@example.com" in page
 
 
-def test_the_switcher_lists_ones_accounts_and_no_others(cast: Cast, browser: Browser) -> None:
+def test_the_switcher_lists_only_the_users_accounts(cast: Cast, browser: Browser) -> None:
     third = factories.make_account("Third", cast.owner)
     page = browser.as_(cast.owner).get(overview(cast)).content.decode()
 

@@ -39,7 +39,7 @@ _number = count()
 
 
 def furnish(cast: Cast, times: int) -> dict[str, str]:
-    """Create so many more of everything that is in a list. Returns the ids of the last of each."""
+    """Create this many more of each item that lists show. Returns the ids of the last of each."""
     today = timezone.now().date()
     for _ in range(times):
         number = next(_number)

@@ -29,7 +29,7 @@ def found(browser: Browser, typed: str) -> list[tuple[str, str]]:
     return [(one.kind, one.name) for one in find(browser, typed).context["found"]]
 
 
-def test_things_are_found_by_name_id_mask_and_the_whole_key(
+def test_items_are_found_by_name_id_mask_and_the_whole_key(
     cast: Cast, browser: Browser, key: Issued, service: Service
 ) -> None:
     factories.make_project(cast.account, "Web shop")
@@ -79,7 +79,7 @@ def test_a_key_that_was_typed_is_not_in_the_answer(cast: Cast, browser: Browser,
     assert 'value="nightly"' in find(browser, "nightly").content.decode()
 
 
-def test_htmx_gets_the_results_alone(cast: Cast, browser: Browser, key: Issued) -> None:
+def test_htmx_gets_only_the_results(cast: Cast, browser: Browser, key: Issued) -> None:
     headers = {"HX-Request": "true", "HX-Target": "found"}
     part = find(browser.as_(cast.owner), "nightly", **headers).content.decode()
     assert "Nightly report" in part

@@ -42,26 +42,26 @@ DISGUISES = [CANARY, f"x{CANARY}y", CANARY.lower(), CANARY.replace("_", "%5F"), 
 
 # Every text column -------------------------------------------------------------------------------
 
-CHOSEN_BY_US = "ids, digests, choices and numbers of ours"
-OF_OTHERS = "another's model: masked as it is written"
+CHOSEN_BY_US = "our own ids, digests, choices and numbers"
+OF_OTHERS = "a model of another app: masked when it is written"
 COLUMNS = {
-    "accounts.Account.slug": "made of the name by slugify, which leaves no room for 40 characters with an underscore",
+    "accounts.Account.slug": "made from the name, which was checked",
     "accounts.Account.offered_to": CHOSEN_BY_US,
     "accounts.AuditEvent.changes": "values of fields that were checked",
-    "accounts.AuditEvent.request_id": "the middleware takes no name of a request that holds a key",
+    "accounts.AuditEvent.request_id": "the middleware accepts no request id that contains a key",
     "accounts.OutgoingMail.about": CHOSEN_BY_US,
     "accounts.Project.kept_id": "24 hexadecimal characters",
     "accounts.User.password": "a hash",
-    "accounts.User.time_zone": "one of a list",
-    "apikeys.APIKey.access": "`validators.access` refuses a key before it says anything of it",
-    "apikeys.APIKey.allowed_networks": "each is a network, in its plain form",
+    "accounts.User.time_zone": "a choice from a list",
+    "apikeys.APIKey.access": "`validators.access` refuses a key before a message repeats it",
+    "apikeys.APIKey.allowed_networks": "each is a network, in normal form",
     "apikeys.APIKey.rate_limit": "a number and a unit",
     "apikeys.KeyOrigin.origin": "an address",
     "apikeys.KeyUsage.service": CHOSEN_BY_US,
     "apikeys.Notice.about": "a time",
     **dict.fromkeys(
         [f"apikeys.Service.{name}" for name in ("reading_methods", "reading_paths", "gateways")],
-        "`validators` reads each and refuses a key before it says anything of it",
+        "`validators` reads each and refuses a key before a message repeats it",
     ),
 }
 #: Columns whose name says that the program fills them.
@@ -137,7 +137,7 @@ def test_every_text_field_of_a_serializer_refuses_keys_or_is_not_stored() -> Non
     list(get_resolver().url_patterns)
     forgotten = []
     for serializer in filter(of_ours, subclasses(serializers.Serializer)):
-        if serializer.__name__ == "ModelSerializer":  # our base class, of no model
+        if serializer.__name__ == "ModelSerializer":  # our base class, without a model
             continue
         for name, field in serializer().fields.items():
             texts = isinstance(field, serializers.CharField) and not field.read_only
@@ -310,7 +310,7 @@ def test_no_page_keeps_a_key_whatever_is_typed_into_it(cast: Cast, settings: Set
         assert SEEN not in kept
 
 
-def test_no_program_leaves_a_key_whatever_it_sends(cast: Cast, administrator: Program, log: io.StringIO) -> None:
+def test_no_request_of_a_program_stores_a_key(cast: Cast, administrator: Program, log: io.StringIO) -> None:
     project = factories.make_project(cast.account)
     api_key = factories.make_key(cast.account).api_key
     headers = {"User-Agent": f"{'m' * 165} {CANARY}", "X-Request-ID": CANARY, "Referer": CANARY, "Cookie": CANARY}
@@ -361,7 +361,7 @@ def test_a_revision_with_a_key_is_refused(cast: Cast, program: Program, field: s
     assert (answer.status_code, list(answer.json()["Errors"])) == (400, [field])
 
 
-def test_a_sign_in_keeps_no_key_from_the_name_of_the_browser(
+def test_a_sign_in_stores_no_key_from_the_user_agent(
     cast: Cast, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     cache.clear()  # limits of sign-ins

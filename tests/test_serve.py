@@ -125,7 +125,7 @@ def test_a_client_that_pipelines_thousands_of_requests_does_not_delay_others(ser
         assert time.monotonic() - started < 1
 
 
-def test_the_server_takes_the_place_of_the_command(server: Server) -> None:
+def test_the_server_replaces_the_process_of_the_command(server: Server) -> None:
     assert b"atatus_dash.server" in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
 
 
@@ -136,7 +136,7 @@ def test_pages_have_their_styles_after_migrate_alone(server: Server) -> None:
     assert {server.get(sheet).status for sheet in sheets} == {200}
 
 
-def test_a_query_of_seven_kibibytes_and_a_header_of_nearly_eight_pass(server: Server, key: str) -> None:
+def test_a_query_of_seven_kibibytes_and_a_header_of_nearly_eight_are_accepted(server: Server, key: str) -> None:
     assert server.get("/v2?filler=" + "a" * 7 * 1024, key).status == 200
     assert server.get("/v2", key, X_Filler="a" * 7680).status == 200
 
@@ -271,7 +271,7 @@ def test_a_complete_chunked_body_is_read_with_or_without_a_proxy(server: Server,
 @pytest.mark.parametrize(
     "path", ["/v2/projects?q=%ff", "/v2/leaked-keys", "/auth/login/?next=%ff", "/admin/login/", "/"]
 )
-def test_no_codec_in_a_content_type_is_a_fault_of_ours(server: Server, path: str, parameters: str) -> None:
+def test_no_codec_in_a_content_type_causes_a_server_error(server: Server, path: str, parameters: str) -> None:
     for media_type in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"):
         for method in ("GET", "POST"):
             kind = f"{media_type}; {parameters}"
@@ -356,7 +356,7 @@ def test_a_killed_worker_is_replaced(installation: Installation, key: str) -> No
         assert server.get("/v2", key).status == 200
 
 
-def test_a_port_that_is_taken_is_said_so(installation: Installation, server: Server) -> None:
+def test_a_port_in_use_is_reported(installation: Installation, server: Server) -> None:
     second = installation.manage("serve", PORT=str(server.port))
     assert second.returncode == 1
     assert second.stderr == f"CommandError: 127.0.0.1:{server.port} can't be served on: Address already in use.\n"

@@ -91,7 +91,7 @@ def test_a_page_is_refused_as_well_and_the_log_names_the_proxy(
     assert caplog.messages == ["The proxy at 127.0.0.1 sent a malformed X-Forwarded-For: the request was refused."]
 
 
-def test_a_request_of_the_proxys_own_has_its_own_address(db: None, browser: Browser, behind_a_proxy: None) -> None:
+def test_a_request_by_the_proxy_itself_has_the_proxys_address(db: None, browser: Browser, behind_a_proxy: None) -> None:
     assert browser.get("/healthz", plain_http=True).status_code == 200
 
 

@@ -121,7 +121,7 @@ def test_a_set_up_starts_again_if_its_encryption_key_is_removed(
         ({"ENCRYPTION_KEYS": [Fernet.generate_key().decode(), OLD]}, {"ENCRYPTION_KEYS": [OLD]}),
     ],
 )
-def test_encrypted_text_is_readable_after_the_keys_change(settings: Settings, before: Any, after: Any) -> None:
+def test_encrypted_text_can_be_read_after_the_keys_change(settings: Settings, before: Any, after: Any) -> None:
     set_all(settings, before)
     stored, by_the_second = encryption.encrypt("JBSWY3DPEHPK3PXP"), None
     if len(settings.ENCRYPTION_KEYS) > 1:  # written before the newest key was added

@@ -37,7 +37,7 @@ TABLE = {
 
 @pytest.mark.parametrize("role", [*Role, *KeyRole])
 @pytest.mark.parametrize("permission", Permission)
-def test_the_table_grants_what_is_documented_and_no_more(role: KeyRole | Role, permission: Permission) -> None:
+def test_the_table_grants_exactly_what_is_documented(role: KeyRole | Role, permission: Permission) -> None:
     assert (permission in GRANTS[role]) == (permission in TABLE[role])
 
 

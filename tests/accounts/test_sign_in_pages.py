@@ -194,7 +194,7 @@ def test_signing_up_with_a_registered_address_looks_the_same_and_creates_nothing
     told = browser.post(SIGNUP, form, follow=True)
 
     assert "Check your e-mail" in told.content.decode()
-    assert delivered()[0].subject == "You already have a sign-in"
+    assert delivered()[0].subject == "You are already registered"
     assert Account.objects.count() == before
 
 

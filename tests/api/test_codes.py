@@ -142,7 +142,7 @@ def test_400_names_the_invalid_fields(program: Program, fields: dict[str, Any], 
 
 
 @pytest.mark.parametrize("body", ["[]", "5", '"text"', "null", "[1, 2]"])
-def test_400_for_a_body_that_is_no_object(program: Program, body: str) -> None:
+def test_400_for_a_body_that_is_not_an_object(program: Program, body: str) -> None:
     assert program.post("/v2/projects", body, content_type="application/json").status_code == 400
 
 

@@ -84,7 +84,7 @@ def test_patch_leaves_the_fields_that_are_not_sent(administrator: Program, thing
         assert administrator.send("patch", path, {name: value}).json() == before
 
 
-def test_the_api_page_tells_every_field() -> None:
+def test_the_api_page_documents_every_field() -> None:
     serializers = {
         serializer
         for _, view in api_routes()

@@ -48,13 +48,15 @@ def chosen(*ids: str, **paths: str) -> dict[str, Any]:
 # The form ----------------------------------------------------------------------------------------
 
 
-def test_a_key_opens_everything_unless_services_are_selected(cast: Cast, owner: Browser, service: Service) -> None:
+def test_a_key_has_access_to_everything_unless_services_are_selected(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
     for sent in ({}, {"access": "everything"}, {"access": "everything", "service": [service.id]}):
         owner.post(page(cast, "new_key"), form(**sent))
     assert [key.access for key in APIKey.objects.all()] == [None] * 3
 
 
-def test_a_key_opens_the_services_that_are_selected(
+def test_a_key_has_access_to_the_selected_services(
     cast: Cast, owner: Browser, service: Service, shared: Service
 ) -> None:
     other = factories.make_service(cast.account, "Search API")
@@ -66,7 +68,7 @@ def test_a_key_opens_the_services_that_are_selected(
     )
 
 
-def test_a_key_with_nothing_selected_opens_only_v2_itself(cast: Cast, owner: Browser) -> None:
+def test_a_key_with_nothing_selected_has_access_only_to_v2_itself(cast: Cast, owner: Browser) -> None:
     secret = secret_in(owner.post(page(cast, "new_key"), form(**chosen())))
     assert APIKey.objects.get().access == "[]"
     assert [Program(secret).get(path).status_code for path in ("/v2", "/v2/projects")] == [200, 403]

@@ -27,7 +27,7 @@ def signed_in(cast: Cast, browser: Browser) -> Browser:
 
 
 def age(browser: Browser, minutes: int) -> None:
-    """Move the sign-in into the past by so many minutes."""
+    """Move the sign-in into the past by this many minutes."""
     session = browser.session
     for record in session["account_authentication_methods"]:
         record["at"] = time.time() - minutes * 60

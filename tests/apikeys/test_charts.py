@@ -28,7 +28,7 @@ def test_days_without_requests_are_included_and_other_days_are_not(cast: Cast) -
     assert list(days)[-1] == timezone.now().date()
 
 
-def test_usage_of_an_account_is_that_of_its_own_keys(cast: Cast) -> None:
+def test_usage_of_an_account_counts_only_its_own_keys(cast: Cast) -> None:
     for account in (cast.account, cast.account, cast.elsewhere):
         use(factories.make_key(account).api_key, 0, succeeded=3, throttled=1)
     total = charts.chart(charts.by_day(KeyUsage.objects.for_account(cast.account), 7)).total

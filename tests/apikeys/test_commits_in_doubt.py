@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture
 def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
-    """Between the database and this thread, which waits for a second."""
+    """A cable between the database and this thread, which waits for a second."""
     database = connection.settings_dict
     with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.wait_at_most(1):
         connection.close()

@@ -17,7 +17,7 @@ LINES = f"name,permission,digest,mask,expiry\nNightly,read,{hashlib.sha256(SECRE
 
 
 @pytest.mark.parametrize("sent", [{"text": LINES}, {"file": SimpleUploadedFile("keys.csv", LINES.encode())}])
-def test_an_imported_key_opens_the_api_as_it_did_before(sent: dict[str, Any], cast: Cast, owner: Browser) -> None:
+def test_an_imported_key_works_with_the_api(sent: dict[str, Any], cast: Cast, owner: Browser) -> None:
     if "file" in sent:
         sent["file"].seek(0)
     response = owner.post(page(cast, "import_keys"), sent, follow=True)

@@ -31,7 +31,7 @@ def csv_of(*lines: str, header: str = "name,permission,digest,mask,expiry") -> s
     return "\n".join([header, *lines])
 
 
-def test_an_imported_key_opens_the_api_although_its_format_differs(cast: Cast) -> None:
+def test_an_imported_key_works_with_the_api_although_its_format_differs(cast: Cast) -> None:
     rows = imports.read(csv_of(f"Legacy,read_write,{DIGEST},sk_live_…cdef,"))
     services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     assert Program(SECRET).get("/v2").json()["api_key"]["name"] == "Legacy"
@@ -208,7 +208,7 @@ def test_a_key_stays_with_the_account_that_had_it_first(cast: Cast) -> None:
     assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
     services.revoke_api_key(actor=owner_of(cast.elsewhere), api_key=second)
     assert Program(SECRET).get("/v2").status_code == 200
-    for account in (cast.account, cast.elsewhere):  # what its digest was made of opens nothing
+    for account in (cast.account, cast.elsewhere):  # the text that was hashed is no key
         for text in (f"\0{account.pk}\0{DIGEST}", f"{account.pk}{DIGEST}", second.digest):
             assert Program().get("/v2", {"api_key": text}).status_code == 401
 

@@ -38,7 +38,7 @@ def test_without_a_permission_the_summary_asks_for_one(cast: Cast, owner: Browse
         ),
     ],
 )
-def test_a_key_that_opens_everything(permission: str, can: str, cannot: str, cast: Cast, owner: Browser) -> None:
+def test_a_key_with_access_to_everything(permission: str, can: str, cannot: str, cast: Cast, owner: Browser) -> None:
     text = told(cast, owner, permission=permission, access="everything")
     assert can in text
     assert "this API (/v2): projects, deployments and usage" in text
@@ -46,7 +46,7 @@ def test_a_key_that_opens_everything(permission: str, can: str, cannot: str, cas
     assert "From any address, 600/minute, until it is revoked." in text
 
 
-def test_a_key_that_opens_selected_services(cast: Cast, owner: Browser) -> None:
+def test_a_key_with_access_to_selected_services(cast: Cast, owner: Browser) -> None:
     reports, search = (factories.make_service(cast.account, name) for name in ("Reports API", "Search API"))
     factories.make_service(cast.account, "Exports API")
     sent = {

@@ -1,4 +1,4 @@
-"""Forms that are older than the stored values: what their reader didn't change stays as someone else set it."""
+"""Forms that are older than the stored values: fields that the user didn't change keep the values that others saved."""
 
 from datetime import timedelta
 from typing import Any
@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "accepts_query": (False, {"accepts_query": None}, "no"),
     "administrator": (True, {"administrator": None}, "yes"),
 }
-#: A switch has two positions, so two people who change it agree.
+#: A check box has two values, so two people who change it agree.
 DISPUTED = [name for name in SETTINGS if name not in ("accepts_query", "administrator")]
 
 

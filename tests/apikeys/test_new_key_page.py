@@ -43,7 +43,7 @@ def test_the_form_is_a_page_and_for_htmx_a_dialog(cast: Cast, owner: Browser) ->
 @pytest.mark.parametrize("headers", [{}, HTMX])
 @pytest.mark.parametrize("permission", ["read", "write", "read_write"])
 @pytest.mark.parametrize("role", ["owner", "admin"])
-def test_a_new_key_is_shown_and_opens_the_api(
+def test_a_new_key_is_shown_and_works_with_the_api(
     role: str, permission: str, headers: dict[str, str], cast: Cast, browser: Browser
 ) -> None:
     browser.as_(getattr(cast, role))

@@ -62,7 +62,7 @@ def test_a_notice_wakes_the_thread_that_mails_once_it_is_committed(
 
 def test_a_name_with_markup_or_line_breaks_is_harmless(cast: Cast) -> None:
     factories.make_key(cast.account)
-    with connection.cursor() as cursor:  # a name holds no line break nowadays; an older version let it in
+    with connection.cursor() as cursor:  # an older version allowed line breaks in names
         cursor.execute("UPDATE apikeys_apikey SET name = %s", ["<b>a</b>\nBcc: x@example.com"])
     send()
     assert delivered()[0].subject == "Acme: API key <b>a</b> Bcc: x@example.com was created"

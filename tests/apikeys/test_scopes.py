@@ -225,7 +225,7 @@ def test_what_is_let_through_below_a_path_stays_below_it_whatever_text_it_is(tex
 
 @pytest.mark.parametrize("step", STRUCTURAL)
 @given(patterns)
-def test_patterns_hold_nothing_that_services_read_in_their_own_way(step: str, pattern: str) -> None:
+def test_patterns_contain_nothing_that_services_read_differently(step: str, pattern: str) -> None:
     (known,) = scopes.parse_patterns([pattern])
     assert STRUCTURAL[step](known) == known
 
@@ -298,7 +298,7 @@ def test_each_of_many_spellings_of_a_path_is_read_as_it_by_some_service() -> Non
 
 
 @pytest.mark.parametrize("target", SPELLINGS_OF_ADMIN)
-def test_no_spelling_of_one_path_passes_for_another(target: str) -> None:
+def test_no_spelling_of_one_path_matches_another(target: str) -> None:
     assert not is_let_through(target, "/reports/*")
     assert not is_let_through(target, "/reports", "/reports/*", "/reports/", "/x/*", "/health")
 
@@ -428,14 +428,14 @@ EVERYTHING = [
 
 
 @given(values)
-def test_a_key_opens_what_its_access_says(value: Any) -> None:
+def test_a_key_allows_what_its_access_lists(value: Any) -> None:
     stored = scopes.store(scopes.parse(value))
     for service, path in EVERYTHING:
         assert (scopes.refusal(stored, service, path) is None) == opens(value, service, path)
 
 
 @given(values, values)
-def test_an_access_covers_another_if_it_opens_everything_the_other_opens(wider: Any, narrower: Any) -> None:
+def test_an_access_covers_another_if_it_allows_everything_the_other_allows(wider: Any, narrower: Any) -> None:
     expected = all(opens(wider, *question) for question in EVERYTHING if opens(narrower, *question))
     assert scopes.covers(scopes.parse(wider), scopes.parse(narrower)) == expected
 

@@ -117,7 +117,9 @@ def test_while_it_waits_it_names_the_proxy_that_may_refuse_the_gateway(
     assert "the proxy in front of this server refuses your gateway" in words(owner.get(url).content.decode())
 
 
-def test_it_turns_green_and_stops_polling_when_one_arrives(cast: Cast, owner: Browser, service: Service) -> None:
+def test_the_status_changes_and_polling_stops_on_the_first_request(
+    cast: Cast, owner: Browser, service: Service
+) -> None:
     questions.record(service.id)
     questions.flush()
     html = owner.get(page(cast, "connection", service.id), {"seen": ""}).content.decode()

@@ -180,15 +180,15 @@ USES: dict[str, tuple[dict[str, Any], str, str, int, bool]] = {
     "asks too often": ({"rate_limit": "1/minute"}, "GET", "/v2", 429, True),
     "asks for an unknown method": ({}, "DELETE", "/v2/projects", 405, True),
     "has no permission": ({"permission": KeyPermission.WRITE}, "GET", "/v2/projects", 403, True),
-    "is no administrator": ({}, "GET", "/v2/api-keys", 403, True),
+    "has no administrator access": ({}, "GET", "/v2/api-keys", 403, True),
     "sends wrong fields": ({}, "POST", "/v2/projects", 400, True),
-    "asks for nothing that is there": ({}, "GET", "/v2/projects/0", 404, True),
+    "asks for a missing item": ({}, "GET", "/v2/projects/0", 404, True),
     "asks for an unknown path": ({}, "GET", "/v2/nowhere", 404, False),
     "is revoked": ({"revoked_at": IN_THE_PAST}, "GET", "/v2", 401, False),
     "has expired": ({"expires_at": IN_THE_PAST}, "GET", "/v2", 401, False),
     "is disabled": ({"disabled_at": IN_THE_PAST}, "GET", "/v2", 401, False),
     "comes from elsewhere": ({"allowed_networks": ["10.0.0.0/8"]}, "GET", "/v2", 403, False),
-    "comes in a forbidden place": ({"accepts_query": False}, "GET", "/v2?api_key={}", 403, False),
+    "is sent in a forbidden place": ({"accepts_query": False}, "GET", "/v2?api_key={}", 403, False),
 }
 
 

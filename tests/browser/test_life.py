@@ -1,4 +1,4 @@
-"""A key's life at a browser: changed, rotated, revoked with others, and found in the audit log."""
+"""A key in a browser: changed, rotated, revoked with others, and found in the audit log."""
 
 import re
 import urllib.error

@@ -226,7 +226,7 @@ def test_pages_for_visitors(visit: Visit) -> None:
 
 
 @in_parts
-def test_pages_of_a_furnished_account(part: slice, visit: Visit, furnished: Account) -> None:
+def test_pages_of_an_account_with_items(part: slice, visit: Visit, furnished: Account) -> None:
     visitor = visit().sign_in("owner@example.com")
     nothing_found = f"/accounts/{furnished.slug}/settings/api-keys/?q=nothing"
     for path in [*pages_of(furnished), *pages_of_owner(furnished), *OF_A_PERSON, nothing_found][part]:

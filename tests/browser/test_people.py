@@ -135,7 +135,7 @@ def test_a_role_is_changed_and_a_member_removed(javascript: bool, visit: Visit, 
 
 
 @WITH_AND_WITHOUT
-def test_the_account_is_handed_over_then_closed_and_taken_back(javascript: bool, visit: Visit, cast: Cast) -> None:
+def test_the_account_is_transferred_then_closed_and_reopened(javascript: bool, visit: Visit, cast: Cast) -> None:
     owner = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     owner.goto("/accounts/acme/settings/")
     owner.page.get_by_role("link", name="Transfer account", exact=True).click()
@@ -231,7 +231,7 @@ def test_without_javascript_no_passkey_is_offered(visit: Visit) -> None:
     expect(visitor.page.get_by_role("button", name="Use a passkey")).to_be_hidden()
 
 
-def test_an_account_that_requires_two_factor_opens_once_it_is_set_up(visit: Visit, cast: Cast) -> None:
+def test_an_account_that_requires_two_factor_is_accessible_once_it_is_set_up(visit: Visit, cast: Cast) -> None:
     Account.objects.filter(pk=cast.account.pk).update(requires_two_factor=True)
     visitor = visit()
     page = visitor.page

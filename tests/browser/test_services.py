@@ -1,4 +1,4 @@
-"""A service's life at a browser: created in the dialog or on its page, changed, and deleted."""
+"""A service in a browser: created in the dialog or on its page, changed, and deleted."""
 
 from collections.abc import Callable
 

@@ -65,7 +65,7 @@ def test_an_owner_or_admin_generates_a_key_that_works_with_the_api(
     assert key not in visitor.page.content()
 
 
-def test_a_user_is_turned_away_and_sees_no_link(visit: Visit, cast: Cast) -> None:
+def test_a_user_is_refused_and_sees_no_link(visit: Visit, cast: Cast) -> None:
     visitor = visit().sign_in("user@example.com")
     page = visitor.page
     page.get_by_role("link", name="Settings", exact=True).click()
@@ -152,7 +152,7 @@ def test_the_dialog_shows_an_error_at_its_field_and_focuses_it(visit: Visit) -> 
     visitor.forgive(422)
 
 
-def test_a_double_click_makes_one_key(visit: Visit) -> None:
+def test_a_double_click_creates_one_key(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)

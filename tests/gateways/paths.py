@@ -1,6 +1,6 @@
 """Unusual targets: the guard checks what the service gets, byte for byte, or the request is refused.
 
-They are in the same table. A target is its bytes, read as Latin-1. Each is requested with a key for `/reports/*`, with
+They are in the same table. Targets are bytes, decoded as Latin-1. Each is requested with a key for `/reports/*`, with
 a key for everything, and at a service whose reading paths are `/reports/*`.
 """
 

@@ -1,4 +1,4 @@
-"""Cases of more than one request: streams, uploads, WebSockets, a guard that is away. They are in the same table.
+"""Cases of more than one request: streams, uploads, WebSockets, an unavailable guard. They are in the same table.
 
 A trial gets the gateway and asserts. Where a gateway differs, `differences` says why and the trial checks its name.
 """
@@ -235,7 +235,7 @@ def two_hops(gateway: Gateway, gateways: Running) -> None:
     assert ask(f"{CLIENT}, {BALANCER}", ELSEWHERE) == 403
 
 
-# The guard or the service is away ---------------------------------------------------------------
+# The guard or the service is unavailable --------------------------------------------------------
 
 AWAY = "Failures"
 
@@ -267,7 +267,7 @@ def _is_503(gateway: Gateway, reply: Reply) -> None:
 
 @trial(
     AWAY,
-    "While the guard is away, requests get 503 with Retry-After, and pass as soon as it is back",
+    "While the guard is unavailable, requests get 503 with Retry-After, and pass as soon as it is back",
     traefik=NOT_IN_JSON,
 )
 def guard_away(gateway: Gateway, gateways: Running) -> None:
@@ -319,7 +319,7 @@ def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
     assert gateway.request("GET", "/reports/a", key="read").status == 200
 
 
-@trial(AWAY, "If the service is away, the error is the gateway's, not the guard's")
+@trial(AWAY, "If the service is unavailable, the error is the gateway's, not the guard's")
 def service_away(gateway: Gateway, gateways: Running) -> None:
     gateway.upstream.stop()
     try:

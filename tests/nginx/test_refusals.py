@@ -1,4 +1,4 @@
-"""nginx's own responses look like the application's, on both ports, also while the application is away."""
+"""nginx's own responses look like the application's, on both ports, also while the application is unavailable."""
 
 import json
 import socket
@@ -216,7 +216,7 @@ def test_no_redirect_contains_a_key(front: WayIn, key: str) -> None:
         assert key not in str(answer.headers)
 
 
-def test_a_silent_connection_gets_no_response(alone: Front) -> None:
+def test_a_connection_that_sends_nothing_gets_no_response(alone: Front) -> None:
     with closing(socket.create_connection(("localhost", alone.https_port), timeout=10)) as connection:
         connection.sendall(b"\x00\x01nonsense\r\n\r\n")
         assert b"<html" not in connection.recv(65536)

@@ -262,7 +262,7 @@ def test_http_1_0_keeps_a_connection_only_if_it_says_so(client: Client) -> None:
     assert not client.send(b"GET /a HTTP/1.0\r\n\r\n")
 
 
-def test_a_connection_that_the_client_closes_is_over(client: Client) -> None:
+def test_a_connection_that_the_client_closes_has_ended(client: Client) -> None:
     client.socket.close()
     assert not client.work()
 
@@ -270,7 +270,7 @@ def test_a_connection_that_the_client_closes_is_over(client: Client) -> None:
 # Deadlines --------------------------------------------------------------------------------------
 
 
-def test_bytes_that_trickle_move_no_deadline(client: Client, clock: list[float]) -> None:
+def test_slow_bytes_do_not_extend_the_deadline(client: Client, clock: list[float]) -> None:
     client.connection = Connection(client.connection.socket, {})
     request = POST + b"Content-Length: 5\r\n\r\n"
     for part in (request[:1], request[1:9]):
