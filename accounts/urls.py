@@ -50,6 +50,7 @@ urlpatterns = [
     path("accounts/<slug:slug>/reopen/", ownership.reopen, name="reopen"),
     path("invitations/<str:token>/", invitations.invitation, name="invitation"),
     path("profile/", users.profile, name="profile"),
-    path("profile/appearance/", users.appearance, name="appearance"),
+    # Keep this path: during an upgrade, servers of the previous release render or receive this form.
+    path("profile/look/", users.appearance, name="appearance"),
     path("profile/keyboard/", users.keyboard, name="keyboard"),
 ]

@@ -166,6 +166,15 @@ def test_the_systems_theme_is_the_default_and_can_be_chosen_again(cast: Cast, br
     assert "data-bs-theme" not in browser.get(PROFILE).content.decode()
 
 
+def test_the_appearance_form_has_the_path_of_the_previous_release(cast: Cast, browser: Browser) -> None:
+    """During an upgrade, one server may render the form and another one receive it."""
+    page = browser.as_(cast.owner).get(PROFILE).content.decode()
+    browser.post("/profile/look/", {"theme": "dark"})
+
+    assert 'action="/profile/look/"' in page
+    assert 'data-bs-theme="dark"' in browser.get(PROFILE).content.decode()
+
+
 def test_an_unknown_theme_is_ignored(cast: Cast, browser: Browser) -> None:
     browser.cookies[cookies.name(Theme.COOKIE)] = '"><script>'
 
