@@ -100,7 +100,7 @@ def _fill(cast: Cast, number: int) -> None:
 
 
 @pytest.mark.parametrize("model", TABLES)
-def test_every_table_is_there_and_is_listed_and_searched(desk: Browser, cast: Cast, model: Any) -> None:
+def test_every_table_exists_and_is_listed_and_searched(desk: Browser, cast: Cast, model: Any) -> None:
     _fill(cast, 1)
     listed = desk.get(_url(model, "changelist"))
     assert listed.status_code == 200
@@ -136,7 +136,7 @@ def test_every_filter_of_a_list_works(desk: Browser, cast: Cast, model: Any) -> 
 
 
 @pytest.mark.parametrize("model", READ_ONLY)
-def test_some_tables_are_only_looked_at(desk: Browser, cast: Cast, model: Any) -> None:
+def test_some_tables_are_read_only(desk: Browser, cast: Cast, model: Any) -> None:
     _fill(cast, 1)
     item = model.objects.first()
     assert desk.get(_url(model, "add")).status_code == 403
@@ -181,7 +181,7 @@ def test_an_address_that_is_taken_is_refused_at_the_field(desk: Browser, cast: C
     assert answer.context["adminform"].form.errors == {"email": ["A person with this address exists."]}
 
 
-def test_a_persons_password_is_changed_by_a_form_of_its_own(desk: Browser, cast: Cast) -> None:
+def test_a_users_password_is_changed_in_a_separate_form(desk: Browser, cast: Cast) -> None:
     url = reverse("admin:auth_user_password_change", args=[cast.user.pk])
     password = "another fine password"
     assert desk.post(url, {"password1": password, "password2": password, "usable_password": "true"}).status_code == 302
@@ -189,7 +189,7 @@ def test_a_persons_password_is_changed_by_a_form_of_its_own(desk: Browser, cast:
     assert cast.user.check_password(password)
 
 
-def test_a_changed_address_takes_the_place_of_the_old_one(desk: Browser, cast: Cast) -> None:
+def test_a_changed_address_replaces_the_old_one(desk: Browser, cast: Cast) -> None:
     desk.post(_url(cast.user, "change"), {"email": "moved@example.com", "name": "", "is_active": "on"})
     addresses = EmailAddress.objects.filter(user=cast.user).values_list("email", "verified", "primary")
     assert list(addresses) == [("moved@example.com", True, True)]
@@ -397,7 +397,7 @@ def _settings(key: Issued, **changes: str) -> dict[str, str]:
     return {**sent, "accepts_query": "on", "accepts_body": "on", **changes}
 
 
-def test_of_a_key_its_settings_alone_can_be_typed(desk: Browser, key: Issued) -> None:
+def test_only_the_settings_of_a_key_can_be_changed(desk: Browser, key: Issued) -> None:
     page = desk.get(_url(key.api_key, "change")).content.decode()
     form = page[page.index('id="apikey_form"') :]
     typed = set(re.findall(r'<(?:input|textarea|select)[^>]* name="([a-z_0-9]+)"', form))
@@ -418,7 +418,7 @@ def test_a_keys_settings_change_through_the_service(desk: Browser, key: Issued) 
 @pytest.mark.parametrize(
     "changes", [{"rate_limit": "fast"}, {"allowed_networks": '["nowhere"]'}, {"allowed_networks": '"10.0.0.0/8"'}]
 )
-def test_settings_that_can_not_be_are_refused_at_the_field(desk: Browser, key: Issued, changes: dict[str, str]) -> None:
+def test_impossible_settings_are_refused_at_the_field(desk: Browser, key: Issued, changes: dict[str, str]) -> None:
     answer = desk.post(_url(key.api_key, "change"), _settings(key, **changes))
     assert list(changes) == list(answer.context["adminform"].errors)
 
@@ -436,7 +436,7 @@ def test_a_key_is_neither_created_nor_deleted_in_admin(desk: Browser, key: Issue
     assert APIKey.objects.filter(pk=key.api_key.pk).exists()
 
 
-def test_a_revoked_key_is_only_looked_at(desk: Browser, key: Issued) -> None:
+def test_a_revoked_key_can_only_be_viewed(desk: Browser, key: Issued) -> None:
     _act(desk, "revoke", key.api_key, sure="yes")
     assert desk.post(_url(key.api_key, "change"), _settings(key, name="Back")).status_code == 403
 
@@ -461,7 +461,7 @@ def test_revoking_asks_for_confirmation_and_names_the_keys(desk: Browser, key: I
     assert APIKey.objects.get().state == State.ACTIVE
 
 
-def test_an_action_that_does_not_apply_to_a_key_says_so(desk: Browser, key: Issued) -> None:
+def test_an_action_that_does_not_apply_to_a_key_shows_an_error(desk: Browser, key: Issued) -> None:
     assert _told(_act(desk, "enable", key.api_key)) == ["Deploys is active."]
 
 
@@ -495,7 +495,7 @@ def test_maintenance_is_never_deleted(desk: Browser) -> None:
     assert desk.post(_url(state, "delete"), {"post": "yes"}).status_code == 403
 
 
-def test_a_wait_of_nothing_is_refused(desk: Browser) -> None:
+def test_a_wait_of_zero_seconds_is_refused(desk: Browser) -> None:
     answer = desk.post(_url(Maintenance, "add"), {"on": "on", "message": "Back at noon.", "retry_after": "0"})
     assert "retry_after" in answer.context["adminform"].form.errors
 
@@ -575,7 +575,7 @@ def test_no_page_of_admin_opens_without_a_second_factor(newcomer: Browser) -> No
             assert answer.redirect_chain[-1][0].startswith((reverse("mfa_index"), "/auth/")), url
 
 
-def test_recovery_codes_alone_are_no_second_factor(newcomer: Browser) -> None:
+def test_recovery_codes_alone_are_not_a_second_factor(newcomer: Browser) -> None:
     RecoveryCodes.activate(User.objects.get())
     assert newcomer.get("/admin/").status_code == 302
 

@@ -47,7 +47,7 @@ def test_every_table_has_the_shared_settings(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_no_address_of_a_list_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+def test_no_url_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> None:
     filters = [name for name in admin.site._registry[model].list_filter if isinstance(name, str)]
     names = [f"{name}{lookup}" for name in filters for lookup in ("__exact", "__isnull")]
     shared = ["q", "p", "o", "e", "all", "_facets", "_popup", "_to_field", "since", "state", "event", "actor_kind"]
@@ -72,7 +72,7 @@ def test_a_list_accepts_only_its_own_filters(desk: Browser, model: Any) -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 @pytest.mark.parametrize("page", ["change", "delete", "history"])
-def test_no_address_of_an_item_is_an_error_of_the_server(desk: Browser, model: Any, page: str) -> None:
+def test_no_url_of_an_item_causes_a_server_error(desk: Browser, model: Any, page: str) -> None:
     failed = [value for value in VALUES if desk.get(_item(model, page, value)).status_code >= 500]
     assert not failed
 
@@ -89,7 +89,7 @@ def test_no_url_of_a_new_item_causes_a_server_error(desk: Browser, model: Any) -
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_no_action_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
+def test_no_action_causes_a_server_error(desk: Browser, model: Any) -> None:
     actions = ["delete_selected", "revoke", "suspend", "withdraw", "no such action", "\0"]
     failed = [
         (action, value)
@@ -104,7 +104,7 @@ def test_no_action_is_an_error_of_the_server(desk: Browser, model: Any) -> None:
     assert not failed
 
 
-def test_no_search_of_a_field_is_an_error_of_the_server(desk: Browser) -> None:
+def test_no_search_of_a_field_causes_a_server_error(desk: Browser) -> None:
     field = {"app_label": "accounts", "model_name": "project", "field_name": "account"}
     for value in VALUES:
         for name in ("term", "page", *field):

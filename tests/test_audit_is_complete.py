@@ -245,7 +245,9 @@ def wrapped(
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_service_whose_record_fails_leaves_no_change(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_whose_event_can_not_be_recorded_changes_nothing(
+    name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = audit.record_all
 
     def fail_at_the_last(*, event: Event, **fields: Any) -> Any:

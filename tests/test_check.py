@@ -253,7 +253,7 @@ def test_a_malformed_body_of_a_listed_asker_is_refused(
     assert answer.message
 
 
-def test_fields_that_are_wrong_are_named_as_everywhere(service: Service) -> None:
+def test_invalid_fields_are_named_as_in_the_rest_of_the_api(service: Service) -> None:
     answer = check(service, b'{"method": "G T", "path": "/a", "unknown": 1}')
     assert answer.message == "These fields are invalid: unknown, method."
     assert [*answer.json["Errors"]] == ["unknown", "method"]
@@ -322,7 +322,7 @@ def test_a_dry_run_about_the_api_agrees_with_the_api(
 
 
 @pytest.mark.parametrize("secret", [None, "nonsense", "revoked"])
-def test_a_dry_run_judges_no_key_at_a_path_that_needs_none(key: Issued, root: Issued, secret: str | None) -> None:
+def test_a_dry_run_checks_no_key_at_a_path_that_needs_none(key: Issued, root: Issued, secret: str | None) -> None:
     if secret == "revoked":
         APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
         secret = key.secret

@@ -36,7 +36,7 @@ def _as_an_installation_should_be(db: None, settings: Settings, monkeypatch: pyt
     settings.REDIS_URL = "redis://localhost"
 
 
-def test_a_right_installation_is_warned_of_nothing() -> None:
+def test_a_correct_installation_gets_no_warnings() -> None:
     assert _ids(level=WARNING) == set()
 
 
@@ -74,7 +74,7 @@ def test_several_processes_without_redis_are_an_error_for_every_command(settings
     assert "atatus_dash.E001" in _ids(deploy=False)
 
 
-def test_several_processes_with_redis_are_none(settings: Settings) -> None:
+def test_several_processes_with_redis_give_no_error(settings: Settings) -> None:
     settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, "redis://localhost"
     assert "atatus_dash.E001" not in _ids()
 
@@ -131,7 +131,7 @@ def test_a_check_without_deploy_uses_no_database(locked_out: User) -> None:
     assert _unreadable() == []
 
 
-def test_second_factors_that_can_be_read_are_none(settings: Settings) -> None:
+def test_second_factors_that_can_be_read_give_no_warning(settings: Settings) -> None:
     factories.give_second_factor(factories.make_user())
     settings.ENCRYPTION_KEYS = ["a key that was set later on, and is newest"]
     assert _unreadable(include_deployment_checks=True) == []
@@ -167,7 +167,7 @@ def test_scheduled_jobs_that_run_or_have_no_table_yet_give_no_warning() -> None:
     assert _jobs_told() == []
 
 
-def test_check_works_without_a_database_and_makes_none(tmp_path: Path) -> None:
+def test_check_works_without_a_database_and_creates_none(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     nowhere = {"DATABASE_URL": "postgres://keys@127.0.0.1:1/keys"}
     for environment in ({}, nowhere):

@@ -93,7 +93,7 @@ def test_a_password_is_asked_for_twice_in_a_terminal(db: None, monkeypatch: pyte
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_two_passwords_that_differ_make_nothing(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_different_passwords_create_nothing(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([PASSWORD, "something else"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
@@ -120,7 +120,7 @@ def test_a_weak_password_creates_nothing_and_is_explained(
 
 
 @pytest.mark.parametrize(("name", "owner"), [(" ", "a@example.com"), ("A" * 101, "a@example.com"), ("Acme", "nobody")])
-def test_a_wrong_name_or_address_makes_nothing(db: None, password: None, name: str, owner: str) -> None:
+def test_a_wrong_name_or_address_creates_nothing(db: None, password: None, name: str, owner: str) -> None:
     _refused("create_account", name, "--owner", owner)
     assert not User.objects.exists()
 
@@ -289,7 +289,7 @@ def test_the_audit_log_says_that_a_key_was_revoked_from_the_command_line(cast: C
     assert (event.actor_kind, event.actor_label) == ("system", "Command line")
 
 
-def test_revoking_twice_is_no_error_and_no_second_event(cast: Cast) -> None:
+def test_revoking_twice_is_not_an_error_and_records_one_event(cast: Cast) -> None:
     key_id = factories.make_key(cast.account).api_key.id
     _run("revoke_api_key", key_id)
     assert "was already revoked" in _run("revoke_api_key", key_id)
@@ -301,7 +301,7 @@ def test_an_unknown_key_is_an_error(cast: Cast, unknown: str) -> None:
     assert _refused("revoke_api_key", unknown) == "Unknown API key."
 
 
-def test_so_is_a_key_that_could_be_ours_and_is_not(cast: Cast) -> None:
+def test_an_unknown_key_in_our_format_is_an_error(cast: Cast) -> None:
     assert _refused("revoke_api_key", tokens.generate()) == "Unknown API key."
 
 
@@ -336,7 +336,7 @@ def test_wrong_options_change_nothing(db: None, options: list[str]) -> None:
 # demo -------------------------------------------------------------------------------------------
 
 
-def test_the_demonstration_has_everyone_and_something_of_everything(db: None) -> None:
+def test_the_demonstration_has_every_role_and_every_kind_of_item(db: None) -> None:
     _run("demo")
     assert set(Membership.objects.values_list("user__email", "role")) == {
         ("owner@example.com", "owner"),
@@ -349,7 +349,7 @@ def test_the_demonstration_has_everyone_and_something_of_everything(db: None) ->
     assert Service.objects.exists()
 
 
-def test_the_demonstration_prints_a_password_of_its_own_for_each_person(db: None, browser: Browser) -> None:
+def test_the_demonstration_prints_a_separate_password_for_each_user(db: None, browser: Browser) -> None:
     people = re.findall(r"(\S+@example\.com) +password (\S+)", _run("demo"))
     assert len({password for _, password in people}) == len(PEOPLE)
     for email, password in people:
@@ -362,6 +362,6 @@ def test_the_demonstration_sends_no_mail(db: None) -> None:
     assert not Notice.objects.exists()
 
 
-def test_the_demonstration_leaves_a_database_in_use_alone(cast: Cast) -> None:
+def test_the_demonstration_does_not_change_a_database_in_use(cast: Cast) -> None:
     assert "The database already has an account" in _refused("demo")
     assert not User.objects.filter(name="Olivia Owner").exists()

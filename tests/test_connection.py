@@ -156,7 +156,7 @@ def test_a_body_in_small_chunks_passes_with_long_chunk_extensions(connect: Conne
     assert client.received().endswith(b"/chunked 20000;")
 
 
-def test_a_head_of_too_many_headers_keeps_none_past_them(connect: Connect) -> None:
+def test_a_request_with_too_many_headers_keeps_none_beyond_the_limit(connect: Connect) -> None:
     client = connect()
     client.send(b"GET / HTTP/1.1\r\n" + b"".join(b"%x:\r\n" % number for number in range(8000)))
     incoming = client.connection._incoming
@@ -214,7 +214,7 @@ def test_a_request_that_came_just_before_its_connection_is_cut_off_is_answered_a
     assert not client.is_open
 
 
-def test_a_connection_that_was_cut_off_is_closed_although_its_client_sends_empty_lines(connect: Connect) -> None:
+def test_a_connection_that_was_cut_off_is_closed_even_if_its_client_sends_empty_lines(connect: Connect) -> None:
     client = connect()
     client.send(GET % 1)
     client.socket.sendall(b"\r\n" * 40_000)

@@ -37,7 +37,7 @@ def test_the_documents_have_the_current_table_of_variables(document: Path) -> No
     assert is_fresh, "The table of variables is stale: run python -m atatus_dash.variables"
 
 
-def test_make_passes_no_variable_on_that_the_shell_happens_to_export() -> None:
+def test_make_passes_on_no_variable_that_the_shell_exports() -> None:
     kept_back = re.findall(r"^unexport (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     names = {variable.name for variable in VARIABLES if variable.name != "PORT"}  # make run PORT=…
     files = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
@@ -45,7 +45,7 @@ def test_make_passes_no_variable_on_that_the_shell_happens_to_export() -> None:
     assert sorted(" ".join(kept_back).split()) == sorted(names | files | of_python)
 
 
-def test_the_readme_shows_pictures_that_are_there() -> None:
+def test_the_readme_shows_existing_pictures() -> None:
     for path in re.findall(r"\]\((docs/[^)#]+|deploy/[^)]+|[a-z_]+/[^)#]+\.py)\)", README):
         assert (ROOT / path).exists(), path
 
@@ -83,7 +83,7 @@ def test_the_newest_version_of_the_changelog_is_the_one_that_runs() -> None:
     assert re.findall(r"^## (\S+),", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == VERSION
 
 
-def test_every_picture_that_is_drawn_is_shown_and_there() -> None:
+def test_every_screenshot_exists_and_is_shown() -> None:
     shown = set(re.findall(r"\((?:docs/)?screenshots/([^)]+)\)", README + GUIDE))
 
     assert shown == {path.name for path in (ROOT / "docs" / "screenshots").iterdir()}
@@ -118,7 +118,7 @@ def test_event_names_are_a_subject_and_a_past_tense_verb() -> None:
     assert all(re.fullmatch(r"[a-z_]+\.([a-z]+_)*[a-z]*(ed|en|ft|nt|wn|reset)(_in|_out)?", event) for event in Event)
 
 
-def test_the_page_for_contributors_names_files_that_are_there() -> None:
+def test_the_page_for_contributors_names_existing_files() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text()
     rooms = ("accounts/", "apikeys/", "atatus_dash/", "deploy/", "docs/", "tests/")
     paths = [path.rstrip(".") for path in re.findall(r"[`\s]([\w./-]+)[`\s]", page) if path.startswith(rooms)]
@@ -126,7 +126,7 @@ def test_the_page_for_contributors_names_files_that_are_there() -> None:
     assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / "templates" / path).exists()] == []
 
 
-def test_the_page_on_architecture_and_its_drawings_name_modules_that_are_there() -> None:
+def test_the_page_on_architecture_and_its_drawings_name_existing_modules() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     drawings = [ROOT / "docs" / path for path in re.findall(r"\((architecture/[\w-]+\.svg)\)", page)]
     assert sorted(drawings) == sorted((ROOT / "docs" / "architecture").iterdir())

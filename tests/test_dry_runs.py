@@ -22,7 +22,7 @@ def test_a_service_that_was_deleted_meanwhile_has_no_result(cast: Cast) -> None:
     assert _tested(cast, "svc_0000000000000000") is None
 
 
-def test_at_another_accounts_service_the_key_is_unknown(cast: Cast) -> None:
+def test_a_key_is_unknown_at_a_service_of_another_account(cast: Cast) -> None:
     found = _tested(cast, factories.make_service(cast.elsewhere).id)
     assert found
     assert (found.status, found.message) == ("401 Unauthorized", "API key is invalid!")

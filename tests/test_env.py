@@ -199,7 +199,7 @@ def test_sqlite_is_named_by_a_path(variable: Callable[[str], None], url: str, na
     assert _database("NAME")["NAME"] == name
 
 
-def test_postgresql_is_named_with_everything_its_connection_needs(variable: Callable[[str], None]) -> None:
+def test_a_database_url_has_everything_that_a_connection_needs(variable: Callable[[str], None]) -> None:
     variable("postgres://us%40er:p%40%3A%2F%23+w@db.example.com:5433/keys?sslmode=require&connect_timeout=3")
     config = _database("NAME")
     assert config["ENGINE"] == "django.db.backends.postgresql"
@@ -277,7 +277,7 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         (env.password, " kept as it is "),
     ],
 )
-def test_so_does_everything_that_may_hold_a_password(
+def test_every_setting_with_a_password_may_come_from_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[str], object], content: str
 ) -> None:
     monkeypatch.setenv("DIRECT", content)
@@ -286,7 +286,7 @@ def test_so_does_everything_that_may_hold_a_password(
     assert read("NAME") == read("DIRECT")
 
 
-def test_a_file_that_is_not_there_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAME_FILE", "/nowhere/at/all")
     with pytest.raises(SystemExit, match=r"^NAME_FILE: the file can't be read \(No such file or directory\)\.$"):
         env.secret("NAME")

@@ -55,7 +55,7 @@ def change(service: Service, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
-def test_yes_is_200_without_a_body_and_says_whose_key_it_is(
+def test_an_allowed_request_gets_200_without_a_body_and_the_account_of_the_key(
     service: Service, key: Issued, gateway: Callable[..., Any]
 ) -> None:
     answer = ask(service, key=key.secret, gateway=gateway)
@@ -183,7 +183,7 @@ ODD = [
 
 @pytest.mark.parametrize("gateway", [nginx, envoy])
 @pytest.mark.parametrize("target", ODD)
-def test_no_encoding_of_a_path_gets_out_of_a_keys_paths(
+def test_no_encoding_of_a_path_escapes_a_keys_paths(
     cast: Cast, service: Service, gateway: Callable[..., Any], target: str
 ) -> None:
     key = factories.make_key(cast.account)
@@ -205,7 +205,7 @@ def states(key: Issued) -> dict[str, dict[str, datetime]]:
     }
 
 
-def test_a_dead_key_is_401_and_says_why(service: Service, key: Issued) -> None:
+def test_a_key_that_no_longer_works_is_401_and_says_why(service: Service, key: Issued) -> None:
     for message, fields in states(key).items():
         APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=None, expires_at=None, disabled_at=None)
         APIKey.objects.filter(pk=key.api_key.pk).update(**fields)
@@ -395,13 +395,13 @@ def test_an_unknown_service_and_an_unlisted_gateway_are_answered_alike(service: 
     assert answers[0].headers.keys() == answers[1].headers.keys()
 
 
-def test_the_three_contracts_know_no_service_api(key: Issued, settings: Settings) -> None:
+def test_the_three_contracts_have_no_service_called_api(key: Issued, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = (ip_network("10.0.0.0/24"),)
     for gateway in (nginx, caddy, envoy):
         assert ask("api", key=key.secret, gateway=gateway).status == 403
 
 
-def test_a_gateway_is_believed_for_its_own_services_alone_and_a_trusted_proxy_for_any(
+def test_a_gateway_may_ask_only_about_its_own_services_and_a_trusted_proxy_about_any(
     cast: Cast, service: Service, key: Issued, settings: Settings
 ) -> None:
     other = factories.make_service(cast.account, name="Other", gateways=["192.0.2.1"])
@@ -410,7 +410,7 @@ def test_a_gateway_is_believed_for_its_own_services_alone_and_a_trusted_proxy_fo
     assert ask(other, key=key.secret).status == 200
 
 
-def test_a_service_without_gateways_accepts_no_asker(cast: Cast, key: Issued) -> None:
+def test_a_service_without_gateways_accepts_no_authorization_requests(cast: Cast, key: Issued) -> None:
     service = factories.make_service(cast.account)
     assert ask(service, key=key.secret).status == 403
     assert ask(service, key=key.secret, peer="").status == 403
@@ -473,7 +473,7 @@ def test_a_misconfigured_gateway_gets_the_reason(service: Service, caplog: pytes
     ],
     ids=["url", "method"],
 )
-def test_a_clients_own_headers_are_no_problem_of_the_gateway(
+def test_a_clients_own_headers_are_not_recorded_as_a_gateway_problem(
     service: Service,
     key: Issued,
     gateway: Callable[..., Any],
@@ -497,7 +497,9 @@ def test_a_clients_own_headers_are_no_problem_of_the_gateway(
     assert service.last_question_at is not None
 
 
-def test_a_client_that_asks_envoy_for_a_tunnel_is_no_problem_of_the_gateway(service: Service, key: Issued) -> None:
+def test_a_client_that_asks_envoy_for_a_tunnel_is_not_recorded_as_a_gateway_problem(
+    service: Service, key: Issued
+) -> None:
     headers = {"HTTP_X_API_KEY": key.secret, "HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("CONNECT", f"/v2/verify/{service.id}/ext-authz", headers)
     assert (answer.status, answer.message) == (403, "CONNECT names no path, so it can't be authorized.")
@@ -583,7 +585,7 @@ def test_a_dead_connection_is_replaced_once(service: Service, key: Issued) -> No
     close.assert_called_once()
 
 
-def test_a_database_out_of_reach_is_503(service: Service, key: Issued) -> None:
+def test_an_unreachable_database_is_503(service: Service, key: Issued) -> None:
     with mock.patch("apikeys.lookup._fetch", side_effect=OperationalError("gone")):
         answer = ask(service, key=key.secret)
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")

@@ -85,9 +85,7 @@ def database() -> Iterator[str]:
     and not (os.environ.get("DATABASE_URL", "").startswith("postgres") and "REDIS_URL" in os.environ),
     reason="DATABASE_URL and REDIS_URL name no PostgreSQL and Redis",
 )
-def test_two_nodes_and_two_ways_share_one_exact_limit_and_a_revoked_key_is_refused_at_once(
-    tmp_path: Path, database: str
-) -> None:
+def test_two_nodes_share_one_exact_limit_and_refuse_a_revoked_key_immediately(tmp_path: Path, database: str) -> None:
     shared = {"DATABASE_URL": database, "REDIS_URL": os.environ["REDIS_URL"], "ALLOW_HTTP": "1"}
     installation = install(tmp_path, **shared)
     service = make_service(installation)

@@ -10,7 +10,7 @@ from .servers import ROOT
 APPS = ("atatus_dash", "apikeys", "accounts")
 
 
-def _circles(*packages: str) -> list[str]:
+def _cycles(*packages: str) -> list[str]:
     """The imports that are part of a cycle, including those in functions and under `TYPE_CHECKING`."""
     graph = grimp.build_graph(*packages, cache_dir=None)
     return [
@@ -21,15 +21,15 @@ def _circles(*packages: str) -> list[str]:
     ]
 
 
-def test_no_two_files_and_no_more_import_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_apps_have_no_import_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    assert _circles(*APPS) == []
+    assert _cycles(*APPS) == []
 
 
-def test_a_circle_is_seen_in_a_function_for_types_and_with_the_package(
+def test_an_import_cycle_is_found_in_a_function_for_types_and_with_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "in_circles"
+    package = tmp_path / "in_a_cycle"
     package.mkdir()
     (package / "__init__.py").write_text("from .first import answer")
     (package / "first.py").write_text("def answer():\n    from .second import question")
@@ -37,8 +37,8 @@ def test_a_circle_is_seen_in_a_function_for_types_and_with_the_package(
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import answer\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert _circles("in_circles") == [
-        "in_circles -> in_circles.first",
-        "in_circles.first -> in_circles.second",
-        "in_circles.second -> in_circles",
+    assert _cycles("in_a_cycle") == [
+        "in_a_cycle -> in_a_cycle.first",
+        "in_a_cycle.first -> in_a_cycle.second",
+        "in_a_cycle.second -> in_a_cycle",
     ]

@@ -295,7 +295,7 @@ def test_a_renewal_that_is_too_late_stops_the_run(
 # Intervals and results --------------------------------------------------------------------------
 
 
-def test_each_node_looks_and_one_runs_the_job_once_an_interval(job: Job, work: Work) -> None:
+def test_one_of_all_nodes_runs_the_job_once_per_interval(job: Job, work: Work) -> None:
     work.may_end.set()
     nodes = [Scheduler(), Scheduler(), Scheduler()]
     for node in nodes * 2:
@@ -485,7 +485,7 @@ def test_a_command_that_is_interrupted_frees_the_job(job: Job, work: Work) -> No
     assert row().is_due
 
 
-def test_prune_and_send_notices_note_their_runs(settings: Settings) -> None:
+def test_prune_and_send_notices_record_their_runs(settings: Settings) -> None:
     call_command("prune", stdout=StringIO())
     call_command("send_notices", stdout=StringIO())
     assert [each.last_result for each in ScheduledJob.objects.all()] == ["Nothing to do"] * 3

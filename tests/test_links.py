@@ -191,7 +191,7 @@ def run(*command: str) -> str:
     return output.getvalue()
 
 
-def test_commands_print_where_to_go_on(settings: Settings, public_url: str) -> None:
+def test_commands_print_the_next_page_to_open(settings: Settings, public_url: str) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = factories.PASSWORD
     account = run("create_account", "Acme", "--owner", "olivia@example.com")
     key = run("create_api_key", "--account", "acme", "--name", "Deploys", "--permission", "read")
@@ -203,7 +203,7 @@ def test_commands_print_where_to_go_on(settings: Settings, public_url: str) -> N
     assert key.splitlines()[-1].startswith("atk_")
 
 
-def test_commands_print_no_address_where_none_is_set(settings: Settings) -> None:
+def test_commands_print_no_address_if_none_is_set(settings: Settings) -> None:
     settings.ACCOUNT_OWNER_PASSWORD = factories.PASSWORD
     account = run("create_account", "Acme", "--owner", "olivia@example.com")
     key = run("create_api_key", "--account", "acme", "--name", "Deploys", "--permission", "read")

@@ -79,7 +79,7 @@ def let_a_minute_pass(installation: Installation) -> None:
         connection.execute("UPDATE accounts_outgoingmail SET due_at = created_at WHERE due_at IS NOT NULL")
 
 
-def test_mail_leaves_within_seconds(server: Server, mail_port: int) -> None:
+def test_mail_is_sent_within_seconds(server: Server, mail_port: int) -> None:
     with mail_server(mail_port) as mail:
         Person(server).open("/auth/password/reset/", email=OWNER)
         wait_for(lambda: mail.taken, "the mail", 5)

@@ -18,7 +18,7 @@ def _online_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_current", maintenance.current())
 
 
-def test_switching_on_is_seen_at_the_next_look(db: None) -> None:
+def test_switching_on_is_seen_at_the_next_read(db: None) -> None:
     maintenance.switch(on=True, message="Back at noon.", retry_after=60)
     assert maintenance.current() is None
     maintenance.refresh()

@@ -50,11 +50,11 @@ def test_a_module_has_a_mutant_for_each_small_mistake(module: Module) -> None:
     assert sorted(mutant.name for mutant in module.mutants) == sorted(MUTANTS)
 
 
-def test_only_what_runs_at_import_is_outside_a_function(module: Module) -> None:
+def test_only_code_that_runs_at_import_is_outside_a_function(module: Module) -> None:
     assert [mutant.name for mutant in module.mutants if mutant.function is None] == ["module: 3 -> 4"]
 
 
-def test_a_mistake_is_in_the_tree_as_long_as_it_is_made(module: Module) -> None:
+def test_a_mutant_is_in_the_tree_only_while_it_is_tested(module: Module) -> None:
     before = ast.unparse(module.tree)
     made = set()
     for mutant in module.mutants:
@@ -64,7 +64,7 @@ def test_a_mistake_is_in_the_tree_as_long_as_it_is_made(module: Module) -> None:
     assert len(made - {before}) == len(MUTANTS)
 
 
-def test_every_module_and_every_test_that_is_named_is_there() -> None:
+def test_every_module_and_test_that_is_named_exists() -> None:
     named = tomllib.loads((ROOT / "tests/mutation/modules.toml").read_text())
     paths = {*named, *(path for each in named.values() for path in each["tests"])}
     assert {path for path in paths if not (ROOT / path).exists()} == set()

@@ -65,7 +65,7 @@ def test_every_job_is_listed_with_its_description(desk: Browser) -> None:
     assert page.count("Never") == len(jobs.JOBS)
 
 
-def test_the_page_opens_before_any_server_has_created_jobs(desk: Browser) -> None:
+def test_the_page_works_before_any_server_has_created_jobs(desk: Browser) -> None:
     ScheduledJob.objects.all().delete()
     assert text(desk).count("Never") == len(jobs.JOBS)
     assert told(desk.post(RUN, follow=True)) == ["Mail will run in a moment"]
@@ -170,7 +170,7 @@ def test_an_unknown_job_is_an_error(desk: Browser, name: str) -> None:
         assert told(answer) == ["This job no longer exists."]
 
 
-def test_nothing_runs_by_a_link_or_from_another_site(desk: Browser, operator: User) -> None:
+def test_no_link_and_no_other_site_starts_a_job(desk: Browser, operator: User) -> None:
     assert desk.get(RUN).status_code == 405
     assert Browser(enforce_csrf_checks=True).as_(operator).post(RUN).status_code == 403
     assert not LogEntry.objects.exists()

@@ -248,7 +248,7 @@ def test_a_visitor_is_redirected_to_sign_in_and_back(name: str, method: str, bro
 
 
 @pytest.mark.parametrize("name", sorted(PAGES_OF_A_PERSON))
-def test_a_persons_page_asks_for_sign_in(name: str, browser: Browser) -> None:
+def test_a_users_page_requires_a_sign_in(name: str, browser: Browser) -> None:
     assert browser.get(reverse(name)).headers["Location"].startswith(reverse("account_login"))
 
 

@@ -148,7 +148,7 @@ def test_the_span_is_in_the_url(days: str, bars: int, cast: Cast, browser: Brows
     ]
 
 
-def test_keys_that_need_attention_are_named_the_worst_first(cast: Cast, browser: Browser) -> None:
+def test_keys_that_need_attention_are_listed_by_urgency(cast: Cast, browser: Browser) -> None:
     now = timezone.now()
     operator = policy.system(cast.account.ref)
     keys = {name: factories.make_key(cast.account, name).api_key for name in ("fine", "unused", "soon", "exposed")}
@@ -209,7 +209,7 @@ def test_a_polling_page_does_not_count_as_activity(cast: Cast, browser: Browser)
     assert SEEN in browser.session
 
 
-def test_the_busiest_services_of_a_week_lead_on(cast: Cast, browser: Browser) -> None:
+def test_the_busiest_services_of_a_week_are_linked(cast: Cast, browser: Browser) -> None:
     api_key = factories.make_key(cast.account).api_key
     theirs = factories.make_key(cast.elsewhere).api_key
     quiet, busy = (factories.make_service(cast.account, name) for name in ("Quiet API", "Busy API"))
@@ -271,7 +271,7 @@ def test_a_missing_page_says_what_to_do_next(db: None, browser: Browser) -> None
     assert "Go to the dashboard" in response.content.decode()
 
 
-def test_a_crash_shows_a_page_of_ours_and_no_detail(
+def test_a_crash_shows_our_error_page_without_details(
     cast: Cast, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*args: Any) -> None:

@@ -141,7 +141,7 @@ def test_the_list_of_services_reads_no_whole_table(browser: Browser, cast: Cast)
         assert "COUNT(" not in statement or 'FROM "apikeys_apikey"' in statement
 
 
-def test_the_keys_that_open_a_service_are_read_in_the_order_of_an_index(cast: Cast) -> None:
+def test_the_keys_with_access_to_a_service_are_read_in_the_order_of_an_index(cast: Cast) -> None:
     keys = APIKey.objects.for_account(cast.account).in_state(State.ACTIVE).with_access_to("svc_0123456789abcdef")
     plan = _plan(_sql(keys[:11]))
     assert "api_key_newest" in plan

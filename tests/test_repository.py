@@ -12,7 +12,7 @@ FILES = [*sorted((ROOT / ".github").rglob("*.y*ml")), ROOT / ".pre-commit-config
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_file_of_yaml_can_be_read(path: Path) -> None:
+def test_a_yaml_file_is_valid(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 

@@ -87,7 +87,7 @@ def test_every_command_that_installs_a_lock_requires_hashes() -> None:
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 
-def test_the_image_copies_files_that_are_there_and_sent_to_the_builder() -> None:
+def test_the_image_copies_existing_files_that_are_sent_to_the_builder() -> None:
     copies = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     copied = {name for sources in copies for name in sources.split()}
     sent = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)

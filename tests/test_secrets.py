@@ -87,7 +87,7 @@ def test_every_text_column_refuses_keys_or_says_why_not() -> None:
         assert checked or known, f"{name}: make it a LineField or a TextField, or say why it can hold no key"
 
 
-def test_a_list_of_columns_names_those_that_there_are() -> None:
+def test_a_list_of_columns_names_existing_ones() -> None:
     assert {name for name, _ in columns()} | {"accounts.Account.offered_to"} >= set(COLUMNS)
 
 

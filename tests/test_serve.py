@@ -156,7 +156,7 @@ def test_a_request_line_and_a_header_of_eight_kibibytes_pass(server: Server, key
     ],
     ids=["line", "header"],
 )
-def test_far_more_than_that_is_431_in_our_form_and_the_connection_closed(server: Server, request_head: bytes) -> None:
+def test_a_longer_line_or_header_gets_431_in_our_format(server: Server, request_head: bytes) -> None:
     answer = _raw(server, request_head)
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\n")
     assert answer.endswith(b'{"Message":"The request\'s line and headers are too long."}')
@@ -228,7 +228,7 @@ CUT_CHUNKS = {
         ("POST /auth/login/", "Accept: */*"),
     ],
 )
-def test_a_body_in_chunks_that_was_cut_off_is_never_acted_on(
+def test_a_body_in_chunks_that_was_cut_off_has_no_effect(
     server: Server, key: str, line: str, header: str, chunks: bytes
 ) -> None:
     head = f"{line} HTTP/1.1\r\nHost: localhost\r\n{header}\r\nContent-Type: application/json\r\n".format(key=key)
@@ -238,7 +238,7 @@ def test_a_body_in_chunks_that_was_cut_off_is_never_acted_on(
     assert server.get("/v2/projects", key).json["results"] == []
 
 
-def test_a_body_that_is_shorter_than_its_length_is_never_acted_on(server: Server, key: str) -> None:
+def test_a_body_that_is_shorter_than_its_length_has_no_effect(server: Server, key: str) -> None:
     head = f"POST /v2/projects HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {key}\r\nContent-Type: application/json\r\n"
     answer = _raw(server, f'{head}Content-Length: 80\r\n\r\n{{"name": "chunks"}}'.encode(), ends=True)
     assert answer.startswith(b"HTTP/1.1 400")
@@ -437,7 +437,9 @@ def test_a_greeting_is_printed_after_the_address(installation: Installation) -> 
     assert lines[1:3] == ["", "Sign in as one of:"]
 
 
-def test_a_server_that_was_started_through_a_link_runs_by_no_link(installation: Installation, tmp_path: Path) -> None:
+def test_a_server_that_was_started_through_a_link_uses_the_real_path(
+    installation: Installation, tmp_path: Path
+) -> None:
     """Even if the link `current` changes, it continues with the packages of its own release."""
     release, current = tmp_path / "release", tmp_path / "current"
     release.mkdir()

@@ -67,7 +67,7 @@ def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(
         "unknown",
     ],
 )
-def test_the_proxys_own_address_never_counts_as_that_of_a_client_it_names_badly(
+def test_a_malformed_client_address_is_never_replaced_by_the_proxys_own(
     cast: Cast, behind_a_proxy: None, forwarded_for: str
 ) -> None:
     key = factories.make_key(cast.account, allowed_networks=["127.0.0.0/8", "10.0.0.0/8"]).secret

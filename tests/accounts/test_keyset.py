@@ -41,7 +41,7 @@ def test_pages_forward_and_back_have_every_row_once_in_order(names: list[str], s
     assert backward == forward
 
 
-def test_new_rows_move_no_page(names: list[str], cast: Cast) -> None:
+def test_new_rows_do_not_shift_pages(names: list[str], cast: Cast) -> None:
     first = keyset.page(Project.objects.all(), size=3)
     factories.make_project(cast.account, "arrived")
     second = keyset.page(Project.objects.all(), size=3, cursor=first.next or "")

@@ -241,7 +241,7 @@ def test_the_audit_log_has_an_access_in_the_short_form_of_the_commands(
     ]
 
 
-def test_an_equal_access_is_no_change(administrator: Program, service: Service) -> None:
+def test_an_equal_access_is_not_a_change(administrator: Program, service: Service) -> None:
     path = f"/v2/api-keys/{make(administrator, [{'service': service.id, 'paths': ['/a']}]).json()['id']}"
     administrator.send("PATCH", path, {"access": [{"paths": ["/a", "/a"], "service": service.id}]})
     assert not AuditEvent.objects.filter(event__in=["api_key.changed", "api_key.widened"]).exists()

@@ -179,7 +179,9 @@ def test_a_key_that_gets_an_expiry_meanwhile_cannot_promote_a_member(
 
 
 @pytest.mark.parametrize(("method", "route"), BODIES)
-def test_an_unchanged_key_changes_what_it_may(things: dict[str, str], root: Issued, method: str, route: str) -> None:
+def test_an_unchanged_key_can_make_changes_that_it_may_make(
+    things: dict[str, str], root: Issued, method: str, route: str
+) -> None:
     response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
     assert response.status_code in (200, 201, 204)
     assert AuditEvent.objects.filter(actor_id=root.api_key.id, actor_label="Root").exists()

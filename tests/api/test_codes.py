@@ -110,7 +110,7 @@ def test_400_for_a_broken_multipart_body(program: Program) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/projects", "/v2"])
-def test_a_byte_order_mark_before_json_is_no_error(cast: Cast, path: str) -> None:
+def test_a_byte_order_mark_before_json_is_not_an_error(cast: Cast, path: str) -> None:
     body = json.dumps({"api_key": factories.make_key(cast.account).secret, "name": "Café"}).encode("utf-8-sig")
     assert Program().post(path, body, content_type="application/json").status_code in (200, 201)
 

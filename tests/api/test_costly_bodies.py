@@ -153,7 +153,7 @@ def test_a_multipart_body_of_costly_parts_is_refused_by_the_api_and_by_pages(
     assert not parse.called
 
 
-def test_a_multipart_body_as_browsers_and_curl_send_it_is_read(program: Program) -> None:
+def test_a_multipart_body_of_browsers_and_curl_is_read(program: Program) -> None:
     headers = (
         "Content-Disposition: form-data; name=\"name\"; filename*=utf-8''a\r\nContent-Type: text/plain; charset=utf-8"
     )
@@ -190,7 +190,7 @@ def test_large_bodies_without_a_key_elsewhere_count_against_their_address_unpars
     assert not [parse for parse in (as_json, as_form, as_parts) if parse.called]
 
 
-def test_large_bodies_and_failures_of_others_at_an_address_lock_no_client_out(
+def test_large_bodies_and_failures_from_an_address_lock_no_other_client_out(
     anonymous: Program, program: Program, key: str, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
@@ -235,7 +235,7 @@ def test_large_forms_on_pages_count_against_their_address(browser: Browser, cast
     assert browser.post("/", {"filler": "x"}).status_code == 302
 
 
-def test_large_forms_of_others_at_an_address_lock_no_signed_in_user_out(
+def test_large_forms_from_an_address_lock_no_signed_in_user_out(
     browser: Browser, cast: Cast, settings: Settings
 ) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)

@@ -89,7 +89,7 @@ def test_an_empty_field_of_a_form_is_null(administrator: Program) -> None:
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_null_and_an_empty_text_are_the_same_in_json(administrator: Program, empty: str | None) -> None:
+def test_null_and_an_empty_string_are_the_same_in_json(administrator: Program, empty: str | None) -> None:
     names = ("expires_at", "rate_limit", "description")
     fields = {"name": "x", "permission": "read", **dict.fromkeys(names, empty)}
     made = administrator.send("POST", "/v2/api-keys", fields)

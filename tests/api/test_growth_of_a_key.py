@@ -117,7 +117,7 @@ def test_no_key_changes_whether_two_factor_is_required(
     assert Account.objects.get(pk=cast.account.pk).requires_two_factor is not wanted
 
 
-def test_neither_does_the_service_function(cast: Cast) -> None:
+def test_no_key_can_change_required_two_factor_through_the_service(cast: Cast) -> None:
     key = factories.make_key(cast.account, administrator=True).api_key
     record = lookup.by_id(key.id)
     assert record is not None

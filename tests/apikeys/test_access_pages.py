@@ -265,7 +265,7 @@ def test_a_new_keys_access_comes_back_after_the_password(cast: Cast, signed_in: 
 # The key's page ----------------------------------------------------------------------------------
 
 
-def test_a_keys_page_shows_what_it_opens(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
+def test_a_keys_page_shows_what_it_can_access(cast: Cast, owner: Browser, key: APIKey, service: Service) -> None:
     text = read(owner, page(cast, "key", key.id))
     assert "Access This API (/v2) All paths Reports API /b/*/a Weather API All paths" in text
     services.delete_service(actor=operator(cast), service=service)
@@ -309,7 +309,7 @@ def opening(cast: Cast, service: Service) -> list[str]:
     return ["Some", "Whole", "Everything"]
 
 
-def test_a_services_page_shows_which_keys_open_it(
+def test_a_services_page_shows_which_keys_can_access_it(
     cast: Cast, owner: Browser, service: Service, opening: list[str]
 ) -> None:
     APIKey.objects.filter(name="Everything").update(last_used_at=timezone.now() - timedelta(hours=3))
@@ -357,7 +357,7 @@ def test_a_services_page_shows_ten_keys_and_links_to_all(cast: Cast, owner: Brow
     assert "Key 00" in read(owner, link.replace("&amp;", "&"))
 
 
-def test_the_list_shows_the_keys_that_open_a_service(
+def test_the_list_shows_the_keys_with_access_to_a_service(
     cast: Cast, owner: Browser, service: Service, opening: list[str]
 ) -> None:
     found = owner.get(page(cast), {"service": service.id, "state": "active"})
@@ -478,7 +478,7 @@ def test_the_example_calls_match_the_keys_permission(
     assert ("Replace the marked host name" in words(html)) == ("example" in call)
 
 
-def test_a_key_that_does_not_open_the_service_shows_the_calls_of_the_api(
+def test_a_key_without_access_to_the_service_shows_the_calls_of_the_api(
     cast: Cast, owner: Browser, service: Service
 ) -> None:
     elsewhere = factories.make_service(cast.elsewhere, "Secret API")

@@ -38,7 +38,7 @@ def weighty(cast: Cast) -> list[str]:
     return [page(cast, "new_key"), page(cast, "revoke_key", factories.make_key(cast.account).api_key.id)]
 
 
-def test_signing_in_counts_as_giving_the_password(cast: Cast, signed_in: Browser) -> None:
+def test_signing_in_counts_as_entering_the_password(cast: Cast, signed_in: Browser) -> None:
     assert [signed_in.get(url).status_code for url in weighty(cast)] == [200, 200]
 
 
@@ -62,7 +62,7 @@ def test_the_operator_sets_the_time(cast: Cast, signed_in: Browser, settings: Se
     assert signed_in.get(page(cast, "new_key")).status_code == 200
 
 
-def test_personal_settings_ask_as_often(settings: Settings) -> None:
+def test_personal_settings_also_ask_for_the_password_again(settings: Settings) -> None:
     assert settings.ACCOUNT_REAUTHENTICATION_TIMEOUT == settings.SUDO_MINUTES * 60
 
 

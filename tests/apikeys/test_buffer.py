@@ -96,7 +96,7 @@ def test_slots_that_the_database_refuses_are_lost_and_the_others_written_once(
 
 
 @pytest.mark.django_db
-def test_a_database_that_goes_away_between_two_parts_of_a_flush_loses_and_doubles_nothing() -> None:
+def test_a_database_that_fails_during_a_flush_loses_and_doubles_nothing() -> None:
     written, calls = Counter[int](), 0
 
     def write(batch: dict[int, Tally]) -> None:

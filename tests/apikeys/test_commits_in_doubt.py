@@ -44,7 +44,7 @@ def record(key: Any) -> None:
 
 
 @pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.LOST])
-def test_requests_are_counted_once_whatever_became_of_the_commit(cast: Cast, cable: Cable, fate: Commit) -> None:
+def test_requests_are_counted_once_whether_or_not_the_commit_succeeded(cast: Cast, cable: Cable, fate: Commit) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
         record(key)
@@ -128,7 +128,7 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(
     assert KeyUsage.objects.get().requests == 1
 
 
-def test_a_batch_that_a_restored_server_has_never_seen_is_written_again(
+def test_a_batch_that_a_restored_server_does_not_have_is_written_again(
     cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""

@@ -45,7 +45,7 @@ def test_after_its_header_a_configuration_is_the_shipped_file(gateway: configura
         assert re.sub(head, "", text) == re.sub(head, "", shipped)
 
 
-def test_nothing_is_left_to_fill_in_but_what_is_listed(gateway: configurations.Gateway) -> None:
+def test_only_the_listed_values_are_left_to_fill_in(gateway: configurations.Gateway) -> None:
     for values in ({}, {"host": "api.acme.test"}, {"upstream": ""}, {"guard": "https://keys.example.com"}):
         texts = filled(gateway, **values)
         assert "{{" not in "".join(texts.values())

@@ -100,7 +100,7 @@ def test_an_authorization_request_without_one_of_its_headers_is_refused_with_the
         ("HTTP_X_FORWARDED_FOR", f"unknown, {CLIENT}", None),
     ],
 )
-def test_what_a_gateway_must_not_send_is_refused_with_a_message(name: str, value: str, sentence: str | None) -> None:
+def test_an_invalid_header_of_a_gateway_is_refused_with_a_message(name: str, value: str, sentence: str | None) -> None:
     headers = headers_of(Contract.AUTH_REQUEST, **{name: value})
     if sentence is None:
         contracts.read(Contract.AUTH_REQUEST, headers, [])

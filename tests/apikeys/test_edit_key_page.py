@@ -99,7 +99,9 @@ def test_invalid_settings_are_shown_at_their_field(
     assert APIKey.objects.get().name == "Deploys"
 
 
-def test_a_rotated_key_gets_no_more_power_and_the_form_says_so(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_rotated_key_can_not_be_granted_more_and_the_form_says_so(
+    cast: Cast, owner: Browser, api_key: APIKey
+) -> None:
     services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=Overlap.DAY)
     response = owner.post(page(cast, "edit_key", api_key.id), settings(permission="read_write"))
 
@@ -162,7 +164,9 @@ def strict(cast: Cast) -> Account:
     return cast.account
 
 
-def test_the_longest_life_is_prefilled_and_nothing_longer_offered(cast: Cast, owner: Browser, strict: Account) -> None:
+def test_the_maximum_lifetime_is_preselected_and_nothing_longer_is_offered(
+    cast: Cast, owner: Browser, strict: Account
+) -> None:
     form = owner.get(page(cast, "new_key")).context["form"]
 
     assert form["expiry"].value() == "45"

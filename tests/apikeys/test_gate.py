@@ -265,7 +265,7 @@ def test_the_first_rule_that_fails_decides_whatever_else_fails(
 @pytest.mark.parametrize("account_accepts", [True, False])
 @pytest.mark.parametrize("accepts", [True, False])
 @pytest.mark.parametrize("place", list(Place))
-def test_a_place_is_open_if_both_the_key_and_its_account_say_so(
+def test_a_key_may_be_sent_in_a_place_if_it_and_its_account_allow_it(
     place: Place, accepts: bool, account_accepts: bool
 ) -> None:
     switches: dict[str, Any] = {f"accepts_{place}": accepts, f"account_accepts_{place}": account_accepts}
@@ -402,7 +402,7 @@ def test_an_address_that_failed_too_often_gets_429_and_a_valid_key_from_there_st
     assert gate.decide(None, ASKED._replace(address="203.0.113.8"), limiter).status == 401
 
 
-def test_a_request_without_a_key_is_no_failed_attempt() -> None:
+def test_a_request_without_a_key_is_not_a_failed_attempt() -> None:
     limiter = MemoryLimiter()
     assert {gate.decide(None, ASKED._replace(place=None), limiter).status for _ in range(5)} == {401}
     assert gate.decide(None, ASKED, limiter).status == 401
@@ -472,7 +472,7 @@ def test_headers_match_the_status(key: KeyRecord | None, asked: Question, limite
         (GOOD._replace(account_closed=NOW), {}, {}),
     ],
 )
-def test_headers_by_example(key: KeyRecord | None, asked: dict[str, Any], headers: dict[str, str]) -> None:
+def test_examples_of_headers(key: KeyRecord | None, asked: dict[str, Any], headers: dict[str, str]) -> None:
     assert gate.decide(key, ASKED._replace(**asked), MemoryLimiter()).headers == headers
 
 

@@ -54,7 +54,7 @@ def test_a_digest_that_exists_already_is_reported_by_line(cast: Cast, owner: Bro
     assert "Line 2: This account already has this key." in words(response.content.decode())
 
 
-def test_only_so_many_invalid_lines_are_reported(cast: Cast, owner: Browser) -> None:
+def test_the_number_of_reported_lines_is_limited(cast: Cast, owner: Browser) -> None:
     text = words(owner.post(page(cast, "import_keys"), {"text": LINES + "x,y,z,,\n" * 100}).content.decode())
 
     assert text.count("Digest must be a SHA-256") == 20

@@ -106,7 +106,7 @@ def test_a_key_that_expires_within_a_week_is_pointed_out(cast: Cast, owner: Brow
     assert "Expires in 3 days" in read(owner, page(cast, "key", key.id))
 
 
-def test_a_key_seen_over_plain_http_is_pointed_out_with_what_to_do(cast: Cast, owner: Browser, api_key: APIKey) -> None:
+def test_a_key_sent_over_plain_http_is_pointed_out_with_advice(cast: Cast, owner: Browser, api_key: APIKey) -> None:
     services.flag_exposed_key(api_key=api_key, address="203.0.113.9")
     text = read(owner, page(cast, "key", api_key.id))
 

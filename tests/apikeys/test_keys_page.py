@@ -97,7 +97,7 @@ def test_the_order_is_in_the_url(query: str, names: list[str], cast: Cast, owner
     assert [key.name for key in owner.get(f"{page(cast)}?{query}").context["page"]] == names
 
 
-def test_a_heading_reverses_the_order_and_says_what_it_is(cast: Cast, owner: Browser) -> None:
+def test_a_heading_reverses_the_order_and_names_it(cast: Cast, owner: Browser) -> None:
     factories.make_key(cast.account)
     html = owner.get(page(cast), {"sort": "name", "q": "d"}).content.decode()
 

@@ -72,7 +72,7 @@ def test_the_window_starts_at_the_first_request_and_ends_on_time(limiter: Within
     assert limiter.hit("key", Rate(1, 1)).allowed
 
 
-def test_a_rate_of_another_window_counts_anew(limiter: WithinReach) -> None:
+def test_a_rate_with_another_window_starts_a_new_count(limiter: WithinReach) -> None:
     assert limiter.hit("key", Rate(1, 60)).allowed
     assert limiter.hit("key", Rate(1, 3600)).allowed
     assert not limiter.hit("key", Rate(1, 3600)).allowed
@@ -133,7 +133,7 @@ def test_the_limit_is_exact_while_others_peek(limiter: WithinReach, eager_thread
         assert sum(pool.map(hit_or_peek, range(16))) == 100
 
 
-def test_a_dry_run_hits_nothing(limiter: WithinReach) -> None:
+def test_a_dry_run_counts_no_hit(limiter: WithinReach) -> None:
     dry_run = cast(WithinReach, DryRun(limiter))
     assert [dry_run.hit("key", Rate(1, 60)).allowed for _ in range(3)] == [True, True, True]
     limiter.hit("key", Rate(1, 60))

@@ -61,7 +61,7 @@ def key(cast: Cast) -> APIKey:
     ],
     ids=str,
 )
-def test_an_older_form_undoes_nothing_that_its_reader_did_not_change(
+def test_an_outdated_form_overwrites_nothing_that_its_user_did_not_change(
     cast: Cast, owner: Browser, colleague: Actor, key: APIKey, setting: str, mine: dict[str, str]
 ) -> None:
     value = SETTINGS[setting][0]
@@ -137,7 +137,7 @@ def test_a_third_change_is_shown_again(cast: Cast, owner: Browser, colleague: Ac
     assert owner.post(url, filled(refused, "permission")).status_code == 302
 
 
-def test_two_equal_changes_are_no_conflict(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
+def test_two_equal_changes_do_not_conflict(cast: Cast, owner: Browser, colleague: Actor, key: APIKey) -> None:
     url = page(cast, "edit_key", key.id)
     sent = filled(owner.get(url), "permission", allowed_networks="10.0.0.0/8", accepts_query=None)
     services.change_api_key(actor=colleague, api_key=key, allowed_networks=["10.0.0.0/8"], accepts_query=False)
@@ -182,7 +182,7 @@ def test_an_older_form_that_widens_nothing_asks_for_no_password(cast: Cast, brow
 # The account ------------------------------------------------------------------------------------
 
 
-def test_an_older_key_policy_form_undoes_nothing_that_its_reader_did_not_change(
+def test_an_outdated_key_policy_form_overwrites_nothing_that_its_user_did_not_change(
     cast: Cast, owner: Browser, colleague: Actor
 ) -> None:
     sent = filled(
@@ -260,7 +260,7 @@ def change_page(item: Any) -> str:
 
 
 @pytest.mark.parametrize("setting", [name for name in SETTINGS if name != "description"])
-def test_an_older_admin_form_undoes_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
+def test_an_outdated_admin_form_overwrites_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
     value = SETTINGS[setting][0]
     sent = filled(desk.get(change_page(key)), "permission", description="Mine")
     services.change_api_key(actor=colleague, api_key=key, **{setting: value})
@@ -283,7 +283,7 @@ def test_an_older_admin_form_undoes_nothing(desk: Browser, colleague: Actor, key
     ],
     ids=str,
 )
-def test_in_admin_too_a_conflict_is_shown_and_saved_when_sent_again(
+def test_a_conflict_in_admin_is_shown_and_saved_when_sent_again(
     desk: Browser, colleague: Actor, key: APIKey, theirs: dict[str, Any], mine: dict[str, str]
 ) -> None:
     sent = filled(desk.get(change_page(key)), "permission", **mine)

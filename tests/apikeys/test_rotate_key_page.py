@@ -61,7 +61,7 @@ def test_no_overlap_is_offered_beyond_the_keys_own_expiry(api_key: APIKey) -> No
     assert ends["1h"] < api_key.expires_at == ends["24h"] == ends["7d"]
 
 
-def test_never_is_offered_only_where_keys_need_not_expire(cast: Cast, api_key: APIKey) -> None:
+def test_never_is_offered_only_if_keys_need_not_expire(cast: Cast, api_key: APIKey) -> None:
     api_key.expires_at = timezone.now() + timedelta(days=2)
     for longest, offered in ((None, True), (30, False)):
         cast.account.max_key_lifetime_days = longest

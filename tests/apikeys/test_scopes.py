@@ -284,7 +284,7 @@ SPELLINGS_OF_ADMIN = listed(r"""
 """)
 
 
-def test_each_of_many_spellings_of_a_path_is_read_as_it_by_some_service() -> None:
+def test_each_of_many_spellings_is_read_as_the_path_by_some_service() -> None:
     assert len(set(SPELLINGS_OF_ADMIN)) == len(SPELLINGS_OF_ADMIN) >= 90
     orders = [
         [*first, "%u decoded", *steps, *last]
@@ -441,7 +441,7 @@ def test_an_access_covers_another_if_it_allows_everything_the_other_allows(wider
 
 
 @given(accesses, accesses, accesses)
-def test_covering_is_an_order(first: Any, second: Any, third: Any) -> None:
+def test_covering_is_reflexive_and_transitive(first: Any, second: Any, third: Any) -> None:
     assert scopes.covers(first, first)
     assert scopes.covers(None, first)
     assert scopes.covers(first, ())

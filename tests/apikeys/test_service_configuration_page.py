@@ -173,7 +173,7 @@ def test_it_says_what_a_gateways_configuration_lacks(cast: Cast, owner: Browser,
     assert "The last authorization request arrived" not in text
 
 
-def test_a_good_request_after_a_problem_is_connected(cast: Cast, owner: Browser, service: Service) -> None:
+def test_a_valid_request_after_a_problem_shows_connected(cast: Cast, owner: Browser, service: Service) -> None:
     now = timezone.now()
     Service.objects.update(problem=MISSING, problem_at=now - timedelta(seconds=9), last_question_at=now)
 

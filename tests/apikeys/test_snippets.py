@@ -20,7 +20,7 @@ def test_an_optional_line_is_active_where_its_values_are_given() -> None:
     assert fill("a\n\t#? trust {{proxies}}\nb", {"proxies": "10.0.0.0/8"}) == "a\n\ttrust 10.0.0.0/8\nb"
 
 
-def test_otherwise_it_stays_a_comment_that_says_what_is_missing() -> None:
+def test_a_line_without_its_values_stays_a_comment_that_names_them() -> None:
     assert fill("a\n\t#? trust {{proxies}}\nb", {}) == "a\n\t# trust PROXIES\nb"
 
 

@@ -140,12 +140,12 @@ def test_an_unusable_digest_belongs_to_no_key_that_is_looked_up() -> None:
 
 
 @pytest.mark.parametrize(("length", "may"), [(15, False), (16, True), (512, True), (513, False)])
-def test_a_key_that_was_made_elsewhere_has_16_to_512_characters(length: int, may: bool) -> None:
+def test_a_key_that_was_created_elsewhere_has_16_to_512_characters(length: int, may: bool) -> None:
     assert tokens.may_be_a_key("x" * length) is may
 
 
 @given(keys)
-def test_a_key_of_ours_may_be_one_and_with_a_typo_may_not(key: str) -> None:
+def test_our_own_key_is_looked_up_and_one_with_a_typo_is_not(key: str) -> None:
     assert tokens.may_be_a_key(key)
     assert not tokens.may_be_a_key(key[:-1] + ("a" if key[-1] != "a" else "b"))
 

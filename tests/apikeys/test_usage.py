@@ -208,7 +208,7 @@ def test_a_refusal_is_a_use_of_a_valid_key(cast: Cast, use: str) -> None:
     assert [row.requests for row in KeyUsage.objects.all()] == ([1] if counts_as_use else [])
 
 
-def test_a_request_of_a_valid_key_counts_while_the_limits_are_out_of_reach(
+def test_a_request_of_a_valid_key_counts_while_the_limits_are_unreachable(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued = factories.make_key(cast.account, expires_at=timezone.now() + timedelta(days=1))

@@ -56,7 +56,7 @@ def test_a_key_is_edited_from_its_page(javascript: bool, visit: Visit, cast: Cas
 
 
 @WITH_AND_WITHOUT
-def test_a_date_is_asked_for_only_where_one_is_wanted(javascript: bool, visit: Visit, cast: Cast) -> None:
+def test_a_date_is_required_only_if_on_a_date_is_selected(javascript: bool, visit: Visit, cast: Cast) -> None:
     key = factories.make_key(cast.account).api_key
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     visitor.goto(f"{keys(cast)}{key.id}/edit/")

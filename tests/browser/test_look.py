@@ -385,7 +385,7 @@ def test_the_theme_is_the_systems_or_the_chosen_one_without_javascript(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_chosen_theme_is_as_readable_as_the_systems(theme: str, visit: Visit, furnished: Account) -> None:
+def test_a_chosen_theme_is_as_readable_as_that_of_the_system(theme: str, visit: Visit, furnished: Account) -> None:
     visitor = visit(color_scheme="dark" if theme == "light" else "light").sign_in("owner@example.com")
     visitor.page.context.add_cookies([{"name": "theme", "value": theme, "url": visitor.site}])
     for path in pages_of(furnished):

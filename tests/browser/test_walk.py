@@ -165,7 +165,7 @@ def test_a_double_click_creates_one_key(visit: Visit) -> None:
     assert APIKey.objects.count() == 1
 
 
-def test_copying_says_so(visit: Visit) -> None:
+def test_copying_is_confirmed(visit: Visit) -> None:
     visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)
@@ -176,7 +176,7 @@ def test_copying_says_so(visit: Visit) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == key
 
 
-def test_the_shown_key_is_not_closed_by_accident(visit: Visit) -> None:
+def test_the_dialog_with_the_new_key_is_not_closed_by_accident(visit: Visit) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
     open_keys(page)

@@ -241,7 +241,7 @@ def test_over_the_limit_it_is_429_with_retry_after(service: Service) -> None:
     assert answer.headers["ratelimit"].startswith('"default";r=0;')
 
 
-def test_while_the_guard_is_away_it_is_503_and_requests_pass_as_soon_as_it_is_back(service: Service) -> None:
+def test_an_unavailable_guard_is_503_and_requests_pass_as_soon_as_it_is_back(service: Service) -> None:
     service.guard.relay.stop()
     try:
         answer = service.get("/", "read")

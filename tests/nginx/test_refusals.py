@@ -222,7 +222,7 @@ def test_a_connection_that_sends_nothing_gets_no_response(alone: Front) -> None:
         assert b"<html" not in connection.recv(65536)
 
 
-def test_what_certbot_puts_into_the_webroot_is_served_over_plain_http(alone: Front) -> None:
+def test_certbots_files_are_served_over_plain_http(alone: Front) -> None:
     challenge = alone.directory / ".well-known" / "acme-challenge" / "token"
     challenge.parent.mkdir(parents=True)
     challenge.write_text("of certbot")

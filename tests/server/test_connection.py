@@ -91,7 +91,7 @@ POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\n"
         ("*", "*", ""),
     ],
 )
-def test_the_target_is_there_byte_for_byte(client: Client, target: str, path: str, query: str) -> None:
+def test_the_target_is_passed_on_byte_for_byte(client: Client, target: str, path: str, query: str) -> None:
     client.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     (environ,) = client.asked
     assert raw_target(environ) == environ["REQUEST_URI"] == target
@@ -109,7 +109,7 @@ def test_no_gateway_sends_its_request_to_a_clients_target(client: Client) -> Non
     assert len(client.asked) == 1
 
 
-def test_a_server_that_calls_the_target_otherwise_is_understood() -> None:
+def test_the_target_is_read_from_the_variable_of_another_server() -> None:
     assert raw_target({"RAW_URI": "/a%2fb", "PATH_INFO": "/a/b"}) == "/a%2fb"
     assert raw_target({"PATH_INFO": "/a/b"}) is None
 
@@ -129,7 +129,7 @@ def test_a_repeated_header_is_joined(client: Client) -> None:
     assert (environ["HTTP_X_A"], environ["HTTP_X_EMPTY"], environ["HTTP_COOKIE"]) == ("1, 2", "", "a=1; b=2")
 
 
-def test_names_of_headers_do_not_fill_the_memory(client: Client) -> None:
+def test_header_names_do_not_fill_the_memory(client: Client) -> None:
     for number in range(10):
         client.send(GET + b"".join(b"X-%d-%d: a\r\n" % (number, each) for each in range(100)) + b"\r\n")
     assert len(client.asked) == 10
@@ -173,7 +173,7 @@ def test_a_request_that_arrives_byte_by_byte_runs_once_and_complete(client: Clie
     assert client.bodies == [b"hello"]
 
 
-def test_chunks_are_a_body_with_a_length(client: Client) -> None:
+def test_a_chunked_body_gets_a_length(client: Client) -> None:
     client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nHost: trailer\r\n\r\n")
     (environ,) = client.asked
     assert (client.bodies, environ["CONTENT_LENGTH"], environ["HTTP_HOST"]) == ([b"hello"], "5", "localhost")
@@ -289,7 +289,7 @@ def test_slow_bytes_do_not_extend_the_deadline(client: Client, clock: list[float
 
 
 @pytest.mark.parametrize("part", [GET, POST + b"Content-Length: 5\r\n\r\nhe"])
-def test_a_request_that_is_overdue_is_408(client: Client, part: bytes) -> None:
+def test_an_overdue_request_gets_408(client: Client, part: bytes) -> None:
     client.send(part)
     client.connection.cut()
     client.work()
