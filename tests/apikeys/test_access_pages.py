@@ -438,7 +438,7 @@ def test_the_audit_log_shows_an_access_in_words(cast: Cast, owner: Browser, key:
 
 def new_key_link(owner: Browser, address: str) -> str:
     html = owner.get(address).content.decode()
-    [link] = re.findall(r'<a class="btn[^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?New API key', html)
+    [link] = re.findall(r'<a class="btn[^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?New API Key', html)
     return unescape(str(link))
 
 
@@ -496,6 +496,6 @@ def test_a_key_without_access_to_the_service_shows_the_calls_of_the_api(
 
 def test_a_user_sees_no_button_on_a_services_page(cast: Cast, browser: Browser, service: Service) -> None:
     html = browser.as_(cast.user).get(page(cast, "service", service.id)).content.decode()
-    for button in ("Edit", "Delete", "New API key", "create one for it", "enter the upstream", "Add the address"):
+    for button in ("Edit", "Delete", "New API Key", "create one for it", "enter the upstream", "Add the address"):
         assert button not in words(html), button
     assert "Headers for your service" in html

@@ -112,7 +112,7 @@ def test_a_key_for_a_service_is_created_from_its_page_and_links_back(visit: Visi
     visitor = visit(permissions=["clipboard-read", "clipboard-write"]).sign_in("owner@example.com")
     page = visitor.page
     visitor.goto(f"/accounts/{cast.account.slug}/services/{service.id}/?host=api.acme.test")
-    page.get_by_role("link", name="New API key").click()
+    page.get_by_role("link", name="New API Key").click()
     page.get_by_label("API Key Name").fill("Fresh")
     page.get_by_label("Read", exact=True).check()
     page.get_by_role("button", name="Create", exact=True).click()
