@@ -15,7 +15,7 @@ from . import services
 def in_mail(path: str, request: HttpRequest | None = None) -> str:
     """A URL for mail or a terminal. Empty without both `PUBLIC_URL` and a request.
 
-    The request's sender may be somebody else than the mail's reader, so a port in its `Host` is used only if this
+    The mail's reader may not be the request's sender, so a port in its `Host` is used only if this
     server listens on it. Raises `DisallowedHost`.
     """
     if settings.PUBLIC_URL or request is None:

@@ -96,7 +96,7 @@ class KeyPermission(StrEnum):
         return _KEY_PERMISSION_LABELS[self]
 
     def covers(self, other: "KeyPermission") -> bool:
-        """Whether a key with this permission can do all that one with `other` can."""
+        """Whether a key with this permission can do everything that a key with `other` can."""
         return self in (other, KeyPermission.READ_WRITE)
 
 

@@ -1,4 +1,4 @@
-"""Django admin's site, for operators who signed in with a second factor only.
+"""Django admin's site, only for operators who signed in with a second factor.
 
 It has one page besides those of the tables: *Operations*, with the scheduled jobs.
 """

@@ -35,7 +35,7 @@ class SearchResult(NamedTuple):
 
 
 def search(request: AccountRequest, typed: str) -> list[SearchResult]:
-    """What matches the text and the person may see: by part of a name, an id, a mask or a whole key."""
+    """Items that match the text (part of a name, an id, a mask or a whole key) and that the member may see."""
     text = typed.replace("\0", "").strip()
     if tokens.may_be_a_key(text) and (keys := list(_keys(request, Q(digest=tokens.digest(text))))):
         return keys

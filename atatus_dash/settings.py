@@ -236,7 +236,7 @@ ACCOUNT_FORMS = {
     "reset_password": "accounts.sign_in_forms.ResetPasswordForm",
 }
 ACCOUNT_RATE_LIMITS = {
-    # allauth's own limits don't tell a known device from others. `accounts.sign_in.count` counts instead: by the
+    # allauth's own limits don't distinguish known devices. `accounts.sign_in.count` counts instead: by the
     # client's address and by the person, or for a device that the person has used before by that device only.
     "login": None,
     "login_failed": None,

@@ -68,7 +68,7 @@ def test_without_epoll_gunicorns_own_threads_serve(installation: Installation, k
 
 
 def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -> None:
-    """Two hundred of nearly 2 MiB, of which one byte is missing."""
+    """Two hundred bodies of nearly 2 MiB, each without its last byte."""
     head = b"POST /v2/leaked-keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"
     with ExitStack() as opened:
         connections = [
@@ -179,7 +179,7 @@ def test_a_header_with_an_underscore_never_reaches_the_application(installation:
 
 
 def test_slow_heads_and_bodies_do_not_delay_others_and_are_cut_off(server: Server) -> None:
-    """More of each than threads, one byte a second."""
+    """More of each than there are threads, at one byte a second."""
     starts = {
         b"GET /v2 HTTP/1.1\r\nX-Slow: ": Phase.HEAD,
         b"POST /v2/leaked-keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n": Phase.BODY,

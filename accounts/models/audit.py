@@ -55,7 +55,7 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
 
 
 def _named(who: str, text: str) -> models.Q:
-    """Look up one of our ids as a whole, in an index; match anything else with parts of labels too.
+    """Look up one of our ids as a whole, by an index; compare other text with parts of labels too.
 
     That includes kept ids of projects, because a revision, which is a deployment's label, can look the same.
     """

@@ -132,7 +132,7 @@ def is_checkbox(field: BoundField) -> bool:
 
 @register.filter
 def paragraphs(text: str) -> SafeString:
-    """A text as HTML. Only a line that is a URL becomes a link, not a URL in a line, such as in a name."""
+    """A text as HTML. A URL becomes a link only if it is a whole line, so not in a name."""
     lines = [_linked(escape(str(line))) for line in text.splitlines()]
     return mark_safe(linebreaks("\n".join(lines)))  # noqa: S308  escaped line by line
 

@@ -40,7 +40,7 @@ def require_not_revoked(api_key: APIKey, done: str) -> None:
 
 
 def require_valid(actor: Actor, api_key: APIKey, fields: Collection[str]) -> None:
-    """Validate these fields, and an expiry also against the account's limit. Raises `Invalid`, by field."""
+    """Validate these fields, and an expiry also against the account's limit. Raises `Invalid` for the fields."""
     errors = invalid_fields(api_key, fields)
     if "expires_at" in fields:
         try:

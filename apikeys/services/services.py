@@ -132,7 +132,7 @@ def _require_may_share(actor: Actor, *, was: bool, will: bool) -> None:
 
 
 def _normalized(settings: ServiceSettings) -> dict[str, Any]:
-    """The settings with normalized lists. Raises `Invalid`, by field."""
+    """The settings with normalized lists. Raises `Invalid` for the fields."""
     normalized: dict[str, Any] = dict(settings)
     errors: dict[str, list[str]] = {}
     for name in _LISTS.keys() & normalized.keys():
@@ -146,7 +146,7 @@ def _normalized(settings: ServiceSettings) -> dict[str, Any]:
 
 
 def _require_valid(service: Service, fields: Collection[str]) -> None:
-    """Validate these fields. Raises `Invalid`, by field."""
+    """Validate these fields. Raises `Invalid` for the fields."""
     if errors := invalid_fields(service, fields):
         raise Invalid.of_fields(errors)
 

@@ -167,7 +167,7 @@ def test_400_for_a_cursor_of_usage_whose_position_is_not_a_day(program: Program,
 
 
 def test_a_cursor_may_have_any_offset_that_python_reads(program: Program) -> None:
-    """PostgreSQL reads fewer of them."""
+    """PostgreSQL accepts fewer offsets."""
     assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00+23:59:59', 'prj_1')}").status_code == 200
 
 

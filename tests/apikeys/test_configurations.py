@@ -26,7 +26,7 @@ def test_every_gateway_that_is_shipped_is_offered() -> None:
     assert {path.name for path in FOLDER.iterdir()} == set(GATEWAYS)
 
 
-def test_every_file_of_a_gateway_is_given(gateway: configurations.Gateway) -> None:
+def test_every_file_of_a_gateway_is_offered(gateway: configurations.Gateway) -> None:
     assert {path.name for path in (FOLDER / gateway.name).iterdir()} == set(gateway.files)
 
 

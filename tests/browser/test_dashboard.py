@@ -144,7 +144,7 @@ def press_until(page: Page, name: str, key: str = "Tab") -> None:
         label = page.evaluate("document.activeElement.labels?.[0]?.innerText")
         if label == name:
             return
-    raise AssertionError(f"{name} is out of the keyboard's reach.")
+    raise AssertionError(f"{name} can't be reached by keyboard.")
 
 
 def test_a_key_is_created_copied_and_revoked_by_keyboard_alone(visit: Visit, site: str) -> None:

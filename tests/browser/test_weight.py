@@ -32,7 +32,7 @@ PAGES += ["/accounts/acme/settings/api-keys/new/"]
 
 
 def weigh(page: Page, address: str) -> tuple[int, int]:
-    """A page's requests and bytes, with the heads of the answers."""
+    """A page's requests and bytes, with the headers of the responses."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     sizes: list[int] = []

@@ -30,7 +30,7 @@ KILLED = 9
 
 
 class Mutation:
-    """The mutants of one module, and what became of them."""
+    """The mutants of one module, and their results."""
 
     def __init__(self, path: Path, tests: list[str]) -> None:
         self.module = Module(path)

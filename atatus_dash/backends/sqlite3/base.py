@@ -50,7 +50,7 @@ class Cursor(base.SQLiteCursorWrapper):
         return converted
 
 
-#: Characters of a cached statement. Longer ones contain many rows and aren't repeated.
+#: The most characters of a cached statement. Longer ones contain many rows and aren't repeated.
 MAX_REMEMBERED_LENGTH = 4096
 
 
