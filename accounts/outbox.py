@@ -163,7 +163,7 @@ def _send(connection: Any, outgoing: OutgoingMail) -> bool:
 
 
 def compose(address: str, subject: str, text: str) -> EmailMultiAlternatives:
-    """A mail with a text and the same text as HTML."""
+    """A mail in plain text and in HTML."""
     message = EmailMultiAlternatives(subject, text, to=[address])
     html = render_to_string("accounts/mail/base.html", {"subject": subject, "text": text})
     message.attach_alternative(html, "text/html")

@@ -1,7 +1,7 @@
 """Decides whether a key may make a request, and if not, why. The order of the rules is defined only here.
 
 A caller reads the request into a `Question`, finds the key with `identify`, and calls `decide`. Pure except for that
-lookup and the limiter that `decide` is given. It knows no request class and no framework, so the API, the guard and
+lookup and the limiter that `decide` is given. It uses no request class and no framework, so the API, the guard and
 dry runs all get the same answer.
 """
 

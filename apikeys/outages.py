@@ -9,7 +9,7 @@ A server calls `enable`; a command waits for as long as it takes. In a server:
   thread fewer may wait for Redis, which is optional, so that requests that need only the database still run.
 - The log reports the beginning and the end of an outage once each, however many requests fail.
 
-Pure: knows neither database nor Redis.
+Pure: uses neither database nor Redis.
 """
 
 import logging

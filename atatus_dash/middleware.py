@@ -202,7 +202,7 @@ class HealthMiddleware:
 
 
 class UserMiddleware:
-    """Loads the session and the user. In an outage it answers 503, and what follows doesn't run."""
+    """Loads the session and the user. In an outage it answers 503, and the middleware after it doesn't run."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -272,7 +272,7 @@ def test_a_service_whose_event_can_not_be_recorded_changes_nothing(
 def test_a_service_locks_what_it_changes(name: str, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two concurrent calls run one after the other. SQLite has no row locks: one transaction writes at a time."""
     if not connection.features.has_select_for_update:
-        pytest.skip("this database locks as a whole")
+        pytest.skip("this database has no row locks")
 
     def around(service: Callable[..., Any], fields: dict[str, Any]) -> None:
         with CaptureQueriesContext(connection) as queries:

@@ -2,7 +2,7 @@
 
 Plain functions from a WSGI environ to an answer, without Django's requests, middleware and signals, because every
 request to every service behind a gateway waits for them. `apikeys.gate` decides, all writes are done later, and the one
-query is `lookup.at_service`. `gateways` and `checks` answer the two kinds of askers, with the answers of `answers`.
+query is `lookup.at_service`. `gateways` and `checks` answer the two kinds of askers; `answers` builds the answers.
 """
 
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ def owner(cast: Cast, browser: Browser) -> Browser:
 
 @pytest.fixture
 def events(cast: Cast, owner: Browser) -> None:
-    """Two of creating the account, a project by the system, a rename by the Owner, and another account's project."""
+    """Events: two of a new account, a project by the system, a rename by the Owner, and another account's project."""
     services.create_project(actor=policy.system(cast.account.ref, "Command line"), name="web")
     owner.post(reverse("accounts:general", args=[cast.account.slug]), {"name": "Acme Ltd"})
     services.create_project(actor=policy.system(cast.elsewhere.ref), name="theirs")

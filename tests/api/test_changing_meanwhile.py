@@ -371,7 +371,7 @@ def test_a_key_that_is_revoked_while_its_body_arrives_creates_no_key(tmp_path: P
     ).encode()
     with serving(installation) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as late:
         late.sendall(head + body[:20])
-        wait_for(lambda: server.get("/v2", secret).status == 200, "the key to be good")
+        wait_for(lambda: server.get("/v2", secret).status == 200, "the key to be valid")
         assert installation.manage("revoke_api_key", secret).returncode == 0
         late.sendall(body[20:])
         answer = b"".join(iter(lambda: late.recv(65_536), b""))

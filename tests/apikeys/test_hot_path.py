@@ -119,7 +119,7 @@ def test_a_row_is_the_same_with_a_cursor_and_without(cast: Cast) -> None:
 def test_a_database_error_is_djangos_exception(cast: Cast) -> None:
     with pytest.raises((ProgrammingError, OperationalError)):
         fetch_row("SELECT nothing FROM nowhere WHERE a = %s", ("x",))
-    assert lookup.by_digest(tokens.digest("another")) is None  # the connection goes on
+    assert lookup.by_digest(tokens.digest("another")) is None  # the connection still works
 
 
 # Plans of PostgreSQL ----------------------------------------------------------------------------
