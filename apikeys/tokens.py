@@ -1,6 +1,6 @@
 """The format, checksum, digest and mask of keys. Pure. No other module knows the format.
 
-A key is `atk_`, 30 random base62 characters and 6 base62 characters of the CRC-32 of what precedes: 40
+A key is `atk_`, 30 random base62 characters and 6 base62 characters of the CRC-32 of the others: 40
 characters, which one double-click selects and which `SCANNER_PATTERN` finds in a leak.
 
 The digest is one round of SHA-256 and not a password hash: 178 bits from the system's random source

@@ -1,7 +1,7 @@
 """The database queries of every page and of every GET of the API, against query_counts.json.
 
-The file has a line for each: how many queries there are, and their tables in order. After an intended change, write
-it anew with `WRITE_QUERY_COUNTS=1 .venv/bin/python -m pytest tests/test_query_counts.py` and read the diff.
+The file has a line for each: how many queries there are, and their tables in order. After an intended change, rewrite
+it with `WRITE_QUERY_COUNTS=1 .venv/bin/python -m pytest tests/test_query_counts.py` and read the diff.
 """
 
 import json

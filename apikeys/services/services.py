@@ -154,7 +154,7 @@ def _require_valid(service: Service, fields: Collection[str]) -> None:
 def _is_wider(service: Service, *, than: Service) -> bool:
     """Whether a service allows any request that the other refuses.
 
-    Reading needs no Write, and what no longer counts as reading is open to keys with only Write. Without reading paths,
+    Reading needs no Write, and keys with only Write may do what no longer counts as reading. Without reading paths,
     ambiguous paths are allowed too.
     """
     return (

@@ -11,7 +11,7 @@ from tests.conftest import Cast
 from tests.factories import PASSWORD
 
 from .conftest import Visitor
-from .test_walk import call, make_key, open_keys
+from .test_documented_steps import call, make_key, open_keys
 
 Visit = Callable[..., Visitor]
 

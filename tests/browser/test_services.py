@@ -11,7 +11,7 @@ from tests import factories
 from tests.conftest import Cast
 
 from .conftest import Visitor
-from .test_walk import WITH_AND_WITHOUT
+from .test_documented_steps import WITH_AND_WITHOUT
 
 Visit = Callable[..., Visitor]
 

@@ -57,7 +57,7 @@ def test_gateways_that_are_not_listed_are_refused(front: WayIn, service: str, bo
 
 
 def test_a_client_cannot_choose_where_a_gateway_asks(front: WayIn, service: str, bound: str) -> None:
-    """Gateways written in Go send the target `a:https://localhost/healthz` on in place of the guard's address."""
+    """Gateways written in Go send their request to the target `a:https://localhost/healthz`, not to the guard."""
     directory = front.directory / "misled"
     (directory / "gateways").mkdir(parents=True)
     (directory / "gateways" / "lan.conf").write_text("allow 127.0.0.1;\n")

@@ -13,7 +13,7 @@ from tests import factories
 from tests.conftest import Cast
 
 from .conftest import Visitor
-from .test_walk import WITH_AND_WITHOUT, call
+from .test_documented_steps import WITH_AND_WITHOUT, call
 
 Visit = Callable[..., Visitor]
 
