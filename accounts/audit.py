@@ -143,7 +143,7 @@ _EVENT_WORDS = {
     Event.API_KEY_ENABLED: "enabled API key {}",
     Event.API_KEY_REVOKED: "revoked API key {}",
     Event.API_KEY_EXPIRED: "expired API key {}",
-    Event.API_KEY_EXPOSED: "exposed API key {}",
+    Event.API_KEY_EXPOSED: "marked API key {} as exposed",
     Event.API_KEY_REPORTED: "reported API key {} as leaked",
     Event.SERVICE_CREATED: "created service {}",
     Event.SERVICE_CHANGED: "changed service {}",

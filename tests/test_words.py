@@ -124,6 +124,7 @@ WORDS_OF_EVENT = {
     "account.resumed": "resumed",
     "deployment.created": "recorded",  # a deployment happened elsewhere; this is its record
     "ownership.taken": "accepted",
+    "api_key.exposed": "marked",  # the server didn't expose it
 }
 TOASTS = {
     "change_account": ("saved", "required", "changed"),

@@ -154,7 +154,7 @@ def test_more_power_asks_for_the_password_and_keeps_the_input(
     assert AuditEvent.objects.filter(event="api_key.widened").count() == 1
 
 
-# The account's longest life ----------------------------------------------------------------------
+# The account's maximum lifetime ------------------------------------------------------------------
 
 
 @pytest.fixture

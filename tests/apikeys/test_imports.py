@@ -230,7 +230,7 @@ def test_many_keys_are_imported_with_few_statements(
     lines = [f"key {number},read,{hashlib.sha256(bytes([number])).hexdigest()},," for number in range(100)]
     rows = imports.read(csv_of(*lines))
 
-    # Which digests are known, the account's longest life, the keys and their events in a batch or two, savepoints.
+    # Which digests are known, the account's maximum lifetime, the keys and their events in a batch or two, savepoints.
     with django_assert_max_num_queries(15):
         services.import_api_keys(actor=policy.system(cast.account.ref), rows=rows)
     event = AuditEvent.objects.filter(event="api_key.imported").latest("at")
