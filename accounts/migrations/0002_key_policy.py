@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='account',
             name='max_key_lifetime_days',
-            field=models.PositiveSmallIntegerField(blank=True, help_text='Days. Empty lets keys live for ever.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3650)], verbose_name='maximum lifetime of a key'),
+            field=models.PositiveSmallIntegerField(blank=True, help_text='Days. Empty lets keys live for ever.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3650)], verbose_name='longest life of a key'),
         ),
         migrations.AddField(
             model_name='account',
