@@ -211,7 +211,7 @@ def test_a_holder_that_froze_writes_no_result_over_the_next_ones(
     work.error = None
     Run(job, frozen.holder, time.monotonic(), ScheduledJob(failures=1)).work()
     assert ScheduledJob.objects.values().get() == before
-    assert "its result here is dropped" in caplog.text
+    assert "the result of this run is dropped" in caplog.text
 
 
 def test_a_holder_that_froze_stops_at_its_next_step(job: Job, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,7 +359,7 @@ def test_a_killed_worker_is_replaced(installation: Installation, key: str) -> No
 def test_a_port_in_use_is_reported(installation: Installation, server: Server) -> None:
     second = installation.manage("serve", PORT=str(server.port))
     assert second.returncode == 1
-    assert second.stderr == f"CommandError: 127.0.0.1:{server.port} can't be served on: Address already in use.\n"
+    assert second.stderr == f"CommandError: Can't serve on 127.0.0.1:{server.port}: Address already in use.\n"
 
 
 def test_missing_migrations_are_a_warning_only(tmp_path: Path) -> None:

@@ -17,4 +17,4 @@ def mutated(self: SourceFileLoader, name: str) -> CodeType | None:
     return code if self.path == path else get_code(self, name)
 
 
-SourceFileLoader.get_code = mutated  # type: ignore[method-assign, assignment]
+setattr(SourceFileLoader, get_code.__name__, mutated)
