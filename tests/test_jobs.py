@@ -285,7 +285,8 @@ def test_a_renewal_that_is_too_late_stops_the_run(
     node.start_due_jobs()
     wait_for(lambda: work.runs, "the job")
     ScheduledJob.objects.update(holder="another:1:abc")
-    time.sleep(0.3)
+    lease = f"lease-{job.name}"
+    wait_for(lambda: lease not in {thread.name for thread in threading.enumerate()}, "the end of the renewals")
     work.may_end.set()
     look(node)
     assert (row().holder, row().last_run_at, row().is_running) == ("another:1:abc", None, True)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from accounts import links
+from accounts import ids, links
 from accounts.audit import Event
 from accounts.decorators import AccountRequest, account_page, initial_data, pop_kept_form, recently_authenticated
 from accounts.errors import AlreadyExists, DomainError, Invalid, InvalidState
@@ -174,8 +174,8 @@ def _new_form(request: AccountRequest, form: APIKeyForm, *, status: int = 200) -
 
 def _service_of(request: AccountRequest, form: APIKeyForm) -> Service | None:
     """The service whose page linked to the form."""
-    id = form["for_service"].value()
-    return Service.objects.visible_to(request.account).filter(pk=id).first() if id else None
+    id = form["for_service"].value() or ""
+    return Service.objects.visible_to(request.account).filter(pk=id).first() if ids.is_id(id) else None
 
 
 class FirstCalls(NamedTuple):
