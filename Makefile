@@ -75,7 +75,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
-	@if test -x $(BIN)/biome; then echo $(BIN)/biome lint; $(BIN)/biome lint --error-on-warnings; \
+	@if test -x $(BIN)/biome; then echo $(BIN)/biome lint; $(BIN)/biome lint --config-path=.biome.jsonc --error-on-warnings; \
 	else echo 'Biome has no wheel for this platform: JavaScript and CSS are not linted.'; fi
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WHOLE = ROOT / "vendor/bootstrap@5.3.9/bootstrap.min.css"
+WHOLE = ROOT / "tests/vendor/bootstrap@5.3.9/bootstrap.min.css"
 TRIMMED = ROOT / "static/css/bootstrap.css"
 
 #: Classes that `accounts.templatetags.ui` sets on controls.

@@ -1,6 +1,7 @@
 """Files for GitHub and editors: well-formed, and what they call exists."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,16 @@ def test_the_workflow_runs_the_ci_script() -> None:
     targets = {target for command in commands for target in re.findall(r"\bmake (\w+)", command)} - {"procps"}
     defined = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
     assert targets <= {*defined}
+
+
+def test_the_top_level_holds_what_a_project_needs_and_no_other_app() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    top = {path.partition("/")[0] for path in tracked if path}
+    assert {name for name in top if not name.startswith(".")} <= {
+        *("accounts", "apikeys", "atatus_dash", "deploy", "docs", "static", "templates", "tests"),
+        *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
+        *("Dockerfile", "Makefile", "compose.yaml", "manage.py", "pyproject.toml"),
+        *("requirements.in", "requirements.txt", "requirements-dev.in", "requirements-dev.txt"),
+    }
