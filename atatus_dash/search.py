@@ -10,7 +10,7 @@ from accounts.decorators import AccountRequest
 from accounts.models import Membership, Project
 from accounts.policy import Permission
 from apikeys import tokens
-from apikeys.models import APIKey, Service
+from apikeys.models import APIKey, APIKeyQuerySet, Service
 
 #: Results of each kind, and characters of the search text.
 MAX_RESULTS, MAX_LENGTH = 5, 100
@@ -37,8 +37,9 @@ class SearchResult(NamedTuple):
 def search(request: AccountRequest, typed: str) -> list[SearchResult]:
     """Items that match the text (part of a name, an id, a mask or a whole key) and that the member may see."""
     text = typed.replace("\0", "").strip()
-    if tokens.may_be_a_key(text) and (keys := list(_keys(request, Q(digest=tokens.digest(text))))):
-        return keys
+    keys = APIKey.objects.for_account(request.account)
+    if tokens.may_be_a_key(text) and (found := list(_keys(request, keys.filter(digest=tokens.digest(text))))):
+        return found
     text = text[:MAX_LENGTH]
     return [*_pages(request, text), *(_things(request, text) if text else ())]
 
@@ -52,12 +53,13 @@ def _pages(request: AccountRequest, text: str) -> Iterator[SearchResult]:
 def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
     account = request.account
     named = Q(name__icontains=text)
-    yield from _keys(request, named | Q(mask__icontains=text) | Q(pk=text))
+    yield from _keys(request, APIKey.objects.for_account(account).search(text))
     for service in Service.objects.visible_to(account).filter(named | Q(pk=text))[:MAX_RESULTS]:
         yield SearchResult(
             "Service", service.name, service.id, reverse("apikeys:service", args=[account.slug, service.id])
         )
-    for project in Project.objects.for_account(account).filter(named)[:MAX_RESULTS]:
+    projects = Project.objects.for_account(account)
+    for project in (projects.filter(named) | projects.with_public_id(text))[:MAX_RESULTS]:
         yield SearchResult(
             "Project", project.name, "", reverse("accounts:project", args=[account.slug, project.public_id])
         )
@@ -68,8 +70,8 @@ def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
             yield SearchResult("Member", member.user.get_short_name(), member.user.email, url)
 
 
-def _keys(request: AccountRequest, wanted: Q) -> Iterator[SearchResult]:
+def _keys(request: AccountRequest, keys: APIKeyQuerySet) -> Iterator[SearchResult]:
     if request.actor.may(Permission.API_KEY_READ):
-        for api_key in APIKey.objects.for_account(request.account).filter(wanted)[:MAX_RESULTS]:
+        for api_key in keys[:MAX_RESULTS]:
             url = reverse("apikeys:key", args=[request.account.slug, api_key.id])
             yield SearchResult("API key", api_key.name, api_key.mask, url)

@@ -56,8 +56,8 @@ def make_key(
     return issued
 
 
-def make_project(account: Account, name: str = "web") -> Project:
-    return Project.objects.create(account=account, name=name)
+def make_project(account: Account, name: str = "web", **fields: Any) -> Project:
+    return Project.objects.create(account=account, name=name, **fields)
 
 
 def make_service(account: Account, name: str = "Reports API", **fields: Any) -> Service:

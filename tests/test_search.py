@@ -32,14 +32,17 @@ def found(browser: Browser, typed: str) -> list[tuple[str, str]]:
 def test_items_are_found_by_name_id_mask_and_the_whole_key(
     cast: Cast, browser: Browser, key: Issued, service: Service
 ) -> None:
-    factories.make_project(cast.account, "Web shop")
+    project = factories.make_project(cast.account, "Web shop")
+    kept = factories.make_project(cast.account, "Old shop", kept_id="0123456789abcdef01234567")
     browser.as_(cast.owner)
     report = ("API key", "Nightly report")
     for typed in ("nightly", key.api_key.id, key.api_key.mask, key.secret, f" {key.secret} "):
         assert found(browser, typed) == [report], typed
     assert found(browser, service.id) == [("Service", "Reports API")]
     assert found(browser, "REPORT") == [report, ("Service", "Reports API")]
-    assert found(browser, "shop") == [("Project", "Web shop")]
+    assert {*found(browser, "shop")} == {("Project", "Web shop"), ("Project", "Old shop")}
+    assert found(browser, project.public_id) == [("Project", "Web shop")]
+    assert found(browser, kept.public_id) == [("Project", "Old shop")]
     assert [kind for kind, _ in found(browser, "admin@example.com")] == ["Member"]
     assert found(browser, "servi") == [("Page", "Services")]
     assert found(browser, "nothing of the kind") == []

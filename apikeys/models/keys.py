@@ -96,8 +96,8 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         return {id: (found[f"{id}_all"], found[f"{id}_by_path"]) for id in service_ids}
 
     def search(self, text: str) -> Self:
-        """Keys whose name contains the text, or that end in it."""
-        return self.filter(models.Q(name__icontains=text) | models.Q(mask__iendswith=text))
+        """Keys whose name or mask contains the text, or with this id."""
+        return self.filter(models.Q(name__icontains=text) | models.Q(mask__icontains=text) | models.Q(pk=text))
 
 
 class APIKey(models.Model):
