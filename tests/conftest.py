@@ -134,3 +134,14 @@ def program(cast: Cast) -> Program:
 def administrator(cast: Cast) -> Program:
     """A Read & Write key with administrator access."""
     return Program(factories.make_key(cast.account, name="Root", administrator=True).secret)
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return factories.make_operator()
+
+
+@pytest.fixture
+def desk(browser: Browser, operator: User) -> Browser:
+    """The operator's browser."""
+    return browser.as_(operator)

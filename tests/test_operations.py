@@ -26,11 +26,6 @@ def operator(db: None) -> User:
     return factories.make_operator()
 
 
-@pytest.fixture
-def desk(browser: Browser, operator: User) -> Browser:
-    return browser.as_(operator)
-
-
 def status(name: str = "mail") -> operations.JobStatus:
     return next(status for status in operations.scheduled_jobs() if status.job.name == name)
 

@@ -182,7 +182,7 @@ def _client(headers: Headers, trusted: Sequence[Network]) -> str:
         return networks.client_address(hops, trusted)
     except ValueError:
         raise Misconfigured(
-            f"{name} ends in what is not an IP address. The gateway has to add the address of the client."
+            f"{name} does not end with an IP address. The gateway has to add the address of the client."
         ) from None
 
 

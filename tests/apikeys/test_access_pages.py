@@ -386,11 +386,6 @@ def test_the_list_finds_the_keys_of_a_deleted_service_and_ignores_an_invalid_id(
 # Admin and the audit log -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def desk(browser: Browser, cast: Cast) -> Browser:
-    return browser.as_(factories.make_operator())
-
-
 def change(desk: Browser, key: APIKey, text: str) -> Any:
     url = reverse("admin:apikeys_apikey_change", args=[key.pk])
     return desk.post(url, filled(desk.get(url), "permission", access=text))

@@ -94,9 +94,9 @@ def test_an_authorization_request_without_one_of_its_headers_is_refused_with_the
         ("HTTP_X_ORIGINAL_URI", "/" + "a" * 8191, None),
         ("HTTP_X_FORWARDED_PROTO", "ftp", "is neither http nor https"),
         ("HTTP_X_FORWARDED_PROTO", "https,", "is neither http nor https"),
-        ("HTTP_X_FORWARDED_FOR", "unknown", "ends in what is not an IP address"),
-        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}, ", "ends in what is not an IP address"),
-        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}:1234", "ends in what is not an IP address"),
+        ("HTTP_X_FORWARDED_FOR", "unknown", "does not end with an IP address"),
+        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}, ", "does not end with an IP address"),
+        ("HTTP_X_FORWARDED_FOR", f"{CLIENT}:1234", "does not end with an IP address"),
         ("HTTP_X_FORWARDED_FOR", f"unknown, {CLIENT}", None),
     ],
 )

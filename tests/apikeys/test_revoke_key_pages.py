@@ -43,8 +43,8 @@ def test_selected_keys_are_listed_with_their_last_use_before_they_are_revoked(
     headers: dict[str, str], cast: Cast, owner: Browser
 ) -> None:
     keys = [factories.make_key(cast.account, name).api_key for name in ("alpha", "beta", "gamma")]
-    ticked = {"id": [key.id for key in keys[:2]]}
-    text = words(owner.get(page(cast, "revoke_keys"), ticked, headers=headers).content.decode())
+    selected = {"id": [key.id for key in keys[:2]]}
+    text = words(owner.get(page(cast, "revoke_keys"), selected, headers=headers).content.decode())
 
     assert "Revoke 2 API keys?" in text
     assert re.search(rf"alpha {re.escape(keys[0].mask)} Never used beta", text)

@@ -1,17 +1,14 @@
-"""Access and paths, tested with services that read paths in all the ways that real programs do.
+"""Access and paths, tested with services that read paths in all the ways that real programs do (`path_readers`).
 
-The readers below are independent of the module. Each step is something that a web server, framework or file system may
-do to a path, in any order and any number of times. What is allowed must be within the key's paths for all of them.
+What is allowed must be within the key's paths for all of them.
 """
 
 import json
-import re
 import time
 import unicodedata
-from collections.abc import Callable, Iterable
-from functools import reduce
+from collections.abc import Iterable
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -21,131 +18,15 @@ from hypothesis import strategies as st
 from apikeys import scopes
 from apikeys.scopes import Entry, Refusal
 
+from .path_readers import BEFORE, DECODING, STEPS, STRUCTURAL, Service, is_in, read
+
 SERVICE = "svc_AAAAAAAAAAAAAAAA"
 OTHER = "svc_BBBBBBBBBBBBBBBB"
 LATER = "svc_CCCCCCCCCCCCCCCC"
 
-Step = Callable[[str], str]
-
-#: One character of valid UTF-8. Other bytes are decoded leniently, as old decoders do.
-OVERLONG = re.compile(rb"[\xc0\xc1]([\x80-\xbf])|\xe0\x80([\x80-\xbf])|\xf0\x80\x80([\x80-\xbf])")
-
 
 def listed(text: str) -> list[str]:
     return text.split()
-
-
-def decoded(path: str) -> str:
-    """Percent-decoded once. Malformed escapes stay, and overlong forms become their character."""
-    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), path.encode(errors="surrogatepass"))
-    short = OVERLONG.sub(
-        lambda found: bytes([(found[0][-2] & 3) << 6 | found[0][-1] & 63]), raw
-    )  # %c0%af is a slash to them
-    return short.decode(errors="replace")
-
-
-def decoded_by_segment(path: str) -> str:
-    """For programs that split first: an encoded slash is then a letter of its segment."""
-    return each_segment(lambda segment: decoded(segment).replace("/", "<slash>"))(path)
-
-
-def each_segment(change: Step) -> Step:
-    return lambda path: "/".join(change(segment) for segment in path.split("/"))
-
-
-def decoded_as_iis(path: str) -> str:
-    return re.sub("%u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), path)
-
-
-def with_dots_resolved(path: str) -> str:
-    """RFC 3986, 5.2.4."""
-    kept: list[str] = []
-    segments = path.split("/")
-    for number, segment in enumerate(segments):
-        is_last = number == len(segments) - 1
-        if segment == "..":
-            if len(kept) > 1:
-                kept.pop()
-            if is_last:
-                kept.append("")
-        elif segment == ".":
-            if is_last:
-                kept.append("")
-        else:
-            kept.append(segment)
-    return "/".join(kept)
-
-
-#: They change no pattern, because patterns contain nothing that they would change.
-STRUCTURAL: dict[str, Step] = {
-    "decoded": decoded,
-    "%u decoded": decoded_as_iis,
-    "dots resolved": with_dots_resolved,
-    "dots resolved, or not at all above the root": lambda path: re.sub(r"/[^/]+/\.\.(?=/|$)", "", path) or "/",
-    "slashes merged": lambda path: re.sub("/+", "/", path),
-    "backslashes as slashes": lambda path: path.replace("\\", "/"),
-    "parameters dropped": each_segment(lambda segment: segment.partition(";")[0]),
-    "all from the first ; dropped": lambda path: path.partition(";")[0],
-    "cut at a NUL": lambda path: path.partition("\0")[0],
-    "cut at a ?": lambda path: path.partition("?")[0],
-    "cut at a #": lambda path: path.partition("#")[0],
-    "without control characters": lambda path: re.sub(r"[\x00-\x1f\x7f-\x9f]", "", path),
-    "without scheme and host": lambda path: re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*", "", path),
-}
-
-#: They change letters of patterns and paths alike, so that both still mean the same path.
-FOLDING: dict[str, Step] = {
-    "NFC": lambda path: unicodedata.normalize("NFC", path),
-    "NFD": lambda path: unicodedata.normalize("NFD", path),
-    "NFKC": lambda path: unicodedata.normalize("NFKC", path),
-    "NFKD": lambda path: unicodedata.normalize("NFKD", path),
-    "by the best fit of a Windows code page": lambda path: path.translate(str.maketrans("⁄∕／∖＼¥₩．％", r"///\\\\.%")),
-    "a + as a space": lambda path: path.replace("+", " "),
-    "segments stripped": each_segment(str.strip),
-    "segments without dots and spaces at their end": each_segment(lambda segment: segment.rstrip(" .")),
-    "without a slash at the end": lambda path: path.rstrip("/") or "/",
-}
-STEPS = {**STRUCTURAL, **FOLDING}
-
-#: They change only a raw target, before it is decoded.
-BEFORE: dict[str, Step] = {**STRUCTURAL, "as Latin-1": lambda path: path.encode(errors="replace").decode("latin-1")}
-DECODING = {"once": decoded, "by segment": decoded_by_segment}
-
-
-def read(path: str, steps: Iterable[str]) -> str:
-    return reduce(lambda text, step: STEPS[step](text), steps, path)
-
-
-class Service(NamedTuple):
-    """How one service reads a path. It decodes at some point: a service that never does has no path with a %."""
-
-    before: list[str]
-    decoding: str
-    after: list[str]
-
-    def read(self, target: str) -> str:
-        steps = sorted(self.before, key=lambda step: step in STRUCTURAL)  # bytes become text before anything else
-        path = reduce(lambda text, step: BEFORE[step](text), steps, target.split("?")[0])
-        return read(DECODING[self.decoding](path), self.after)
-
-    def read_pattern(self, pattern: str) -> str:
-        if pattern.endswith("/*"):
-            return read(pattern[:-2], self.after).rstrip("/") + "/*"
-        return read(pattern, self.after)
-
-    def is_within(self, target: str, patterns: Iterable[str]) -> bool:
-        known = [unicodedata.normalize("NFC", pattern) for pattern in patterns]
-        return is_in(self.read(target), [self.read_pattern(pattern) for pattern in known])
-
-
-def is_in(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a path matches one of the patterns, segment by segment."""
-    segments = path.split("/")
-    for pattern in patterns:
-        *parents, last = pattern.split("/")
-        if segments == [*parents, last] or (last == "*" and segments[: len(parents)] == parents):
-            return True
-    return False
 
 
 def access_to(*patterns: str) -> str:
