@@ -74,6 +74,19 @@ class Installation:
             timeout=60,
         )
 
+    def seed(self, module: str, *arguments: str) -> Any:
+        """Run a module of the tests, which creates items, and return the JSON on the last line that it prints."""
+        made = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=self.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
+        return json.loads(made.stdout.splitlines()[-1])
+
     def key(self, name: str = "Server", permission: str = "read_write", *options: str) -> str:
         made = self.manage("create_api_key", "--account", "acme", "--name", name, "--permission", permission, *options)
         assert made.returncode == 0, made.stderr

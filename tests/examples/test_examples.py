@@ -77,16 +77,7 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     installation = install(tmp_path_factory.mktemp("guard"), FAILED_AUTH_LIMIT="1000000/minute")
-    made = subprocess.run(
-        [sys.executable, "-m", "tests.examples.seed", *COMMANDS],
-        cwd=ROOT,
-        env=installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    seeded = json.loads(made.stdout)
+    seeded = installation.seed("tests.examples.seed", *COMMANDS)
     with serving(installation) as server:
         relay = Relay(server.port)
         yield Guard(relay, **seeded)

@@ -1,10 +1,8 @@
 """One guard, one upstream and each gateway once, for all tests here."""
 
-import json
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +16,7 @@ import pytest
 from apikeys.guard import snippets
 
 from ..nginx.front import SELF_SIGNED, in_front_of
-from ..servers import ROOT, Installation, Server, free_port, install, serving, wait_for
+from ..servers import Installation, Server, free_port, install, serving, wait_for
 from .client import CLIENT, Reply, connected, request
 from .programs import CONFIGURATIONS, PROGRAMS, Program
 from .relay import Relay
@@ -136,18 +134,9 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
         FAILED_AUTH_LIMIT="1000000/minute",
         THREADS="4",
     )
-    made = subprocess.run(
-        [sys.executable, "-m", "tests.gateways.seed"],
-        cwd=ROOT,
-        env=installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
+    seeded = installation.seed("tests.gateways.seed")
     with serving(installation) as server:
         relay, upstream = Relay(server.port), Upstream()
-        seeded = json.loads(made.stdout.splitlines()[-1])
         yield Guard(installation, server, relay, upstream, **seeded, certificate=certificate, private_key=private_key)
         relay.stop()
         upstream.stop()
