@@ -9,6 +9,7 @@ from .conftest import Browser
 
 
 def admin_url(item: Any, page: str) -> str:
+    """The URL of an item's page. Admin reads `_3A` in an id as a colon unless the id is quoted."""
     options = item._meta
     arguments = [quote(item.pk)] if page in ("change", "delete", "history") else []
     return reverse(f"admin:{options.app_label}_{options.model_name}_{page}", args=arguments)

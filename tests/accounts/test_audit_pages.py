@@ -19,6 +19,7 @@ from accounts.models import AuditEvent, AuditEventQuerySet
 from accounts.targets import Target
 from atatus_dash.api.resources.audit_events import AuditFilterSerializer
 from tests import factories
+from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast, Program
 
 HTMX = {"HX-Request": "true"}
@@ -161,6 +162,7 @@ def of_a_newer_version(cast: Cast) -> AuditEvent:
     key = factories.make_key(cast.account).api_key
     changes = {"mood": "calm", "role": ["user", {"until": 7}], "seen_at": [5, "2027-02-30T10:00"], "kept_at": [1, 2, 3]}
     return AuditEvent.objects.create(
+        id="evt_3AQuotedForAdmin",
         account=cast.account,
         event="api_key.hibernated",
         actor_kind="robot",
@@ -198,7 +200,7 @@ def test_an_unknown_event_is_in_the_api(administrator: Program, of_a_newer_versi
 def test_an_unknown_event_is_shown_in_admin(browser: Browser, of_a_newer_version: AuditEvent) -> None:
     browser.as_(factories.make_operator())
     rows = browser.get(reverse("admin:accounts_auditevent_changelist"), {"event": "api_key.hibernated"})
-    item = browser.get(reverse("admin:accounts_auditevent_change", args=[of_a_newer_version.id]))
+    item = browser.get(admin_url(of_a_newer_version, "change"))
 
     assert "api_key.hibernated" in rows.content.decode()
     assert "api_key.hibernated" in item.content.decode()

@@ -21,6 +21,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 from accounts import encryption, mail, outbox
 from accounts.models import OutgoingMail
 from tests import factories
+from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast
 from tests.mail import delivered
 from tests.servers import free_port
@@ -327,7 +328,7 @@ def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(operator: Brow
     deliver()
     add("b@example.com")
     given_up = operator.get(LIST, {"state": "given_up"}).content.decode()
-    page = operator.get(reverse("admin:accounts_outgoingmail_change", args=[outgoing.pk])).content.decode()
+    page = operator.get(admin_url(outgoing, "change")).content.decode()
 
     assert "550 no such mailbox" in given_up
     assert "b@example.com" not in given_up

@@ -17,6 +17,7 @@ from apikeys import scopes, services
 from apikeys.forms import access as form_of_access
 from apikeys.models import APIKey, Service
 from tests import factories
+from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast, Program
 from tests.factories import PASSWORD
 from tests.filled import filled
@@ -387,7 +388,7 @@ def test_the_list_finds_the_keys_of_a_deleted_service_and_ignores_an_invalid_id(
 
 
 def change(desk: Browser, key: APIKey, text: str) -> Any:
-    url = reverse("admin:apikeys_apikey_change", args=[key.pk])
+    url = admin_url(key, "change")
     return desk.post(url, filled(desk.get(url), "permission", access=text))
 
 

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils import timezone
 
@@ -15,6 +14,7 @@ from apikeys import services
 from apikeys.models import APIKey
 from tests import factories
 from tests.accounts.people import actor_of
+from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
 from tests.filled import filled
@@ -104,7 +104,7 @@ def test_a_refused_form_shows_what_others_changed(
 ) -> None:
     """Whatever the error: fields that the reader didn't change show their current values, and keep them."""
     theirs = {name: value for name, (value, *_) in SETTINGS.items() if name not in ("rate_limit", "expires_at")}
-    for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, change_page(key))):
+    for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, admin_url(key, "change"))):
         sent = filled(browser.get(url), "permission", rate_limit="fast")
         services.change_api_key(actor=colleague, api_key=key, **theirs, expires_at=IN_A_WEEK)
         again = filled(browser.post(url, sent), "permission", rate_limit="5/minute")
@@ -255,16 +255,12 @@ def desk(db: None) -> Browser:
     return Browser().as_(factories.make_operator())
 
 
-def change_page(item: Any) -> str:
-    return reverse(f"admin:{item._meta.app_label}_{item._meta.model_name}_change", args=[quote(item.pk)])
-
-
 @pytest.mark.parametrize("setting", [name for name in SETTINGS if name != "description"])
 def test_an_outdated_admin_form_overwrites_nothing(desk: Browser, colleague: Actor, key: APIKey, setting: str) -> None:
     value = SETTINGS[setting][0]
-    sent = filled(desk.get(change_page(key)), "permission", description="Mine")
+    sent = filled(desk.get(admin_url(key, "change")), "permission", description="Mine")
     services.change_api_key(actor=colleague, api_key=key, **{setting: value})
-    response = desk.post(change_page(key), sent)
+    response = desk.post(admin_url(key, "change"), sent)
     key.refresh_from_db()
 
     assert response.status_code == 302
@@ -286,16 +282,16 @@ def test_an_outdated_admin_form_overwrites_nothing(desk: Browser, colleague: Act
 def test_a_conflict_in_admin_is_shown_and_saved_when_sent_again(
     desk: Browser, colleague: Actor, key: APIKey, theirs: dict[str, Any], mine: dict[str, str]
 ) -> None:
-    sent = filled(desk.get(change_page(key)), "permission", **mine)
+    sent = filled(desk.get(admin_url(key, "change")), "permission", **mine)
     services.change_api_key(actor=colleague, api_key=key, **theirs)
-    refused = desk.post(change_page(key), sent)
+    refused = desk.post(admin_url(key, "change"), sent)
     errors = refused.context["adminform"].errors
     [(setting, value)] = theirs.items()
 
     assert list(errors) == [setting]
     assert errors[setting][0].startswith("admin@example.com changed this in the meantime.")
     assert getattr(APIKey.objects.get(pk=key.pk), setting) == value
-    assert desk.post(change_page(key), filled(refused, "permission")).status_code == 302
+    assert desk.post(admin_url(key, "change"), filled(refused, "permission")).status_code == 302
     assert getattr(APIKey.objects.get(pk=key.pk), setting) != value
 
 
@@ -304,13 +300,13 @@ def test_in_admin_an_unchanged_role_or_name_does_not_restore_an_old_one(
 ) -> None:
     membership = Membership.objects.get(account=cast.account, user=cast.user)
     of_member, of_account = (
-        filled(desk.get(change_page(membership)), "role"),
-        filled(desk.get(change_page(cast.account)), "name"),
+        filled(desk.get(admin_url(membership, "change")), "role"),
+        filled(desk.get(admin_url(cast.account, "change")), "name"),
     )
     account_services.change_role(actor=colleague, membership=membership, role=Role.ADMIN)
     account_services.change_account(actor=colleague, name="Acme Ltd")
-    assert desk.post(change_page(membership), of_member).status_code == 302
-    assert desk.post(change_page(cast.account), of_account).status_code == 302
+    assert desk.post(admin_url(membership, "change"), of_member).status_code == 302
+    assert desk.post(admin_url(cast.account, "change"), of_account).status_code == 302
 
     assert Membership.objects.get(pk=membership.pk).role == "admin"
     assert Account.objects.get(pk=cast.account.pk).name == "Acme Ltd"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -20,6 +19,7 @@ from apikeys import imports, tokens, validators
 from apikeys import services as key_services
 from apikeys.models import APIKey
 from tests import factories
+from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast, Program
 
 #: Well-formed, and the same in every process, because it is part of test ids.
@@ -78,7 +78,7 @@ def test_a_text_that_only_resembles_a_key_is_a_valid_name(administrator: Program
 def test_admin_refuses_a_key_in_a_name_too(cast: Cast, browser: Browser) -> None:
     operator = factories.make_operator()
     api_key = factories.make_key(cast.account).api_key
-    address = reverse("admin:apikeys_apikey_change", args=[quote(api_key.pk)])
+    address = admin_url(api_key, "change")
     page = browser.as_(operator).post(address, {"name": SECRET, "permission": "read", "allowed_networks": '{"a": 1}'})
     assert page.context["adminform"].form.errors == {
         "name": [HOLDS_A_KEY],
