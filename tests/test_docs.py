@@ -15,8 +15,10 @@ from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, Variable, with
 from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
-README, API, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/api.md", "docs/guide.md"))
+README, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/guide.md"))
 DECISIONS = ROOT / "docs" / "decisions"
+API = ROOT / "docs" / "api"
+RESOURCES = (API / "resources.md").read_text()
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
@@ -89,29 +91,38 @@ def test_every_screenshot_exists_and_is_shown() -> None:
     assert shown == {path.name for path in (ROOT / "docs" / "screenshots").iterdir()}
 
 
+@pytest.mark.parametrize("guide", sorted(API.glob("*.md")), ids=lambda guide: guide.name)
+def test_a_guide_begins_with_its_title_and_one_sentence_and_is_in_the_list(guide: Path) -> None:
+    title, blank, summary, below = guide.read_text().split("\n")[:4]
+    assert title.startswith("# ")
+    assert summary.endswith(".")
+    assert blank == below == ""
+    assert guide.name == "README.md" or f"]({guide.name})" in (API / "README.md").read_text()
+
+
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_api_page_lists_every_route(route: str) -> None:
+def test_the_page_on_resources_lists_every_route(route: str) -> None:
     path = re.sub(r"<id:\w+>", "{id}", route)
-    assert f"`/{path}`" in API
+    assert f"`/{path}`" in RESOURCES
 
 
-def test_the_api_page_has_the_scanners_pattern() -> None:
-    assert tokens.SCANNER_PATTERN in API
+def test_the_page_on_authentication_has_the_scanners_pattern() -> None:
+    assert tokens.SCANNER_PATTERN in (API / "authentication.md").read_text()
 
 
-def test_the_api_page_lists_the_own_answers_of_the_server_and_nginx() -> None:
+def test_the_page_on_errors_lists_the_own_answers_of_the_server_and_nginx() -> None:
     server = "".join(path.read_text() for path in (ROOT / "atatus_dash" / "server").glob("*.py"))
     nginx = (ROOT / "deploy" / "nginx.conf").read_text()
     said = re.findall(r'RefusedError\(HTTPStatus\.\w+, "([^"]+)"\)', server)
     said += re.findall(r'"Message":"([^"]+)"', nginx.replace("\\'", "'"))
-    section = API.partition("### Before a request is read")[2].partition("\n## ")[0]
+    section = (API / "errors.md").read_text().partition("### Before a request is read")[2].partition("\n## ")[0]
     assert len(said) >= 20
     assert [sentence for sentence in said if f"`{sentence}`" not in section] == []
 
 
 @pytest.mark.parametrize("event", Event)
-def test_the_api_page_lists_every_event(event: Event) -> None:
-    assert f"`{event}`" in API
+def test_the_page_on_resources_lists_every_event(event: Event) -> None:
+    assert f"`{event}`" in RESOURCES
 
 
 def test_event_names_are_a_subject_and_a_past_tense_verb() -> None:

@@ -15,7 +15,7 @@ __all__ = ["things"]
 
 pytestmark = pytest.mark.django_db
 
-API = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+API = (Path(__file__).resolve().parents[2] / "docs" / "api" / "resources.md").read_text()
 
 #: A value that is accepted for each field. A new field fails until it is listed.
 VALUES: dict[str, Any] = {
