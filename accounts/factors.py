@@ -49,17 +49,18 @@ def has_second_factor(user: Any) -> bool:
 
 
 def session_has_second_factor(request: HttpRequest) -> bool:
-    """Whether this session used a second factor, or started when one existed, so that sign-in asked for it.
+    """Whether this session used a second factor, or one existed when it started, so that sign-in asked for it.
 
     A session that started earlier with a password alone may be an attacker's, so a factor added since doesn't count.
     """
     if not request.user.is_authenticated:
         return False
+    oldest = Authenticator.objects.filter(user=request.user.pk, type__in=FACTORS).order_by("created_at").first()
+    if oldest is None:
+        return False
     if any(record["method"] == MFA_METHOD for record in get_authentication_records(request, request.user)):
         return True
-    signed_in_at = request.session.get(SIGNED_IN_AT, 0.0)
-    oldest = Authenticator.objects.filter(user=request.user.pk, type__in=FACTORS).order_by("created_at").first()
-    return oldest is not None and bool(oldest.created_at.timestamp() <= signed_in_at)
+    return bool(oldest.created_at.timestamp() <= request.session.get(SIGNED_IN_AT, 0.0))
 
 
 def reauthentication_page(user: Any) -> str:

@@ -33,9 +33,7 @@ class OperatorSite(AdminSite):
     site_header = site_title = "Atatus Dash"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return (
-            super().has_permission(request) and has_second_factor(request.user) and session_has_second_factor(request)
-        )
+        return super().has_permission(request) and session_has_second_factor(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Refuse a NUL in path, query or form: PostgreSQL stores none in text, and Django passes it to the database."""
