@@ -18,7 +18,7 @@ def count(items, *, most=LIMIT):
     """So does this."""
     assert items is not None
     if not items or len(items) > most:
-        raise ValueError("too many")
+        raise ValueError("too many", "most", f"{most}", f"{most} items")
     save(items, at=now)
     return [each + 1 for each in items if each]
 '''
@@ -28,8 +28,9 @@ MUTANTS = [
     "count: not items or len(items) > most -> not items and len(items) > most",
     "count: not items -> items",
     "count: len(items) > most -> len(items) >= most",
-    "count: raise ValueError('too many') -> pass",
-    "count: 'too many' -> 'too many mutated'",
+    "count: raise ValueError('too many', 'most', f'{most}', f'{most} items') -> pass",
+    "count: 'most' -> 'most mutated'",
+    "count: f'{most}' -> 'mutated'",
     "count: save(items, at=now) -> pass",
     "count: at=now -> nothing",
     "count: return [each + 1 for each in items if each] -> None",

@@ -181,15 +181,20 @@ def _other_operators(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _other_values(parent: ast.AST, field: str, node: ast.AST) -> Iterator[ast.expr | None]:
-    """None is nothing: a keyword argument, or an item of a set, is left out."""
+    """None is nothing: a keyword argument, or an item of a set, is left out.
+
+    Text with a space stays: nearly all of it is sentences for people, which other tests check.
+    """
     match node:
         case ast.Constant(value=bool() as value):
             yield ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
             yield ast.Constant(value + 1)
-        case ast.Constant(value=str() as value) if not isinstance(parent, ast.JoinedStr):
+        case ast.Constant(value=str() as value) if not (isinstance(parent, ast.JoinedStr) or " " in value):
             yield ast.Constant(f"{value} mutated")
-        case ast.JoinedStr():
+        case ast.JoinedStr(values=parts) if not any(
+            " " in ast.unparse(part) for part in parts if isinstance(part, ast.Constant)
+        ):
             yield ast.Constant("mutated")
         case ast.IfExp() | ast.Name() | ast.Attribute() | ast.Call() if _is_condition(parent, field):
             yield ast.UnaryOp(ast.Not(), node)

@@ -2,7 +2,8 @@
 
 Tests are collected and run once, which shows that they pass and which lines each of them runs. Then a process is forked
 for each mutant, in which a function gets the code of the mutant, and the tests that run its lines are run until one
-fails. A mistake that is made while the module is imported needs a pytest of its own, which is told of it by MUTANT.
+fails: first those that killed a mutant of the same function, then the fastest. A mistake that is made while the module
+is imported needs a pytest of its own, which is told of it by MUTANT, and starts with a copy of the database.
 """
 
 import functools
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -39,6 +40,7 @@ class Mutation:
         self.has_passed = False
         self._has_failed = False
         self._is_mutant = False
+        self._kills: Counter[tuple[str, str]] = Counter()
         self._copies = Path(tempfile.mkdtemp())
 
     def pytest_collection_finish(self) -> None:
@@ -50,6 +52,7 @@ class Mutation:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             if self._is_mutant:
+                self._own_file("killer").write_text(report.nodeid)
                 os._exit(KILLED)
             self._has_failed = True
 
@@ -63,17 +66,20 @@ class Mutation:
         with session.config.stash[blocking_manager_key].unblock():
             self._database = connections["default"].settings_dict
             connections.close_all()
-        _, status = os.waitpid(self._fork(self._in_fork, session, None, session.items, 600), 0)
-        self.has_passed = status == 0  # what fails in a fork by itself would kill every mutant
-        if not self.has_passed:
-            return True
-        running: dict[int, Mutant] = {}
+        self._remember_functions()
+        # What fails without a mistake, in a fork or in a pytest of its own, would kill every mutant.
+        unchanged: list[tuple[Any, ...]] = [(self._in_fork, session, None, session.items, 600)]
+        if any(mutant.function is None for mutant in self.module.mutants):
+            unchanged.append((self._in_pytest, ""))
+        running: dict[int, Mutant | None] = {self._fork(*each): None for each in unchanged}
         for number, mutant in enumerate(self.module.mutants):
             while len(running) >= (os.cpu_count() or 1):
                 self._wait(running)
-            items = sorted({item for line in mutant.lines for item in covering[line]}, key=lambda item: seconds[item])
+            if not self.has_passed:
+                break
+            items = self._order({item for line in mutant.lines for item in covering[line]}, mutant, seconds)
             if mutant.function is None:
-                running[self._fork(self._in_pytest, number)] = mutant
+                running[self._fork(self._in_pytest, f"{self.module.path}:{number}")] = mutant
             elif items:
                 patience = 10 + round(3 * sum(seconds[item] for item in items))
                 running[self._fork(self._in_fork, session, mutant, items, patience)] = mutant
@@ -83,6 +89,13 @@ class Mutation:
             self._wait(running)
         shutil.rmtree(self._copies)
         return True
+
+    def _order(self, items: set[pytest.Item], mutant: Mutant, seconds: dict[pytest.Item, float]) -> list[pytest.Item]:
+        return sorted(items, key=lambda item: (-self._kills[mutant.qualname, item.nodeid], seconds[item]))
+
+    def _own_file(self, suffix: str) -> Path:
+        """A file of this process, deleted when it has ended."""
+        return self._copies / f"{os.getpid()}.{suffix}"
 
     def _run_unchanged(self, session: pytest.Session) -> tuple[Any, Any]:
         """The tests that run each line, and how long each test takes."""
@@ -109,19 +122,25 @@ class Mutation:
                 os._exit(KILLED)  # what broke out of pytest
         return pid
 
-    def _wait(self, running: dict[int, Mutant]) -> None:
+    def _wait(self, running: dict[int, Mutant | None]) -> None:
         pid, status = os.wait()
         mutant = running.pop(pid)
-        for copy in self._copies.glob(f"{pid}.*"):
-            copy.unlink()
-        if status == 0:
+        if mutant is None:
+            self.has_passed = self.has_passed and status == 0
+        elif status == 0:
             self.survivors.append(mutant.name)
+        for file in self._copies.glob(f"{pid}.*"):
+            if mutant is not None and file.suffix == ".killer":
+                self._kills[mutant.qualname, file.read_text()] += 1
+            file.unlink()
 
-    def _in_pytest(self, number: int) -> int:
-        """The number of the mutant is that of its place in `mutants`."""
+    def _in_pytest(self, mutant: str) -> int:
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.mutation.at_import", "-p", "no:randomly"]
-        environ = {**os.environ, "MUTANT": f"{self.module.path}:{number}"}
-        return subprocess.run([*command, *self.tests], env=environ, capture_output=True, timeout=300).returncode
+        environ = {**os.environ, "MUTANT": mutant}
+        if Path(self._database["NAME"]).is_file():
+            environ["MIGRATED"] = str(self._copy_database())
+            command += ["--reuse-db", "--no-migrations"]
+        return subprocess.run([*command, *self.tests], env=environ, capture_output=True, timeout=600).returncode
 
     def _in_fork(self, session: pytest.Session, mutant: Mutant | None, items: list[pytest.Item], patience: int) -> int:
         signal.alarm(patience)  # its default is the end of the process
@@ -130,27 +149,38 @@ class Mutation:
         if mutant is not None:
             self._change(mutant)
         if Path(self._database["NAME"]).is_file():  # no test may have asked for a database
-            copy = self._copies / f"{os.getpid()}.sqlite3"
-            shutil.copy(self._database["NAME"], copy)
-            self._database["NAME"] = str(copy)
+            self._database["NAME"] = str(self._copy_database())
         session._setupstate.teardown_exact(items[0])
         for item, after in zip(items, [*items[1:], items[0]], strict=True):
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
         return 0
 
+    def _copy_database(self) -> Path:
+        copy = self._own_file("sqlite3")
+        shutil.copy(self._database["NAME"], copy)
+        return copy
+
+    def _remember_functions(self) -> None:
+        """All functions of the module, by their code, and all caches. Once, because it takes a while."""
+        gc.collect()
+        self._functions: defaultdict[tuple[str, int], list[FunctionType]] = defaultdict(list)
+        self._caches = []
+        for each in gc.get_objects():
+            if isinstance(each, FunctionType) and each.__code__.co_filename == str(self.module.path):
+                self._functions[each.__code__.co_qualname, each.__code__.co_firstlineno].append(each)
+            elif isinstance(each, functools._lru_cache_wrapper):
+                self._caches.append(each)
+        gc.freeze()  # a collection in a fork would copy all memory
+
     def _change(self, mutant: Mutant) -> None:
         """Give the function the mutant's code, however it is decorated and by whatever name others know it."""
-        old = _find(compile(self.module.tree, str(self.module.path), "exec"), mutant.qualname)
         new = _find(self.module.code(mutant), mutant.qualname)
-        functions = [
-            each for each in gc.get_objects() if isinstance(each, FunctionType) and _is_same(each.__code__, old)
-        ]
+        functions = self._functions[mutant.qualname, new.co_firstlineno]
         assert functions, f"{mutant.qualname} is nowhere"
         for function in functions:
             function.__code__ = new
-        for each in gc.get_objects():
-            if isinstance(each, functools._lru_cache_wrapper):
-                each.cache_clear()
+        for cache in self._caches:
+            cache.cache_clear()
 
 
 def _find(code: CodeType, qualname: str) -> CodeType:
@@ -163,11 +193,3 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
         if isinstance(each, CodeType):
             yield each
             yield from _nested(each)
-
-
-def _is_same(one: CodeType, other: CodeType) -> bool:
-    return (one.co_filename, one.co_qualname, one.co_firstlineno) == (
-        other.co_filename,
-        other.co_qualname,
-        other.co_firstlineno,
-    )
