@@ -59,6 +59,12 @@ class NotFound(DomainError):
     status = 404
 
 
+class MethodNotAllowed(DomainError):
+    """The path doesn't support the request's method (405)."""
+
+    status = 405
+
+
 class LengthRequired(DomainError):
     """The body has no length, so it may be incomplete (411)."""
 

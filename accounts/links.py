@@ -5,6 +5,7 @@ port.
 """
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.http.request import split_domain_port
 from django.urls import reverse
@@ -46,6 +47,19 @@ def in_answer(path: str, request: HttpRequest) -> str:
     if settings.PUBLIC_URL and host == host_of(settings.PUBLIC_URL):
         return f"{settings.PUBLIC_URL}{path}"
     return request.build_absolute_uri(path)
+
+
+def of_document(path: str, request: HttpRequest | None) -> str:
+    """A URL that identifies something, such as the type of an error. The path alone where no address is known.
+
+    Unlike `in_answer`, it is the same for all clients if there is a `PUBLIC_URL`, because programs compare it.
+    """
+    if settings.PUBLIC_URL:
+        return f"{settings.PUBLIC_URL}{path}"
+    try:
+        return request.build_absolute_uri(path) if request else path
+    except DisallowedHost:
+        return path
 
 
 def host_of(origin: str) -> str:

@@ -26,6 +26,7 @@ from .api import sunset
 from .api.dispatch import dispatch
 from .api.errors import refuse
 from .api.paths import is_api
+from .api.problems import INVALID_REQUEST
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class TrustedProxiesMiddleware:
 
     def _refuse(self, request: HttpRequest) -> HttpResponse:
         if is_api(request.path_info):
-            return refuse(request, HTTPStatus.BAD_REQUEST, request_meta.MALFORMED)
+            return refuse(request, INVALID_REQUEST, request_meta.MALFORMED)
         return HttpResponse(
             render_to_string("400.html", {"message": request_meta.MALFORMED}), status=HTTPStatus.BAD_REQUEST
         )

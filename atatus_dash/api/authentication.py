@@ -13,13 +13,13 @@ from rest_framework.request import Request
 
 from accounts import bodies
 from accounts.context import RequestContext
-from accounts.errors import Invalid
 from accounts.policy import Actor
 from apikeys import actors, gate, limits, networks, tokens
 from apikeys.credentials import FIELD, Credential, in_headers, in_query_string, stripped, with_commas
 from apikeys.gate import Place, Refused
 from apikeys.limits import require_within_limit
 
+from .errors import AmbiguousKey
 from .permissions import NeedsPermission
 
 AMBIGUOUS = "Send the API key once, and in one place only."
@@ -31,7 +31,7 @@ class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
     Raises `Refused` without a key, for an invalid or inactive one, and for one that may not be sent in this place or
-    from this address; `Invalid` (400) for more than one key. `HasKeyPermission` checks the rest of the verdict.
+    from this address; `AmbiguousKey` (400) for more than one key. `HasKeyPermission` checks the rest of the verdict.
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
@@ -49,10 +49,10 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def find_key(request: Request) -> tuple[str, Place | None, str]:
-    """The key as it was sent, its place, and without a key a hint for the client. Raises `Invalid` for several."""
+    """The key as it was sent, its place, and without a key a hint for the client. Raises `AmbiguousKey`."""
     meta = request._request.META
     if with_commas(meta):
-        raise Invalid(
+        raise AmbiguousKey(
             f"{AMBIGUOUS} A key with a comma in it can't be told from a header sent twice: "
             "send it in the query string or in the body."
         )
@@ -64,7 +64,7 @@ def find_key(request: Request) -> tuple[str, Place | None, str]:
     if not found:
         (found, unread), place = _in_body(request), Place.BODY
     if len(found) > 1:
-        raise Invalid(AMBIGUOUS)
+        raise AmbiguousKey(AMBIGUOUS)
     if not found:
         return "", None, unread and f"{unread} {AS_JSON}"
     return found[0], place, ""

@@ -10,24 +10,20 @@ from urllib.parse import quote
 
 from django.core.exceptions import SuspiciousOperation
 
-from accounts.errors import DomainError, NotPermitted, Unavailable
+from accounts import links
+from accounts.errors import DomainError, MethodNotAllowed, NotPermitted, Unavailable
 from apikeys.gate import Verdict
 from apikeys.lookup import KeyRecord
 
 from .. import availability
-from ..api.errors import SERVER_ERROR, bounded_message, error_content
+from ..api.errors import SERVER_ERROR, bounded_message, error_content, type_of, type_of_verdict
+from ..api.problems import PAGE, ProblemType
 from ..api.renderers import JSONRenderer
 
 logger = logging.getLogger(__name__)
 
 #: The value of each header without a key, so that a gateway still overwrites a client's header.
 _NONE = "-"
-
-
-class MethodNotAllowed(DomainError):
-    """A check that is not a POST (405)."""
-
-    status = 405
 
 
 class Answer(NamedTuple):
@@ -62,9 +58,16 @@ def _encoded(name: str) -> str:
 def refusal(
     environ: Mapping[str, Any], verdict: Verdict, errors: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> Answer:
-    """A refusal. The message is also in a header, as an ASCII JSON string, because nginx replaces bodies."""
-    accept = environ.get("HTTP_ACCEPT", "")
-    media_type, body = error_content(verdict.status, verdict.message, errors, accept=accept)
+    """A refusal by a rule. The message is also in a header, as an ASCII JSON string, because nginx replaces bodies."""
+    return _refusal(environ, verdict, type_of_verdict(verdict), errors)
+
+
+def _refusal(
+    environ: Mapping[str, Any], verdict: Verdict, problem: ProblemType, errors: Mapping[str, Sequence[str]]
+) -> Answer:
+    # The Host may be that of the service: gateways send the client's.
+    page = links.of_document(PAGE, None)
+    media_type, body = error_content(problem, verdict.status, verdict.message, errors, meta=environ, page=page)
     return Answer(
         verdict.status,
         [
@@ -108,4 +111,4 @@ def failure(environ: Mapping[str, Any], error: Exception) -> Answer:
     elif isinstance(error, MethodNotAllowed):
         headers["Allow"] = "POST"
     verdict = Verdict(None, error.status, error.message, headers, None)
-    return refusal(environ, verdict, error.errors or {})
+    return _refusal(environ, verdict, type_of(error), error.errors or {})

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts import bodies
-from accounts.errors import DomainError, Invalid, TooLarge, UnsupportedMediaType
+from accounts.errors import DomainError, Invalid, MethodNotAllowed, TooLarge, UnsupportedMediaType
 from apikeys import credentials, exposure, gate, limits, lookup, scopes, usage
 from apikeys.gate import CHALLENGE, Place, Question, Rule, Verdict
 from apikeys.guard import contracts
@@ -18,7 +18,7 @@ from .. import request_meta
 from ..api import dispatch
 from ..api.parsers import RefusedJSONError, parse_json
 from ..api.resources.whoami import whoami
-from .answers import Answer, MethodNotAllowed, json_answer, refusal
+from .answers import Answer, json_answer, refusal
 from .gateways import digest_of, question_about
 
 NOT_ASKER = "Ask from one of the service's gateways, or over HTTPS with an administrator key of its account."

@@ -17,6 +17,7 @@ from apikeys.usage import problems
 
 from .. import maintenance, request_meta
 from ..api.authentication import AMBIGUOUS
+from ..api.errors import AmbiguousKey
 from .answers import Answer, passed, refusal
 
 UNKNOWN_GATEWAY = "This gateway may not ask about this service."
@@ -24,6 +25,12 @@ NOT_IN_BODY = "Send the key in a header. The guard does not see request bodies."
 
 #: Media types of bodies in which `/v2` takes a key.
 _BODIES_WITH_KEY = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class AmbiguousKeyAtGateway(AmbiguousKey):
+    """Several keys in an authorization request. Gateways pass on no 400."""
+
+    status = 403
 
 
 def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contract, target: str) -> Answer:
@@ -58,7 +65,7 @@ def answer_gateway(environ: Mapping[str, Any], service_id: str, contract: Contra
         return passed(None, verdict)
     found = [*in_headers, *in_query] if service.query_keys else in_headers
     if len(found) > 1 or credentials.with_commas(facts.meta):
-        raise NotPermitted(AMBIGUOUS)
+        raise AmbiguousKeyAtGateway(AMBIGUOUS)
     if not found:
         verdict = gate.decide(None, question, limits.limiter)
         return refusal(environ, verdict, {FIELD: [NOT_IN_BODY]} if _may_have_body_with_key(environ) else {})

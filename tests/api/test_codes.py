@@ -522,10 +522,11 @@ def test_rfc_9457_for_a_client_that_lists_it(program: Program, accept: str) -> N
     response = program.send("post", "/v2/projects", {}, headers={"Accept": accept})
     assert response["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
-        "title": "Bad Request",
+        "type": "https://testserver/v2/docs/errors#invalid-fields",
+        "title": "Fields are invalid",
         "status": 400,
         "detail": "These fields are invalid: name.",
+        "instance": f"urn:x-request-id:{response['X-Request-ID']}",
         "errors": {"name": ["This field is required."]},
     }
 
