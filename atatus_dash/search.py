@@ -52,14 +52,12 @@ def _pages(request: AccountRequest, text: str) -> Iterator[SearchResult]:
 
 def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
     account = request.account
-    named = Q(name__icontains=text)
     yield from _keys(request, APIKey.objects.for_account(account).search(text))
-    for service in Service.objects.visible_to(account).filter(named | Q(pk=text))[:MAX_RESULTS]:
+    for service in Service.objects.visible_to(account).search(text)[:MAX_RESULTS]:
         yield SearchResult(
             "Service", service.name, service.id, reverse("apikeys:service", args=[account.slug, service.id])
         )
-    projects = Project.objects.for_account(account)
-    for project in (projects.filter(named) | projects.with_public_id(text))[:MAX_RESULTS]:
+    for project in Project.objects.for_account(account).search(text)[:MAX_RESULTS]:
         yield SearchResult(
             "Project", project.name, "", reverse("accounts:project", args=[account.slug, project.public_id])
         )

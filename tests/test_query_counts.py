@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import Membership
+from accounts.models import AuditEvent, Membership
 from accounts.policy import Role
 from tests import factories
 from tests.conftest import Browser, Cast, Program
@@ -60,6 +60,7 @@ def furnish(cast: Cast, times: int) -> dict[str, str]:
         "service": service.id,
         "key": key.id,
         "invitation": invitation.id,
+        "event": AuditEvent.objects.for_account(cast.account).values_list("id", flat=True)[0],
         "member": Membership.objects.get(account=cast.account, user=person).id,
     }
 

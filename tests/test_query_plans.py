@@ -18,11 +18,12 @@ from accounts import mail
 from accounts.models import AuditEvent
 from apikeys.models import APIKey, KeyUsage, State
 from tests import factories
-from tests.conftest import Browser, Cast
+from tests.conftest import Browser, Cast, Program
 
 BIG = (
     "accounts_auditevent",
     "accounts_outgoingmail",
+    "accounts_project",
     "accounts_deployment",
     "apikeys_apikey",
     "apikeys_usage",
@@ -155,6 +156,28 @@ def test_the_audit_log_finds_an_id_by_an_index(browser: Browser, cast: Cast, fie
     log = reverse("accounts:audit_log", args=[cast.account.slug])
     for _, plan in plans(browser.as_(cast.owner), log, **{field: api_key.pk}):
         assert f"audit_event_by_{field}" in plan
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/api-keys?q=web",
+        "/v2/api-keys?state=active&permission=read&administrator=0&created_by=Root",
+        "/v2/api-keys?state=revoked",
+        "/v2/api-keys?service=svc_0123456789abcdef",
+        "/v2/projects?q=web",
+        "/v2/projects/{project}/deployments?release_stage=staging&revision=1",
+        "/v2/projects/{project}/deployments?since=2026-01-01&until=2026-12-01",
+    ],
+)
+def test_a_filtered_list_of_the_api_is_read_in_the_order_of_an_index(cast: Cast, path: str) -> None:
+    project = factories.make_project(cast.account)
+    program = Program(factories.make_key(cast.account, administrator=True).secret)
+    with CaptureQueriesContext(connection) as queries:
+        assert program.get(path.format(project=project.id)).status_code == 200
+    plan = _plan(queries[-1]["sql"])
+    assert not _reads_whole_tables(plan), plan
+    assert not _sorts(plan), plan
 
 
 @pytest.mark.usefixtures("many_events")

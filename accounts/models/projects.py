@@ -1,5 +1,6 @@
 """Projects and deployments."""
 
+from datetime import datetime
 from typing import ClassVar, Self
 
 from django.db import models
@@ -17,6 +18,10 @@ class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
         if ids.is_kept_id(public_id):
             return self.filter(kept_id=public_id)
         return self.filter(pk=public_id, kept_id=None)
+
+    def search(self, text: str) -> Self:
+        """Projects whose name contains the text, or with this public id, in rows of one account."""
+        return self.filter(name__icontains=text) | self.with_public_id(text)
 
 
 class Project(models.Model):
@@ -57,6 +62,23 @@ class Project(models.Model):
 class DeploymentQuerySet(models.QuerySet["Deployment"]):
     def for_account(self, account: HasAccountId) -> Self:
         return self.filter(project__account_id=account.id)
+
+    def matching(
+        self,
+        *,
+        revision: str = "",
+        release_stage: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Self:
+        """The filters of the API. `since` is included, `until` is not."""
+        wanted = {
+            "revision": revision,
+            "release_stage": release_stage,
+            "created_at__gte": since,
+            "created_at__lt": until,
+        }
+        return self.filter(**{name: value for name, value in wanted.items() if value})
 
 
 class Deployment(models.Model):

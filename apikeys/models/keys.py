@@ -95,6 +95,26 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         found = self.aggregate(**counts) if counts else {}
         return {id: (found[f"{id}_all"], found[f"{id}_by_path"]) for id in service_ids}
 
+    def matching(
+        self,
+        *,
+        q: str = "",
+        state: str = "",
+        permission: str = "",
+        administrator: bool | None = None,
+        created_by: str = "",
+        service: str = "",
+    ) -> Self:
+        """The filters of the API. `created_by` is the whole label, `service` the id of a service, or `api`."""
+        found = self.search(q) if q else self
+        if state:
+            found = found.in_state(State(state))
+        if service:
+            found = found.with_access_to(service)
+        wanted = {"permission": permission, "created_by": created_by}
+        found = found.filter(**{name: value for name, value in wanted.items() if value})
+        return found if administrator is None else found.filter(administrator=administrator)
+
     def search(self, text: str) -> Self:
         """Keys whose name or mask contains the text, or with this id."""
         return self.filter(models.Q(name__icontains=text) | models.Q(mask__icontains=text) | models.Q(pk=text))

@@ -22,6 +22,10 @@ class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
         """The account's own services and those that are shared with every account."""
         return self.filter(models.Q(account_id=account.id) | models.Q(shared=True))
 
+    def search(self, text: str) -> Self:
+        """Services whose name contains the text, or with this id."""
+        return self.filter(models.Q(name__icontains=text) | models.Q(pk=text))
+
     def ids_among(self, ids: Collection[str]) -> set[str]:
         """The ids that exist."""
         return set(self.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()

@@ -7,7 +7,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import Serializer, ValidationError
 
 from accounts import bodies, links
 from accounts.policy import Actor
@@ -21,8 +21,12 @@ from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
 from .permissions import HasKeyPermission, NeedsPermission, permission_method
 from .renderers import JSONRenderer
+from .serializers import FilterSerializer
 
 M = TypeVar("M", bound=Model)
+
+#: Parameters of a list that are no filters. `limit` and `cursor` are read by `Pagination`.
+_NO_FILTERS = ("limit", "cursor", FIELD)
 
 
 class APIView(NeedsPermission):
@@ -35,7 +39,7 @@ class APIView(NeedsPermission):
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
-    filter_serializer: ClassVar[type[Serializer[Any]]] = Serializer
+    filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
 
     authentication_classes = [APIKeyAuthentication]
     permission_classes = [HasKeyPermission]
@@ -89,10 +93,14 @@ class APIView(NeedsPermission):
         return dict(serializer.validated_data)
 
     def filters(self) -> dict[str, Any]:
-        """The filters that the query string sets. Raises `ValidationError`."""
-        serializer = self.filter_serializer(data=self.request.query_params.dict())
+        """The filters that a list's query string sets; an empty one is none. Raises `ValidationError`."""
+        sent = self.request.query_params
+        if repeated := [name for name, values in sent.lists() if len(values) > 1]:
+            raise ValidationError({name: ["Send this parameter once."] for name in repeated})
+        filters = {name: value for name, value in sent.items() if value and name not in _NO_FILTERS}
+        serializer = self.filter_serializer(data=filters)
         serializer.is_valid(raise_exception=True)
-        return {name: value for name, value in serializer.validated_data.items() if value not in (None, "")}
+        return dict(serializer.validated_data)
 
     def item(self, instance: Model, **context: Any) -> Response:
         """The item. As in `page` and `created`, the context is the serializer's `self.context`."""

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from accounts import fields
-from accounts.validators import unix_lines
+from accounts.validators import LINE, unix_lines
 
 from .parsers import RefusedJSONError, parse_json
 
@@ -73,6 +73,26 @@ class StrictSerializer(BodySerializer):
             if unknown := [str(name) for name in data if name not in writable]:
                 raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown[:20]})
         return super().to_internal_value(data)
+
+
+class FilterSerializer(serializers.Serializer[Any]):
+    """Reads the filters of a list from its query string, as `base.APIView.filters` passes it.
+
+    A misspelled filter would select everything, and a program may go on to revoke what it gets. So an unknown
+    parameter is refused, as unknown fields are.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        if unknown := [name for name in data if name not in self.fields]:
+            raise serializers.ValidationError({name: ["This parameter is unknown here."] for name in unknown})
+        return super().to_internal_value(data)
+
+
+class TextFilter(serializers.CharField):
+    """Text to search for. An API key is refused: proxies log URLs, and `next` would repeat it."""
+
+    def __init__(self, *, max_length: int = 100, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, validators=LINE, required=False, **kwargs)
 
 
 class Writable(str):

@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from .resources.account import AccountView
 from .resources.api_keys import APIKeysView, APIKeyView, RotateView
-from .resources.audit_events import AuditEventsView
+from .resources.audit_events import AuditEventsView, AuditEventView
 from .resources.deployments import DeploymentsView, DeploymentView
 from .resources.invitations import InvitationsView, InvitationView
 from .resources.leaked_keys import LeakedKeysView
@@ -30,6 +30,7 @@ resources = [
     path("services", ServicesView.as_view()),
     path("services/<id:service_id>", ServiceView.as_view()),
     path("audit-events", AuditEventsView.as_view()),
+    path("audit-events/<id:event_id>", AuditEventView.as_view()),
     path("usage", UsageView.as_view()),
     path("leaked-keys", LeakedKeysView.as_view()),
 ]

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts.models import Membership
+from accounts.models import AuditEvent, Membership
 from accounts.policy import KEY_GRANTS, KeyPermission, KeyRole, Permission
 from atatus_dash.api.base import APIView
 from tests import factories
@@ -61,6 +61,7 @@ ROUTES: dict[str, dict[str, Permission | None]] = {
         "DELETE": Permission.MEMBER_CHANGE,
     },
     "v2/audit-events": {"GET": Permission.AUDIT_READ},
+    "v2/audit-events/<id:event_id>": {"GET": Permission.AUDIT_READ},
     "v2/usage": {"GET": Permission.USAGE_READ},
     "v2/leaked-keys": {"POST": None},
 }
@@ -114,6 +115,7 @@ def things(cast: Cast) -> dict[str, str]:
         "<id:service_id>": factories.make_service(cast.account).id,
         "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
         "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
+        "<id:event_id>": AuditEvent.objects.for_account(cast.account).values_list("id", flat=True)[0],
     }
 
 

@@ -8,11 +8,19 @@ from rest_framework.response import Response
 
 from accounts.policy import KeyPermission, Permission
 from apikeys import networks, scopes, services, validators
-from apikeys.models import APIKey
+from apikeys.models import APIKey, State
 from apikeys.services import Overlap
 
 from ..base import APIView, item_or_404
-from ..serializers import JSONField, ModelSerializer, ShortListField, StrictSerializer, writable
+from ..serializers import (
+    FilterSerializer,
+    JSONField,
+    ModelSerializer,
+    ShortListField,
+    StrictSerializer,
+    TextFilter,
+    writable,
+)
 
 
 class NetworksField(ShortListField):
@@ -78,13 +86,25 @@ class RotateSerializer(StrictSerializer):
     overlap = serializers.ChoiceField(choices=[overlap.value for overlap in Overlap], default=Overlap.DAY.value)
 
 
+class APIKeyFilterSerializer(FilterSerializer):
+    """The filters of `APIKeyQuerySet.matching`."""
+
+    q = TextFilter(help_text="Part of the name or of the mask, or the whole id.")
+    state = serializers.ChoiceField(State.choices, required=False)
+    permission = serializers.ChoiceField([permission.value for permission in KeyPermission], required=False)
+    administrator = serializers.BooleanField(required=False)
+    created_by = TextFilter(help_text="Who created the key, as `created_by` shows it.")
+    service = TextFilter(help_text="The id of a service that the key has access to, or `api`.")
+
+
 class APIKeysView(APIView):
     permissions = {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE}
     request_serializers = {"POST": APIKeySerializer}
     response_serializers = {"GET": APIKeySerializer, "POST": IssuedAPIKeySerializer}
+    filter_serializer = APIKeyFilterSerializer
 
     def get(self, request: Request) -> Response:
-        return self.page(APIKey.objects.for_account(self.actor.account))
+        return self.page(APIKey.objects.for_account(self.actor.account).matching(**self.filters()))
 
     def post(self, request: Request) -> Response:
         fields = self.validated()

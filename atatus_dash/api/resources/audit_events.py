@@ -1,7 +1,5 @@
 """The account's audit log."""
 
-from typing import Any
-
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,8 +8,8 @@ from accounts.audit import EVENT_CHOICES
 from accounts.models import AuditEvent
 from accounts.policy import Permission
 
-from ..base import APIView
-from ..serializers import ModelSerializer
+from ..base import APIView, item_or_404
+from ..serializers import FilterSerializer, ModelSerializer, TextFilter
 
 
 class AuditEventSerializer(ModelSerializer[AuditEvent]):
@@ -29,14 +27,14 @@ class AuditEventSerializer(ModelSerializer[AuditEvent]):
         return {"kind": event.target_kind, "id": event.target_id, "label": event.target_label}
 
 
-class AuditFilterSerializer(serializers.Serializer[Any]):
+class AuditFilterSerializer(FilterSerializer):
     """The filters of `AuditEventQuerySet.matching`."""
 
-    actor = serializers.CharField(required=False, allow_blank=True)
-    event = serializers.ChoiceField(EVENT_CHOICES, required=False, allow_blank=True)
-    target = serializers.CharField(required=False, allow_blank=True)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
+    actor = TextFilter(help_text="Its id, or part of its label.")
+    event = serializers.ChoiceField(EVENT_CHOICES, required=False)
+    target = TextFilter(help_text="Its id, or part of its label.")
+    since = serializers.DateTimeField(required=False, help_text="Included.")
+    until = serializers.DateTimeField(required=False, help_text="Not included.")
 
 
 class AuditEventsView(APIView):
@@ -47,3 +45,11 @@ class AuditEventsView(APIView):
     def get(self, request: Request) -> Response:
         events = AuditEvent.objects.for_account(self.actor.account)
         return self.page(events.matching(**self.filters()))
+
+
+class AuditEventView(APIView):
+    permissions = {"GET": Permission.AUDIT_READ}
+    response_serializers = {"GET": AuditEventSerializer}
+
+    def get(self, request: Request, event_id: str) -> Response:
+        return self.item(item_or_404(AuditEvent.objects.for_account(self.actor.account), pk=event_id))

@@ -15,7 +15,7 @@ from accounts.policy import Permission
 from accounts.validators import unix_lines
 
 from ..base import APIView, item_or_404
-from ..serializers import BodySerializer, ModelSerializer, writable
+from ..serializers import BodySerializer, FilterSerializer, ModelSerializer, TextFilter, writable
 from .projects import project_or_404
 
 
@@ -54,6 +54,15 @@ class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
         return given
 
 
+class DeploymentFilterSerializer(FilterSerializer):
+    """The filters of `DeploymentQuerySet.matching`."""
+
+    revision = TextFilter(max_length=200)
+    release_stage = TextFilter()
+    since = serializers.DateTimeField(required=False, help_text="Included.")
+    until = serializers.DateTimeField(required=False, help_text="Not included.")
+
+
 def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
@@ -62,9 +71,10 @@ class DeploymentsView(APIView):
     permissions = {"GET": Permission.DEPLOYMENT_READ, "POST": Permission.DEPLOYMENT_CHANGE}
     request_serializers = {"POST": DeploymentSerializer}
     response_serializers = {"GET": DeploymentSerializer, "POST": DeploymentSerializer}
+    filter_serializer = DeploymentFilterSerializer
 
     def get(self, request: Request, project_id: str) -> Response:
-        return self.page(project_or_404(self, project_id).deployments.all())
+        return self.page(project_or_404(self, project_id).deployments.matching(**self.filters()))
 
     def post(self, request: Request, project_id: str) -> Response:
         project = project_or_404(self, project_id)

@@ -1,5 +1,6 @@
 """Invitations to the account, for keys with administrator access."""
 
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -8,7 +9,7 @@ from accounts.models import Invitation
 from accounts.policy import Permission, Role
 
 from ..base import APIView, item_or_404
-from ..serializers import ModelSerializer, StrictSerializer, writable
+from ..serializers import FilterSerializer, ModelSerializer, StrictSerializer, writable
 
 
 class InvitationSerializer(StrictSerializer, ModelSerializer[Invitation]):
@@ -24,15 +25,20 @@ class InvitationRoleSerializer(InvitationSerializer):
         fields = writable("role")
 
 
+class InvitationFilterSerializer(FilterSerializer):
+    role = serializers.ChoiceField(Invitation._meta.get_field("role").flatchoices, required=False)
+
+
 class InvitationsView(APIView):
     """Open invitations: neither accepted nor withdrawn."""
 
     permissions = {"GET": Permission.MEMBER_READ, "POST": Permission.MEMBER_CHANGE}
     request_serializers = {"POST": InvitationSerializer}
     response_serializers = {"GET": InvitationSerializer, "POST": InvitationSerializer}
+    filter_serializer = InvitationFilterSerializer
 
     def get(self, request: Request) -> Response:
-        return self.page(Invitation.objects.for_account(self.actor.account).open())
+        return self.page(Invitation.objects.for_account(self.actor.account).open().filter(**self.filters()))
 
     def post(self, request: Request) -> Response:
         fields = self.validated()

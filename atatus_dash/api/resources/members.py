@@ -9,7 +9,7 @@ from accounts.models import Membership
 from accounts.policy import Permission, Role
 
 from ..base import APIView, item_or_404
-from ..serializers import ModelSerializer, StrictSerializer, writable
+from ..serializers import FilterSerializer, ModelSerializer, StrictSerializer, writable
 
 
 class MemberSerializer(StrictSerializer, ModelSerializer[Membership]):
@@ -21,12 +21,18 @@ class MemberSerializer(StrictSerializer, ModelSerializer[Membership]):
         fields = ["id", "email", "name", *writable("role"), "joined_at"]
 
 
+class MemberFilterSerializer(FilterSerializer):
+    role = serializers.ChoiceField([role.value for role in Role], required=False)
+
+
 class MembersView(APIView):
     permissions = {"GET": Permission.MEMBER_READ}
     response_serializers = {"GET": MemberSerializer}
+    filter_serializer = MemberFilterSerializer
 
     def get(self, request: Request) -> Response:
-        return self.page(Membership.objects.for_account(self.actor.account).select_related("user"))
+        members = Membership.objects.for_account(self.actor.account).select_related("user")
+        return self.page(members.filter(**self.filters()))
 
 
 class MemberView(APIView):

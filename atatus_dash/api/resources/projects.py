@@ -11,7 +11,7 @@ from accounts.models import Project
 from accounts.policy import Permission
 
 from ..base import APIView, item_or_404
-from ..serializers import ModelSerializer, StrictSerializer, writable
+from ..serializers import FilterSerializer, ModelSerializer, StrictSerializer, TextFilter, writable
 
 
 class KeptIdField(serializers.CharField):
@@ -39,13 +39,19 @@ class NewProjectSerializer(ProjectSerializer):
         fields = writable("id", "name")
 
 
+class ProjectFilterSerializer(FilterSerializer):
+    q = TextFilter(help_text="Part of the name, or the whole id.")
+
+
 class ProjectsView(APIView):
     permissions = {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE}
     request_serializers = {"POST": NewProjectSerializer}
     response_serializers = {"GET": ProjectSerializer, "POST": ProjectSerializer}
+    filter_serializer = ProjectFilterSerializer
 
     def get(self, request: Request) -> Response:
-        return self.page(Project.objects.for_account(self.actor.account))
+        projects, filters = Project.objects.for_account(self.actor.account), self.filters()
+        return self.page(projects.search(filters["q"]) if filters else projects)
 
     def post(self, request: Request) -> Response:
         return self.created(services.create_project(actor=self.actor, **self.validated()))

@@ -11,7 +11,7 @@ from apikeys import networks, scopes, services, validators
 from apikeys.models import Service
 
 from ..base import APIView, item_or_404
-from ..serializers import ModelSerializer, ShortListField, StrictSerializer, writable
+from ..serializers import FilterSerializer, ModelSerializer, ShortListField, StrictSerializer, TextFilter, writable
 
 #: The fields of a shared service that every account sees.
 OPEN = ("id", "name", "shared")
@@ -52,14 +52,23 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
         return {name: value if name in OPEN else None for name, value in shown.items()}
 
 
+class ServiceFilterSerializer(FilterSerializer):
+    q = TextFilter(help_text="Part of the name, or the whole id.")
+    shared = serializers.BooleanField(required=False)
+
+
 class ServicesView(APIView):
     permissions = {"GET": Permission.SERVICE_READ, "POST": Permission.SERVICE_CHANGE}
     request_serializers = {"POST": ServiceSerializer}
     response_serializers = {"GET": ServiceSerializer, "POST": ServiceSerializer}
+    filter_serializer = ServiceFilterSerializer
 
     def get(self, request: Request) -> Response:
-        account = self.actor.account
-        return self.page(Service.objects.visible_to(account), account_id=account.id)
+        account, filters = self.actor.account, self.filters()
+        found = Service.objects.visible_to(account)
+        if q := filters.pop("q", ""):
+            found = found.search(q)
+        return self.page(found.filter(**filters), account_id=account.id)
 
     def post(self, request: Request) -> Response:
         service = services.create_service(actor=self.actor, **self.validated())

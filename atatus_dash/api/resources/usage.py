@@ -1,7 +1,5 @@
 """Usage of the account's keys."""
 
-from typing import Any
-
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,7 +8,7 @@ from accounts.policy import Permission
 from apikeys.models import KeyUsage
 
 from ..base import APIView
-from ..serializers import ModelSerializer
+from ..serializers import FilterSerializer, ModelSerializer, TextFilter
 
 
 class UsageSerializer(ModelSerializer[KeyUsage]):
@@ -24,14 +22,14 @@ class UsageSerializer(ModelSerializer[KeyUsage]):
         return {"id": usage.api_key.id, "name": usage.api_key.name}
 
 
-class UsageFilterSerializer(serializers.Serializer[Any]):
+class UsageFilterSerializer(FilterSerializer):
     """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential.
 
     `service` is an id, also of a service that was deleted, or `api`.
     """
 
-    key = serializers.CharField(required=False, allow_blank=True)
-    service = serializers.CharField(required=False, allow_blank=True)
+    key = TextFilter(help_text="The id of a key.")
+    service = TextFilter(help_text="The id of a service, or `api`.")
     since = serializers.DateField(required=False)
     until = serializers.DateField(required=False)
 
