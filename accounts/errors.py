@@ -41,6 +41,12 @@ class AlreadyExists(DomainError):
     """The item already exists, or the change was already made (400)."""
 
 
+class InvalidSignature(DomainError):
+    """The request has no signature, or an invalid one (401)."""
+
+    status = 401
+
+
 class NotPermitted(DomainError):
     """The actor may not do this (403)."""
 

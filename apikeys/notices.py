@@ -12,7 +12,8 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts import mail, outbox
-from accounts.models import Membership
+from accounts.audit import Event
+from accounts.models import AuditEvent, Membership
 from accounts.policy import Role
 
 from .models import APIKey, Notice
@@ -28,6 +29,9 @@ MANY = {
 }
 #: What a mail about one key says, if it is not the kind's label.
 ONE = {Notice.Kind.CREATED: "was created"}
+
+#: The field of the event `api_key.reported` with the URLs where a key was found.
+FOUND_IN = "found_in"
 
 #: The most keys in one mail, and the most that it names.
 MAX_PER_MAIL, MAX_LISTED = 1_000, 50
@@ -71,13 +75,30 @@ def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
         role__in=[Role.OWNER.value, Role.ADMIN.value], user__is_active=True
     )
     context: dict[str, Any] = {"kind": kind, "Kind": Notice.Kind, "account": account}
+    listed = api_keys[:MAX_LISTED]
+    found_in = _found_in(listed) if kind == Notice.Kind.REPORTED else {}
+    items = [(api_key, found_in.get(api_key.id, [])) for api_key in listed]
     if len(api_keys) == 1:
         subject = f"{account.name}: API key {api_keys[0].name} {ONE.get(kind, kind.label)}"
-        text = render_to_string("apikeys/mail/notice.txt", {**context, "api_key": api_keys[0]})
+        text = render_to_string("apikeys/mail/notice.txt", {**context, "api_key": items[0][0], "found_in": items[0][1]})
     else:
         subject = f"{account.name}: {len(api_keys)} API keys {MANY[kind]}"
-        context |= {"api_keys": api_keys[:MAX_LISTED], "number": len(api_keys), "what": MANY[kind]}
+        context |= {"items": items, "number": len(api_keys), "what": MANY[kind]}
         text = render_to_string("apikeys/mail/notices.txt", {**context, "more": max(len(api_keys) - MAX_LISTED, 0)})
     lifetime = timedelta(days=1) if kind == Notice.Kind.EXPIRING_DAY else mail.LIFETIME
     for address in people.values_list("user__email", flat=True):
         outbox.add(address, subject, text, kind=f"api_key_{kind.value}", lifetime=lifetime)
+
+
+def _found_in(api_keys: list[APIKey]) -> dict[str, list[str]]:
+    """The URLs where reported keys were found, by the keys' ids: those in the audit log."""
+    reports = AuditEvent.objects.filter(
+        account=api_keys[0].account_id,
+        event=Event.API_KEY_REPORTED,
+        target_id__in=[api_key.id for api_key in api_keys],
+    )
+    return {
+        target: changes[FOUND_IN][1]
+        for target, changes in reports.values_list("target_id", "changes")
+        if FOUND_IN in changes
+    }

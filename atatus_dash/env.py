@@ -21,6 +21,7 @@ from redis.connection import parse_url
 
 from apikeys import networks, rates
 
+from . import secret_scanning
 from .variables import DEFAULTS
 
 T = TypeVar("T")
@@ -262,6 +263,15 @@ def _is_accepted(parameter: str, value: str) -> bool:
         return not attempt.error_message.startswith(b"invalid ")
     finally:
         attempt.finish()
+
+
+def github_keys(name: str) -> secret_scanning.PublicKeys:
+    """The public keys of GitHub's secret scanning. Without the variable there are none; a file must contain one."""
+    value = _content(name).strip()
+    if not value and not os.environ.get(f"{name}_FILE"):
+        return {}
+    wanted = "the JSON of https://api.github.com/meta/public_keys/secret_scanning"
+    return _parse_secret(name, value, secret_scanning.parse_public_keys, wanted)
 
 
 def redis(name: str) -> str:

@@ -28,6 +28,7 @@ SESSION_DAYS = env.whole_number("SESSION_DAYS", maximum=3650)
 LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", ("refuse", "allow"))
 API_RATE_LIMIT = env.rate("API_RATE_LIMIT")
 FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT")
+GITHUB_SECRET_SCANNING_KEYS = env.github_keys("GITHUB_SECRET_SCANNING_KEYS")
 WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", maximum=256)
 THREADS = env.whole_number("THREADS", maximum=256)
 # A crash loses the counts of this many seconds.

@@ -135,6 +135,14 @@ VARIABLES = (
         "in header or query string, and to forms over 16 KiB (by user, if signed in)",
     ),
     Variable(
+        "GITHUB_SECRET_SCANNING_KEYS",
+        "",
+        "The JSON of `https://api.github.com/meta/public_keys/secret_scanning`: with it, reports of leaked keys that "
+        "GitHub signs say where a key was found",
+        "This server never requests it. [Reports from GitHub](security.md#reports-from-github)",
+        has_file=True,
+    ),
+    Variable(
         "LIMITS_WITHOUT_REDIS",
         "refuse",
         "While Redis is unavailable: `refuse` answers 503, `allow` lets requests and sign-ins pass without limits",

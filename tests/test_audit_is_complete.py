@@ -20,6 +20,7 @@ from accounts.context import NO_REQUEST, RequestContext
 from accounts.models import Account, AuditEvent, Membership
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
 from apikeys import services as key_services
+from apikeys.leaks import Leak
 from apikeys.models import APIKey
 from apikeys.services import ImportedKey, Overlap
 from tests import factories
@@ -138,7 +139,7 @@ CALLS: dict[str, Callable[[Cast, Actor], object]] = {
         api_key=factories.make_key(c.account).api_key, address="203.0.113.7"
     ),
     "report_leaked_keys": lambda c, a: key_services.report_leaked_keys(
-        secrets=[factories.make_key(c.account).secret], context=RequestContext("203.0.113.7")
+        leaks=[Leak(factories.make_key(c.account).secret)], context=RequestContext("203.0.113.7")
     ),
     "expire_api_key": lambda c, a: key_services.expire_api_key(
         api_key=factories.make_key(c.account, expires_at=timezone.now() - timedelta(days=1)).api_key

@@ -333,6 +333,7 @@ MALFORMED = {
     "LIMITS_WITHOUT_REDIS": "perhaps",
     "API_RATE_LIMIT": "fast",
     "FAILED_AUTH_LIMIT": "fast",
+    "GITHUB_SECRET_SCANNING_KEYS": "{}",
     "WEB_CONCURRENCY": "many",
     "THREADS": "100000",
     "USAGE_FLUSH_SECONDS": "999999",

@@ -1,5 +1,6 @@
 """Revoking API keys, handling exposed and leaked ones, and recording that they expired."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -7,17 +8,21 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit, policy
-from accounts.audit import Event
+from accounts.audit import Changes, Event
 from accounts.context import RequestContext
 from accounts.models import Account
 from accounts.policy import Actor
 
 from .. import notices, tokens
+from ..leaks import Leak
 from ..models import APIKey, Notice, State
 from .rules import lock_key, lock_keys
 
 #: A key that is sent over plain HTTP again within this time is not reported again.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
+
+#: The most URLs that are recorded for one leaked key.
+MAX_PLACES = 10
 
 
 @transaction.atomic
@@ -62,17 +67,32 @@ def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
         revoke_locked(actor, api_key)
 
 
-def report_leaked_keys(*, secrets: Iterable[str], context: RequestContext) -> None:
-    """Revoke the keys with these secrets. The reporter needs no permission: to know the secret is enough."""
-    digests = {tokens.digest(secret) for secret in secrets}
-    for api_key in APIKey.objects.filter(digest__in=digests, revoked_at=None).select_related("account").order_by("pk"):
-        actor = policy.system(api_key.account.ref, "Leak report", context=context)
+def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, reporter: str = "Leak report") -> None:
+    """Revoke these keys. The reporter needs no permission: to know the secret is enough.
+
+    A URL and a source are recorded as they are, so they must come from a reporter who is trusted with them.
+    """
+    found = defaultdict[str, list[Leak]](list)
+    for leak in leaks:
+        found[tokens.digest(leak.secret)].append(leak)
+    for api_key in APIKey.objects.filter(digest__in=found, revoked_at=None).select_related("account").order_by("pk"):
+        actor = policy.system(api_key.account.ref, reporter, context=context)
         with transaction.atomic():
             actor, locked = lock_key(actor, api_key)
             if locked.revoked_at is None:
-                audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target)
+                changes = _places(found[locked.digest])
+                audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target, changes=changes)
                 revoke_locked(actor, locked)
                 notices.add(locked, Notice.Kind.REPORTED)
+
+
+def _places(leaks: list[Leak]) -> Changes:
+    """Where one key was found, as far as it is known: its first URLs, and their kinds of source."""
+    places = {
+        notices.FOUND_IN: list(dict.fromkeys(leak.url for leak in leaks if leak.url))[:MAX_PLACES],
+        "source": list(dict.fromkeys(leak.source for leak in leaks if leak.source))[:MAX_PLACES],
+    }
+    return {field: (None, values) for field, values in places.items() if values}
 
 
 def expire_api_key(*, api_key: APIKey) -> bool:

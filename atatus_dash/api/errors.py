@@ -23,6 +23,7 @@ from accounts.errors import (
     AlreadyExists,
     DomainError,
     Invalid,
+    InvalidSignature,
     InvalidState,
     LengthRequired,
     MethodNotAllowed,
@@ -63,6 +64,7 @@ _TYPE_OF_ERROR: Mapping[type[DomainError], ProblemType] = {
     AmbiguousKey: problems.AMBIGUOUS_KEY,
     InvalidState: problems.INVALID_STATE,
     AlreadyExists: problems.ALREADY_EXISTS,
+    InvalidSignature: problems.SIGNATURE_INVALID,
     NotPermitted: problems.NOT_PERMITTED,
     PermissionMissing: problems.PERMISSION_MISSING,
     NotFound: problems.NOT_FOUND,
@@ -145,6 +147,8 @@ def _domain_failure(
     request: HttpRequest | Request, error: DomainError, headers: Mapping[str, str] = MappingProxyType({})
 ) -> HttpResponse:
     headers = dict(headers)
+    if isinstance(error, InvalidSignature):
+        headers["WWW-Authenticate"] = CHALLENGE  # every 401 needs one (RFC 9110 §11.6.1)
     if error.challenge is not None:
         headers["WWW-Authenticate"] = f'{CHALLENGE}, error="{error.challenge}"'
     if isinstance(error, (TooManyRequests, Unavailable)):

@@ -107,6 +107,14 @@ KEY_DISABLED = ProblemType(
     "An Owner or Admin disabled the key, and can enable it again.",
     "Ask an Owner or Admin of the account.",
 )
+SIGNATURE_INVALID = ProblemType(
+    "signature-invalid",
+    (401,),
+    "The signature is invalid",
+    "A report of leaked keys is a list without a signature, or has a signature that none of the public keys of GitHub "
+    "on this server verifies. Nothing was revoked.",
+    'Send the keys without a signature: {"credentials": ["atk_…"]}.',
+)
 HTTPS_REQUIRED = ProblemType(
     "https-required",
     (403,),
@@ -213,8 +221,8 @@ TOO_MANY_ATTEMPTS = ProblemType(
     "too-many-attempts",
     (429,),
     "Too many attempts",
-    "Too many requests with an invalid key, or with a large body without a key in a header, came from this address. "
-    "Or the account has sent too many invitations.",
+    "Too many requests with an invalid key, with a large body without a key in a header, or with reports of leaked "
+    "keys came from this address. Or the account has sent too many invitations.",
     "Correct the key, wait for the seconds in Retry-After, then send the request again.",
 )
 SERVER_ERROR = ProblemType(
@@ -242,7 +250,7 @@ UNAVAILABLE = ProblemType(
 #: Every type, in the order of the statuses.
 CATALOGUE = (
     *(INVALID_REQUEST, INVALID_FIELDS, AMBIGUOUS_KEY, INVALID_STATE, ALREADY_EXISTS),
-    *(KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, KEY_EXPIRED, KEY_DISABLED),
+    *(KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, KEY_EXPIRED, KEY_DISABLED, SIGNATURE_INVALID),
     *(HTTPS_REQUIRED, ACCOUNT_CLOSED, ACCOUNT_SUSPENDED, PLACE_NOT_ALLOWED, ADDRESS_NOT_ALLOWED),
     *(NO_ACCESS, PERMISSION_MISSING, NOT_PERMITTED, NOT_FOUND, METHOD_NOT_ALLOWED),
     *(LENGTH_REQUIRED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, QUOTA_EXCEEDED, TOO_MANY_ATTEMPTS),

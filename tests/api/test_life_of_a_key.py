@@ -8,11 +8,11 @@ from unittest import mock
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
-from apikeys import exposure, services, tokens
+from apikeys import exposure, services
 from apikeys.models import APIKey
 from apikeys.services import SETTINGS, Issued
 from apikeys.usage import counts
@@ -296,43 +296,7 @@ def test_every_response_to_a_key_that_expires_soon_or_was_rotated_says_so(
     assert "Sunset" not in Program(later).get("/v2")
 
 
-# Leaks ------------------------------------------------------------------------------------------
-
-
-def test_anyone_who_has_a_key_can_revoke_it(issued: Issued) -> None:
-    known = Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, "nonsense"]})
-    unknown = Program().send("post", "/v2/leaked-keys", {"credentials": [tokens.generate()]})
-    assert known.status_code == unknown.status_code == 202
-    assert known.content == unknown.content
-    assert Program(issued.secret).get("/v2").json() == {"Message": "API key has been revoked!"}
-    events = AuditEvent.objects.filter(target_id=issued.api_key.id, actor_label="Leak report").order_by("at")
-    assert [event.event for event in events] == ["api_key.reported", "api_key.revoked"]
-    assert {event.address for event in events} == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize(
-    "fields", [{"disabled_at": timezone.now()}, {"expires_at": timezone.now() + timedelta(days=1)}]
-)
-def test_a_leaked_key_in_any_state_is_revoked_once(cast: Cast, fields: dict[str, Any]) -> None:
-    issued = factories.make_key(cast.account, **fields)
-    for _ in range(2):
-        Program().send("post", "/v2/leaked-keys", {"credentials": [issued.secret, issued.secret]})
-    assert AuditEvent.objects.filter(event="api_key.reported").count() == 1
-    issued.api_key.refresh_from_db()
-    assert issued.api_key.state == "revoked"
-
-
-@pytest.mark.parametrize("credentials", [None, [], "atk_x", ["x"] * 1001, [5, {}], [["x"]]])
-def test_a_report_has_one_to_a_thousand_credentials(db: None, credentials: object) -> None:
-    response = Program().send("post", "/v2/leaked-keys", {"credentials": credentials})
-    assert (response.status_code, list(response.json()["Errors"])) == (400, ["credentials"])
-
-
-def test_reports_are_limited_by_address(db: None, settings: Settings) -> None:
-    settings.FAILED_AUTH_LIMIT = type(settings.FAILED_AUTH_LIMIT)(2, 60)
-    answers = [Program().send("post", "/v2/leaked-keys", {"credentials": ["x"]}) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [202, 202, 429]
-    assert int(answers[-1]["Retry-After"]) >= 1
+# Plain HTTP ---------------------------------------------------------------------------------------
 
 
 def test_a_valid_key_over_plain_http_is_flagged_after_the_request(

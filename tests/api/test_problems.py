@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from django.db import OperationalError
+from django.test import override_settings
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -78,6 +79,11 @@ def _beyond_own_power(cast: Cast) -> Any:
     return _post(maker, "/v2/api-keys", {"name": "x", "permission": "read"})
 
 
+def _unsigned() -> Any:
+    with override_settings(GITHUB_SECRET_SCANNING_KEYS={"a": mock.Mock()}):
+        return _post(Program(), "/v2/leaked-keys", [{"token": "x"}])
+
+
 #: A request that is refused with each type.
 REFUSED: dict[str, Send] = {
     "invalid-request": lambda cast, program: _post(program, "/v2/projects", "{"),
@@ -90,6 +96,7 @@ REFUSED: dict[str, Send] = {
     "key-revoked": lambda cast, program: _in_state(cast, revoked_at=timezone.now()),
     "key-expired": lambda cast, program: _in_state(cast, expires_at=timezone.now() - timedelta(days=1)),
     "key-disabled": lambda cast, program: _in_state(cast, disabled_at=timezone.now()),
+    "signature-invalid": lambda cast, program: _unsigned(),
     "https-required": lambda cast, program: program.get("/v2", headers=WANTED, plain_http=True),
     "account-closed": lambda cast, program: _of_account(cast, closed_at=timezone.now()),
     "account-suspended": lambda cast, program: _of_account(cast, suspended_at=timezone.now()),

@@ -14,6 +14,7 @@ from accounts.context import RequestContext
 from accounts.models import AuditEvent, User
 from accounts.services import close_account
 from apikeys import expiry, notices, services
+from apikeys.leaks import Leak
 from apikeys.models import APIKey, KeyUsage, Notice
 from apikeys.services import Overlap
 from tests import factories
@@ -160,7 +161,7 @@ def test_mail_is_sent_about_exposed_and_reported_keys(cast: Cast) -> None:
     exposed, reported = factories.make_key(cast.account, name="A"), factories.make_key(cast.account, name="B")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
     services.flag_exposed_key(api_key=exposed.api_key, address="203.0.113.7")
-    services.report_leaked_keys(secrets=[reported.secret], context=RequestContext("203.0.113.7", "req-1"))
+    services.report_leaked_keys(leaks=[Leak(reported.secret)], context=RequestContext("203.0.113.7", "req-1"))
     send()
     assert [subject for subject in subjects() if "created" not in subject] == [
         "Acme: API key A was sent over plain HTTP",
