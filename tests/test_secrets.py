@@ -97,7 +97,7 @@ def test_a_list_of_columns_names_existing_ones() -> None:
 NOT_STORED = {
     *("q", "actor", "target", "code", "credential", "otp", "mfa_code", "login", "key", "Message"),
     *("password", "password1", "password2", "oldpassword", "new_password1", "new_password2"),
-    *("allowed_networks", "rate_limit", "id", "text", "credentials", "unsafe_hex", "usable_password"),
+    *("allowed_networks", "rate_limit", "id", "text", "credentials", "token", "unsafe_hex", "usable_password"),
 }
 #: Compared and not stored, checked by `AccountAdapter.clean_email` or by `validators`, or a field that isn't used.
 OTHERWISE = {
