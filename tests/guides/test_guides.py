@@ -1,0 +1,251 @@
+"""Every block of docs/api, run in a shell against a running server, and compared with what the guide says it prints."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ..servers import ROOT, Installation, Server, install, serving, wait_for
+from . import blocks
+from .terminal import KEYS_EXAMPLE, Terminal, terminal
+
+pytestmark = pytest.mark.xdist_group("guides")
+
+GUIDES = {page.stem: page for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
+WITH_BLOCKS = [name for name, page in GUIDES.items() if blocks.read(page)]
+#: Tests that run some files of a guide, each with an account of its own.
+OTHERS = ["maintenance", "github", "gitlab"]
+
+#: What somebody pushes. A shell, a form or JSON could read it as something else.
+COMMIT_MESSAGE = 'Say "hello" & $(touch hacked) `touch hacked`\n\n100% of it; a=b+c, @file, 日本語\n'
+
+
+@dataclass
+class Site:
+    installation: Installation
+    server: Server
+    variables: dict[str, dict[str, str]]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    for program in ("curl", "node"):
+        if shutil.which(program) is None:
+            if "REQUIRE_NODE" in os.environ:
+                pytest.fail(f"{program} is not installed")
+            pytest.skip(f"{program} is not installed")
+    installation = install(tmp_path_factory.mktemp("guides"), ALLOW_HTTP="1")
+    variables = installation.seed("tests.guides.seed", *WITH_BLOCKS, *OTHERS)
+    with serving(installation) as server:
+        yield Site(installation, server, variables)
+
+
+@pytest.fixture
+def reader(site: Site, tmp_path: Path, account: str) -> Iterator[Terminal]:
+    """Somebody who has an account and its keys, and reads a guide."""
+    variables = {"API": f"{site.url}/v2", **site.variables[account]}
+    with terminal(tmp_path, site.url, {} if account == "quick-start" else variables, atk=variables["KEY"]) as shell:
+        yield shell
+
+
+def save_files(guide: str, shell: Terminal) -> None:
+    for block in blocks.read(GUIDES[guide]):
+        if block.file:
+            shell.save(block.file, block.text)
+
+
+def both_workers_print_more(shell: Terminal) -> None:
+    """A reader of the guide on rotation watches what the programs print."""
+    logs = [log for name in ("python.log", "node.log") if (log := shell.directory / name).exists()]
+    before = [len(log.read_text().splitlines()) for log in logs]
+    for log, lines in zip(logs, before, strict=True):
+        wait_for(lambda log=log, lines=lines: len(log.read_text().splitlines()) > lines + 2, log.name)
+
+
+#: What a reader waits for before the next command.
+WAITS: dict[str, Callable[[Terminal], None]] = {"rotation": both_workers_print_more}
+
+
+@pytest.mark.parametrize("account", WITH_BLOCKS)
+def test_every_block_works_as_pasted_and_prints_what_the_guide_says(account: str, reader: Terminal) -> None:
+    output = ""
+    for block in blocks.read(GUIDES[account]):
+        where = f"{account}.md, line {block.line}"
+        if block.file:
+            reader.save(block.file, block.text)
+        elif block.language in blocks.COMMANDS:
+            if account in WAITS:
+                WAITS[account](reader)
+            status, output = reader.paste(block.text)
+            assert status == 0, f"{where}: exit status {status}\n{output}"
+        else:
+            stated = block.text.replace(KEYS_EXAMPLE, reader.site)
+            assert blocks.is_printed(block.language, stated, output), f"{where}: it prints\n{output}"
+
+
+@contextmanager
+def maintenance(site: Site) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.guides.maintenance"]
+    environment = site.installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings")
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE):
+        wait_for(lambda: site.server.get("/v2").status == 503, "maintenance")
+        yield
+    wait_for(lambda: site.server.get("/v2").status != 503, "its end")
+
+
+@pytest.mark.parametrize("account", ["maintenance"])
+def test_the_clients_wait_until_maintenance_is_over(account: str, reader: Terminal, site: Site) -> None:
+    save_files("rate-limits", reader)
+    logs = [reader.directory / name for name in ("python.log", "node.log")]
+    with maintenance(site):
+        reader.paste("python3 four.py >python.log 2>&1 & node four.mjs >node.log 2>&1 &")
+        wait_for(lambda: all("503: waiting 1 s\n" in log.read_text() for log in logs), "both clients to be refused")
+    assert reader.paste("wait") == (0, "")
+    for log in logs:
+        *refused, one, two, three, four = log.read_text().splitlines()
+        assert {*refused} == {"503: waiting 1 s"}
+        assert [one, two, three, four] == ["1 200", "2 200", "3 200", "4 200"]
+
+
+def deployments(site: Site, variables: dict[str, str]) -> list[dict[str, Any]]:
+    """What the project's deployments are, without what the server adds."""
+    answer = site.server.get(f"/v2/projects/{variables['PROJECT']}/deployments", variables["KEY"])
+    added = ("id", "created_at")
+    return [{name: field for name, field in row.items() if name not in added} for row in answer.json["results"]]
+
+
+def run_as_runner(command: list[str], directory: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=directory, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("account", ["github"])
+def test_the_workflow_of_github_records_a_deployment(account: str, reader: Terminal, site: Site) -> None:
+    """Its steps run as GitHub's runner runs them: a file, with `bash -e`, and the expressions filled in `env` only."""
+    save_files("deployments", reader)
+    variables = site.variables[account]
+    contexts = {
+        "vars.ATATUS_API": f"{site.url}/v2",
+        "vars.ATATUS_PROJECT_ID": variables["PROJECT"],
+        "secrets.ATATUS_API_KEY": variables["KEY"],
+        "github.event.head_commit.message": COMMIT_MESSAGE,
+    }
+    runner = {"CI": "true", "GITHUB_SHA": "9fceb02d0ae598e95dc970b74767f19372d61af8", "GITHUB_ACTOR": "octocat"}
+    workflow = yaml.safe_load((reader.directory / ".github/workflows/deployment.yml").read_text())
+    assert workflow[True] == {"push": {"branches": ["main"]}}  # YAML 1.1 reads the name "on" as true
+    (job,) = workflow["jobs"].values()
+    (step,) = job["steps"]
+    assert "${{" not in step["run"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        env = {
+            name: re.sub(r"\$\{\{ (.+?) \}\}", lambda found: contexts[found[1]], text)
+            for name, text in step["env"].items()
+        }
+        reader.save("step.sh", step["run"])
+        return run_as_runner(["bash", "-e", "step.sh"], reader.directory, {**runner, **env})
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert deployments(site, variables) == [
+        {
+            "revision": runner["GITHUB_SHA"],
+            "release_stage": "production",
+            "changes": COMMIT_MESSAGE.strip(),
+            "user": "octocat",
+        }
+    ]
+    contexts["secrets.ATATUS_API_KEY"] = ""
+    refused = run()
+    assert refused.returncode != 0
+    assert "API key is required!" in refused.stdout
+    assert not (reader.directory / "hacked").exists()
+
+
+@pytest.mark.parametrize("account", ["gitlab"])
+def test_the_job_of_gitlab_records_a_deployment(account: str, reader: Terminal, site: Site) -> None:
+    """Its script runs as GitLab's runner runs it in an image without bash: line after line, in one `sh` that stops."""
+    save_files("deployments", reader)
+    variables = site.variables[account]
+    runner = {
+        "CI": "true",
+        "CI_COMMIT_SHA": "9fceb02d0ae598e95dc970b74767f19372d61af8",
+        "CI_COMMIT_MESSAGE": COMMIT_MESSAGE,
+        "GITLAB_USER_LOGIN": "tanuki",
+        "ATATUS_API": f"{site.url}/v2",
+        "ATATUS_PROJECT_ID": variables["PROJECT"],
+        "ATATUS_API_KEY": variables["KEY"],
+    }
+    (job,) = yaml.safe_load((reader.directory / ".gitlab-ci.yml").read_text()).values()
+    command = ["sh", "-e", "-c", "\n".join(job["script"])]
+
+    done = run_as_runner(command, reader.directory, runner)
+    assert done.returncode == 0, done.stderr
+    assert deployments(site, variables) == [
+        {
+            "revision": runner["CI_COMMIT_SHA"],
+            "release_stage": "production",
+            "changes": COMMIT_MESSAGE.strip(),
+            "user": "tanuki",
+        }
+    ]
+    refused = run_as_runner(command, reader.directory, {**runner, "ATATUS_API_KEY": ""})
+    assert refused.returncode != 0
+    assert "API key is required!" in refused.stdout
+    assert not (reader.directory / "hacked").exists()
+
+
+#: Files that no command of their guide runs, with the test that does.
+RUN_BY_TESTS = {
+    ".github/workflows/deployment.yml": test_the_workflow_of_github_records_a_deployment,
+    ".gitlab-ci.yml": test_the_job_of_gitlab_records_a_deployment,
+}
+
+
+@pytest.mark.parametrize("guide", WITH_BLOCKS)
+def test_no_block_is_left_out(guide: str) -> None:
+    """A block is a command, a file that a command or another file uses, or what the commands before it print."""
+    found = blocks.read(GUIDES[guide])
+    for position, block in enumerate(found):
+        where = f"{guide}.md, line {block.line}"
+        assert block.language in blocks.COMMANDS | blocks.FILES | blocks.OUTPUTS, where
+        assert bool(block.file) == (block.language in blocks.FILES), f"{where}: name the file in the first line"
+        if block.language in blocks.OUTPUTS:
+            assert blocks.COMMANDS & {before.language for before in found[:position]}, f"{where}: what prints it?"
+        elif block.file:
+            assert block.file in RUN_BY_TESTS or is_used(block.file, found), f"{where}: nothing runs it"
+
+
+def is_used(file: str, found: list[blocks.Block]) -> bool:
+    """Whether a command names the file, or a file that is used imports it."""
+    imported = re.compile(rf'^from {Path(file).stem} import |from "\./{file}"', re.MULTILINE)
+    return any(file in block.text for block in found if block.language in blocks.COMMANDS) or any(
+        is_used(block.file, found) for block in found if block.file and imported.search(block.text)
+    )
+
+
+def test_an_output_that_differs_is_noticed() -> None:
+    stated = '{"id": "prj_…", "limits": [1, true]}'
+    assert blocks.is_printed("json", stated, '{"id":"prj_1","limits":[1,true]}')
+    for other in ('{"id":"key_1","limits":[1,true]}', '{"id":"prj_1","limits":[1,1]}', '{"id":"prj_1"}', "", "[]"):
+        assert not blocks.is_printed("json", stated, other)
+        assert not blocks.is_printed("json", '{"id": "prj_…", "…": "…", "limits": [1, true]}', other)
+    assert not blocks.is_printed("json", stated, '{"id":"prj_1","name":"web","limits":[1,true]}')
+    assert blocks.is_printed("json", '{"id": "prj_…", "…": "…"}', '{"id":"prj_1","name":"web","limits":[1,true]}')
+    stated = "HTTP/1.1 201 Created\n…\nLocation: …\n"
+    assert blocks.is_printed("text", stated, "HTTP/1.1 201 Created\nServer: x\nLocation: /v2\n")
+    assert not blocks.is_printed("text", stated, "HTTP/1.1 200 OK\nServer: x\nLocation: /v2\n")
