@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer, ValidationError
@@ -48,7 +48,7 @@ class APIView(NeedsPermission):
     renderer_classes = [JSONRenderer]
     pagination_class = Pagination
     metadata_class = None
-    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
     # DRF would compute these again for every answer; `initial` and the middleware set what is needed.
     default_response_headers: dict[str, str] = {}
 
@@ -58,6 +58,10 @@ class APIView(NeedsPermission):
         self.perform_authentication(request)
         self.check_permissions(request)
         bodies.require_whole(request._request.META)
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """The methods of the path (RFC 9110, §9.3.7), for any permission. No item is looked up."""
+        return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     @property
     def method(self) -> str:

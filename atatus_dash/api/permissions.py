@@ -23,7 +23,10 @@ def permission_method(method: str | None) -> str:
 
 
 class NeedsPermission(APIView):
-    """Names the permission of each method of a view. None accepts any key; a method that is not listed is a 405."""
+    """Names the permission of each method of a view. None accepts any key; a method that is not listed is a 405.
+
+    HEAD needs that of GET, and OPTIONS none.
+    """
 
     permissions: ClassVar[Mapping[str, Permission | None]] = {}
     #: The service that a key's access has to include. None accepts any key.
@@ -39,6 +42,8 @@ class NeedsPermission(APIView):
         return question.of_key(place, self.service, self.needs(str(request.method)))
 
     def needs(self, method: str) -> Permission | MethodUnknown | None:
+        if method == "OPTIONS":
+            return None
         method = permission_method(method)
         return self.permissions[method] if method in self.permissions else MethodUnknown(self.allowed_methods)
 

@@ -334,7 +334,7 @@ def test_post_to_v2_with_the_key_in_a_header_reads_no_body(program: Program) -> 
 
 
 def test_405_of_v2_names_its_methods(program: Program) -> None:
-    assert program.put("/v2")["Allow"] == "GET, POST, HEAD"
+    assert program.put("/v2")["Allow"] == "GET, POST, HEAD, OPTIONS"
 
 
 def test_post_to_v2_passes_the_same_checks_as_get(cast: Cast, anonymous: Program) -> None:
