@@ -22,6 +22,7 @@ from accounts.models import AuditEvent
 from accounts.policy import KeyPermission, Permission
 
 from .. import charts, scopes, services, tokens
+from ..calls import Call
 from ..forms import (
     APIKeyForm,
     DescribedRequestForm,
@@ -260,7 +261,7 @@ def _reveal(
         "issued": issued,
         "predecessor": predecessor,
         "first_calls": first_calls,
-        "api": links.on_page("/v2", request),
+        "first_call": Call("GET", links.on_page("/v2", request), key=issued.secret),
     }
     response = render(request, "apikeys/reveal.html", context)
     response.headers["Cache-Control"] = "private, no-store"
