@@ -71,6 +71,16 @@ class MethodNotAllowed(DomainError):
     status = 405
 
 
+class Conflict(DomainError):
+    """Another request that runs now prevents this one (409). `retry_after` is in whole seconds."""
+
+    status = 409
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class LengthRequired(DomainError):
     """The body has no length, so it may be incomplete (411)."""
 
@@ -87,6 +97,12 @@ class UnsupportedMediaType(DomainError):
     """The body's media type is not supported (415)."""
 
     status = 415
+
+
+class Unprocessable(DomainError):
+    """The request contradicts an earlier one (422)."""
+
+    status = 422
 
 
 class TooManyRequests(DomainError):

@@ -10,7 +10,7 @@ from accounts import outbox
 from accounts.deletion import Checkpoint, delete, no_checkpoint
 from accounts.services import prune_closed
 
-from .models import AccountUsage, APIKey, KeyOrigin, KeyUsage, Notice
+from .models import AccountUsage, APIKey, IdempotencyKey, KeyOrigin, KeyUsage, Notice
 
 #: Two years and today, so that the Overview can compare a year with the previous one.
 USAGE_KEPT = timedelta(days=2 * 364 + 1)
@@ -22,7 +22,7 @@ MAX_SOURCES = 1_000
 
 
 def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
-    """Delete old usage, sources, notices and mail, expired sessions, and accounts that were closed long ago.
+    """Delete old usage, sources, notices, answers and mail, expired sessions, and accounts closed long ago.
 
     Returns how many of each. Safe to run twice, and at the same time.
     """
@@ -38,6 +38,7 @@ def prune(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
         "days of usage": usage,
         "sources of requests": sources + _prune_many_sources(checkpoint),
         "notices": notices,
+        "answers to Idempotency-Keys": delete(IdempotencyKey.objects.outdated(), checkpoint),
         "mails": outbox.prune(checkpoint),
         "sessions": delete(Session.objects.filter(expire_date__lt=now), checkpoint),
         "closed accounts": prune_closed(checkpoint),

@@ -51,7 +51,8 @@ MAIL = Job(
 )
 PRUNE = Job(
     "prune",
-    "Deletes old usage, sources, notices and mail, expired sessions, and accounts 30 days after they were closed.",
+    "Deletes old usage, sources, notices, answers to Idempotency-Keys and mail, expired sessions, and accounts 30 days "
+    "after they were closed.",
     timedelta(days=1),
     _prune,
 )

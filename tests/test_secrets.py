@@ -56,6 +56,7 @@ COLUMNS = {
     "apikeys.APIKey.access": "`validators.access` refuses a key before a message repeats it",
     "apikeys.APIKey.allowed_networks": "each is a network, in normal form",
     "apikeys.APIKey.rate_limit": "a number and a unit",
+    "apikeys.IdempotencyKey.fingerprint": "a digest",
     "apikeys.KeyOrigin.origin": "an address",
     "apikeys.KeyUsage.service": CHOSEN_BY_US,
     "apikeys.Notice.about": "a time",

@@ -1,6 +1,7 @@
 """The base class of the API's views."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 from django.db.models import Model, QuerySet
@@ -14,6 +15,7 @@ from accounts.policy import Actor
 from apikeys.credentials import FIELD, Credential
 from apikeys.gate import Place
 
+from . import idempotency
 from .authentication import APIKeyAuthentication
 from .errors import exception_handler
 from .negotiation import JSONNegotiation
@@ -21,7 +23,7 @@ from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
 from .permissions import HasKeyPermission, NeedsPermission, permission_method
 from .renderers import JSONRenderer
-from .serializers import FilterSerializer
+from .serializers import BodySerializer, FilterSerializer
 
 M = TypeVar("M", bound=Model)
 
@@ -34,12 +36,16 @@ class APIView(NeedsPermission):
 
     It names the serializers of each method's request and answer. `validated`, `item`, `page` and `created` use no
     others, so that the schema is true.
+
+    `idempotent_methods` take an `Idempotency-Key`, and ignore it elsewhere. Their request serializers are
+    `BodySerializer`s.
     """
 
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
+    idempotent_methods: ClassVar[Sequence[str]] = ()
 
     authentication_classes = [APIKeyAuthentication]
     permission_classes = [HasKeyPermission]
@@ -58,6 +64,8 @@ class APIView(NeedsPermission):
         self.perform_authentication(request)
         self.check_permissions(request)
         bodies.require_whole(request._request.META)
+        if self.method in self.idempotent_methods and idempotency.HEADER in request.META:
+            self._call_through(self._once)
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """The methods of the path (RFC 9110, §9.3.7), for any permission. No item is looked up."""
@@ -67,6 +75,18 @@ class APIView(NeedsPermission):
     def method(self) -> str:
         """The method that selects from `request_serializers` and `response_serializers`: GET for HEAD."""
         return permission_method(self.request.method)
+
+    def _call_through(self, wrapper: Callable[..., HttpResponse]) -> None:
+        """Pass the method to the wrapper instead of calling it: DRF has no hook between `initial` and the method."""
+        name = str(self.request.method).lower()
+        setattr(self, name, partial(wrapper, getattr(self, name)))
+
+    def _once(self, method: Callable[..., Response], *args: Any, **kwargs: Any) -> HttpResponse:
+        """Call the method, or repeat the answer to an earlier request with this `Idempotency-Key`."""
+        fields = cast(BodySerializer, self.request_serializers[self.method]()).meaning(self.body)
+        secret_fields = getattr(self.response_serializers[self.method], "secret_fields", ())
+        attempt = idempotency.attempt(self.request, self.credential.key.id, fields)
+        return idempotency.once(attempt, partial(method, *args, **kwargs), secret_fields)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return exception_handler

@@ -21,6 +21,7 @@ from accounts import links
 from accounts.context import REQUEST_ID
 from accounts.errors import (
     AlreadyExists,
+    Conflict,
     DomainError,
     Invalid,
     InvalidSignature,
@@ -33,6 +34,7 @@ from accounts.errors import (
     TooLarge,
     TooManyRequests,
     Unavailable,
+    Unprocessable,
     UnsupportedMediaType,
 )
 from apikeys import gate, tokens
@@ -69,9 +71,11 @@ _TYPE_OF_ERROR: Mapping[type[DomainError], ProblemType] = {
     PermissionMissing: problems.PERMISSION_MISSING,
     NotFound: problems.NOT_FOUND,
     MethodNotAllowed: problems.METHOD_NOT_ALLOWED,
+    Conflict: problems.REQUEST_RUNNING,
     LengthRequired: problems.LENGTH_REQUIRED,
     TooLarge: problems.BODY_TOO_LARGE,
     UnsupportedMediaType: problems.UNSUPPORTED_MEDIA_TYPE,
+    Unprocessable: problems.IDEMPOTENCY_KEY_REUSED,
     TooManyRequests: problems.TOO_MANY_ATTEMPTS,
     Unavailable: problems.UNAVAILABLE,
 }
@@ -151,7 +155,7 @@ def _domain_failure(
         headers["WWW-Authenticate"] = CHALLENGE  # every 401 needs one (RFC 9110 §11.6.1)
     if error.challenge is not None:
         headers["WWW-Authenticate"] = f'{CHALLENGE}, error="{error.challenge}"'
-    if isinstance(error, (TooManyRequests, Unavailable)):
+    if isinstance(error, (Conflict, TooManyRequests, Unavailable)):
         headers["Retry-After"] = str(error.retry_after)
     return refuse(request, type_of(error), error.message, status=error.status, errors=error.errors, headers=headers)
 

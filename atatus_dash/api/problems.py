@@ -187,6 +187,13 @@ METHOD_NOT_ALLOWED = ProblemType(
     "The path exists and doesn't support this method.",
     "Use one of the methods in the header Allow.",
 )
+REQUEST_RUNNING = ProblemType(
+    "request-running",
+    (409,),
+    "The same request is still running",
+    "A request with this Idempotency-Key is still running.",
+    "Wait for the seconds in Retry-After, then send the same request again. It gets the first one's response.",
+)
 LENGTH_REQUIRED = ProblemType(
     "length-required",
     (411,),
@@ -208,6 +215,13 @@ UNSUPPORTED_MEDIA_TYPE = ProblemType(
     "The Content-Type is neither application/json, application/x-www-form-urlencoded nor multipart/form-data.",
     "Send JSON with Content-Type: application/json.",
 )
+IDEMPOTENCY_KEY_REUSED = ProblemType(
+    "idempotency-key-reused",
+    (422,),
+    "The Idempotency-Key was used for another request",
+    "An earlier request had this Idempotency-Key with another path or other fields. Nothing was changed.",
+    "Send a new Idempotency-Key, or the same path and fields as before.",
+)
 QUOTA_EXCEEDED = ProblemType(
     "quota-exceeded",
     (429,),
@@ -222,7 +236,7 @@ TOO_MANY_ATTEMPTS = ProblemType(
     (429,),
     "Too many attempts",
     "Too many requests with an invalid key, with a large body without a key in a header, or with reports of leaked "
-    "keys came from this address. Or the account has sent too many invitations.",
+    "keys came from this address. Or the account has sent too many invitations, or the key too many Idempotency-Keys.",
     "Correct the key, wait for the seconds in Retry-After, then send the request again.",
 )
 SERVER_ERROR = ProblemType(
@@ -252,7 +266,7 @@ CATALOGUE = (
     *(INVALID_REQUEST, INVALID_FIELDS, AMBIGUOUS_KEY, INVALID_STATE, ALREADY_EXISTS),
     *(KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, KEY_EXPIRED, KEY_DISABLED, SIGNATURE_INVALID),
     *(HTTPS_REQUIRED, ACCOUNT_CLOSED, ACCOUNT_SUSPENDED, PLACE_NOT_ALLOWED, ADDRESS_NOT_ALLOWED),
-    *(NO_ACCESS, PERMISSION_MISSING, NOT_PERMITTED, NOT_FOUND, METHOD_NOT_ALLOWED),
-    *(LENGTH_REQUIRED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, QUOTA_EXCEEDED, TOO_MANY_ATTEMPTS),
-    *(SERVER_ERROR, MAINTENANCE, UNAVAILABLE),
+    *(NO_ACCESS, PERMISSION_MISSING, NOT_PERMITTED, NOT_FOUND, METHOD_NOT_ALLOWED, REQUEST_RUNNING),
+    *(LENGTH_REQUIRED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, IDEMPOTENCY_KEY_REUSED, QUOTA_EXCEEDED),
+    *(TOO_MANY_ATTEMPTS, SERVER_ERROR, MAINTENANCE, UNAVAILABLE),
 )

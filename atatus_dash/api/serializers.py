@@ -1,8 +1,9 @@
 """Base serializers: read items from JSON and forms alike, and mark the fields that a client may set."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
@@ -32,6 +33,24 @@ class BodySerializer(serializers.Serializer[Any]):
         if isinstance(data, MultiValueDict):
             data = {name: self._from_form(name, data.getlist(name)) for name in data}
         return {name: self._or_empty(name, value) for name, value in data.items()}
+
+    def meaning(self, data: Any) -> Any:
+        """The fields as this serializer reads them, before validation: the same for a form as for the same JSON.
+
+        It stays the same as time passes. What a field can't read is left as it is.
+        """
+        if not isinstance(data, Mapping):
+            return data
+        return {name: self._meaning(name, value) for name, value in self.plain(data).items()}
+
+    def _meaning(self, name: str, value: Any) -> Any:
+        field = self.fields.get(name)
+        if field is None or field.read_only or value is None:
+            return value
+        try:
+            return field.to_internal_value(value)
+        except (serializers.ValidationError, ValidationError):
+            return value
 
     def _from_form(self, name: str, values: list[Any]) -> Any:
         field = self.fields.get(name)
@@ -116,6 +135,9 @@ class TextField(serializers.CharField):
 
 class ModelSerializer(serializers.ModelSerializer[M]):
     """Fields are read-only unless `Meta.fields` marks them `writable`."""
+
+    #: Fields that only the first answer has: they are null where it is repeated.
+    secret_fields: ClassVar[Sequence[str]] = ()
 
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, fields.TextField: TextField}
 

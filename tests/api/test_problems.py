@@ -13,7 +13,8 @@ from django.test import override_settings
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.errors import DomainError, TooManyRequests, Unavailable
+from accounts import services
+from accounts.errors import Conflict, DomainError, NotFound, TooManyRequests, Unavailable
 from accounts.models import Project
 from accounts.policy import KeyPermission
 from apikeys.gate import CHALLENGE, Maintenance, Refused, Rule, Verdict
@@ -74,6 +75,23 @@ def _rotate_revoked(cast: Cast) -> Any:
     return _post(_key(cast, administrator=True), f"/v2/api-keys/{revoked.id}/rotate", {})
 
 
+def _while_it_runs(program: Program) -> Any:
+    answers: list[Any] = []
+
+    def send(**fields: Any) -> Any:
+        answers.append(_post(program, "/v2/projects", {"name": "web"}, HTTP_IDEMPOTENCY_KEY="1"))
+        raise NotFound("The first request ends without an effect.")
+
+    with mock.patch.object(services, "create_project", send):
+        first = _post(program, "/v2/projects", {"name": "web"}, HTTP_IDEMPOTENCY_KEY="1")
+    assert first.status_code == 404
+    return answers[0]
+
+
+def _with_other_fields(program: Program) -> Any:
+    return [_post(program, "/v2/projects", {"name": name}, HTTP_IDEMPOTENCY_KEY="1") for name in ("a", "b")][-1]
+
+
 def _beyond_own_power(cast: Cast) -> Any:
     maker = _key(cast, administrator=True, permission=KeyPermission.WRITE)
     return _post(maker, "/v2/api-keys", {"name": "x", "permission": "read"})
@@ -109,11 +127,13 @@ REFUSED: dict[str, Send] = {
     "not-permitted": lambda cast, program: _beyond_own_power(cast),
     "not-found": lambda cast, program: program.get("/v2/nowhere", headers=WANTED),
     "method-not-allowed": lambda cast, program: program.put("/v2/projects", headers=WANTED),
+    "request-running": lambda cast, program: _while_it_runs(program),
     "length-required": lambda cast, program: _post(program, "/v2/projects", {}, HTTP_TRANSFER_ENCODING="chunked"),
     "body-too-large": lambda cast, program: _post(program, "/v2/projects", " " * (1024 * 1024 + 1)),
     "unsupported-media-type": lambda cast, program: program.post(
         "/v2/projects", "<name>", content_type="text/xml", headers=WANTED
     ),
+    "idempotency-key-reused": lambda cast, program: _with_other_fields(program),
     "quota-exceeded": lambda cast, program: _twice(_key(cast, rate_limit="1/minute")),
     "too-many-attempts": lambda cast, program: _twice(Program("nonsense")),
     "server-error": lambda cast, program: _crash(program, ZeroDivisionError()),
@@ -158,7 +178,9 @@ def test_a_key_over_its_limit_is_told_the_policy_of_the_header(cast: Cast) -> No
     assert int(response["Retry-After"]) >= 1
 
 
-@pytest.mark.parametrize("name", ["quota-exceeded", "too-many-attempts", "maintenance", "unavailable"])
+@pytest.mark.parametrize(
+    "name", ["request-running", "quota-exceeded", "too-many-attempts", "maintenance", "unavailable"]
+)
 def test_a_refusal_that_passes_with_time_says_when(cast: Cast, program: Program, settings: Settings, name: str) -> None:
     settings.FAILED_AUTH_LIMIT = Rate(1, 60)
     assert int(REFUSED[name](cast, program)["Retry-After"]) >= 1
@@ -174,7 +196,7 @@ def subclasses(of: type[DomainError]) -> Iterator[type[DomainError]]:
 def test_every_error_of_a_service_has_a_type_with_its_status(kind: type[DomainError]) -> None:
     if kind is Refused:
         return  # has the type of its rule
-    error = kind("No.", retry_after=1) if issubclass(kind, (TooManyRequests, Unavailable)) else kind("No.")
+    error = kind("No.", retry_after=1) if issubclass(kind, (Conflict, TooManyRequests, Unavailable)) else kind("No.")
     assert error.status in type_of(error).statuses
 
 

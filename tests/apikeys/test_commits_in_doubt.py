@@ -1,4 +1,4 @@
-"""A flush whose COMMIT gets no answer within the client's deadline: was it written or not?"""
+"""A COMMIT without an answer within the client's deadline, of a flush or of a request: was it written or not?"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,13 +9,14 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.models import Project
 from apikeys import outages, usage
 from apikeys.gate import Place
 from apikeys.models import KeyOrigin, KeyUsage
 from apikeys.usage import buffer, counts, sources
 from tests import factories
 from tests.cables import Cable, Commit
-from tests.conftest import Cast
+from tests.conftest import Cast, Program
 from tests.servers import wait_for
 
 pytestmark = [
@@ -170,3 +171,22 @@ def test_a_flush_takes_one_statement_more_for_its_transactions_id(
     record(factories.make_key(cast.account).api_key)
     with django_assert_num_queries(7):  # BEGIN, the keys' accounts, three writes, the transaction's id, COMMIT
         counts.flush()
+
+
+@pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.HELD, Commit.LOST])
+def test_a_retry_with_an_idempotency_key_creates_one_item_whether_or_not_the_commit_succeeded(
+    cast: Cast, cable: Cable, fate: Commit
+) -> None:
+    program = Program(factories.make_key(cast.account).secret)
+
+    def send() -> int:
+        answer = program.send("POST", "/v2/projects", {"name": "web"}, headers={"Idempotency-Key": "1"})
+        return int(answer.status_code)
+
+    cable.next_commit = fate
+    assert send() == 503
+    # While a late commit is on its way, PostgreSQL holds its locks.
+    assert send() == (409 if fate is Commit.HELD else 201)
+    cable.released.set()
+    wait_for(lambda: send() == 201, "the lock to end")
+    assert Project.objects.count() == 1

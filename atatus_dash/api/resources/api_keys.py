@@ -73,12 +73,13 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
 class IssuedAPIKeySerializer(APIKeySerializer):
     """A key in the only answer with its secret, which is in the serializer's context."""
 
-    key = serializers.SerializerMethodField()
+    key = serializers.SerializerMethodField(allow_null=True)
+    secret_fields = ["key"]
 
     class Meta(APIKeySerializer.Meta):
         fields = [*APIKeySerializer.Meta.fields, "key"]
 
-    def get_key(self, api_key: APIKey) -> str:
+    def get_key(self, api_key: APIKey) -> str | None:
         return str(self.context["secret"])
 
 
@@ -102,6 +103,7 @@ class APIKeysView(APIView):
     request_serializers = {"POST": APIKeySerializer}
     response_serializers = {"GET": APIKeySerializer, "POST": IssuedAPIKeySerializer}
     filter_serializer = APIKeyFilterSerializer
+    idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
         return self.page(APIKey.objects.for_account(self.actor.account).matching(**self.filters()))
@@ -138,6 +140,7 @@ class RotateView(APIView):
     permissions = {"POST": Permission.API_KEY_CHANGE}
     request_serializers = {"POST": RotateSerializer}
     response_serializers = {"POST": IssuedAPIKeySerializer}
+    idempotent_methods = ["POST"]
 
     def post(self, request: Request, key_id: str) -> Response:
         api_key = _api_key(self, key_id)

@@ -72,6 +72,7 @@ class DeploymentsView(APIView):
     request_serializers = {"POST": DeploymentSerializer}
     response_serializers = {"GET": DeploymentSerializer, "POST": DeploymentSerializer}
     filter_serializer = DeploymentFilterSerializer
+    idempotent_methods = ["POST"]
 
     def get(self, request: Request, project_id: str) -> Response:
         return self.page(project_or_404(self, project_id).deployments.matching(**self.filters()))

@@ -36,6 +36,7 @@ class InvitationsView(APIView):
     request_serializers = {"POST": InvitationSerializer}
     response_serializers = {"GET": InvitationSerializer, "POST": InvitationSerializer}
     filter_serializer = InvitationFilterSerializer
+    idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
         return self.page(Invitation.objects.for_account(self.actor.account).open().filter(**self.filters()))

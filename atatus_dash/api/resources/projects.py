@@ -48,6 +48,7 @@ class ProjectsView(APIView):
     request_serializers = {"POST": NewProjectSerializer}
     response_serializers = {"GET": ProjectSerializer, "POST": ProjectSerializer}
     filter_serializer = ProjectFilterSerializer
+    idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
         projects, filters = Project.objects.for_account(self.actor.account), self.filters()

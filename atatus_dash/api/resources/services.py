@@ -62,6 +62,7 @@ class ServicesView(APIView):
     request_serializers = {"POST": ServiceSerializer}
     response_serializers = {"GET": ServiceSerializer, "POST": ServiceSerializer}
     filter_serializer = ServiceFilterSerializer
+    idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
         account, filters = self.actor.account, self.filters()

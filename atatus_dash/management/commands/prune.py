@@ -9,8 +9,9 @@ from atatus_dash import jobs, scheduler
 
 class Command(BaseCommand):
     help = (
-        "Delete old usage, notices and mail, accounts 30 days after they were closed, and sessions that have ended. "
-        "Servers do this automatically once a day. If one is running the job, this command waits."
+        "Delete old usage, notices, answers to Idempotency-Keys and mail, accounts 30 days after they were closed, and "
+        "sessions that have ended. Servers do this automatically once a day. If one is running the job, this command "
+        "waits."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,119 @@
+"""Requests with an `Idempotency-Key` have one effect, and the same answer for a day.
+
+The answer is stored in the transaction of the effect, so neither exists without the other. Whatever ends that
+transaction (an error, a crash, a lost connection) also leaves the `Idempotency-Key` unused, and a retry runs again.
+Nothing marks a request as running but locks that end with its transaction or its process.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.errors import Conflict, TooManyRequests, Unprocessable
+
+from .models import ANSWERS_KEPT, IdempotencyKey
+
+#: Answers that are stored for one API key. Each may be as large as an item, so without a limit they could fill a disk.
+MAXIMUM = 10_000
+
+
+class Attempt(NamedTuple):
+    """A request with an `Idempotency-Key`. Its `fingerprint` differs for a request that means something else."""
+
+    api_key_id: str
+    digest: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, api_key_id: str, idempotency_key: str, fingerprint: str) -> "Attempt":
+        return cls(api_key_id, hashlib.sha256(idempotency_key.encode()).hexdigest(), fingerprint)
+
+
+class Answer(NamedTuple):
+    """What an answer repeats. `body` is JSON without secrets."""
+
+    status: int
+    body: str
+    location: str
+
+
+def stored(attempt: Attempt) -> Answer | None:
+    """The answer to an earlier attempt. Raises `Unprocessable` if that was another request."""
+    rows = IdempotencyKey.objects.current().filter(api_key_id=attempt.api_key_id, digest=attempt.digest)
+    found = rows.values_list("fingerprint", "status", "body", "location").first()
+    if found is None:
+        return None
+    fingerprint, status, body, location = found
+    if fingerprint != attempt.fingerprint:
+        raise Unprocessable("This Idempotency-Key was used for another request. Send a new one.")
+    return Answer(status, body, location)
+
+
+@contextmanager
+def only_one(attempt: Attempt) -> Iterator[None]:
+    """A transaction in which no other attempt with the `Idempotency-Key` runs, on any node.
+
+    Raises `Conflict` if one does, and `TooManyRequests` if the API key has no room for another answer.
+    """
+    with _only_one_here(attempt), transaction.atomic():
+        _require_only_one_anywhere(attempt)
+        _require_room(attempt.api_key_id)
+        yield
+
+
+def store(attempt: Attempt, answer: Answer) -> None:
+    """Keep the answer. The transaction must be that of `only_one`."""
+    IdempotencyKey.objects.update_or_create(
+        api_key_id=attempt.api_key_id,
+        digest=attempt.digest,
+        defaults={"fingerprint": attempt.fingerprint, "created_at": timezone.now(), **answer._asdict()},
+    )
+
+
+_running: set[tuple[str, str]] = set()
+_lock = threading.Lock()
+
+
+@contextmanager
+def _only_one_here(attempt: Attempt) -> Iterator[None]:
+    """For SQLite: another process waits for this transaction to end and then finds its answer."""
+    name = attempt.api_key_id, attempt.digest
+    with _lock:
+        if name in _running:
+            raise _still_running()
+        _running.add(name)
+    try:
+        yield
+    finally:
+        _running.discard(name)
+
+
+def _require_only_one_anywhere(attempt: Attempt) -> None:
+    """For PostgreSQL, which releases the lock when the transaction ends, also by a lost connection."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        name = f"idempotency {attempt.api_key_id} {attempt.digest}"
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        if cursor.fetchone() == (False,):
+            raise _still_running()
+
+
+def _still_running() -> Conflict:
+    return Conflict("A request with this Idempotency-Key is still running. Try again in a moment.", retry_after=1)
+
+
+def _require_room(api_key_id: str) -> None:
+    answers = IdempotencyKey.objects.current().filter(api_key_id=api_key_id).order_by("-created_at")
+    oldest = answers.values_list("created_at", flat=True)[MAXIMUM - 1 : MAXIMUM].first()
+    if oldest is not None:
+        wait = oldest + ANSWERS_KEPT - timezone.now()
+        raise TooManyRequests(
+            f"This API key sent {MAXIMUM:,} Idempotency-Keys within a day. Send the request without one, or wait.",
+            retry_after=max(1, int(wait.total_seconds())),
+        )
