@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
@@ -235,7 +234,7 @@ def error_content(
             "title": problem.title,
             "status": status,
             "detail": message,
-            "instance": f"urn:x-request-id:{quote(meta.get(REQUEST_ID, ''), safe='')}",
+            "instance": f"urn:x-request-id:{meta.get(REQUEST_ID, '')}",
             **problem.members,
         }
         if errors:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from atatus_dash.api.problems import CATALOGUE
+
 from ..servers import Answer, free_port
 from .conftest import WayIn
 from .front import Front, in_front_of, needs_nginx
@@ -67,7 +69,13 @@ def _is_the_same_problem(answer: Answer, status: int, message: str) -> None:
     assert answer.headers["content-type"] == PROBLEM
     problem = answer.json
     assert (answer.status, problem["status"], problem["detail"]) == (status, status, message)
-    assert set(problem) == {"type", "title", "status", "detail"}
+    if status in (501, 505):
+        assert (problem["type"], set(problem)) == ("about:blank", {"type", "title", "status", "detail"})
+        return
+    (known,) = [known for known in CATALOGUE if known.name == problem["type"].partition("#")[2]]
+    assert problem["type"].endswith(known.path)
+    assert (known.title, known.status) == (problem["title"], status)
+    assert problem["instance"] == f"urn:x-request-id:{answer.headers['x-request-id']}"
 
 
 @pytest.mark.parametrize(("head", "status", "message"), UNREAD.values(), ids=UNREAD)
