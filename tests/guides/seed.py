@@ -13,8 +13,9 @@ def main(names: list[str]) -> None:
 
     variables = {}
     for name in names:
-        # Quick start shows the demonstration's account.
-        account = Account.objects.get(slug="acme") if name == "quick-start" else factories.make_account(name)
+        # These show the demonstration's account.
+        is_shown = name in ("quick-start", "readme")
+        account = Account.objects.get(slug="acme") if is_shown else factories.make_account(name)
         variables[name] = {
             "ACCOUNT": account.slug,
             "KEY": factories.make_key(account, "Deploys").secret,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("guides")
 GUIDES = {page.stem: page for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
 WITH_BLOCKS = [name for name, page in GUIDES.items() if blocks.read(page)]
 #: Tests that run some files of a guide, each with an account of its own.
-OTHERS = ["maintenance", "github", "gitlab"]
+OTHERS = ["readme", "maintenance", "github", "gitlab"]
 
 #: What somebody pushes. A shell, a form or JSON could read it as something else.
 COMMIT_MESSAGE = 'Say "hello" & $(touch hacked) `touch hacked`\n\n100% of it; a=b+c, @file, 日本語\n'
@@ -57,7 +57,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def reader(site: Site, tmp_path: Path, account: str) -> Iterator[Terminal]:
     """Somebody who has an account and its keys, and reads a guide."""
     variables = {"API": f"{site.url}/v2", **site.variables[account]}
-    with terminal(tmp_path, site.url, {} if account == "quick-start" else variables, atk=variables["KEY"]) as shell:
+    with terminal(
+        tmp_path, site.url, {} if account in ("quick-start", "readme") else variables, atk=variables["KEY"]
+    ) as shell:
         yield shell
 
 
@@ -94,6 +96,19 @@ def test_every_block_works_as_pasted_and_prints_what_the_guide_says(account: str
         else:
             stated = block.text.replace(KEYS_EXAMPLE, reader.site)
             assert blocks.is_printed(block.language, stated, output), f"{where}: it prints\n{output}"
+
+
+@pytest.mark.parametrize("account", ["readme"])
+def test_the_first_calls_of_the_readme_work_as_pasted(account: str, reader: Terminal) -> None:
+    found = blocks.read(ROOT / "README.md")
+    (calls,) = [block.text for block in found if "export API=" in block.text]
+    (stated,) = [block.text for block in found if block.language == "json"]
+    status, output = reader.paste(calls.replace("http://127.0.0.1:8000", reader.site))
+    whoami, projects, project = re.sub(r"\}\{", "}\n{", output).splitlines()
+    assert status == 0
+    assert blocks.is_printed("json", stated, whoami)
+    assert projects.startswith('{"results":[{"id":"prj_')
+    assert blocks.is_printed("json", '{"id": "prj_…", "name": "web", "created_at": "…"}', project)
 
 
 @contextmanager
