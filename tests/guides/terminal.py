@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -67,8 +68,10 @@ def terminal(directory: Path, site: str, variables: Mapping[str, str], **seen: s
         **variables,
     }
     command = ["bash", "--noprofile", "--norc"]
-    with subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=subprocess.PIPE, start_new_session=True
+    ) as process:
         try:
             yield Terminal(process, directory, site, seen)
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # also what it runs in the background
