@@ -443,6 +443,16 @@ def test_unlisted_addresses_of_one_network_are_logged_once(service: Service, cap
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
 
 
+def test_only_so_many_gateways_are_remembered_for_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "MAX_LOGGED", 2)
+    for peer in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.3", "192.0.2.1"):
+        ask(service, peer=peer)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [sentence.split()[4] for sentence in said] == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"]
+
+
 def test_a_misconfigured_gateway_gets_the_reason(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"HTTP_X_ORIGINAL_METHOD": "GET", "HTTP_X_ORIGINAL_URI": "/a", "HTTP_X_FORWARDED_PROTO": "https"}
     answer = send("GET", f"/v2/verify/{service.id}/auth-request", headers)
@@ -510,6 +520,14 @@ def test_ext_authz_without_a_path_is_misconfigured(service: Service, key: Issued
         answer = send("GET", f"/v2/verify/{service.id}/ext-authz{end}", headers)
         assert (answer.status, answer.message[:40]) == (403, "The authorization request ends where the"[:40])
     assert send("GET", f"/v2/verify/{service.id}/ext-authz/", headers).status == 200
+
+
+def test_the_target_is_rebuilt_with_its_query_if_the_server_does_not_pass_it_on(cast: Cast, key: Issued) -> None:
+    service = factories.make_service(cast.account, gateways=[f"{PROXY}/32"], query_keys=True)
+    headers = {"HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_X_FORWARDED_PROTO": "https"}
+    path = f"/v2/verify/{service.id}/ext-authz/a b"
+    for query, status in ((f"api_key={key.secret}", 200), ("", 401)):
+        assert send("GET", path, headers, REQUEST_URI=None, QUERY_STRING=query).status == status
 
 
 @pytest.mark.parametrize(

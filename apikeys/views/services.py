@@ -16,7 +16,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from accounts import keyset, links
 from accounts.decorators import AccountRequest, account_page, pop_kept_form, recently_authenticated, redirect_whole_page
-from accounts.errors import DomainError, Invalid
+from accounts.errors import DomainError
 from accounts.forms import add_service_error, status_of
 from accounts.models import Account, AuditEvent
 from accounts.policy import Permission
@@ -206,13 +206,9 @@ def _busiest(usage: KeyUsageQuerySet, column: str, users: QuerySet[Any]) -> list
 def new_service(request: AccountRequest) -> HttpResponse:
     form = ServiceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
-            service = actions.create_service(actor=request.actor, **form.cleaned_data)
-        except Invalid as error:
-            add_service_error(form, error)
-        else:
-            messages.success(request, f"Service {service.name} created")
-            return redirect_whole_page(request, "apikeys:service", request.account.slug, service.pk)
+        service = actions.create_service(actor=request.actor, **form.cleaned_data)
+        messages.success(request, f"Service {service.name} created")
+        return redirect_whole_page(request, "apikeys:service", request.account.slug, service.pk)
     return render(request, "apikeys/new_service.html", {"form": form}, status=status_of(form))
 
 

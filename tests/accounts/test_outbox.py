@@ -365,6 +365,26 @@ def test_the_operator_resends_given_up_mail_that_has_not_expired(operator: Brows
     assert server.recipients == ["a@example.com", "sent@example.com"]
 
 
+@pytest.mark.parametrize(
+    ("recipients", "told"),
+    [
+        (["a@example.com"], ["1 will be sent again"]),
+        (
+            ["sent@example.com"],
+            ["1 can't be sent again: only mail that was given up can, and only until it expires."],
+        ),
+    ],
+)
+def test_the_operator_is_told_only_what_happened(
+    operator: Browser, server: MailServer, recipients: list[str], told: list[str]
+) -> None:
+    server.replies = {"a@example.com": "550 no"}
+    mails = [add(recipient) for recipient in recipients]
+    deliver()
+    chosen = {"action": "send_again", "_selected_action": [outgoing.pk for outgoing in mails]}
+    assert [str(message) for message in operator.post(LIST, chosen, follow=True).context["messages"]] == told
+
+
 def test_an_operator_who_may_only_view_cannot_resend(browser: Browser, server: MailServer) -> None:
     from django.contrib.auth.models import Permission
 

@@ -34,6 +34,7 @@ def test_an_imported_key_works_with_the_api(sent: dict[str, Any], cast: Cast, ow
         ({"text": "a,b\n1,2\n"}, "The first line must name the columns"),
         ({"text": LINES + "Other,admin,xyz,,\n"}, "Line 3: Permission must be one of read, write, read_write."),
         ({"file": b"\xff\xfe"}, "The file is not UTF-8 text."),
+        ({"file": b""}, "The submitted file is empty."),
     ],
 )
 def test_an_invalid_file_is_reported_by_line(sent: dict[str, Any], sentence: str, cast: Cast, owner: Browser) -> None:
@@ -44,6 +45,11 @@ def test_an_invalid_file_is_reported_by_line(sent: dict[str, Any], sentence: str
     assert response.status_code == 422
     assert sentence in words(response.content.decode())
     assert not APIKey.objects.exists()
+
+
+def test_an_empty_file_gets_one_error(cast: Cast, owner: Browser) -> None:
+    response = owner.post(page(cast, "import_keys"), {"file": SimpleUploadedFile("keys.csv", b"")})
+    assert response.context["form"].errors == {"file": ["The submitted file is empty."]}
 
 
 def test_a_digest_that_exists_already_is_reported_by_line(cast: Cast, owner: Browser) -> None:

@@ -75,6 +75,14 @@ def test_what_has_to_be_replaced_is_marked_until_it_is_filled_in(cast: Cast, own
     assert 'curl -i https://api.acme.test/ -H "X-API-KEY: $KEY"' in words(html)
 
 
+def test_nothing_is_marked_if_a_configuration_has_nothing_to_replace(
+    cast: Cast, owner: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apikeys.guard.configurations.examples", lambda *_, **__: [])
+    html = owner.get(page(cast, "service", service.id)).content.decode()
+    assert html.count("<mark>") == 1  # in the sentence that explains them
+
+
 @pytest.mark.parametrize("host", ["a;b", "a b", "-a", "a{", '"', "a\nb"])
 def test_an_invalid_host_name_is_not_filled_in(host: str, cast: Cast, owner: Browser, service: Service) -> None:
     """It would be inserted into a configuration."""

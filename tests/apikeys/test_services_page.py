@@ -351,6 +351,15 @@ def test_a_conflicting_change_is_shown_once(cast: Cast, owner: Browser, service:
 # Deleting ---------------------------------------------------------------------------------------
 
 
+def test_a_service_that_was_deleted_while_its_form_was_checked_is_an_error_of_the_form(
+    cast: Cast, owner: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apikeys.services.widens_service", lambda item, **_: item.delete() and False)
+    response = owner.post(page(cast, "edit_service", service.id), {"name": "Search"})
+    assert response.status_code == 422
+    assert "This service no longer exists." in words(response.content.decode())
+
+
 def test_a_service_is_deleted_once_it_is_confirmed(cast: Cast, owner: Browser, service: Service) -> None:
     url = page(cast, "delete_service", service.id)
     assert "lets no request through" in read(owner, url)
