@@ -79,7 +79,7 @@ def test_nothing_is_marked_if_a_configuration_has_nothing_to_replace(
     cast: Cast, owner: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apikeys.guard.configurations.examples", lambda *_, **__: [])
-    html = owner.get(page(cast, "service", service.id)).content.decode()
+    html = owner.get(page(cast, "service", service.id), {"host": "api.acme.test"}).content.decode()
     assert html.count("<mark>") == 1  # in the sentence that explains them
 
 
