@@ -5,14 +5,20 @@ and what a module does while it is imported, such as the tables of the policy. C
 mutant and writes it into the source file. mutatest has had no release since 2022.
 """
 
+import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from . import at_import
+from .forks import Forks
+from .mutants import Module, Mutant
 from .plugin import Mutation
 
 HERE = Path(__file__).parent
@@ -25,24 +31,58 @@ def main(wanted: list[str]) -> int:
         command = [sys.executable, "-m", "tests.mutation"]
         return max(subprocess.run([*command, name], cwd=ROOT, check=False).returncode for name in wanted or modules)
     (name,) = wanted
+    if (needed := modules[name].get("needs")) and not os.environ.get(needed):
+        print(f"{name}: left out, because its tests need {needed}.")
+        return 0
     started = time.monotonic()
-    mutation = Mutation(ROOT / name, modules[name]["tests"])
-    pytest.main(["-qq", "-p", "no:randomly", *mutation.tests], plugins=[mutation])
-    if not mutation.has_passed:
+    module = Module(ROOT / name)
+    with tempfile.TemporaryDirectory() as directory:
+        survivors = _survivors(module, modules[name]["tests"], Path(directory))
+    if survivors is None:
         print(f"{name}: its tests fail without any mistake, here or in a forked process.")
         return 1
-    return _tell(name, mutation, modules[name].get("may_live", {}), time.monotonic() - started)
-
-
-def _tell(name: str, mutation: Mutation, may_live: dict[str, str], seconds: float) -> int:
-    survivors = set(mutation.survivors)
-    killed = len(mutation.module.mutants) - len(survivors)
-    print(f"{name}: {killed} of {len(mutation.module.mutants)} mutants killed, in {seconds:.0f} s.")
-    for survivor in mutation.survivors:
+    may_live = modules[name].get("may_live", {})
+    killed, seconds = len(module.mutants) - len(survivors), time.monotonic() - started
+    print(f"{name}: {killed} of {len(module.mutants)} mutants killed, in {seconds:.0f} s.")
+    for survivor in survivors:
         print(f"  {'may live' if survivor in may_live else 'LIVES'}: {survivor}")
-    for gone in may_live.keys() - survivors:
+    for gone in may_live.keys() - set(survivors):
         print(f"  no longer lives, so delete it from modules.toml: {gone}")
-    return int(survivors != may_live.keys())
+    return int(set(survivors) != may_live.keys())
+
+
+def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] | None:
+    """In the order of the source. None if a test fails without any mistake."""
+    statuses: dict[str | None, int] = {}
+
+    def ended(pid: int, mutant: Mutant | None, status: int) -> None:
+        statuses[mutant.name if mutant else None] = status
+
+    forks = Forks(ended)
+    forks.start(None, _in_functions, module, tests, directory)
+    forks.wait()
+    found = directory / "found.json"
+    if statuses[None] or not found.exists():
+        return None
+    survivors, libraries = json.loads(found.read_text())
+    at_import.load(libraries)
+    mutants = [mutant for mutant in module.mutants if mutant.function is None]
+    for mutant in [*mutants, None] if mutants else []:
+        if mutant is None:
+            forks.wait()
+        forks.start(mutant, at_import.run, module, mutant, tests, directory)
+    forks.wait()
+    if statuses[None]:
+        return None
+    return [each.name for each in module.mutants if each.name in survivors or statuses.get(each.name) == 0]
+
+
+def _in_functions(module: Module, tests: list[str], directory: Path) -> int:
+    mutation = Mutation(module, directory)
+    pytest.main(["-qq", "-p", "no:randomly", *tests], plugins=[mutation])
+    if mutation.has_passed:
+        (directory / "found.json").write_text(json.dumps([mutation.survivors, at_import.libraries()]))
+    return 0
 
 
 if __name__ == "__main__":

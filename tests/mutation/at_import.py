@@ -1,11 +1,15 @@
-"""A plugin that lets a module be the mutant MUTANT names, `path:number`, from its import on. None, if MUTANT is empty.
+"""Makes the mistakes in what a module does while it is imported, each in a process that imports the module anew.
 
-The tests get a copy of the database MIGRATED.
+The process is forked from one that has imported the libraries but nothing of ours, and starts with a copy of a
+migrated database.
 """
 
+import importlib
 import os
 import shutil
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -13,30 +17,72 @@ from typing import Any
 
 import pytest
 
-from .mutants import Module
+from .mutants import Module, Mutant
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
-    result = yield
-    if fixturedef.argname == "django_db_modify_db_settings" and (migrated := os.environ.get("MIGRATED")):
-        from django.conf import settings  # pytest wants to import its plugins itself
-
-        shutil.copy(migrated, settings.DATABASES["default"]["TEST"]["NAME"])
-    return result
+def libraries() -> list[str]:
+    """The modules that are imported and not ours."""
+    ours = str(Path(__file__).parent.parent.parent)
+    files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+    return [name for name, file in files.items() if not file.startswith(ours) or "site-packages" in file]
 
 
-def _mutate(path: str, number: int) -> None:
-    module = Module(Path(path))
-    code = module.code(module.mutants[number])
+def load(names: Iterable[str]) -> None:
+    """Import libraries. What needs settings or installed apps is left to each process."""
+    for name in names:
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
+def run(module: Module, mutant: Mutant | None, tests: list[str], directory: Path) -> int:
+    """The status of pytest. Without a mutant, only tests that killed one run: they must pass."""
+    killers = directory / "killers"
+    if mutant is not None:
+        _mutate(module, mutant)
+    elif killers.exists():
+        tests = sorted(set(killers.read_text().splitlines()))
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
+    options = ["-q", "-x", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    migrated = directory / "migrated.sqlite3"
+    if migrated.exists():
+        options += ["--reuse-db", "--no-migrations"]
+    return int(pytest.main([*options, *tests], plugins=[_Plugin(migrated, killers)]))
+
+
+def _mutate(module: Module, mutant: Mutant) -> None:
+    code = module.code(mutant)
     get_code = SourceFileLoader.get_code
 
     def mutated(self: SourceFileLoader, name: str) -> CodeType | None:
-        return code if self.path == path else get_code(self, name)
+        return code if self.path == str(module.path) else get_code(self, name)
 
     setattr(SourceFileLoader, get_code.__name__, mutated)
 
 
-if os.environ["MUTANT"]:
-    path, _, number = os.environ["MUTANT"].rpartition(":")
-    _mutate(path, int(number))
+class _Plugin:
+    """Starts the tests with a copy of the migrated database, and notes the test that fails."""
+
+    def __init__(self, migrated: Path, killers: Path) -> None:
+        self._migrated = migrated
+        self._killers = killers
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Tests without a database first, because they are fast."""
+        items.sort(key=lambda item: "db" in item.fixturenames or item.get_closest_marker("django_db") is not None)  # type: ignore[attr-defined]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            with self._killers.open("a") as killers:
+                killers.write(f"{report.nodeid}\n")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        result = yield
+        if fixturedef.argname == "django_db_modify_db_settings" and self._migrated.exists():
+            from django.conf import settings
+
+            shutil.copy(self._migrated, settings.DATABASES["default"]["TEST"]["NAME"])
+        return result

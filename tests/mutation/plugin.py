@@ -1,9 +1,8 @@
-"""Runs the near tests of a module once for each of its mutants: a plugin of pytest.
+"""A plugin of pytest that makes the mistakes in functions of a module, each in a forked process.
 
 Tests are collected and run once, which shows that they pass and which lines each of them runs. Then a process is forked
 for each mutant, in which a function gets the code of the mutant, and the tests that run its lines are run until one
-fails: first those that killed a mutant of the same function, then the fastest. A mistake that is made while the module
-is imported needs a pytest of its own, which is told of it by MUTANT, and starts with a copy of the database.
+fails: first those that killed a mutant of the same function, then the fastest.
 """
 
 import functools
@@ -11,9 +10,6 @@ import gc
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -23,31 +19,30 @@ from typing import Any
 
 import coverage
 import pytest
-from django.db import connections
 
+from .forks import Forks
 from .mutants import Module, Mutant
 
 KILLED = 9
 
 
 class Mutation:
-    """The mutants of one module, and their results."""
+    """`survivors` are the mutants that no test killed. `directory` gets a copy of the database for each process."""
 
-    def __init__(self, path: Path, tests: list[str]) -> None:
-        self.module = Module(path)
-        self.tests = tests
+    def __init__(self, module: Module, directory: Path) -> None:
+        self.module = module
         self.survivors: list[str] = []
         self.has_passed = False
         self._has_failed = False
         self._is_mutant = False
         self._kills: Counter[tuple[str, str]] = Counter()
-        self._copies = Path(tempfile.mkdtemp())
+        self._directory = directory
 
     def pytest_collection_finish(self) -> None:
         """What made a mutant fail is not kept for other runs."""
         from hypothesis.configuration import set_hypothesis_home_dir
 
-        set_hypothesis_home_dir(self._copies)
+        set_hypothesis_home_dir(self._directory)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -64,38 +59,26 @@ class Mutation:
         from pytest_django.plugin import blocking_manager_key  # pytest wants to import its plugins itself
 
         with session.config.stash[blocking_manager_key].unblock():
+            from django.db import connections
+
             self._database = connections["default"].settings_dict
             connections.close_all()
+        if Path(self._database["NAME"]).is_file():  # no test may have asked for a database
+            shutil.copy(self._database["NAME"], self._directory / "migrated.sqlite3")
         self._remember_functions()
-        # What fails without a mistake, in a fork or in a pytest of its own, would kill every mutant.
-        unchanged: list[tuple[Any, ...]] = [(self._in_fork, session, None, session.items, 600)]
-        if any(mutant.function is None for mutant in self.module.mutants):
-            unchanged.append((self._in_pytest, ""))
-        running: dict[int, Mutant | None] = {self._fork(*each): None for each in unchanged}
-        for number, mutant in enumerate(self.module.mutants):
-            while len(running) >= (os.cpu_count() or 1):
-                self._wait(running)
-            if not self.has_passed:
-                break
-            items = self._order({item for line in mutant.lines for item in covering[line]}, mutant, seconds)
-            if mutant.function is None:
-                running[self._fork(self._in_pytest, f"{self.module.path}:{number}")] = mutant
-            elif items:
+        forks = Forks(self._ended)
+        for mutant in self.module.mutants:
+            covered = {item for line in mutant.lines for item in covering[line]}
+            items = sorted(covered, key=lambda item: (-self._kills[mutant.qualname, item.nodeid], seconds[item]))
+            if mutant.function is not None:
                 patience = 10 + round(3 * sum(seconds[item] for item in items))
-                running[self._fork(self._in_fork, session, mutant, items, patience)] = mutant
-            else:
-                self.survivors.append(f"{mutant.name}  (no test runs it)")
-        while running:
-            self._wait(running)
-        shutil.rmtree(self._copies)
+                forks.start(mutant, self._in_fork, session, mutant, items, patience)
+        forks.wait()
+        # A test that fails in a fork without any mistake would have killed every mutant.
+        killers = {name for _, name in self._kills}
+        forks.start(None, self._in_fork, session, None, [each for each in session.items if each.nodeid in killers], 600)
+        forks.wait()
         return True
-
-    def _order(self, items: set[pytest.Item], mutant: Mutant, seconds: dict[pytest.Item, float]) -> list[pytest.Item]:
-        return sorted(items, key=lambda item: (-self._kills[mutant.qualname, item.nodeid], seconds[item]))
-
-    def _own_file(self, suffix: str) -> Path:
-        """A file of this process, deleted when it has ended."""
-        return self._copies / f"{os.getpid()}.{suffix}"
 
     def _run_unchanged(self, session: pytest.Session) -> tuple[Any, Any]:
         """The tests that run each line, and how long each test takes."""
@@ -114,51 +97,35 @@ class Mutation:
             covering[line] = [by_name[name] for name in names if name]
         return covering, seconds
 
-    def _fork(self, run: Any, *arguments: Any) -> int:
-        if (pid := os.fork()) == 0:
-            try:
-                os._exit(run(*arguments))
-            finally:
-                os._exit(KILLED)  # what broke out of pytest
-        return pid
-
-    def _wait(self, running: dict[int, Mutant | None]) -> None:
-        pid, status = os.wait()
-        mutant = running.pop(pid)
+    def _ended(self, pid: int, mutant: Mutant | None, status: int) -> None:
         if mutant is None:
-            self.has_passed = self.has_passed and status == 0
+            self.has_passed = status == 0
         elif status == 0:
             self.survivors.append(mutant.name)
-        for file in self._copies.glob(f"{pid}.*"):
+        for file in self._directory.glob(f"{pid}.*"):
             if mutant is not None and file.suffix == ".killer":
                 self._kills[mutant.qualname, file.read_text()] += 1
             file.unlink()
 
-    def _in_pytest(self, mutant: str) -> int:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.mutation.at_import", "-p", "no:randomly"]
-        environ = {**os.environ, "MUTANT": mutant}
-        if Path(self._database["NAME"]).is_file():
-            environ["MIGRATED"] = str(self._copy_database())
-            command += ["--reuse-db", "--no-migrations"]
-        return subprocess.run([*command, *self.tests], env=environ, capture_output=True, timeout=600).returncode
+    def _own_file(self, suffix: str) -> Path:
+        """A file of this process, deleted when it has ended."""
+        return self._directory / f"{os.getpid()}.{suffix}"
 
     def _in_fork(self, session: pytest.Session, mutant: Mutant | None, items: list[pytest.Item], patience: int) -> int:
+        if not items:
+            return 0
         signal.alarm(patience)  # its default is the end of the process
         self._is_mutant = True
         session.config.pluginmanager.unregister(name="terminalreporter")
         if mutant is not None:
             self._change(mutant)
-        if Path(self._database["NAME"]).is_file():  # no test may have asked for a database
-            self._database["NAME"] = str(self._copy_database())
+        migrated = self._directory / "migrated.sqlite3"
+        if migrated.exists():
+            self._database["NAME"] = str(shutil.copy(migrated, self._own_file("sqlite3")))
         session._setupstate.teardown_exact(items[0])
         for item, after in zip(items, [*items[1:], items[0]], strict=True):
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
         return 0
-
-    def _copy_database(self) -> Path:
-        copy = self._own_file("sqlite3")
-        shutil.copy(self._database["NAME"], copy)
-        return copy
 
     def _remember_functions(self) -> None:
         """All functions of the module, by their code, and all caches. Once, because it takes a while."""
