@@ -143,7 +143,7 @@ ADMINISTRATORS_ONLY = "This item is for administrators only."
 
 def role_table() -> list[tuple[str, list[bool]]]:
     """What each role may do, in words: a row for each permission, a column for each `Role`."""
-    return [(words, [permission in GRANTS[role] for role in Role]) for permission, words in _PERMISSION_WORDS.items()]
+    return [(each.words, [each in GRANTS[role] for role in Role]) for each in _PERMISSION_WORDS]
 
 
 def _only(permissions: Iterable[Permission], allowed: KeyPermission) -> frozenset[Permission]:

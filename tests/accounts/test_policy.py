@@ -1,10 +1,14 @@
+from dataclasses import FrozenInstanceError, replace
+
 import pytest
 
 from accounts import policy
+from accounts.context import RequestContext
 from accounts.errors import NotPermitted
 from accounts.policy import GRANTS, AccountRef, Actor, ActorKind, KeyPermission, KeyRole, Permission, Role
 
 ACCOUNT = AccountRef(1, "acme", "Acme")
+CONTEXT = RequestContext("203.0.113.7")
 
 LOOK = {
     Permission.ACCOUNT_READ,
@@ -71,3 +75,70 @@ def test_a_key_without_administrator_access_is_told_that_the_item_is_for_adminis
 def test_the_labels_are_those_of_the_source_page() -> None:
     assert [role.label for role in Role] == ["Owner", "Admin", "User"]
     assert [permission.label for permission in KeyPermission] == ["Read", "Write", "Read & Write"]
+
+
+def test_stored_and_sent_values_stay_as_they_are() -> None:
+    assert list(Role) == ["owner", "admin", "user"]
+    assert list(KeyRole) == ["key", "administrator"]
+    assert list(KeyPermission) == ["read", "write", "read_write"]
+    assert list(ActorKind) == ["person", "key", "system"]
+    for permission in Permission:
+        resource, _, action = permission.name.rpartition("_")
+        assert permission == f"{resource}:{action}".lower()
+        assert permission.reads == (action == "READ")
+
+
+def test_only_roles_that_can_create_keys_can_be_required_to_use_two_factor_authentication() -> None:
+    assert set(policy.TWO_FACTOR_ROLES) == {role for role in Role if Permission.API_KEY_CHANGE in GRANTS[role]}
+
+
+def test_the_table_of_roles_has_each_permission_once_and_a_column_for_each_role() -> None:
+    rows = dict(policy.role_table())
+    assert len(policy.role_table()) == len(rows) == len(Permission)
+    for permission in Permission:
+        assert rows[permission.words] == [permission in TABLE[role] for role in Role]
+
+
+def test_only_an_actor_without_a_role_is_the_operator() -> None:
+    operator = policy.system(ACCOUNT)
+    owner = policy.person(id="1", label="owner@example.com", account=ACCOUNT, role=Role.OWNER, context=CONTEXT)
+    assert operator == Actor(ActorKind.SYSTEM, "", "System", ACCOUNT, frozenset(Permission), None)
+    assert owner == Actor(ActorKind.PERSON, "1", "owner@example.com", ACCOUNT, GRANTS[Role.OWNER], Role.OWNER, CONTEXT)
+    assert policy.system(ACCOUNT, "Plain HTTP", context=CONTEXT).context is CONTEXT
+    assert [each.is_operator for each in (operator, owner, key(KeyRole.KEY, KeyPermission.READ))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_renewing_an_actor_is_no_part_of_what_it_is() -> None:
+    actor = policy.system(ACCOUNT)
+    assert actor == replace(actor, renew=lambda old: old)
+    assert "renew" not in repr(actor)
+    with pytest.raises(FrozenInstanceError):
+        actor.permissions = frozenset(Permission)  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        object.__setattr__(actor, "permission", "read")
+
+
+def test_an_admin_is_told_that_an_item_is_for_the_owner() -> None:
+    admin = policy.person(id="1", label="admin@example.com", account=ACCOUNT, role=Role.ADMIN, context=CONTEXT)
+    with pytest.raises(NotPermitted, match="for the Owner only"):
+        policy.require(admin, Permission.ACCOUNT_CLOSE)
+    user = replace(admin, role=Role.USER, permissions=GRANTS[Role.USER])
+    with pytest.raises(NotPermitted, match="for administrators only"):
+        policy.require(user, Permission.API_KEY_READ)
+    with pytest.raises(NotPermitted, match="for administrators only"):
+        policy.require(user, Permission.PROJECT_CHANGE)
+
+
+@pytest.mark.parametrize("permission", KeyPermission)
+@pytest.mark.parametrize("needed", KeyPermission)
+def test_a_permission_covers_itself_and_read_and_write_covers_all(
+    permission: KeyPermission, needed: KeyPermission
+) -> None:
+    covers = permission == needed or permission == "read_write"
+    assert permission.covers(needed) is covers
+    lacks = f"This API key does not have the {needed.label} permission."
+    assert policy.not_covered(needed, permission.value) == (None if covers else lacks)
