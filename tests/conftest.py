@@ -8,12 +8,15 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.template import Engine
+from django.template.loader import render_to_string
 from django.test import Client
 from pytest_django import Settings
 
+from accounts import mail, outbox
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
-from apikeys import exposure, limits, outages
+from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, problems, questions, sources
 
 from . import factories
@@ -59,6 +62,21 @@ def _plain_static_files(settings: Settings) -> None:
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+
+
+@pytest.fixture(autouse=True)
+def _complete_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that the template of a mail doesn't get fails, instead of being left out of the text."""
+
+    def render(template: str, context: dict[str, Any]) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(Engine.get_default(), "string_if_invalid", "MISSING %s")
+            text = render_to_string(template, context)
+        assert "MISSING" not in text
+        return text
+
+    for module in (mail, outbox, notices):
+        monkeypatch.setattr(module, "render_to_string", render)
 
 
 @dataclass

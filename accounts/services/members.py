@@ -205,7 +205,7 @@ def _renew(invitation: Invitation) -> SentInvitation:
     token = secrets.token_urlsafe(32)
     invitation.token_digest = token_digest(token)
     invitation.expires_at = timezone.now() + INVITATION_LIFETIME
-    invitation.save()
+    invitation.save(update_fields=None if invitation._state.adding else ["token_digest", "expires_at"])
     return SentInvitation(invitation, token)
 
 

@@ -81,10 +81,12 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
         policy.require(actor, Permission.SERVICE_READ)
     _require_valid(service, changes)
     if changes:
+        saved = [*changes]
         unlisted = problems.unlisted_in(service.problem)
         if unlisted and networks.is_within(unlisted, service.gateways):
             service.problem = ""
-        service.save(update_fields=[*changes, "problem"])
+            saved.append("problem")
+        service.save(update_fields=saved)
         event = Event.SERVICE_WIDENED if _is_wider(service, than=before) else Event.SERVICE_CHANGED
         audit.record(actor=actor, event=event, target=service.target, changes=changes)
     return service

@@ -273,11 +273,12 @@ def test_the_operator_resets_two_factor_and_the_user_sets_it_up_again(cast: Cast
     sign_in(browser, cast.owner)
     give_factors(cast.owner)
     other = give_factors(cast.admin)
+    sign_in(Browser(), cast.user)
     delivered().clear()
     run("reset_two_factor", "OWNER@example.com")
 
     assert browser.get(reverse("accounts:profile")).status_code == 302
-    assert not UserSession.objects.filter(user=cast.owner).exists()
+    assert [session.user for session in UserSession.objects.all()] == [cast.user]
     event = AuditEvent.objects.get(event=Event.MEMBER_TWO_FACTOR_RESET)
     assert (event.account, event.actor_label, event.target_label) == (cast.account, "Command line", "owner@example.com")
     assert [(message.to, message.subject) for message in delivered()] == [
@@ -288,12 +289,15 @@ def test_the_operator_resets_two_factor_and_the_user_sets_it_up_again(cast: Cast
     assert factors.read(Authenticator.objects.get(user=cast.admin, type="totp").data["secret"]) == other
 
 
-def test_a_reset_is_recorded_in_every_account_of_the_user(cast: Cast) -> None:
+def test_a_reset_is_recorded_in_every_account_of_the_user_and_in_the_log(
+    cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
     factories.make_account("Second", cast.user)
     give_factors(cast.user)
     run("reset_two_factor", cast.user.email)
     recorded = AuditEvent.objects.filter(event=Event.MEMBER_TWO_FACTOR_RESET).values_list("account__slug", flat=True)
     assert sorted(recorded) == ["acme", "second"]
+    assert "The two-factor authentication of user@example.com was reset by Command line." in caplog.messages
 
 
 @pytest.mark.parametrize(
