@@ -87,6 +87,12 @@ class LengthRequired(DomainError):
     status = 411
 
 
+class PreconditionFailed(DomainError):
+    """The item is no longer what the request expects (412)."""
+
+    status = 412
+
+
 class TooLarge(DomainError):
     """The body is too large (413)."""
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 
+from django.db.models import Model
+
 from accounts.context import RequestContext
 from accounts.policy import AccountRef, Actor, ActorKind
+from accounts.services import lock_account
 
 from . import gate, lookup, power
 from .lookup import KeyRecord
@@ -45,3 +48,15 @@ def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:
     """
     keys = APIKey.objects.for_account(account).filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
     return {api_key.pk: api_key for api_key in keys}
+
+
+def lock_item(actor: Actor, item: Model) -> None:
+    """Lock the acting key and an item of its account until the transaction ends, before a service does.
+
+    They are locked in the order of `lock_actor`. Raises `Refused` as `renew` does.
+    """
+    if isinstance(item, APIKey):
+        lock(actor.account, [actor.id, item.pk])
+    renew(actor)
+    lock_account(actor)
+    list(type(item)._default_manager.select_for_update(no_key=True).filter(pk=item.pk))

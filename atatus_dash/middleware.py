@@ -117,7 +117,7 @@ class ApiMiddleware:
             response.headers[name] = value
         if self.hsts and request.is_secure():
             response.headers["Strict-Transport-Security"] = self.hsts
-        if response.status_code != HTTPStatus.NO_CONTENT:
+        if response.status_code not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):  # RFC 9110, §8.6
             response.headers["Content-Length"] = str(len(response.content))
         credential: Credential | None = getattr(request, "auth", None)  # DRF sets it for an accepted key
         if credential is not None:

@@ -35,6 +35,7 @@ CHANGE_NOTHING = {
     "apply_changes",
     "initial_changes",
     "invalid_fields",
+    "lock_account",
     "lock_actor",
     "lock_for_update",
     "find_invitation",

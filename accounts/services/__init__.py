@@ -15,7 +15,7 @@ from .accounts import (
     resume_account,
     suspend_account,
 )
-from .changes import apply_changes, initial_changes, invalid_fields, lock_actor, lock_for_update
+from .changes import apply_changes, initial_changes, invalid_fields, lock_account, lock_actor, lock_for_update
 from .members import (
     INVITATION_LIFETIME,
     Link,
@@ -68,6 +68,7 @@ __all__ = [
     "is_registered",
     "join",
     "leave",
+    "lock_account",
     "lock_actor",
     "lock_for_update",
     "offer_ownership",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework.request import Request
@@ -11,11 +12,13 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer, ValidationError
 
 from accounts import bodies, links
+from accounts.errors import PreconditionFailed
 from accounts.policy import Actor
+from apikeys import actors
 from apikeys.credentials import FIELD, Credential
 from apikeys.gate import Place
 
-from . import idempotency
+from . import etags, idempotency
 from .authentication import APIKeyAuthentication
 from .errors import exception_handler
 from .negotiation import JSONNegotiation
@@ -23,7 +26,7 @@ from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
 from .permissions import HasKeyPermission, NeedsPermission, permission_method
 from .renderers import JSONRenderer
-from .serializers import BodySerializer, FilterSerializer
+from .serializers import BodySerializer, FilterSerializer, ModelSerializer
 
 M = TypeVar("M", bound=Model)
 
@@ -37,6 +40,8 @@ class APIView(NeedsPermission):
     It names the serializers of each method's request and answer. `validated`, `item`, `page` and `created` use no
     others, so that the schema is true.
 
+    With `has_etag`, GET answers an item with its `ETag` (304 if it is in `If-None-Match`), and PUT, PATCH and DELETE
+    take `If-Match` (412 if it has changed). The view then has a `get_object`.
     `idempotent_methods` take an `Idempotency-Key`, and ignore it elsewhere. Their request serializers are
     `BodySerializer`s.
     """
@@ -45,6 +50,9 @@ class APIView(NeedsPermission):
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
+    has_etag: ClassVar[bool] = False
+    #: The item that the path names, or 404; 403 if the method would change what the account may only see.
+    get_object: Callable[..., Model]
     idempotent_methods: ClassVar[Sequence[str]] = ()
 
     authentication_classes = [APIKeyAuthentication]
@@ -66,6 +74,8 @@ class APIView(NeedsPermission):
         bodies.require_whole(request._request.META)
         if self.method in self.idempotent_methods and idempotency.HEADER in request.META:
             self._call_through(self._once)
+        elif self.has_etag and self.method in etags.CHANGING and etags.has_preconditions(request.META):
+            self._call_through(self._if_unchanged)
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """The methods of the path (RFC 9110, §9.3.7), for any permission. No item is looked up."""
@@ -87,6 +97,16 @@ class APIView(NeedsPermission):
         secret_fields = getattr(self.response_serializers[self.method], "secret_fields", ())
         attempt = idempotency.attempt(self.request, self.credential.key.id, fields)
         return idempotency.once(attempt, partial(method, *args, **kwargs), secret_fields)
+
+    def _if_unchanged(self, method: Callable[..., HttpResponse], request: Request, **ids: str) -> HttpResponse:
+        """Call the method if the item matches the preconditions, locked so that it can't change in between."""
+        with transaction.atomic():
+            actors.lock_item(self.actor, self.get_object(**ids))
+            etag = cast(Any, self).get(request, **ids)["ETag"]
+            etags.require_match(request.META, etag)
+            if etags.is_known(request.META, etag):
+                raise PreconditionFailed("This item matches If-None-Match.")
+            return method(request, **ids)
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], HttpResponse]:
         return exception_handler
@@ -127,8 +147,14 @@ class APIView(NeedsPermission):
         return dict(serializer.validated_data)
 
     def item(self, instance: Model, **context: Any) -> Response:
-        """The item. As in `page` and `created`, the context is the serializer's `self.context`."""
-        return Response(self.response_serializers[self.method](instance, context=context).data)
+        """The item as GET shows it. As in `page` and `created`, the context is the serializer's `self.context`."""
+        serializer = cast(ModelSerializer[Any], self.response_serializers["GET"](instance, context=context))
+        etag = etags.etag(serializer.data, serializer.volatile_fields)
+        if self.method == "GET":
+            etags.require_match(self.request.META, etag)
+            if etags.is_known(self.request.META, etag):
+                return Response(status=304, headers={"ETag": etag})
+        return Response(serializer.data, headers={"ETag": etag})
 
     def page(self, queryset: QuerySet[M], **context: Any) -> Response:
         """One page of a list, in its model's ordering."""

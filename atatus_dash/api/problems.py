@@ -201,6 +201,14 @@ LENGTH_REQUIRED = ProblemType(
     "The body came in chunks, and this server can't tell whether it is complete.",
     "Send the body with a Content-Length.",
 )
+ITEM_CHANGED = ProblemType(
+    "item-changed",
+    (412,),
+    "The item has changed",
+    "The item's ETag is not in If-Match, because somebody changed it since you read it, or it is in If-None-Match. "
+    "Nothing was changed.",
+    "Get the item, decide whether your change is still right, and send it with the new ETag.",
+)
 BODY_TOO_LARGE = ProblemType(
     "body-too-large",
     (413,),
@@ -267,6 +275,6 @@ CATALOGUE = (
     *(KEY_REQUIRED, KEY_INVALID, KEY_REVOKED, KEY_EXPIRED, KEY_DISABLED, SIGNATURE_INVALID),
     *(HTTPS_REQUIRED, ACCOUNT_CLOSED, ACCOUNT_SUSPENDED, PLACE_NOT_ALLOWED, ADDRESS_NOT_ALLOWED),
     *(NO_ACCESS, PERMISSION_MISSING, NOT_PERMITTED, NOT_FOUND, METHOD_NOT_ALLOWED, REQUEST_RUNNING),
-    *(LENGTH_REQUIRED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, IDEMPOTENCY_KEY_REUSED, QUOTA_EXCEEDED),
-    *(TOO_MANY_ATTEMPTS, SERVER_ERROR, MAINTENANCE, UNAVAILABLE),
+    *(LENGTH_REQUIRED, ITEM_CHANGED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, IDEMPOTENCY_KEY_REUSED),
+    *(QUOTA_EXCEEDED, TOO_MANY_ATTEMPTS, SERVER_ERROR, MAINTENANCE, UNAVAILABLE),
 )

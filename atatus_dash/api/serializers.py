@@ -138,6 +138,8 @@ class ModelSerializer(serializers.ModelSerializer[M]):
 
     #: Fields that only the first answer has: they are null where it is repeated.
     secret_fields: ClassVar[Sequence[str]] = ()
+    #: Fields that change with each use of the item, and so don't count for its ETag.
+    volatile_fields: ClassVar[Sequence[str]] = ()
 
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, fields.TextField: TextField}
 

@@ -129,6 +129,9 @@ REFUSED: dict[str, Send] = {
     "method-not-allowed": lambda cast, program: program.put("/v2/projects", headers=WANTED),
     "request-running": lambda cast, program: _while_it_runs(program),
     "length-required": lambda cast, program: _post(program, "/v2/projects", {}, HTTP_TRANSFER_ENCODING="chunked"),
+    "item-changed": lambda cast, program: program.delete(
+        f"/v2/projects/{factories.make_project(cast.account).id}", headers={**WANTED, "If-Match": '"old"'}
+    ),
     "body-too-large": lambda cast, program: _post(program, "/v2/projects", " " * (1024 * 1024 + 1)),
     "unsupported-media-type": lambda cast, program: program.post(
         "/v2/projects", "<name>", content_type="text/xml", headers=WANTED

@@ -87,8 +87,8 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int, ...]) -> Path:
-    """deploy/nginx.conf unchanged except for its ports and paths, in a minimal main configuration."""
+def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int, ...], options: str = "") -> Path:
+    """deploy/nginx.conf unchanged except for its ports and paths, in a minimal main configuration with `options`."""
     site = (ROOT / "deploy" / "nginx.conf").read_text()
     (node,) = (line for line in site.splitlines() if line.strip().startswith(NODE))
     for shipped, ours in {
@@ -115,7 +115,7 @@ def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int
         pid {directory}/nginx.pid;
         error_log {directory}/nginx.error.log;
         events {{}}
-        http {{ {places} include {directory}/site.conf; }}
+        http {{ {places} {options} include {directory}/site.conf; }}
     """
     path = directory / "nginx.conf"
     path.write_text(frame)
@@ -132,13 +132,13 @@ def certify(directory: Path) -> Path:
 
 
 @contextmanager
-def in_front_of(directory: Path, *nodes: int, https_port: int | None = None) -> Iterator[Front]:
+def in_front_of(directory: Path, *nodes: int, https_port: int | None = None, options: str = "") -> Iterator[Front]:
     """nginx with its logs in `directory`, in front of nodes on these ports, whether they listen or not."""
     https_port, http_port = https_port or free_port(), free_port()
     certificate = certify(directory)
     assert NGINX is not None
     nginx = subprocess.Popen(
-        [NGINX, "-c", str(configure(directory, https_port, http_port, nodes))], stderr=subprocess.PIPE
+        [NGINX, "-c", str(configure(directory, https_port, http_port, nodes, options))], stderr=subprocess.PIPE
     )
     try:
         wait_for(lambda: nginx.poll() is not None or _listens(https_port), "nginx")

@@ -11,6 +11,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -120,6 +121,41 @@ def test_the_port_in_a_clients_host_does_not_reach_the_application(front: WayIn,
     ):
         made = alone.ask("/v2/projects", method="POST", body=b"name=web", X_API_KEY=key, Host="localhost:1337", **FORM)
     assert made.headers["location"] == f"https://localhost/v2/projects/{made.json['id']}"
+
+
+GZIP = "gzip on; gzip_proxied any; gzip_types application/json; gzip_min_length 1;"
+
+
+@pytest.mark.parametrize("options", ["", GZIP], ids=["plain", "gzip"])
+def test_an_etag_protects_a_change_behind_nginx_even_if_it_compresses(
+    front: WayIn, key: str, tmp_path: Path, options: str
+) -> None:
+    with in_front_of(tmp_path, front.server.port, options=options) as nginx:
+        asked: dict[str, Any] = {"X_API_KEY": key, "Accept_Encoding": "gzip"}
+        path = urlsplit(
+            nginx.ask("/v2/projects", method="POST", body=b"name=web", **asked, **FORM).headers["location"]
+        ).path
+        first = nginx.ask(path, **asked)
+        etag = first.headers["etag"]
+        assert (etag.startswith("W/"), first.headers.get("content-encoding")) == (
+            (True, "gzip") if options else (False, None)
+        )
+        known = nginx.ask(path, If_None_Match=etag, **asked)
+        assert (known.status, known.body, known.headers["etag"].removeprefix("W/")) == (
+            304,
+            b"",
+            etag.removeprefix("W/"),
+        )
+        changed, late = (
+            nginx.ask(path, method="PATCH", body=b"name=site", If_Match=etag, **asked, **FORM).status for _ in range(2)
+        )
+        assert (changed, late) == (200, 412)
+
+
+def test_an_idempotency_key_passes_nginx(front: WayIn, key: str) -> None:
+    once: dict[str, Any] = {"X_API_KEY": key, "Idempotency_Key": '"behind-nginx"', **FORM}
+    first, again = (front.ask("/v2/projects", method="POST", body=b"name=web", **once) for _ in range(2))
+    assert (first.status, again.json, again.headers["idempotent-replayed"]) == (201, first.json, "true")
 
 
 def test_a_forged_scheme_is_ignored(front: WayIn, key: str) -> None:

@@ -29,10 +29,14 @@ class AccountView(APIView):
     permissions = {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE}
     request_serializers = {"PATCH": AccountSerializer}
     response_serializers = {"GET": AccountSerializer, "PATCH": AccountSerializer}
+    has_etag = True
 
     def get(self, request: Request) -> Response:
-        return self.item(Account.objects.get(pk=self.actor.account.id))
+        return self.item(self.get_object())
 
     def patch(self, request: Request) -> Response:
         fields = cast(AccountSettings, self.validated())
         return self.item(services.change_account(actor=self.actor, **fields))
+
+    def get_object(self) -> Account:
+        return Account.objects.get(pk=self.actor.account.id)

@@ -49,6 +49,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     access = AccessField(required=False, allow_null=True)
     state = serializers.CharField(read_only=True)
     disabled = serializers.BooleanField(required=False)
+    volatile_fields = ["last_used_at", "last_used_from"]
 
     class Meta:
         model = APIKey
@@ -123,17 +124,21 @@ class APIKeyView(APIView):
     }
     request_serializers = {"PATCH": APIKeySerializer}
     response_serializers = {"GET": APIKeySerializer, "PATCH": APIKeySerializer}
+    has_etag = True
 
     def get(self, request: Request, key_id: str) -> Response:
-        return self.item(_api_key(self, key_id))
+        return self.item(self.get_object(key_id))
 
     def patch(self, request: Request, key_id: str) -> Response:
-        api_key = _api_key(self, key_id)
+        api_key = self.get_object(key_id)
         return self.item(services.change_api_key(actor=self.actor, api_key=api_key, **self.validated()))
 
     def delete(self, request: Request, key_id: str) -> Response:
-        services.revoke_api_key(actor=self.actor, api_key=_api_key(self, key_id))
+        services.revoke_api_key(actor=self.actor, api_key=self.get_object(key_id))
         return Response(status=204)
+
+    def get_object(self, key_id: str) -> APIKey:
+        return _api_key(self, key_id)
 
 
 class RotateView(APIView):

@@ -50,6 +50,7 @@ class AuditEventsView(APIView):
 class AuditEventView(APIView):
     permissions = {"GET": Permission.AUDIT_READ}
     response_serializers = {"GET": AuditEventSerializer}
+    has_etag = True
 
     def get(self, request: Request, event_id: str) -> Response:
         return self.item(item_or_404(AuditEvent.objects.for_account(self.actor.account), pk=event_id))

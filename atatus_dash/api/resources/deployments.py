@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.fields import empty
 from rest_framework.request import Request
@@ -85,14 +84,15 @@ class DeploymentsView(APIView):
 class DeploymentView(APIView):
     permissions = {"GET": Permission.DEPLOYMENT_READ, "DELETE": Permission.DEPLOYMENT_CHANGE}
     response_serializers = {"GET": DeploymentSerializer}
+    has_etag = True
 
     def get(self, request: Request, project_id: str, deployment_id: str) -> Response:
-        return self.item(item_or_404(self._deployments(project_id), pk=deployment_id))
+        return self.item(self.get_object(project_id, deployment_id))
 
     def delete(self, request: Request, project_id: str, deployment_id: str) -> Response:
-        deployment = item_or_404(self._deployments(project_id), pk=deployment_id)
+        deployment = self.get_object(project_id, deployment_id)
         services.delete_deployment(actor=self.actor, deployment=deployment)
         return Response(status=204)
 
-    def _deployments(self, project_id: str) -> QuerySet[Deployment]:
-        return project_or_404(self, project_id).deployments.all()
+    def get_object(self, project_id: str, deployment_id: str) -> Deployment:
+        return item_or_404(project_or_404(self, project_id).deployments.all(), pk=deployment_id)

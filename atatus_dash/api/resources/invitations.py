@@ -60,20 +60,21 @@ class InvitationView(APIView):
     }
     request_serializers = {"PATCH": InvitationRoleSerializer}
     response_serializers = {"GET": InvitationSerializer, "PATCH": InvitationSerializer}
+    has_etag = True
 
     def get(self, request: Request, invitation_id: str) -> Response:
-        return self.item(self._invitation(invitation_id))
+        return self.item(self.get_object(invitation_id))
 
     def patch(self, request: Request, invitation_id: str) -> Response:
-        invitation = self._invitation(invitation_id)
+        invitation = self.get_object(invitation_id)
         role = Role(self.validated().get("role", invitation.role))
         if role != invitation.role:
             invitation = services.change_invitation(actor=self.actor, invitation=invitation, role=role)
         return self.item(invitation)
 
     def delete(self, request: Request, invitation_id: str) -> Response:
-        services.withdraw_invitation(actor=self.actor, invitation=self._invitation(invitation_id))
+        services.withdraw_invitation(actor=self.actor, invitation=self.get_object(invitation_id))
         return Response(status=204)
 
-    def _invitation(self, invitation_id: str) -> Invitation:
+    def get_object(self, invitation_id: str) -> Invitation:
         return item_or_404(Invitation.objects.for_account(self.actor.account).open(), pk=invitation_id)

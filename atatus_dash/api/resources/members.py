@@ -43,21 +43,22 @@ class MemberView(APIView):
     }
     request_serializers = {"PATCH": MemberSerializer}
     response_serializers = {"GET": MemberSerializer, "PATCH": MemberSerializer}
+    has_etag = True
 
     def get(self, request: Request, member_id: str) -> Response:
-        return self.item(self._member(member_id))
+        return self.item(self.get_object(member_id))
 
     def patch(self, request: Request, member_id: str) -> Response:
-        membership = self._member(member_id)
+        membership = self.get_object(member_id)
         role = Role(self.validated().get("role", membership.role))
         if role != membership.role:
             membership = services.change_role(actor=self.actor, membership=membership, role=role)
         return self.item(membership)
 
     def delete(self, request: Request, member_id: str) -> Response:
-        services.remove_member(actor=self.actor, membership=self._member(member_id))
+        services.remove_member(actor=self.actor, membership=self.get_object(member_id))
         return Response(status=204)
 
-    def _member(self, member_id: str) -> Membership:
+    def get_object(self, member_id: str) -> Membership:
         members = Membership.objects.for_account(self.actor.account).select_related("user")
         return item_or_404(members, pk=member_id)

@@ -67,20 +67,24 @@ class ProjectView(APIView):
     }
     request_serializers = {"PUT": ProjectSerializer, "PATCH": ProjectSerializer}
     response_serializers = {"GET": ProjectSerializer, "PUT": ProjectSerializer, "PATCH": ProjectSerializer}
+    has_etag = True
 
     def get(self, request: Request, project_id: str) -> Response:
-        return self.item(project_or_404(self, project_id))
+        return self.item(self.get_object(project_id))
 
     def put(self, request: Request, project_id: str) -> Response:
-        project = project_or_404(self, project_id)
+        project = self.get_object(project_id)
         fields = {"name": project.name, **self.validated()}
         return self.item(services.change_project(actor=self.actor, project=project, **fields))
 
     patch = put
 
     def delete(self, request: Request, project_id: str) -> Response:
-        services.delete_project(actor=self.actor, project=project_or_404(self, project_id))
+        services.delete_project(actor=self.actor, project=self.get_object(project_id))
         return Response(status=204)
+
+    def get_object(self, project_id: str) -> Project:
+        return project_or_404(self, project_id)
 
 
 def project_or_404(view: APIView, project_id: str) -> Project:

@@ -25,6 +25,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
     )
     reading_paths = ShortListField(child=serializers.CharField(), max_length=scopes.MAX_PATHS, required=False)
     gateways = ShortListField(child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False)
+    volatile_fields = ["last_question_at"]
 
     class Meta:
         model = Service
@@ -84,20 +85,22 @@ class ServiceView(APIView):
     }
     request_serializers = {"PATCH": ServiceSerializer}
     response_serializers = {"GET": ServiceSerializer, "PATCH": ServiceSerializer}
+    has_etag = True
 
     def get(self, request: Request, service_id: str) -> Response:
-        return self.item(_service(self, service_id), account_id=self.actor.account.id)
+        return self.item(self.get_object(service_id), account_id=self.actor.account.id)
 
     def patch(self, request: Request, service_id: str) -> Response:
-        service = _service(self, service_id)
-        services.require_may_change(self.actor, service)
+        service = self.get_object(service_id)
         service = services.change_service(actor=self.actor, service=service, **self.validated())
         return self.item(service, account_id=self.actor.account.id)
 
     def delete(self, request: Request, service_id: str) -> Response:
-        services.delete_service(actor=self.actor, service=_service(self, service_id))
+        services.delete_service(actor=self.actor, service=self.get_object(service_id))
         return Response(status=204)
 
-
-def _service(view: APIView, service_id: str) -> Service:
-    return item_or_404(Service.objects.visible_to(view.actor.account), pk=service_id)
+    def get_object(self, service_id: str) -> Service:
+        service = item_or_404(Service.objects.visible_to(self.actor.account), pk=service_id)
+        if self.method != "GET":
+            services.require_may_change(self.actor, service)
+        return service
