@@ -27,7 +27,6 @@ class Permission(StrEnum):
     SERVICE_CHANGE = "service:change"
     API_KEY_READ = "api_key:read"
     API_KEY_CHANGE = "api_key:change"
-    API_KEY_IMPORT = "api_key:import"
     AUDIT_READ = "audit:read"
 
     @property
@@ -50,12 +49,11 @@ _PERMISSION_WORDS = {
     Permission.PROJECT_CHANGE: "Create, change and delete projects",
     Permission.DEPLOYMENT_CHANGE: "Record deployments",
     Permission.API_KEY_READ: "See API keys",
-    Permission.API_KEY_CHANGE: "Create, change, rotate and revoke API keys",
+    Permission.API_KEY_CHANGE: "Create, import, change, rotate and revoke API keys",
     Permission.SERVICE_CHANGE: "Create, change and delete services",
     Permission.MEMBER_CHANGE: "Invite, change and remove members",
     Permission.AUDIT_READ: "See and export the audit log",
     Permission.ACCOUNT_CHANGE: "Change the account's settings",
-    Permission.API_KEY_IMPORT: "Import API keys",
     Permission.ACCOUNT_TRANSFER: "Transfer the account to another member",
     Permission.ACCOUNT_CLOSE: "Close and reopen the account",
 }

@@ -17,7 +17,9 @@ from .services import ImportedKey
 COLUMNS = ("name", "permission", "digest", "mask", "expiry", "access")
 MAXIMUM_ROWS = 10_000
 
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+#: A SHA-256 digest, in lower case.
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+KEY_ITSELF = "The name or the mask is the key itself."
 
 
 def read(text: str) -> list[ImportedKey]:
@@ -69,12 +71,12 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
         sentences += [f"Name: {sentence}" for sentence in error.messages]
     if values["permission"] not in set(KeyPermission):
         sentences.append(f"Permission must be one of {', '.join(KeyPermission)}.")
-    if _DIGEST.fullmatch(values["digest"].lower()) is None:
+    if DIGEST.fullmatch(values["digest"].lower()) is None:
         sentences.append("Digest must be a SHA-256 digest of 64 hexadecimal digits.")
     elif values["digest"].lower() in seen:
         sentences.append("This digest is in the file twice.")
-    if values["digest"].lower() in map(tokens.digest, (values["name"], values["mask"])):
-        sentences.append("The name or the mask is the key itself. Never put a key in this file.")
+    if is_key_itself(values["digest"].lower(), values["name"], values["mask"]):
+        sentences.append(f"{KEY_ITSELF} Never put a key in this file.")
     if len(values["mask"]) > 20:
         sentences.append("Mask must have at most 20 characters and must not contain the key.")
     try:
@@ -88,6 +90,16 @@ def _problems(values: dict[str, str], seen: set[str]) -> list[str]:
     except ValidationError as error:
         sentences += [f"Access: {sentence}" for sentence in error.messages]
     return sentences
+
+
+def is_key_itself(digest: str, *texts: str) -> bool:
+    """Whether one of the texts is the key with this digest, whatever its format."""
+    return digest in map(tokens.digest, texts)
+
+
+def mask_of(digest: str) -> str:
+    """What people see of a key that was imported without a mask."""
+    return f"sha256:{digest[:8]}…"
 
 
 def _expiry(text: str) -> datetime | None:
@@ -108,7 +120,7 @@ def _key(line: int, values: dict[str, str]) -> ImportedKey:
         name=values["name"],
         permission=KeyPermission(values["permission"]),
         digest=values["digest"].lower(),
-        mask=values["mask"] or f"sha256:{values['digest'][:8].lower()}…",
+        mask=values["mask"] or mask_of(values["digest"].lower()),
         expires_at=_expiry(values["expiry"]),
         access=_access(values["access"]),
     )

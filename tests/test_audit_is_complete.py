@@ -124,6 +124,9 @@ CALLS: dict[str, Callable[[Cast, Actor], object]] = {
     "import_api_keys": lambda c, a: key_services.import_api_keys(
         actor=a, rows=[ImportedKey(2, "x", KeyPermission.READ, "0" * 64, "x", None)]
     ),
+    "import_valid_api_keys": lambda c, a: key_services.import_valid_api_keys(
+        actor=a, rows=[ImportedKey(2, "x", KeyPermission.READ, "0" * 64, "x", None)]
+    ),
     "change_api_key": lambda c, a: key_services.change_api_key(
         actor=a, api_key=factories.make_key(c.account).api_key, name="y"
     ),
@@ -183,6 +186,7 @@ EVENTS = {
     "accept_ownership": "ownership.taken",
     "create_api_key": "api_key.created",
     "import_api_keys": "api_key.imported",
+    "import_valid_api_keys": "api_key.imported",
     "change_api_key": "api_key.changed",
     "disable_api_key": "api_key.disabled",
     "enable_api_key": "api_key.enabled",
@@ -213,6 +217,7 @@ CHANGES: dict[str, audit.Changes] = {
     "accept_ownership": {"owner": ("owner@example.com", "admin@example.com")},
     "create_api_key": {"permission": (None, "read")},
     "import_api_keys": {"permission": (None, "read")},
+    "import_valid_api_keys": {"permission": (None, "read")},
     "change_api_key": {"name": ("Deploys", "y")},
     "rotate_api_key": {"successor": (None, mock.ANY), "expires_at": (None, mock.ANY)},
     "change_service": {"name": ("Reports API", "Search API")},

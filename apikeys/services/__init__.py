@@ -1,6 +1,6 @@
 """Every change to keys and services. Pages, the API, commands and admin call these functions."""
 
-from .imports import ImportedKey, import_api_keys
+from .imports import Imported, ImportedKey, import_api_keys, import_valid_api_keys
 from .keys import (
     SETTINGS,
     Issued,
@@ -28,6 +28,7 @@ from .services import (
 __all__ = [
     "SERVICE_SETTINGS",
     "SETTINGS",
+    "Imported",
     "ImportedKey",
     "Issued",
     "Options",
@@ -44,6 +45,7 @@ __all__ = [
     "expire_api_key",
     "flag_exposed_key",
     "import_api_keys",
+    "import_valid_api_keys",
     "report_leaked_keys",
     "require_known_services",
     "require_may_change",

@@ -1,7 +1,7 @@
 """Importing keys that were created elsewhere."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,14 +10,15 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.audit import Event
-from accounts.errors import Invalid
+from accounts.errors import DomainError, Invalid, NotPermitted
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import lock_actor
 
 from .. import tokens, validators
 from ..models import APIKey
+from ..power import Power
 from .keys import given_settings
-from .rules import known_services, latest_expiry, unknown_service
+from .rules import beyond, known_services, latest_expiry, own_power, unknown_service
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 class ImportedKey(NamedTuple):
     """A key that was created elsewhere, by the SHA-256 digest of its secret, which this server doesn't get.
 
-    `line` is its line in the file.
+    `line` is its line in the file, or its place in the list.
     """
 
     line: int
@@ -37,6 +38,14 @@ class ImportedKey(NamedTuple):
     access: str | None = None  # as `scopes.store` writes it
 
 
+class Imported(NamedTuple):
+    """The result for one row: the key, and whether it is new, or why it was refused."""
+
+    api_key: APIKey | None
+    is_new: bool
+    refusal: DomainError | None
+
+
 @transaction.atomic
 def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     """Import keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
@@ -44,66 +53,119 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
     A digest that another account has is not revealed, because a digest doesn't prove knowledge of the key. The imported
     key looks like any other, but never works. The operator gets `Invalid` for that too.
     """
-    actor = lock_actor(actor, Permission.API_KEY_IMPORT)
-    elsewhere, here = _known_digests(actor, [row.digest for row in rows])
-    latest = latest_expiry(actor)
-    services = known_services(actor.account, [row.access for row in rows])
-    errors = {f"line {row.line}": found for row in rows if (found := _import_problems(row, here, latest, services))}
-    if errors:
-        raise Invalid("Some of these keys can't be imported.", errors=errors)
-    api_keys = [
-        APIKey(
-            account_id=actor.account.id,
-            name=row.name,
-            permission=row.permission.value,
-            digest=_substitute(actor, row.digest) if row.digest in elsewhere else row.digest,
-            mask=row.mask,
-            expires_at=row.expires_at,
-            access=row.access,
-            created_by=actor.label,
+    actor = lock_actor(actor, Permission.API_KEY_CHANGE)
+    known = _known_keys(actor, rows)
+    refusals = _refusals(actor, rows)
+    refusals |= {row.line: Invalid("This account already has this key.") for row in rows if row.digest in known.here}
+    if refusals:
+        raise Invalid(
+            "Some of these keys can't be imported.",
+            errors={f"line {row.line}": _sentences(refusals[row.line]) for row in rows if row.line in refusals},
         )
+    return _save(actor, rows, known)
+
+
+@transaction.atomic
+def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[Imported]:
+    """Import those keys that can be imported, by their digests. Returns the result for each row.
+
+    A digest that the account has already, or that an earlier row has, changes nothing. Other accounts' digests are not
+    revealed, as in `import_api_keys`.
+    """
+    actor = lock_actor(actor, Permission.API_KEY_CHANGE)
+    known = _known_keys(actor, rows)
+    refusals = _refusals(actor, rows)
+    first = {row.digest: row for row in reversed(rows) if row.line not in refusals and row.digest not in known.here}
+    new = [row for row in rows if first.get(row.digest) is row]
+    keys = known.here | dict(zip((row.digest for row in new), _save(actor, new, known), strict=True))
+    return [
+        Imported(None, False, refusals[row.line])
+        if row.line in refusals
+        else Imported(keys[row.digest], first.get(row.digest) is row, None)
         for row in rows
     ]
-    try:
-        with transaction.atomic():
-            APIKey.objects.bulk_create(api_keys)
-    except IntegrityError:
-        raise Invalid("Another import ran at the same time. Import the file again.") from None
-    for api_key, row in zip(api_keys, rows, strict=True):
-        if api_key.digest != row.digest:
-            logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
-    entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
-    audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
-    return api_keys
 
 
-def _known_digests(actor: Actor, digests: Collection[str]) -> tuple[set[str], set[str]]:
-    """Which digests other accounts have, and which the actor's account has, including those with a substitute.
+class _Known(NamedTuple):
+    """The digests that other accounts have, and the account's own keys by theirs, or by the one in its place.
 
-    For the operator, all count as the account's: importing a key into the wrong account fails.
+    For the operator, all are the account's: importing a key into the wrong account fails.
     """
-    owners = dict(APIKey.objects.filter(digest__in=digests).values_list("digest", "account_id"))
+
+    elsewhere: Collection[str]
+    here: dict[str, APIKey]
+
+
+def _known_keys(actor: Actor, rows: Iterable[ImportedKey]) -> _Known:
+    digests = [row.digest for row in rows]
+    found = {api_key.digest: api_key for api_key in APIKey.objects.filter(digest__in=digests)}
     if actor.kind == ActorKind.SYSTEM:
-        return set(), set(owners)
+        return _Known((), found)
+    here = {digest: api_key for digest, api_key in found.items() if api_key.account_id == actor.account.id}
     substitutes = {_substitute(actor, digest): digest for digest in digests}
-    again = APIKey.objects.for_account(actor.account).filter(digest__in=substitutes).values_list("digest", flat=True)
-    here = {digest for digest, account_id in owners.items() if account_id == actor.account.id}
-    return set(owners) - here, here | {substitutes[substitute] for substitute in again}
+    for api_key in APIKey.objects.for_account(actor.account).filter(digest__in=substitutes):
+        here[substitutes[api_key.digest]] = api_key
+    return _Known(found.keys() - here.keys(), here)
 
 
 def _substitute(actor: Actor, digest: str) -> str:
     return tokens.unusable_digest(instead_of=digest, account_id=actor.account.id)
 
 
-def _import_problems(
-    row: ImportedKey, known: Collection[str], latest: datetime | None, services: Collection[str]
-) -> list[str]:
-    if row.digest in known:
-        return ["This account already has this key."]
+def _refusals(actor: Actor, rows: Sequence[ImportedKey]) -> dict[int, DomainError]:
+    """The rows that can't be imported, by their lines: what is wrong with each."""
+    latest, own = latest_expiry(actor), own_power(actor)
+    services = known_services(actor.account, [row.access for row in rows])
+    found = {row.line: _refusal(row, latest, services, own) for row in rows}
+    return {line: refusal for line, refusal in found.items() if refusal is not None}
+
+
+def _refusal(
+    row: ImportedKey, latest: datetime | None, services: Collection[str], own: Power | None
+) -> DomainError | None:
+    errors = {}
     if unknown := unknown_service(row.access, services):
-        return [unknown]
+        errors["access"] = [unknown]
     try:
         validators.expiry(row.expires_at, latest=latest)
     except ValidationError as error:
-        return error.messages
-    return []
+        errors["expires_at"] = error.messages
+    if errors:
+        return Invalid.of_fields(errors)
+    problem = beyond(own, Power.of(_key(row)))
+    return NotPermitted(problem) if problem else None
+
+
+def _sentences(refusal: DomainError) -> list[str]:
+    errors = refusal.errors or {}
+    return [sentence for sentences in errors.values() for sentence in sentences] or [refusal.message]
+
+
+def _key(row: ImportedKey) -> APIKey:
+    return APIKey(
+        name=row.name,
+        permission=row.permission.value,
+        digest=row.digest,
+        mask=row.mask,
+        expires_at=row.expires_at,
+        access=row.access,
+    )
+
+
+def _save(actor: Actor, rows: Sequence[ImportedKey], known: _Known) -> list[APIKey]:
+    api_keys = [_key(row) for row in rows]
+    for api_key in api_keys:
+        api_key.account_id, api_key.created_by = actor.account.id, actor.label
+        if api_key.digest in known.elsewhere:
+            api_key.digest = _substitute(actor, api_key.digest)
+    try:
+        with transaction.atomic():
+            APIKey.objects.bulk_create(api_keys)
+    except IntegrityError:
+        raise Invalid("Another import ran at the same time. Import these keys again.") from None
+    for api_key, row in zip(api_keys, rows, strict=True):
+        if api_key.digest != row.digest:
+            logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
+    entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
+    audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
+    return api_keys

@@ -28,22 +28,26 @@ MAX_PLACES = 10
 @transaction.atomic
 def revoke_api_key(*, actor: Actor, api_key: APIKey) -> APIKey:
     """Revoke the key permanently. Its next request is refused. Revoking it again changes nothing."""
-    return revoke_locked(*lock_key(actor, api_key))
+    actor, api_key = lock_key(actor, api_key)
+    revoke_locked(actor, [api_key])
+    return api_key
 
 
 @transaction.atomic
 def revoke_api_keys(*, actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
-    """Revoke several keys, all or none."""
-    actor, locked = lock_keys(actor, api_keys)
-    return [revoke_locked(actor, api_key) for api_key in locked]
+    """Revoke several keys, all or none. Returns those that were not revoked before."""
+    return revoke_locked(*lock_keys(actor, api_keys))
 
 
-def revoke_locked(actor: Actor, api_key: APIKey) -> APIKey:
-    if api_key.revoked_at is None:
-        api_key.revoked_at = timezone.now()
-        api_key.save(update_fields=["revoked_at"])
-        audit.record(actor=actor, event=Event.API_KEY_REVOKED, target=api_key.target)
-    return api_key
+def revoke_locked(actor: Actor, api_keys: Iterable[APIKey]) -> list[APIKey]:
+    """Revoke locked keys. Returns those that were not revoked before."""
+    revoked = [api_key for api_key in api_keys if api_key.revoked_at is None]
+    now = timezone.now()
+    for api_key in revoked:
+        api_key.revoked_at = now
+    APIKey.objects.filter(pk__in=[api_key.pk for api_key in revoked]).update(revoked_at=now)
+    audit.record_all(actor=actor, event=Event.API_KEY_REVOKED, entries=[(api_key.target, {}) for api_key in revoked])
+    return revoked
 
 
 @transaction.atomic
@@ -64,7 +68,7 @@ def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
         audit.record(actor=actor, event=Event.API_KEY_EXPOSED, target=api_key.target)
         notices.add(api_key, Notice.Kind.EXPOSED, about=now.isoformat())
     if account.revoke_exposed_keys:
-        revoke_locked(actor, api_key)
+        revoke_locked(actor, [api_key])
 
 
 def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, reporter: str = "Leak report") -> None:
@@ -82,7 +86,7 @@ def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, report
             if locked.revoked_at is None:
                 changes = _places(found[locked.digest])
                 audit.record(actor=actor, event=Event.API_KEY_REPORTED, target=locked.target, changes=changes)
-                revoke_locked(actor, locked)
+                revoke_locked(actor, [locked])
                 notices.add(locked, Notice.Kind.REPORTED)
 
 

@@ -68,7 +68,7 @@ def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str |
     old.save(update_fields=["rotated_at", "expires_at"])
     audit.record(actor=actor, event=Event.API_KEY_ROTATED, target=old.target, changes=changes)
     if overlap == Overlap.NONE:
-        revoke_locked(actor, old)
+        revoke_locked(actor, [old])
     return issued
 
 

@@ -83,8 +83,18 @@ def latest_expiry(actor: Actor) -> datetime | None:
 
 def require_within_own_power(actor: Actor, wanted: Power) -> None:
     """Raise `NotPermitted` if the actor is a key with less power than `wanted`: it can't get or grant more."""
+    if problem := beyond(own_power(actor), wanted):
+        raise NotPermitted(problem)
+
+
+def own_power(actor: Actor) -> Power | None:
+    """The power of an acting key. None for others, who may grant any."""
     if actor.kind != ActorKind.KEY:
-        return
-    own = Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
-    if excess := own.exceeded_by(wanted):
-        raise NotPermitted(f"A key can't create a key {excess}.")
+        return None
+    return Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
+
+
+def beyond(own: Power | None, wanted: Power) -> str:
+    """An error message if a key with the power `own` would grant more than that. Empty if it may."""
+    excess = own and own.exceeded_by(wanted)
+    return f"A key can't create a key {excess}." if excess else ""

@@ -229,7 +229,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
     return render(request, "apikeys/rotate_key.html", context, status=status_of(form))
 
 
-@account_page(Permission.API_KEY_IMPORT)
+@account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def import_keys(request: AccountRequest) -> HttpResponse:
     """Import keys that were created elsewhere, by their digests."""

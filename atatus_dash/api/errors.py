@@ -131,7 +131,7 @@ def failure(request: HttpRequest | Request, error: Exception) -> HttpResponse:
         case DomainError():
             return _domain_failure(request, error)
         case exceptions.ValidationError():
-            return _domain_failure(request, Invalid.of_fields(_field_errors(error.detail)))
+            return _domain_failure(request, Invalid.of_fields(field_errors(error.detail)))
         case exceptions.ParseError():
             return _domain_failure(request, Invalid(str(error.detail)))
         case exceptions.UnsupportedMediaType():
@@ -161,9 +161,9 @@ def _domain_failure(
     return refuse(request, type_of(error), error.message, status=error.status, errors=error.errors, headers=headers)
 
 
-def _field_errors(detail: Any) -> dict[str, list[str]]:
+def field_errors(detail: Any) -> dict[str, list[str]]:
     """DRF's nested details as one list of sentences for each field."""
-    details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
+    details = detail if isinstance(detail, Mapping) else {"nonfield_errors": detail}
     return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MAX_FIELDS)})
 
 

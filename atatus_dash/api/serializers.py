@@ -54,7 +54,7 @@ class BodySerializer(serializers.Serializer[Any]):
 
     def _from_form(self, name: str, values: list[Any]) -> Any:
         field = self.fields.get(name)
-        if isinstance(field, serializers.ListField):
+        if isinstance(field, serializers.ListField) and not isinstance(field, JSONField):
             return [value for value in values if value != ""]
         if field is not None and len(values) > 1:
             raise serializers.ValidationError({name: ["Send this field once."]})
@@ -163,3 +163,18 @@ class ShortListField(serializers.ListField):
         if len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return super().run_child_validation(data)
+
+
+class EachField(JSONField, ShortListField):
+    """A list of objects that are valid or not for themselves: the value of each, or its `ValidationError`."""
+
+    def run_child_validation(self, data: Any) -> list[Any]:
+        if len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return [self._value_or_error(item) for item in data]
+
+    def _value_or_error(self, item: Any) -> Any:
+        try:
+            return self.child.run_validation(item)
+        except serializers.ValidationError as error:
+            return error

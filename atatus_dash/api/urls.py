@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from .resources.account import AccountView
 from .resources.api_keys import APIKeysView, APIKeyView, RotateView
+from .resources.api_keys_bulk import ImportView, RevokeView
 from .resources.audit_events import AuditEventsView, AuditEventView
 from .resources.deployments import DeploymentsView, DeploymentView
 from .resources.invitations import InvitationsView, InvitationView
@@ -25,6 +26,8 @@ resources = [
     path("invitations", InvitationsView.as_view()),
     path("invitations/<id:invitation_id>", InvitationView.as_view()),
     path("api-keys", APIKeysView.as_view()),
+    path("api-keys/revoke", RevokeView.as_view()),
+    path("api-keys/import", ImportView.as_view()),
     path("api-keys/<id:key_id>", APIKeyView.as_view()),
     path("api-keys/<id:key_id>/rotate", RotateView.as_view()),
     path("services", ServicesView.as_view()),

@@ -26,7 +26,7 @@ ADMINISTER = {
     Permission.AUDIT_READ,
     Permission.ACCOUNT_CHANGE,
 }
-OWN = {Permission.ACCOUNT_TRANSFER, Permission.ACCOUNT_CLOSE, Permission.API_KEY_IMPORT}
+OWN = {Permission.ACCOUNT_TRANSFER, Permission.ACCOUNT_CLOSE}
 MEMBERS = {Permission.MEMBER_READ}
 
 # The documented table of who may do what, row by row.

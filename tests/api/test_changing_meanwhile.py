@@ -39,6 +39,8 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("POST", "v2/projects/<id:project_id>/deployments"): {"revision": "1"},
     ("DELETE", "v2/projects/<id:project_id>/deployments/<id:deployment_id>"): None,
     ("POST", "v2/api-keys"): {"name": "x", "permission": "read"},
+    ("POST", "v2/api-keys/revoke"): {"ids": ["<id:key_id>"]},
+    ("POST", "v2/api-keys/import"): {"api_keys": [{"name": "x", "permission": "read", "digest": "0" * 64}]},
     ("PATCH", "v2/api-keys/<id:key_id>"): {"name": "Other"},
     ("DELETE", "v2/api-keys/<id:key_id>"): None,
     ("POST", "v2/api-keys/<id:key_id>/rotate"): {"overlap": "24h"},
@@ -51,6 +53,12 @@ BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("PATCH", "v2/invitations/<id:invitation_id>"): {"role": "admin"},
     ("DELETE", "v2/invitations/<id:invitation_id>"): None,
 }
+
+
+def body_of(method: str, route: str, things: dict[str, str]) -> Any:
+    """The body, with the ids of the items."""
+    return json.loads(fill(json.dumps(BODIES[method, route]), things)[1:])
+
 
 A_MINUTE_AGO = timezone.now() - timedelta(minutes=1)
 
@@ -143,7 +151,7 @@ def test_a_key_that_stops_working_meanwhile_changes_nothing(
         Account.objects.filter(pk=cast.account.pk).update(**of_account)
 
     meanwhile(happen)
-    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    response = Program(root.secret).send(method, fill(route, things), body_of(method, route, things))
     assert (response.status_code, response.json()) == (status, {"Message": message})
     assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
 
@@ -155,7 +163,7 @@ def test_a_key_that_loses_administrator_access_meanwhile_changes_nothing(
     things: dict[str, str], root: Issued, meanwhile: Meanwhile, method: str, route: str
 ) -> None:
     meanwhile(lambda: APIKey.objects.filter(pk=root.api_key.pk).update(administrator=False))
-    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    response = Program(root.secret).send(method, fill(route, things), body_of(method, route, things))
     assert (response.status_code, response.json()) == (403, {"Message": "This item is for administrators only."})
     assert not AuditEvent.objects.filter(actor_id=root.api_key.id).exists()
 
@@ -182,7 +190,7 @@ def test_a_key_that_gets_an_expiry_meanwhile_cannot_promote_a_member(
 def test_an_unchanged_key_can_make_changes_that_it_may_make(
     things: dict[str, str], root: Issued, method: str, route: str
 ) -> None:
-    response = Program(root.secret).send(method, fill(route, things), BODIES[method, route])
+    response = Program(root.secret).send(method, fill(route, things), body_of(method, route, things))
     assert response.status_code in (200, 201, 204)
     assert AuditEvent.objects.filter(actor_id=root.api_key.id, actor_label="Root").exists()
 

@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     "access": [{"service": "api"}],
     "administrator": False,
     "allowed_networks": ["127.0.0.0/8"],
+    "api_keys": [{"name": "Reports", "permission": "read", "digest": "0" * 64}],
     "changes": "Faster",
     "credentials": ["atk_1"],
     "description": "Nightly",
@@ -32,6 +33,7 @@ VALUES: dict[str, Any] = {
     "expires_at": "2100-01-01T00:00:00Z",
     "gateways": ["10.0.0.5/32"],
     "id": "0123456789abcdef01234567",
+    "ids": ["key_0000000000000000"],
     "max_key_lifetime_days": 3650,
     "name": "Reports",
     "overlap": "1h",
@@ -49,7 +51,7 @@ VALUES: dict[str, Any] = {
     "user": "someone",
 }
 #: No response shows them.
-NOT_SHOWN = {"credentials", "overlap"}
+NOT_SHOWN = {"api_keys", "credentials", "ids", "overlap"}
 
 
 def written_fields() -> Iterator[tuple[str, str, str]]:

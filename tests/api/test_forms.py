@@ -35,12 +35,13 @@ def multipart(fields: dict[str, Any]) -> str:
 
 
 def as_form(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON fields as form fields: true as a word, null and an empty list as an empty field, an access as JSON text."""
+    """JSON fields as form fields: true as a word, null and an empty list as an empty field, objects as JSON text."""
 
     def text(value: Any) -> Any:
         return {True: "true", False: "false", None: ""}.get(value, value) if not isinstance(value, list) else value
 
-    return {name: json.dumps(value) if name == "access" else text(value) or "" for name, value in fields.items()}
+    of_objects = ("access", "api_keys")
+    return {name: json.dumps(value) if name in of_objects else text(value) or "" for name, value in fields.items()}
 
 
 def send_each_way(program: Program, method: str, path: str, fields: dict[str, Any]) -> list[Any]:
@@ -203,6 +204,10 @@ BODIES: dict[tuple[str, str], dict[str, st.SearchStrategy[Any]]] = {
     ("PATCH", "v2/members/<id:member_id>"): ROLE,
     ("POST", "v2/invitations"): {"email": st.sampled_from(["new@example.com", "nobody", "", None]), **ROLE},
     ("PATCH", "v2/invitations/<id:invitation_id>"): ROLE,
+    ("POST", "v2/api-keys/revoke"): {"ids": st.lists(st.sampled_from(["key_1", " ", "é", "x" * 65]), max_size=3)},
+    ("POST", "v2/api-keys/import"): {
+        "api_keys": st.sampled_from([[], None, "x", {}, [{"name": "x", "permission": "read", "digest": "0" * 64}]])
+    },
     ("POST", "v2/leaked-keys"): {"credentials": st.lists(st.sampled_from(["a", "b" * 40, "é", " "]), max_size=3)},
 }
 

@@ -33,7 +33,7 @@ from atatus_dash.api.serializers import BodySerializer
 from tests import factories
 from tests.conftest import Cast, Program
 
-from .test_changing_meanwhile import BODIES
+from .test_changing_meanwhile import BODIES, body_of
 from .test_forms import FORM, as_form, multipart
 from .test_matrix import api_routes, fill
 
@@ -86,14 +86,15 @@ def test_every_post_that_creates_something_takes_an_idempotency_key() -> None:
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(
     root: Issued, things: dict[str, str], route: str
 ) -> None:
-    path, fields = fill(route, things), BODIES["POST", route]
+    path, fields = fill(route, things), body_of("POST", route, things)
     first = post(Program(root.secret), path, fields)
     events = AuditEvent.objects.count()
     again = post(Program(root.secret), path, fields)
-    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.status_code == again.status_code
+    assert first.status_code in (200, 201)
     expected = {**first.json(), "key": None} if "key" in first.json() else first.json()
     assert again.json() == expected
-    assert again["Location"] == first["Location"]
+    assert again.headers.get("Location") == first.headers.get("Location")
     assert (again["Idempotent-Replayed"], again["Content-Type"]) == ("true", first["Content-Type"])
     assert "Idempotent-Replayed" not in first
     assert AuditEvent.objects.count() == events
@@ -420,7 +421,7 @@ def test_a_suspended_account_gets_no_repeated_answer(cast: Cast, program: Progra
 def test_no_secret_is_stored(
     root: Issued, things: dict[str, str], route: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = post(Program(root.secret), fill(route, things), BODIES["POST", route])
+    first = post(Program(root.secret), fill(route, things), body_of("POST", route, things))
     secret = first.json()["key"]
     stored = IdempotencyKey.objects.get()
     assert secret not in repr(stored.__dict__)

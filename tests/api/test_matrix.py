@@ -36,6 +36,8 @@ ROUTES: dict[str, dict[str, Permission | None]] = {
         "DELETE": Permission.DEPLOYMENT_CHANGE,
     },
     "v2/api-keys": {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE},
+    "v2/api-keys/revoke": {"POST": Permission.API_KEY_CHANGE},
+    "v2/api-keys/import": {"POST": Permission.API_KEY_CHANGE},
     "v2/api-keys/<id:key_id>": {
         "GET": Permission.API_KEY_READ,
         "PATCH": Permission.API_KEY_CHANGE,

@@ -1,0 +1,161 @@
+"""Revoking and importing several API keys with one request, and a result for each.
+
+A request that can be read is a 200, whatever becomes of the keys. Results are in the order of the request, so a
+program can pair them.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.errors import DomainError, Invalid
+from accounts.policy import KeyPermission, Permission
+from accounts.validators import LINE
+from apikeys import gate, imports, services
+from apikeys.models import APIKey
+from apikeys.services import Imported, ImportedKey
+
+from ..base import APIView
+from ..errors import field_errors
+from ..serializers import EachField, ModelSerializer, ShortListField, StrictSerializer, writable
+from .api_keys import AccessField
+
+#: Keys of one request.
+MAXIMUM = 1_000
+
+
+class RevokeSerializer(StrictSerializer):
+    ids = ShortListField(child=serializers.CharField(max_length=64, validators=LINE), min_length=1, max_length=MAXIMUM)
+
+
+class RevokedSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(help_text="As it was sent.")
+    status = serializers.ChoiceField(["revoked", "already_revoked", "not_found"])
+    Message = serializers.CharField(required=False, help_text="Why the key was not revoked.")
+
+
+class RevokeResultsSerializer(serializers.Serializer[Any]):
+    results = RevokedSerializer(many=True)
+
+
+class RevokeView(APIView):
+    """Revokes the keys that exist. They stop working at once, or none of them if the request fails.
+
+    Revoking a key again changes nothing, so the request can be repeated. The key that sends it may be among them.
+    """
+
+    permissions = {"POST": Permission.API_KEY_CHANGE}
+    request_serializers = {"POST": RevokeSerializer}
+    response_serializers = {"POST": RevokeResultsSerializer}
+    idempotent_methods = ["POST"]
+
+    def post(self, request: Request) -> Response:
+        ids = self.validated()["ids"]
+        found = APIKey.objects.for_account(self.actor.account).in_bulk(ids)
+        revoked = services.revoke_api_keys(actor=self.actor, api_keys=found.values())
+        return Response({"results": list(_revoked(ids, found.keys(), {api_key.pk for api_key in revoked}))})
+
+
+def _revoked(ids: list[str], found: Collection[str], revoked: set[str]) -> Iterator[dict[str, str]]:
+    """The result for each id. The second time that an id is in the list, its key is revoked already."""
+    for id in ids:
+        if id not in found:
+            yield {"id": id, "status": "not_found", "Message": gate.NOT_FOUND}
+        elif id in revoked:
+            revoked.remove(id)
+            yield {"id": id, "status": "revoked"}
+        else:
+            yield {"id": id, "status": "already_revoked"}
+
+
+class ImportedAPIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
+    """A key that another system issued, by the digest of its text. The text itself is never sent."""
+
+    digest = serializers.CharField(
+        max_length=64, validators=LINE, help_text="SHA-256 of the key, as 64 hexadecimal digits."
+    )
+    mask = serializers.CharField(
+        max_length=20, validators=LINE, required=False, help_text="What people see of the key."
+    )
+    access = AccessField(required=False, allow_null=True)
+
+    class Meta:
+        model = APIKey
+        fields = writable("name", "permission", "digest", "mask", "expires_at", "access")
+
+    def validate_digest(self, value: str) -> str:
+        if imports.DIGEST.fullmatch(value.lower()) is None:
+            raise serializers.ValidationError("Send the SHA-256 digest of the key, 64 hexadecimal digits.")
+        return value.lower()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if imports.is_key_itself(attrs["digest"], attrs["name"], attrs.get("mask", "")):
+            raise serializers.ValidationError({"name": [f"{imports.KEY_ITSELF} Never send a key."]})
+        return attrs
+
+
+class ImportSerializer(StrictSerializer):
+    api_keys = EachField(child=ImportedAPIKeySerializer(), min_length=1, max_length=MAXIMUM)
+
+
+class ImportedSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(allow_null=True, help_text="The key's id, or null.")
+    status = serializers.ChoiceField(["imported", "already_imported", "refused"])
+    Message = serializers.CharField(required=False, help_text="Why the key was refused.")
+    Errors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="The invalid fields."
+    )
+
+
+class ImportResultsSerializer(serializers.Serializer[Any]):
+    results = ImportedSerializer(many=True)
+
+
+class ImportView(APIView):
+    """Imports keys by their digests, those that are valid. Importing a key again changes nothing.
+
+    Whether another account has a digest is not revealed: such a key looks like any other and never works.
+    """
+
+    permissions = {"POST": Permission.API_KEY_CHANGE}
+    request_serializers = {"POST": ImportSerializer}
+    response_serializers = {"POST": ImportResultsSerializer}
+    idempotent_methods = ["POST"]
+
+    def post(self, request: Request) -> Response:
+        sent = self.validated()["api_keys"]
+        rows = [_row(place, item) for place, item in enumerate(sent) if isinstance(item, dict)]
+        imported = iter(services.import_valid_api_keys(actor=self.actor, rows=rows))
+        results = [_imported(next(imported)) if isinstance(item, dict) else _refused(_invalid(item)) for item in sent]
+        return Response({"results": results})
+
+
+def _row(place: int, item: dict[str, Any]) -> ImportedKey:
+    return ImportedKey(
+        line=place,
+        name=item["name"],
+        permission=KeyPermission(item["permission"]),
+        digest=item["digest"],
+        mask=item.get("mask") or imports.mask_of(item["digest"]),
+        expires_at=item.get("expires_at"),
+        access=item.get("access"),
+    )
+
+
+def _imported(result: Imported) -> dict[str, Any]:
+    if result.refusal is not None:
+        return _refused(result.refusal)
+    assert result.api_key is not None
+    return {"id": result.api_key.pk, "status": "imported" if result.is_new else "already_imported"}
+
+
+def _invalid(error: serializers.ValidationError) -> Invalid:
+    return Invalid.of_fields(field_errors(error.detail))
+
+
+def _refused(error: DomainError) -> dict[str, Any]:
+    errors = {"Errors": error.errors} if error.errors else {}
+    return {"id": None, "status": "refused", "Message": error.message, **errors}
