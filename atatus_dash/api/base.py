@@ -71,10 +71,11 @@ class APIView(NeedsPermission):
         request.accepted_renderer, request.accepted_media_type = renderer, renderer.media_type
         self.perform_authentication(request)
         self.check_permissions(request)
-        bodies.require_whole(request._request.META)
-        if self.method in self.idempotent_methods and idempotency.HEADER in request.META:
+        meta = request._request.META
+        bodies.require_whole(meta)
+        if idempotency.HEADER in meta and self.method in self.idempotent_methods:
             self._call_through(self._once)
-        elif self.has_etag and self.method in etags.CHANGING and etags.has_preconditions(request.META):
+        elif self.has_etag and etags.has_preconditions(meta) and self.method in etags.CHANGING:
             self._call_through(self._if_unchanged)
 
     def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:

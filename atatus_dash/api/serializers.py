@@ -47,6 +47,9 @@ class BodySerializer(serializers.Serializer[Any]):
         field = self.fields.get(name)
         if field is None or field.read_only or value is None:
             return value
+        child = getattr(field, "child", None)
+        if isinstance(child, BodySerializer) and isinstance(value, list):  # its `to_internal_value` would validate
+            return [child.meaning(item) for item in value]
         try:
             return field.to_internal_value(value)
         except (serializers.ValidationError, ValidationError):

@@ -14,6 +14,7 @@ from django.utils import timezone
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
+from rest_framework import serializers
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
@@ -247,10 +248,10 @@ def test_a_form_and_json_of_the_same_meaning_have_one_fingerprint(fields: dict[s
 def test_two_valid_requests_have_one_fingerprint_if_they_would_create_the_same(
     one: dict[str, Any], two: dict[str, Any]
 ) -> None:
-    serializers = [APIKeySerializer(data=fields) for fields in (one, two)]
-    assume(all(serializer.is_valid() for serializer in serializers))
+    found = [APIKeySerializer(data=fields) for fields in (one, two)]
+    assume(all(serializer.is_valid() for serializer in found))
     prints = [fingerprint(JSONParser(), json.dumps(fields).encode(), "application/json") for fields in (one, two)]
-    assert (prints[0] == prints[1]) == (serializers[0].validated_data == serializers[1].validated_data)
+    assert (prints[0] == prints[1]) == (found[0].validated_data == found[1].validated_data)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,21 @@ def test_what_differs_in_meaning_differs_in_its_fingerprint(one: dict[str, Any],
 def test_one_meaning_in_two_spellings_has_one_fingerprint(one: dict[str, Any], two: dict[str, Any]) -> None:
     prints = {fingerprint(JSONParser(), json.dumps(fields).encode(), "application/json") for fields in (one, two)}
     assert len(prints) == 1
+
+
+class Items(BodySerializer):
+    """Several items at once, some of which may be invalid."""
+
+    keys = serializers.ListField(child=APIKeySerializer())
+
+
+def test_items_in_a_list_are_compared_one_by_one_even_if_some_are_invalid() -> None:
+    def meaning(name: str, expires_at: str) -> Any:
+        return Items().meaning({"keys": [{"name": name}, {"name": "web", "expires_at": expires_at}]})
+
+    invalid = ["x" * 101, "y" * 101]
+    assert meaning(invalid[0], "2030-01-01T00:00:00Z") == meaning(invalid[0], "2030-01-01T02:00:00+02:00")
+    assert meaning(invalid[0], "2030-01-01T00:00:00Z") != meaning(invalid[1], "2030-01-01T00:00:00Z")
 
 
 # The header --------------------------------------------------------------------------------------
