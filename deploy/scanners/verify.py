@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
-        found = KEY.search(self.rfile.read(length).decode()) if length <= MAX_LENGTH else None
+        found = KEY.search(self.rfile.read(length).decode(errors="replace")) if length <= MAX_LENGTH else None
         is_key = found is not None and has_checksum(found.group())
         self.send_response(status_of(found.group(), self.server_url) if found and is_key else HTTPStatus.FORBIDDEN)
         self.send_header("Content-Length", "0")
