@@ -110,11 +110,15 @@ class FilterSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+#: As long as the longest label of an actor or a target.
+MAX_FILTER_LENGTH = 254
+
+
 class TextFilter(serializers.CharField):
     """Text to search for. An API key is refused: proxies log URLs, and `next` would repeat it."""
 
-    def __init__(self, *, max_length: int = 100, **kwargs: Any) -> None:
-        super().__init__(max_length=max_length, validators=LINE, required=False, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_FILTER_LENGTH, validators=LINE, required=False, **kwargs)
 
 
 class Writable(str):

@@ -208,7 +208,7 @@ WRONG = {
 def test_a_wrong_value_is_refused_by_name(
     administrator: Program, things: dict[str, str], route: str, name: str
 ) -> None:
-    for wrong in ["nul\x00", "line\nbreak", "x" * 201] if (route, name) in OF_TEXT else [WRONG[name]]:
+    for wrong in ["nul\x00", "line\nbreak", "x" * 255] if (route, name) in OF_TEXT else [WRONG[name]]:
         response = administrator.get(fill(route, things), {name: wrong})
         assert (response.status_code, list(response.json()["Errors"])) == (400, [name])
 

@@ -89,7 +89,7 @@ def test_a_served_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> Non
     installation = install(tmp_path, ALLOW_HTTP="1")
     key = installation.key("Deploys", "read_write", "--administrator")
     paths = [f"/{route}" for route in ROUTES if "<" not in route]
-    paths += ["/v2/projects?limit=1", "/v2/projects?limit=0", "/v2/nowhere", "/v2/projects/prj_0", "/v2/projects/"]
+    paths += ["/v2/audit-events?limit=1", "/v2/projects?limit=0", "/v2/nowhere", "/v2/projects/prj_0", "/v2/projects/"]
     statuses = set()
     with serving(installation) as server, closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
 
@@ -102,6 +102,7 @@ def test_a_served_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> Non
         for path, sent in [(path, key) for path in paths] + [("/v2/projects", "nonsense"), ("/v2", "")]:
             status, headers, body = ask("GET", path, sent)
             statuses.add(status)
+            assert ("link" in headers) == path.startswith("/v2/audit-events?limit=1")
             without_body = ask("HEAD", path, sent)
             shared = {name: value for name, value in headers.items() if name not in OF_EACH}
             assert without_body[0] == status, path

@@ -56,7 +56,7 @@ class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
 class DeploymentFilterSerializer(FilterSerializer):
     """The filters of `DeploymentQuerySet.matching`."""
 
-    revision = TextFilter(max_length=200)
+    revision = TextFilter()
     release_stage = TextFilter()
     since = serializers.DateTimeField(required=False, help_text="Included.")
     until = serializers.DateTimeField(required=False, help_text="Not included.")
