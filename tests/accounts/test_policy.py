@@ -105,6 +105,9 @@ def test_only_an_actor_without_a_role_is_the_operator() -> None:
     assert operator == Actor(ActorKind.SYSTEM, "", "System", ACCOUNT, frozenset(Permission), None)
     assert owner == Actor(ActorKind.PERSON, "1", "owner@example.com", ACCOUNT, GRANTS[Role.OWNER], Role.OWNER, CONTEXT)
     assert policy.system(ACCOUNT, "Plain HTTP", context=CONTEXT).context is CONTEXT
+    assert not operator.bounds
+    assert operator.may(Permission.ACCOUNT_CLOSE)
+    assert not replace(owner, permissions=frozenset()).may(Permission.ACCOUNT_CLOSE)
     assert [each.is_operator for each in (operator, owner, key(KeyRole.KEY, KeyPermission.READ))] == [
         True,
         False,

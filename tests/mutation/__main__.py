@@ -38,8 +38,8 @@ def main(wanted: list[str]) -> int:
     module = Module(ROOT / name)
     with tempfile.TemporaryDirectory() as directory:
         survivors = _survivors(module, modules[name]["tests"], Path(directory))
-    if survivors is None:
-        print(f"{name}: its tests fail without any mistake, here or in a forked process.")
+    if isinstance(survivors, str):
+        print(f"{name}: fails without any mistake: {survivors}.")
         return 1
     may_live = modules[name].get("may_live", {})
     killed, seconds = len(module.mutants) - len(survivors), time.monotonic() - started
@@ -51,8 +51,8 @@ def main(wanted: list[str]) -> int:
     return int(set(survivors) != may_live.keys())
 
 
-def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] | None:
-    """In the order of the source. None if a test fails without any mistake."""
+def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] | str:
+    """In the order of the source. Or the test that fails without any mistake."""
     statuses: dict[str | None, int] = {}
 
     def ended(pid: int, mutant: Mutant | None, status: int) -> None:
@@ -61,28 +61,29 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
     forks = Forks(ended)
     forks.start(None, _in_functions, module, tests, directory)
     forks.wait()
-    found = directory / "found.json"
-    if statuses[None] or not found.exists():
-        return None
-    survivors, libraries = json.loads(found.read_text())
+    if statuses[None]:
+        return "pytest"
+    failing, survivors, unmade, libraries = json.loads((directory / "found.json").read_text())
+    if failing:
+        return str(failing)
     at_import.load(libraries)
-    mutants = [mutant for mutant in module.mutants if mutant.function is None]
+    mutants = [mutant for mutant in module.mutants if mutant.name in unmade]
     for mutant in [*mutants, None] if mutants else []:
         if mutant is None:
             forks.wait()
         forks.start(mutant, at_import.run, module, mutant, tests, directory)
     forks.wait()
     if statuses[None]:
-        return None
+        return "a test in a process of its own"
     return [each.name for each in module.mutants if each.name in survivors or statuses.get(each.name) == 0]
 
 
 def _in_functions(module: Module, tests: list[str], directory: Path) -> int:
     mutation = Mutation(module, directory)
-    pytest.main(["-qq", "-p", "no:randomly", *tests], plugins=[mutation])
-    if mutation.has_passed:
-        (directory / "found.json").write_text(json.dumps([mutation.survivors, at_import.libraries()]))
-    return 0
+    status = pytest.main(["-qq", "-p", "no:randomly", *tests], plugins=[mutation])
+    found = [mutation.failing, mutation.survivors, mutation.unmade, at_import.libraries()]
+    (directory / "found.json").write_text(json.dumps(found))
+    return int(status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,17 @@ KILLED = 9
 
 
 class Mutation:
-    """`survivors` are the mutants that no test killed. `directory` gets a copy of the database for each process."""
+    """`survivors` are the mutants that no test killed. `unmade` are those in what only runs while it is imported.
+
+    `directory` gets a copy of the database for each process.
+    """
 
     def __init__(self, module: Module, directory: Path) -> None:
         self.module = module
         self.survivors: list[str] = []
-        self.has_passed = False
-        self._has_failed = False
+        self.unmade: list[str] = []
+        #: The test that fails without any mistake, empty if all pass.
+        self.failing = ""
         self._is_mutant = False
         self._kills: Counter[tuple[str, str]] = Counter()
         self._directory = directory
@@ -49,12 +53,11 @@ class Mutation:
             if self._is_mutant:
                 self._own_file("killer").write_text(report.nodeid)
                 os._exit(KILLED)
-            self._has_failed = True
+            self.failing = report.nodeid
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         covering, seconds = self._run_unchanged(session)
-        self.has_passed = bool(session.items) and not self._has_failed
-        if not self.has_passed:
+        if self.failing:
             return True
         from pytest_django.plugin import blocking_manager_key  # pytest wants to import its plugins itself
 
@@ -70,13 +73,16 @@ class Mutation:
         for mutant in self.module.mutants:
             covered = {item for line in mutant.lines for item in covering[line]}
             items = sorted(covered, key=lambda item: (-self._kills[mutant.qualname, item.nodeid], seconds[item]))
-            if mutant.function is not None:
+            if not items or not self._can_change(mutant):
+                self.unmade.append(mutant.name)
+            else:
                 patience = 10 + round(3 * sum(seconds[item] for item in items))
                 forks.start(mutant, self._in_fork, session, mutant, items, patience)
         forks.wait()
         # A test that fails in a fork without any mistake would have killed every mutant.
         killers = {name for _, name in self._kills}
-        forks.start(None, self._in_fork, session, None, [each for each in session.items if each.nodeid in killers], 600)
+        if items := [each for each in session.items if each.nodeid in killers]:
+            forks.start(None, self._in_fork, session, None, items, 600)
         forks.wait()
         return True
 
@@ -98,13 +104,15 @@ class Mutation:
         return covering, seconds
 
     def _ended(self, pid: int, mutant: Mutant | None, status: int) -> None:
-        if mutant is None:
-            self.has_passed = status == 0
-        elif status == 0:
+        if mutant is None and status:
+            self.failing = "a test in a forked process"
+        elif mutant is not None and status == 0:
             self.survivors.append(mutant.name)
         for file in self._directory.glob(f"{pid}.*"):
-            if mutant is not None and file.suffix == ".killer":
+            if file.suffix == ".killer" and mutant:
                 self._kills[mutant.qualname, file.read_text()] += 1
+            elif file.suffix == ".killer":
+                self.failing = f"{file.read_text()} (in a forked process)"
             file.unlink()
 
     def _own_file(self, suffix: str) -> Path:
@@ -112,8 +120,6 @@ class Mutation:
         return self._directory / f"{os.getpid()}.{suffix}"
 
     def _in_fork(self, session: pytest.Session, mutant: Mutant | None, items: list[pytest.Item], patience: int) -> int:
-        if not items:
-            return 0
         signal.alarm(patience)  # its default is the end of the process
         self._is_mutant = True
         session.config.pluginmanager.unregister(name="terminalreporter")
@@ -138,6 +144,14 @@ class Mutation:
             elif isinstance(each, functools._lru_cache_wrapper):
                 self._caches.append(each)
         gc.freeze()  # a collection in a fork would copy all memory
+
+    def _can_change(self, mutant: Mutant) -> bool:
+        """Not what runs while the module is imported, nor a function without its only `super()`."""
+        if mutant.function is None:
+            return False
+        new = _find(self.module.code(mutant), mutant.qualname)
+        functions = self._functions[mutant.qualname, new.co_firstlineno]
+        return all(each.__code__.co_freevars == new.co_freevars for each in functions)
 
     def _change(self, mutant: Mutant) -> None:
         """Give the function the mutant's code, however it is decorated and by whatever name others know it."""
