@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
 from apikeys import tokens
-from apikeys.models import APIKey, Notice
+from apikeys.models import APIKey, IdempotencyKey, Notice
 from atatus_dash.api.resources.api_keys_bulk import ImportResultsSerializer, RevokeResultsSerializer
 from tests import factories
 from tests.conftest import Cast, Program
@@ -106,7 +106,7 @@ def test_keys_are_revoked_by_a_form_too(cast: Cast) -> None:
     assert statuses(Program().post(REVOKE, {"api_key": own.secret, "ids": ids})) == ["revoked", "revoked"]
 
 
-@pytest.mark.parametrize("ids", [[], None, "key_1", [None], [{"id": "key_1"}], ["x" * 65], ["k\x00"], ["key"] * 1001])
+@pytest.mark.parametrize("ids", [[], None, "key_1", [None], [{"id": "key_1"}], ["x" * 1001], ["k\x00"], ["key"] * 1001])
 def test_a_list_of_ids_that_cannot_be_read_revokes_nothing(cast: Cast, administrator: Program, ids: Any) -> None:
     key = factories.make_key(cast.account).api_key.id
     sent = [key, *ids] if isinstance(ids, list) and ids else ids
@@ -115,11 +115,18 @@ def test_a_list_of_ids_that_cannot_be_read_revokes_nothing(cast: Cast, administr
     assert APIKey.objects.get(pk=key).revoked_at is None
 
 
-def test_the_text_of_a_key_instead_of_its_id_is_refused_and_not_repeated(cast: Cast, administrator: Program) -> None:
-    secret = factories.make_key(cast.account).secret
-    response = administrator.send("post", REVOKE, {"ids": [secret]})
-    assert response.status_code == 400
-    assert secret not in response.content.decode()
+@pytest.mark.parametrize("secret", [tokens.generate(), SECRET, "x" * 512])
+def test_the_text_of_a_key_instead_of_its_id_is_neither_repeated_nor_stored(
+    cast: Cast, administrator: Program, caplog: pytest.LogCaptureFixture, secret: str
+) -> None:
+    id = factories.make_key(cast.account).api_key.id
+    response = administrator.send("post", REVOKE, {"ids": [secret, id]}, headers={"Idempotency-Key": "once"})
+    assert results(response) == [
+        {"id": None, "status": "not_found", "Message": "The item could not be found."},
+        {"id": id, "status": "revoked"},
+    ]
+    assert secret not in json.dumps([str(row) for row in IdempotencyKey.objects.values()]) + caplog.text
+    assert IdempotencyKey.objects.count() == 1
 
 
 def test_many_keys_are_revoked_with_few_statements(cast: Cast, administrator: Program) -> None:

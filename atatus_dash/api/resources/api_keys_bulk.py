@@ -4,13 +4,14 @@ A request that can be read is a 200, whatever becomes of the keys. Results are i
 program can pair them.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import ids
 from accounts.errors import DomainError, Invalid
 from accounts.policy import KeyPermission, Permission
 from accounts.validators import LINE
@@ -28,11 +29,11 @@ MAXIMUM = 1_000
 
 
 class RevokeSerializer(StrictSerializer):
-    ids = ShortListField(child=serializers.CharField(max_length=64, validators=LINE), min_length=1, max_length=MAXIMUM)
+    ids = ShortListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=MAXIMUM)
 
 
 class RevokedSerializer(serializers.Serializer[Any]):
-    id = serializers.CharField(help_text="As it was sent.")
+    id = serializers.CharField(allow_null=True, help_text="As it was sent. Null for a text that can't be an id.")
     status = serializers.ChoiceField(["revoked", "already_revoked", "not_found"])
     Message = serializers.CharField(required=False, help_text="Why the key was not revoked.")
 
@@ -53,15 +54,16 @@ class RevokeView(APIView):
     idempotent_methods = ["POST"]
 
     def post(self, request: Request) -> Response:
-        ids = self.validated()["ids"]
-        found = APIKey.objects.for_account(self.actor.account).in_bulk(ids)
+        # What is no id may be a key, which must not be in the answer, nor stored with an Idempotency-Key.
+        sent = [id if ids.is_id(id) else None for id in self.validated()["ids"]]
+        found = APIKey.objects.for_account(self.actor.account).in_bulk(list(filter(None, sent)))
         revoked = services.revoke_api_keys(actor=self.actor, api_keys=found.values())
-        return Response({"results": list(_revoked(ids, found.keys(), {api_key.pk for api_key in revoked}))})
+        return Response({"results": list(_revoked(sent, found.keys(), {api_key.pk for api_key in revoked}))})
 
 
-def _revoked(ids: list[str], found: Collection[str], revoked: set[str]) -> Iterator[dict[str, str]]:
+def _revoked(sent: Iterable[str | None], found: Collection[str], revoked: set[str]) -> Iterator[dict[str, str | None]]:
     """The result for each id. The second time that an id is in the list, its key is revoked already."""
-    for id in ids:
+    for id in sent:
         if id not in found:
             yield {"id": id, "status": "not_found", "Message": gate.NOT_FOUND}
         elif id in revoked:
