@@ -25,6 +25,8 @@ MAX_PATTERN_LENGTH = 200  # characters
 MAX_LENGTH = 10_000  # characters, as stored
 
 _SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
+#: The values of an entry's service, for JSON Schema.
+SERVICE_PATTERN = f"^({_SERVICE.pattern}|{API})$"
 
 # A readable target: visible ASCII, two hexadecimal digits after each %, no encoded slash.
 _TARGET = re.compile(r"/[!-$&-~]*(?:%(?!2[Ff])[0-9A-Fa-f]{2}[!-$&-~]*)*", re.ASCII)

@@ -23,6 +23,7 @@ GUARD_URL = env.origin("GUARD_URL") or PUBLIC_URL
 TRUSTED_PROXIES = env.cidrs("TRUSTED_PROXIES")
 REDIS_URL = env.redis("REDIS_URL")
 SIGNUP_OPEN = env.flag("SIGNUP_OPEN")
+API_DOCS = env.flag("API_DOCS")
 SUDO_MINUTES = env.whole_number("SUDO_MINUTES")
 SESSION_DAYS = env.whole_number("SESSION_DAYS", maximum=3650)
 LIMITS_WITHOUT_REDIS = env.choice("LIMITS_WITHOUT_REDIS", ("refuse", "allow"))
@@ -314,6 +315,15 @@ FILE_UPLOAD_HANDLERS = [
     "atatus_dash.form_limits.BoundedUploadHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
 ]
+
+#: How drf-spectacular reads serializers. `atatus_dash.api.schema` describes the rest.
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,  # fields that only one of request and response has
+    "SORT_OPERATIONS": False,  # the order of `api.urls`
+    "POSTPROCESSING_HOOKS": [],  # enums stay with their fields
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
 
 # Logs -------------------------------------------------------------------------------------------
 

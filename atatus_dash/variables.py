@@ -126,6 +126,12 @@ VARIABLES = (
         "Days after a sign-in until its session ends, even if it is used",
         "A change applies to existing sessions. An unused session ends after 14 days",
     ),
+    Variable(
+        "API_DOCS",
+        "1",
+        "0 switches off `/v2/openapi.json` and the API reference, which need no key",
+        "They then are a 404, like any unknown path",
+    ),
     Variable("API_RATE_LIMIT", "600/minute", "The rate limit of keys without their own"),
     Variable(
         "FAILED_AUTH_LIMIT",

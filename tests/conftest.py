@@ -1,5 +1,6 @@
 """A cast used everywhere: an Owner, an Admin, a User, and a stranger from another account."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from accounts.policy import KeyPermission, Role
 from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, problems, questions, sources
 
-from . import factories
+from . import factories, openapi
 
 # An example must not fail because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -111,6 +112,8 @@ class SecureClient(Client):
         self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any
     ) -> Any:
         response: Any = super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
+        if re.match(r"(?:https://testserver)?/v2(?:[/?]|$)", path):
+            openapi.check(response, method, path, *args)
         if response.streaming:
             response.streaming_content = [response.getvalue()]
         return response

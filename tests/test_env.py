@@ -328,6 +328,7 @@ MALFORMED = {
     "EMAIL_URL": "pigeon://loft",
     "DEFAULT_FROM_EMAIL": "nobody",
     "SIGNUP_OPEN": "yes",
+    "API_DOCS": "perhaps",
     "SUDO_MINUTES": "half",
     "SESSION_DAYS": "0",
     "LIMITS_WITHOUT_REDIS": "perhaps",

@@ -26,6 +26,7 @@ from .pagination import Pagination
 from .parsers import FormParser, JSONParser, MultiPartParser
 from .permissions import HasKeyPermission, NeedsPermission, permission_method
 from .renderers import JSONRenderer
+from .schema.operations import OperationSchema
 from .serializers import BodySerializer, FilterSerializer, ModelSerializer
 
 M = TypeVar("M", bound=Model)
@@ -38,7 +39,7 @@ class APIView(NeedsPermission):
     """A view behind `apikeys.gate`: authentication asks it, and the permission checks the rest of its verdict.
 
     It names the serializers of each method's request and answer. `validated`, `item`, `page` and `created` use no
-    others, so that the schema is true.
+    others, so that the schema is true. The schema also has the docstrings of the methods.
 
     With `has_etag`, GET answers an item with its `ETag` (304 if it is in `If-None-Match`), and PUT, PATCH and DELETE
     take `If-Match` (412 if it has changed). The view then has a `get_object`.
@@ -46,6 +47,8 @@ class APIView(NeedsPermission):
     `BodySerializer`s.
     """
 
+    #: The name of each method's operation in the schema, such as `list_projects`.
+    operations: ClassVar[Mapping[str, str]] = {}
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
@@ -54,7 +57,14 @@ class APIView(NeedsPermission):
     #: The item that the path names, or 404; 403 if the method would change what the account may only see.
     get_object: Callable[..., Model]
     idempotent_methods: ClassVar[Sequence[str]] = ()
+    #: Statuses of errors that its methods have, and others of their kind don't.
+    refusals: ClassVar[Sequence[int]] = ()
+    #: Whether GET answers with one page of a list.
+    lists: ClassVar[bool] = False
+    #: The status of a method's successful answer, if it isn't 200.
+    statuses: ClassVar[Mapping[str, int]] = {"POST": 201, "DELETE": 204}
 
+    schema = OperationSchema()
     authentication_classes = [APIKeyAuthentication]
     permission_classes = [HasKeyPermission]
     content_negotiation_class = JSONNegotiation

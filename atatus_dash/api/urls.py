@@ -1,5 +1,6 @@
 """The API's routes. `dispatch` answers all other paths with a JSON 404."""
 
+from django.conf import settings
 from django.urls import include, path
 
 from .resources.account import AccountView
@@ -10,6 +11,7 @@ from .resources.deployments import DeploymentsView, DeploymentView
 from .resources.invitations import InvitationsView, InvitationView
 from .resources.leaked_keys import LeakedKeysView
 from .resources.members import MembersView, MemberView
+from .resources.openapi import OpenAPIView
 from .resources.projects import ProjectsView, ProjectView
 from .resources.services import ServicesView, ServiceView
 from .resources.usage import UsageView
@@ -37,6 +39,9 @@ resources = [
     path("usage", UsageView.as_view()),
     path("leaked-keys", LeakedKeysView.as_view()),
 ]
+
+if settings.API_DOCS:
+    resources.append(path("openapi.json", OpenAPIView.as_view()))
 
 urlpatterns = [
     path("v2", WhoAmIView.as_view()),

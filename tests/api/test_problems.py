@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import services
-from accounts.errors import Conflict, DomainError, NotFound, TooManyRequests, Unavailable
+from accounts.errors import Conflict, DomainError, Invalid, TooManyRequests, Unavailable
 from accounts.models import Project
 from accounts.policy import KeyPermission
 from apikeys.gate import CHALLENGE, Maintenance, Refused, Rule, Verdict
@@ -80,11 +80,11 @@ def _while_it_runs(program: Program) -> Any:
 
     def send(**fields: Any) -> Any:
         answers.append(_post(program, "/v2/projects", {"name": "web"}, HTTP_IDEMPOTENCY_KEY="1"))
-        raise NotFound("The first request ends without an effect.")
+        raise Invalid("The first request ends without an effect.")
 
     with mock.patch.object(services, "create_project", send):
         first = _post(program, "/v2/projects", {"name": "web"}, HTTP_IDEMPOTENCY_KEY="1")
-    assert first.status_code == 404
+    assert first.status_code == 400
     return answers[0]
 
 

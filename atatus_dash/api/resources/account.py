@@ -1,4 +1,4 @@
-"""The account's own settings."""
+"""The account's name and its policy for keys."""
 
 from typing import cast
 
@@ -27,14 +27,20 @@ class AccountSerializer(StrictSerializer, ModelSerializer[Account]):
 
 class AccountView(APIView):
     permissions = {"GET": Permission.ACCOUNT_READ, "PATCH": Permission.ACCOUNT_CHANGE}
+    operations = {"GET": "get_account", "PATCH": "change_account"}
     request_serializers = {"PATCH": AccountSerializer}
     response_serializers = {"GET": AccountSerializer, "PATCH": AccountSerializer}
     has_etag = True
 
     def get(self, request: Request) -> Response:
+        """Get the account."""
         return self.item(self.get_object())
 
     def patch(self, request: Request) -> Response:
+        """Change the account's settings.
+
+        A field that is left out keeps its value.
+        """
         fields = cast(AccountSettings, self.validated())
         return self.item(services.change_account(actor=self.actor, **fields))
 

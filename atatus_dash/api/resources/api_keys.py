@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,6 +33,33 @@ class NetworksField(ShortListField):
         return validators.network_list(super().run_child_validation(data))
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "maxItems": scopes.MAX_SERVICES,
+        "items": {
+            "type": "object",
+            "properties": {
+                "service": {
+                    "type": "string",
+                    "pattern": scopes.SERVICE_PATTERN,
+                    "description": "A service's id, or `api` for the API under `/v2`.",
+                },
+                "paths": {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": "^/", "maxLength": scopes.MAX_PATTERN_LENGTH},
+                    "minItems": 1,
+                    "maxItems": scopes.MAX_PATHS,
+                    "description": "`/exports` is that path, `/reports/*` is `/reports` and all paths below it. "
+                    "Left out for the whole service, and always for `api`.",
+                },
+            },
+            "required": ["service"],
+            "additionalProperties": False,
+        },
+    },
+    component_name="Access",
+)
 class AccessField(JSONField):
     """A key's access: null, which is everything, or a list of services. The model stores it as text."""
 
@@ -47,7 +75,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
 
     allowed_networks = NetworksField(max_length=networks.MAXIMUM, required=False)
     access = AccessField(required=False, allow_null=True)
-    state = serializers.CharField(read_only=True)
+    state = serializers.ChoiceField(State.choices, read_only=True)
     disabled = serializers.BooleanField(required=False)
     volatile_fields = ["last_used_at", "last_used_from"]
 
@@ -101,15 +129,25 @@ class APIKeyFilterSerializer(FilterSerializer):
 
 class APIKeysView(APIView):
     permissions = {"GET": Permission.API_KEY_READ, "POST": Permission.API_KEY_CHANGE}
+    operations = {"GET": "list_api_keys", "POST": "create_api_key"}
+    lists = True
     request_serializers = {"POST": APIKeySerializer}
     response_serializers = {"GET": APIKeySerializer, "POST": IssuedAPIKeySerializer}
     filter_serializer = APIKeyFilterSerializer
     idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
+        """List API keys.
+
+        Newest first, revoked and expired ones too.
+        """
         return self.page(APIKey.objects.for_account(self.actor.account).matching(**self.filters()))
 
     def post(self, request: Request) -> Response:
+        """Create an API key.
+
+        Only this response has the key itself, in `key`. A key can't create one that is more powerful than itself.
+        """
         fields = self.validated()
         permission = KeyPermission(fields.pop("permission"))
         issued = services.create_api_key(actor=self.actor, permission=permission, **fields)
@@ -122,18 +160,28 @@ class APIKeyView(APIView):
         "PATCH": Permission.API_KEY_CHANGE,
         "DELETE": Permission.API_KEY_CHANGE,
     }
+    operations = {"GET": "get_api_key", "PATCH": "change_api_key", "DELETE": "revoke_api_key"}
     request_serializers = {"PATCH": APIKeySerializer}
     response_serializers = {"GET": APIKeySerializer, "PATCH": APIKeySerializer}
     has_etag = True
 
     def get(self, request: Request, key_id: str) -> Response:
+        """Get an API key."""
         return self.item(self.get_object(key_id))
 
     def patch(self, request: Request, key_id: str) -> Response:
+        """Change an API key.
+
+        A field that is left out keeps its value. A revoked key can't be changed.
+        """
         api_key = self.get_object(key_id)
         return self.item(services.change_api_key(actor=self.actor, api_key=api_key, **self.validated()))
 
     def delete(self, request: Request, key_id: str) -> Response:
+        """Revoke an API key.
+
+        This is final. The next request with the key is refused.
+        """
         services.revoke_api_key(actor=self.actor, api_key=self.get_object(key_id))
         return Response(status=204)
 
@@ -143,11 +191,17 @@ class APIKeyView(APIView):
 
 class RotateView(APIView):
     permissions = {"POST": Permission.API_KEY_CHANGE}
+    operations = {"POST": "rotate_api_key"}
     request_serializers = {"POST": RotateSerializer}
     response_serializers = {"POST": IssuedAPIKeySerializer}
     idempotent_methods = ["POST"]
 
     def post(self, request: Request, key_id: str) -> Response:
+        """Rotate an API key.
+
+        Creates a successor with the same settings. Only this response has its `key`. The old key keeps working for the
+        overlap.
+        """
         api_key = _api_key(self, key_id)
         overlap = Overlap(self.validated()["overlap"])
         issued = services.rotate_api_key(actor=self.actor, api_key=api_key, overlap=overlap)

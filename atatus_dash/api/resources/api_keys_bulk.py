@@ -43,17 +43,20 @@ class RevokeResultsSerializer(serializers.Serializer[Any]):
 
 
 class RevokeView(APIView):
-    """Revokes the keys that exist. They stop working at once, or none of them if the request fails.
-
-    Revoking a key again changes nothing, so the request can be repeated. The key that sends it may be among them.
-    """
-
     permissions = {"POST": Permission.API_KEY_CHANGE}
+    operations = {"POST": "revoke_api_keys"}
+    statuses = {}
     request_serializers = {"POST": RevokeSerializer}
     response_serializers = {"POST": RevokeResultsSerializer}
     idempotent_methods = ["POST"]
 
     def post(self, request: Request) -> Response:
+        """Revoke several API keys.
+
+        Those that exist stop working at once, or none of them if the request fails. The response has a result for each
+        id, in the order of the request. Revoking a key again changes nothing. The key that sends the request may be
+        among them.
+        """
         # What is no id may be a key, which must not be in the answer, nor stored with an Idempotency-Key.
         sent = [id if ids.is_id(id) else None for id in self.validated()["ids"]]
         found = APIKey.objects.for_account(self.actor.account).in_bulk(list(filter(None, sent)))
@@ -117,17 +120,20 @@ class ImportResultsSerializer(serializers.Serializer[Any]):
 
 
 class ImportView(APIView):
-    """Imports keys by their digests, those that are valid. Importing a key again changes nothing.
-
-    Whether another account has a digest is not revealed: such a key looks like any other and never works.
-    """
-
     permissions = {"POST": Permission.API_KEY_CHANGE}
+    operations = {"POST": "import_api_keys"}
+    statuses = {}
     request_serializers = {"POST": ImportSerializer}
     response_serializers = {"POST": ImportResultsSerializer}
     idempotent_methods = ["POST"]
 
     def post(self, request: Request) -> Response:
+        """Import API keys of another system by their digests.
+
+        Those that are valid are imported. The response has a result for each, in the order of the request. Importing a
+        key again changes nothing. Whether another account has a digest is not revealed: such a key looks like any other
+        and never works.
+        """
         sent = self.validated()["api_keys"]
         rows = [_row(place, item) for place, item in enumerate(sent) if isinstance(item, dict)]
         imported = iter(services.import_valid_api_keys(actor=self.actor, rows=rows))

@@ -1,4 +1,4 @@
-"""Deployments of a project."""
+"""Revisions of a project that went to a release stage. Clients written for Atatus work unchanged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -68,28 +68,42 @@ def _is_blank(value: Any) -> bool:
 
 class DeploymentsView(APIView):
     permissions = {"GET": Permission.DEPLOYMENT_READ, "POST": Permission.DEPLOYMENT_CHANGE}
+    operations = {"GET": "list_deployments", "POST": "create_deployment"}
+    lists = True
     request_serializers = {"POST": DeploymentSerializer}
     response_serializers = {"GET": DeploymentSerializer, "POST": DeploymentSerializer}
     filter_serializer = DeploymentFilterSerializer
     idempotent_methods = ["POST"]
 
     def get(self, request: Request, project_id: str) -> Response:
+        """List a project's deployments.
+
+        Newest first.
+        """
         return self.page(project_or_404(self, project_id).deployments.matching(**self.filters()))
 
     def post(self, request: Request, project_id: str) -> Response:
+        """Record a deployment.
+
+        Unknown fields are ignored, and null or an empty field is the same as one that is left out. A key in `changes`
+        is masked, and long text is truncated: a commit message must not fail a pipeline.
+        """
         project = project_or_404(self, project_id)
         return self.created(services.create_deployment(actor=self.actor, project=project, **self.validated()))
 
 
 class DeploymentView(APIView):
     permissions = {"GET": Permission.DEPLOYMENT_READ, "DELETE": Permission.DEPLOYMENT_CHANGE}
+    operations = {"GET": "get_deployment", "DELETE": "delete_deployment"}
     response_serializers = {"GET": DeploymentSerializer}
     has_etag = True
 
     def get(self, request: Request, project_id: str, deployment_id: str) -> Response:
+        """Get a deployment."""
         return self.item(self.get_object(project_id, deployment_id))
 
     def delete(self, request: Request, project_id: str, deployment_id: str) -> Response:
+        """Delete a deployment."""
         deployment = self.get_object(project_id, deployment_id)
         services.delete_deployment(actor=self.actor, deployment=deployment)
         return Response(status=204)

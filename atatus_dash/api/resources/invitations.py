@@ -1,4 +1,4 @@
-"""Invitations to the account, for keys with administrator access."""
+"""Invitations to the account that were neither accepted nor withdrawn."""
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -30,18 +30,26 @@ class InvitationFilterSerializer(FilterSerializer):
 
 
 class InvitationsView(APIView):
-    """Open invitations: neither accepted nor withdrawn."""
-
     permissions = {"GET": Permission.MEMBER_READ, "POST": Permission.MEMBER_CHANGE}
+    operations = {"GET": "list_invitations", "POST": "send_invitation"}
+    lists = True
     request_serializers = {"POST": InvitationSerializer}
     response_serializers = {"GET": InvitationSerializer, "POST": InvitationSerializer}
     filter_serializer = InvitationFilterSerializer
     idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
+        """List open invitations.
+
+        Newest first.
+        """
         return self.page(Invitation.objects.for_account(self.actor.account).open().filter(**self.filters()))
 
     def post(self, request: Request) -> Response:
+        """Invite somebody.
+
+        Sends an e-mail with a link. There are limits by address and by account.
+        """
         fields = self.validated()
         invitation = services.invite(
             actor=self.actor,
@@ -58,14 +66,17 @@ class InvitationView(APIView):
         "PATCH": Permission.MEMBER_CHANGE,
         "DELETE": Permission.MEMBER_CHANGE,
     }
+    operations = {"GET": "get_invitation", "PATCH": "change_invitation", "DELETE": "withdraw_invitation"}
     request_serializers = {"PATCH": InvitationRoleSerializer}
     response_serializers = {"GET": InvitationSerializer, "PATCH": InvitationSerializer}
     has_etag = True
 
     def get(self, request: Request, invitation_id: str) -> Response:
+        """Get an open invitation."""
         return self.item(self.get_object(invitation_id))
 
     def patch(self, request: Request, invitation_id: str) -> Response:
+        """Change the role in an invitation."""
         invitation = self.get_object(invitation_id)
         role = Role(self.validated().get("role", invitation.role))
         if role != invitation.role:
@@ -73,6 +84,10 @@ class InvitationView(APIView):
         return self.item(invitation)
 
     def delete(self, request: Request, invitation_id: str) -> Response:
+        """Withdraw an invitation.
+
+        Its link no longer works.
+        """
         services.withdraw_invitation(actor=self.actor, invitation=self.get_object(invitation_id))
         return Response(status=204)
 

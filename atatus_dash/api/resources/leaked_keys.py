@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
@@ -45,6 +45,10 @@ class FoundKeySerializer(BodySerializer):
     source = serializers.JSONField(required=False, allow_null=True)  # type: ignore[assignment]  # no attribute: a field
 
 
+class ReportReceivedSerializer(serializers.Serializer[Any]):
+    Message = serializers.CharField(read_only=True)
+
+
 class LeakedKeysView(APIView):
     """Anybody who has a key may revoke it. The answer is the same for all keys.
 
@@ -54,11 +58,19 @@ class LeakedKeysView(APIView):
     authentication_classes = []
     permission_classes = [IsOpen]
     permissions = {"POST": None}
+    operations = {"POST": "report_leaked_keys"}
+    statuses = {"POST": 202}
+    refusals = (401,)
     request_serializers = {"POST": LeakedKeysSerializer}
+    response_serializers = {"POST": ReportReceivedSerializer}
     #: The items of a body that is a list.
     list_item_serializers: ClassVar[Mapping[str, type[BodySerializer]]] = {"POST": FoundKeySerializer}
 
     def post(self, request: Request) -> Response:
+        """Report leaked keys.
+
+        Anybody who holds a key may revoke it. The response is the same whether the keys exist or not.
+        """
         is_from_github = self._is_from_github()
         if isinstance(request.data, list):
             if settings.GITHUB_SECRET_SCANNING_KEYS and not is_from_github:

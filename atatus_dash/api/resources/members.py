@@ -1,4 +1,4 @@
-"""Members of the account, for keys with administrator access."""
+"""The people with a role in the account."""
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -27,10 +27,16 @@ class MemberFilterSerializer(FilterSerializer):
 
 class MembersView(APIView):
     permissions = {"GET": Permission.MEMBER_READ}
+    operations = {"GET": "list_members"}
+    lists = True
     response_serializers = {"GET": MemberSerializer}
     filter_serializer = MemberFilterSerializer
 
     def get(self, request: Request) -> Response:
+        """List members.
+
+        In the order in which they joined.
+        """
         members = Membership.objects.for_account(self.actor.account).select_related("user")
         return self.page(members.filter(**self.filters()))
 
@@ -41,14 +47,20 @@ class MemberView(APIView):
         "PATCH": Permission.MEMBER_CHANGE,
         "DELETE": Permission.MEMBER_CHANGE,
     }
+    operations = {"GET": "get_member", "PATCH": "change_member", "DELETE": "remove_member"}
     request_serializers = {"PATCH": MemberSerializer}
     response_serializers = {"GET": MemberSerializer, "PATCH": MemberSerializer}
     has_etag = True
 
     def get(self, request: Request, member_id: str) -> Response:
+        """Get a member."""
         return self.item(self.get_object(member_id))
 
     def patch(self, request: Request, member_id: str) -> Response:
+        """Change a member's role.
+
+        The Owner's role can't be changed, and nobody becomes the Owner here.
+        """
         membership = self.get_object(member_id)
         role = Role(self.validated().get("role", membership.role))
         if role != membership.role:
@@ -56,6 +68,10 @@ class MemberView(APIView):
         return self.item(membership)
 
     def delete(self, request: Request, member_id: str) -> Response:
+        """Remove a member.
+
+        The Owner can't be removed.
+        """
         services.remove_member(actor=self.actor, membership=self.get_object(member_id))
         return Response(status=204)
 

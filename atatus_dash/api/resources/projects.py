@@ -1,4 +1,4 @@
-"""The account's projects."""
+"""The account's projects. Each has deployments."""
 
 from typing import Any
 
@@ -45,16 +45,26 @@ class ProjectFilterSerializer(FilterSerializer):
 
 class ProjectsView(APIView):
     permissions = {"GET": Permission.PROJECT_READ, "POST": Permission.PROJECT_CHANGE}
+    operations = {"GET": "list_projects", "POST": "create_project"}
+    lists = True
     request_serializers = {"POST": NewProjectSerializer}
     response_serializers = {"GET": ProjectSerializer, "POST": ProjectSerializer}
     filter_serializer = ProjectFilterSerializer
     idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
+        """List projects.
+
+        Newest first.
+        """
         projects, filters = Project.objects.for_account(self.actor.account), self.filters()
         return self.page(projects.search(filters["q"]) if filters else projects)
 
     def post(self, request: Request) -> Response:
+        """Create a project.
+
+        A project that moves here from Atatus may keep its id.
+        """
         return self.created(services.create_project(actor=self.actor, **self.validated()))
 
 
@@ -65,21 +75,38 @@ class ProjectView(APIView):
         "PATCH": Permission.PROJECT_CHANGE,
         "DELETE": Permission.PROJECT_CHANGE,
     }
+    operations = {
+        "GET": "get_project",
+        "PUT": "replace_project",
+        "PATCH": "change_project",
+        "DELETE": "delete_project",
+    }
     request_serializers = {"PUT": ProjectSerializer, "PATCH": ProjectSerializer}
     response_serializers = {"GET": ProjectSerializer, "PUT": ProjectSerializer, "PATCH": ProjectSerializer}
     has_etag = True
 
     def get(self, request: Request, project_id: str) -> Response:
+        """Get a project."""
         return self.item(self.get_object(project_id))
 
     def put(self, request: Request, project_id: str) -> Response:
+        """Replace a project's fields.
+
+        Its id and its deployments stay.
+        """
         project = self.get_object(project_id)
         fields = {"name": project.name, **self.validated()}
         return self.item(services.change_project(actor=self.actor, project=project, **fields))
 
-    patch = put
+    def patch(self, request: Request, project_id: str) -> Response:
+        """Change a project.
+
+        A field that is left out keeps its value.
+        """
+        return self.put(request, project_id)
 
     def delete(self, request: Request, project_id: str) -> Response:
+        """Delete a project and its deployments."""
         services.delete_project(actor=self.actor, project=self.get_object(project_id))
         return Response(status=204)
 

@@ -1,4 +1,4 @@
-"""The account's services, and those that are shared with every account."""
+"""APIs of the account's own that accept its keys, and services of the operator that are shared with every account."""
 
 from typing import Any
 
@@ -29,6 +29,8 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
 
     class Meta:
         model = Service
+        #: For the schema.
+        fields_shown_to_all = OPEN
         fields = [
             "id",
             *writable("name", "reading_methods", "reading_paths", "preflight", "query_keys", "gateways", "upstream"),
@@ -60,12 +62,18 @@ class ServiceFilterSerializer(FilterSerializer):
 
 class ServicesView(APIView):
     permissions = {"GET": Permission.SERVICE_READ, "POST": Permission.SERVICE_CHANGE}
+    operations = {"GET": "list_services", "POST": "create_service"}
+    lists = True
     request_serializers = {"POST": ServiceSerializer}
     response_serializers = {"GET": ServiceSerializer, "POST": ServiceSerializer}
     filter_serializer = ServiceFilterSerializer
     idempotent_methods = ["POST"]
 
     def get(self, request: Request) -> Response:
+        """List services.
+
+        Newest first. Of another account's shared service, all fields but `id`, `name` and `shared` are null.
+        """
         account, filters = self.actor.account, self.filters()
         found = Service.objects.visible_to(account)
         if q := filters.pop("q", ""):
@@ -73,6 +81,7 @@ class ServicesView(APIView):
         return self.page(found.filter(**filters), account_id=account.id)
 
     def post(self, request: Request) -> Response:
+        """Create a service."""
         service = services.create_service(actor=self.actor, **self.validated())
         return self.created(service, account_id=self.actor.account.id)
 
@@ -83,19 +92,29 @@ class ServiceView(APIView):
         "PATCH": Permission.SERVICE_CHANGE,
         "DELETE": Permission.SERVICE_CHANGE,
     }
+    operations = {"GET": "get_service", "PATCH": "change_service", "DELETE": "delete_service"}
     request_serializers = {"PATCH": ServiceSerializer}
     response_serializers = {"GET": ServiceSerializer, "PATCH": ServiceSerializer}
     has_etag = True
 
     def get(self, request: Request, service_id: str) -> Response:
+        """Get a service."""
         return self.item(self.get_object(service_id), account_id=self.actor.account.id)
 
     def patch(self, request: Request, service_id: str) -> Response:
+        """Change a service.
+
+        A field that is left out keeps its value. Only its own account can change a shared service.
+        """
         service = self.get_object(service_id)
         service = services.change_service(actor=self.actor, service=service, **self.validated())
         return self.item(service, account_id=self.actor.account.id)
 
     def delete(self, request: Request, service_id: str) -> Response:
+        """Delete a service.
+
+        Authorization requests about it are refused from then on.
+        """
         services.delete_service(actor=self.actor, service=self.get_object(service_id))
         return Response(status=204)
 

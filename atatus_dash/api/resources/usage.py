@@ -1,4 +1,6 @@
-"""Usage of the account's keys."""
+"""How many requests each key sent, by day and service."""
+
+from typing import TypedDict
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,6 +13,11 @@ from ..base import APIView
 from ..serializers import FilterSerializer, ModelSerializer, TextFilter
 
 
+class KeyJSON(TypedDict):
+    id: str
+    name: str
+
+
 class UsageSerializer(ModelSerializer[KeyUsage]):
     api_key = serializers.SerializerMethodField()
 
@@ -18,7 +25,7 @@ class UsageSerializer(ModelSerializer[KeyUsage]):
         model = KeyUsage
         fields = ["day", "api_key", "service", "requests", "succeeded", "client_errors", "throttled", "server_errors"]
 
-    def get_api_key(self, usage: KeyUsage) -> dict[str, str]:
+    def get_api_key(self, usage: KeyUsage) -> KeyJSON:
         return {"id": usage.api_key.id, "name": usage.api_key.name}
 
 
@@ -38,9 +45,15 @@ class UsageView(APIView):
     """Usage by day, key and service, newest day first. Counts are up to USAGE_FLUSH_SECONDS old."""
 
     permissions = {"GET": Permission.USAGE_READ}
+    operations = {"GET": "list_usage"}
+    lists = True
     response_serializers = {"GET": UsageSerializer}
     filter_serializer = UsageFilterSerializer
 
     def get(self, request: Request) -> Response:
+        """List usage.
+
+        A row for each day, key and service, newest day first.
+        """
         usage = KeyUsage.objects.for_account(self.actor.account).select_related("api_key")
         return self.page(usage.matching(**self.filters()))

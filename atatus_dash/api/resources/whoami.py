@@ -1,4 +1,4 @@
-"""`/v2`: the key of the request, and its account."""
+"""A key, its account and its rate limit. Call this to find out whether a key works."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from apikeys.gate import Verdict
 from apikeys.lookup import KeyRecord
 
 from ..base import APIView
+from ..serializers import BodySerializer
 
 
 class AccountRefSerializer(serializers.Serializer[Any]):
@@ -40,6 +41,10 @@ class WhoAmISerializer(serializers.Serializer[Any]):
     rate_limit = RateLimitSerializer(allow_null=True, read_only=True)
 
 
+class KeyInBodySerializer(BodySerializer):
+    """A body with nothing but the key."""
+
+
 class WhoAmIView(APIView):
     """The account, the key and its rate limit. Any permission, any access.
 
@@ -48,14 +53,26 @@ class WhoAmIView(APIView):
     """
 
     permissions = {"GET": None, "POST": None}
+    operations = {"GET": "check_api_key", "POST": "check_api_key_in_body"}
+    statuses = {}
     service = None
+    request_serializers = {"POST": KeyInBodySerializer}
     # For the schema; a test compares it with the answer. Serializing with it would take longer than all the rest.
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
+        """Check a key.
+
+        Any permission and any access are enough.
+        """
         return Response(whoami(self.credential.key, self.credential.verdict))
 
-    post = get
+    def post(self, request: Request) -> Response:
+        """Check a key that is sent in the body.
+
+        The same as GET. Other fields of the body are ignored.
+        """
+        return self.get(request)
 
 
 def whoami(key: KeyRecord, verdict: Verdict) -> dict[str, Any]:

@@ -1,0 +1,6 @@
+"""The OpenAPI description of everything under /v2, served at `/v2/openapi.json`.
+
+drf-spectacular reads the serializers. `operations` describes a view's method by the facts that the view states, `guard`
+describes `/v2/verify`, which no view answers, `components` has what many operations share, and `document` puts it
+together. Tests compare every response of the suite with it.
+"""
