@@ -245,6 +245,39 @@ def test_an_invalid_key_is_refused_by_field_and_nothing_of_it_is_repeated(
     assert APIKey.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": SECRET},
+        {"mask": SECRET},
+        {"permission": SECRET},
+        {"digest": SECRET},
+        {"expires_at": SECRET},
+        {"access": SECRET},
+        {"access": [SECRET]},
+        {"access": [{"service": SECRET}]},
+        {"access": [{"service": "api", "paths": [SECRET]}]},
+        {"access": [{"service": "api", SECRET: 1}]},
+        {"key": SECRET},
+    ],
+)
+@pytest.mark.parametrize("secret", [SECRET, SECRET * 20])
+def test_a_key_of_another_system_in_any_field_is_not_repeated_or_stored(
+    administrator: Program, fields: dict[str, Any], secret: str
+) -> None:
+    fields = json.loads(json.dumps(fields).replace(SECRET, secret))
+    sent = legacy(**{"digest": digest(secret), **fields})
+    response = administrator.send("post", IMPORT, {"api_keys": [sent]}, headers={"Idempotency-Key": "once"})
+    assert statuses(response) == ["refused"]
+    stored = json.dumps([str(row) for model in (APIKey, AuditEvent, IdempotencyKey) for row in model.objects.values()])
+    assert SECRET not in response.content.decode() + stored
+
+
+def test_an_unknown_field_with_a_long_name_is_named(administrator: Program) -> None:
+    (refused,) = results(administrator.send("post", IMPORT, {"api_keys": [legacy(allowed_networks=[])]}))
+    assert list(refused["Errors"]) == ["allowed_networks"]
+
+
 @pytest.mark.parametrize("field", ["name", "mask", "digest", "permission", "expires_at", "access", "key"])
 def test_one_of_our_own_keys_in_any_field_is_not_repeated_logged_or_stored(
     administrator: Program, caplog: pytest.LogCaptureFixture, field: str

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,14 +16,14 @@ from accounts import ids
 from accounts.errors import DomainError, Invalid
 from accounts.policy import KeyPermission, Permission
 from accounts.validators import LINE
-from apikeys import gate, imports, services
+from apikeys import gate, imports, services, tokens
 from apikeys.models import APIKey
 from apikeys.services import Imported, ImportedKey
 
 from ..base import APIView
 from ..errors import field_errors
 from ..serializers import EachField, ModelSerializer, ShortListField, StrictSerializer, writable
-from .api_keys import AccessField
+from .api_keys import AccessField, APIKeySerializer
 
 #: Keys of one request.
 MAXIMUM = 1_000
@@ -90,6 +91,21 @@ class ImportedAPIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     class Meta:
         model = APIKey
         fields = writable("name", "permission", "digest", "mask", "expires_at", "access")
+        extra_kwargs = {"permission": {"error_messages": {"invalid_choice": "Send one of read, write and read_write."}}}
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Errors repeat nothing that is long enough to be a key: it may be in a wrong field."""
+        try:
+            return super().run_validation(data)
+        except serializers.ValidationError as error:
+            found = field_errors(error.detail)
+            for text in filter(_may_be_a_key, _texts(data)):
+                repeated = text[:100]  # as much as an error repeats of it
+                found = {
+                    name.replace(repeated, "…"): [sentence.replace(repeated, "…") for sentence in sentences]
+                    for name, sentences in found.items()
+                }
+            raise serializers.ValidationError(found) from None
 
     def validate_digest(self, value: str) -> str:
         if imports.DIGEST.fullmatch(value.lower()) is None:
@@ -100,6 +116,22 @@ class ImportedAPIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
         if imports.is_key_itself(attrs["digest"], attrs["name"], attrs.get("mask", "")):
             raise serializers.ValidationError({"name": [f"{imports.KEY_ITSELF} Never send a key."]})
         return attrs
+
+
+def _may_be_a_key(text: str) -> bool:
+    return len(text) >= tokens.FOREIGN_MINIMUM and text not in APIKeySerializer.Meta.fields
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value of JSON, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, held in value.items():
+            yield from (str(name), *_texts(held))
+    elif isinstance(value, list):
+        for held in value:
+            yield from _texts(held)
 
 
 class ImportSerializer(StrictSerializer):
