@@ -163,7 +163,7 @@ def _domain_failure(
 
 def field_errors(detail: Any) -> dict[str, list[str]]:
     """DRF's nested details as one list of sentences for each field."""
-    details = detail if isinstance(detail, Mapping) else {"nonfield_errors": detail}
+    details = detail if isinstance(detail, Mapping) else {"non_field_errors": detail}
     return _bounded({str(field): _sentences(value) for field, value in islice(details.items(), MAX_FIELDS)})
 
 
