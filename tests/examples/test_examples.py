@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import node
 from ..gateways.listener import Listener
 from ..gateways.relay import pass_on
 from ..servers import ROOT, Answer, free_port, install, serving, wait_for
@@ -112,18 +112,7 @@ class Service:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Express, from npm."""
-    directory = tmp_path_factory.mktemp("packages")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, directory)
-    found = shutil.which("npm") and shutil.which("node")
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=30000"]
-    installed = found and subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if not installed or installed.returncode:
-        reason = installed.stderr if installed else "Node is not installed"
-        if "REQUIRE_NODE" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return directory
+    return node.install(HERE, tmp_path_factory.mktemp("packages"))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The whole description, generated once in each process."""
 
 import hashlib
+import threading
 from functools import lru_cache
 from typing import Any, cast
 
@@ -23,9 +24,18 @@ gets RFC 9457 instead. Unknown paths are 404, and unknown methods of a known pat
 """.strip().replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n")  # fmt: skip
 
 
-@lru_cache(maxsize=1)
 def document() -> Schema:
     """The OpenAPI document, without the server's address. Nobody may change it."""
+    with _ONE_AT_A_TIME:
+        return _generated()
+
+
+#: drf-spectacular keeps its view and its settings in shared objects. And it takes a second.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _generated() -> Schema:
     generator = SchemaGenerator()
     paths: dict[str, Any] = generator.parse(None, True)
     schemas: dict[str, Any] = generator.registry.build({})["schemas"]

@@ -1,6 +1,7 @@
 """Describes one method of a view."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.core.exceptions import FieldDoesNotExist
@@ -178,24 +179,12 @@ class OperationSchema(AutoSchema):
             for name in ("title", "x-spec-enum-id"):
                 property.pop(name, None)
         if direction == "response":
-            for property in properties.values():
-                property.pop("readOnly", None)
-                property.pop("default", None)
-            shown_to_all = getattr(getattr(serializer, "Meta", None), "fields_shown_to_all", properties)
-            secret = getattr(serializer, "secret_fields", ())  # null when an answer is repeated
-            for name in {*(properties.keys() - shown_to_all), *secret}:
-                types = properties[name]["type"]
-                properties[name]["type"] = types if isinstance(types, list) else [types, "null"]
-            fields = serializer.fields
-            schema["required"] = [
-                name
-                for name in properties
-                if isinstance(serializer, ModelSerializer) or fields[name].read_only or fields[name].required
-            ]
+            schema["properties"] = _in_response(serializer, properties)
+            schema["required"] = [name for name in properties if _is_always_there(serializer, name)]
         elif isinstance(serializer, BodySerializer):
             for name, field in serializer.fields.items():
                 if not field.read_only:
-                    properties[name] = _of_request(field, properties[name])
+                    properties[name] = _in_request(field, properties[name])
             if isinstance(serializer, StrictSerializer):
                 schema["additionalProperties"] = False
             elif cast(Any, self.view).needs_key():
@@ -297,7 +286,28 @@ def is_for_administrators(permission: Permission | None) -> bool:
     return permission is not None and permission not in GRANTS[KeyRole.KEY]
 
 
-def _of_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
+def _in_response(serializer: Any, properties: Mapping[str, Schema]) -> dict[str, Schema]:
+    """The fields of a response, without what is about requests. Some are null for some callers."""
+    fields = {}
+    for name, schema in properties.items():
+        fields[name] = {key: value for key, value in schema.items() if key not in ("readOnly", "default")}
+        if list(fields[name]) == ["allOf"]:  # a reference that had `readOnly` beside it
+            (fields[name],) = schema["allOf"]
+    shown_to_all = getattr(getattr(serializer, "Meta", None), "fields_shown_to_all", fields)
+    secret = getattr(serializer, "secret_fields", ())  # null when an answer is repeated
+    for name in {*(fields.keys() - shown_to_all), *secret}:
+        types = fields[name]["type"]
+        fields[name]["type"] = types if isinstance(types, list) else [types, "null"]
+    return fields
+
+
+def _is_always_there(serializer: Any, name: str) -> bool:
+    """Whether a response always has the field. Those of models leave out none."""
+    field = serializer.fields[name]
+    return isinstance(serializer, ModelSerializer) or bool(field.read_only or field.required)
+
+
+def _in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
     """The schema of a field in a request, with its default.
 
     Where a field may be empty, null and an empty string mean the same (`BodySerializer`).
@@ -306,7 +316,7 @@ def _of_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) ->
     is_lenient = not isinstance(parent, StrictSerializer)
     schema = _with_empty(schema, field) if (is_lenient and not field.required) or _may_be_empty(field) else {**schema}
     if isinstance(field, EachField):  # which accepts any item, and refuses those that don't match in their results
-        schema["items"] = {"anyOf": [schema["items"], {}]}
+        schema["items"] = {"anyOf": [schema["items"], {"description": "Anything else is refused by itself."}]}
     if is_lenient and isinstance(field, serializers.CharField):
         types = schema["type"]
         schema["type"] = [*([types] if isinstance(types, str) else types), "number"]
