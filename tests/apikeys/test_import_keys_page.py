@@ -83,12 +83,13 @@ def test_the_answer_is_the_same_whether_or_not_another_account_has_the_key(cast:
     assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
 
 
-def test_only_the_owner_can_open_the_import_page(cast: Cast, owner: Browser) -> None:
-    admins = Browser().as_(cast.admin)
+def test_admins_can_open_the_import_page_and_users_can_not(cast: Cast, owner: Browser) -> None:
+    admin, user = Browser().as_(cast.admin), Browser().as_(cast.user)
 
-    assert "Import" in read(owner, page(cast, "keys"))
-    assert "Import" not in read(admins, page(cast, "keys"))
-    assert "This item is for the Owner only." in read(admins, page(cast, "import_keys"))
+    for browser in (owner, admin):
+        assert "Import them" in read(browser, page(cast, "keys"))
+        assert browser.get(page(cast, "import_keys")).status_code == 200
+    assert "This item is for administrators only." in read(user, page(cast, "import_keys"))
 
 
 def test_the_page_says_where_a_key_with_a_comma_works(cast: Cast, owner: Browser) -> None:
