@@ -1,13 +1,12 @@
-"""The rules of deploy/scanners: their regular expressions, gitleaks itself, and what TruffleHog asks about a key.
+"""The rules of deploy/scanners: their regular expressions, and what TruffleHog asks about a key.
 
-Both scanners are Go programs. Python's `re` reads these expressions as RE2 does, with `re.ASCII` for `\\b`.
+The scanners themselves don't run here. They are Go programs, and Python's `re` reads these expressions as RE2 does,
+with `re.ASCII` for `\\b`.
 """
 
 import json
 import math
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -99,49 +98,6 @@ def test_every_key_has_the_entropy_that_gitleaks_needs(key: str) -> None:
 def test_a_placeholder_has_less(placeholder: str) -> None:
     assert re.search(GITLEAKS["regex"], placeholder)
     assert entropy(placeholder) < GITLEAKS["entropy"]
-
-
-# gitleaks ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gitleaks() -> str:
-    found = shutil.which("gitleaks", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if found is None:
-        if "REQUIRE_GATEWAYS" in os.environ:
-            pytest.fail("gitleaks is missing: install tests/gateways/requirements.txt")
-        pytest.skip("gitleaks is missing")
-    return found
-
-
-def test_gitleaks_finds_the_keys_of_a_repository_and_its_history(gitleaks: str, tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        own = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *own, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    git("init", "--quiet")
-    shutil.copy(SCANNERS / "gitleaks.toml", tmp_path / ".gitleaks.toml")
-    for number, text in enumerate(NOT_FOUND):
-        (tmp_path / f"clean{number}.txt").write_text(text)
-    (tmp_path / "placeholder.txt").write_text("atk_" + "x" * 36)
-    (tmp_path / "checksum.txt").write_text(f"not a key: {KEYS[2][:-6]}000000")
-    (tmp_path / "removed.env").write_text(f"KEY={KEYS[0]}")
-    git("add", ".")
-    git("commit", "--quiet", "--message", "first")
-    git("rm", "--quiet", "removed.env")
-    (tmp_path / "docs.md").write_text(f"curl https://keys.example.com/v2?api_key={KEYS[1]}")
-    git("add", ".")
-    git("commit", "--quiet", "--message", "second")
-    report = tmp_path / "report.json"
-    command = [gitleaks, "git", "--no-banner", "--report-format", "json", "--report-path", str(report)]
-    scan = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert scan.returncode == 1, scan.stderr
-    ours = [leak for leak in json.loads(report.read_text()) if leak["RuleID"] == "atatus-dash-api-key"]
-    assert {(leak["File"], leak["Secret"]) for leak in ours} == {
-        ("removed.env", KEYS[0]),
-        ("docs.md", KEYS[1]),
-        ("checksum.txt", f"{KEYS[2][:-6]}000000"),  # a false alarm: no regular expression knows the checksum
-    }
 
 
 # TruffleHog -------------------------------------------------------------------------------------
