@@ -1,0 +1,6 @@
+"""The Content-Security-Policy of pages: they load files from this server only. No inline script or style, no frame."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
