@@ -11,7 +11,7 @@ from drf_spectacular.plumbing import normalize_result_object
 
 from apikeys.credentials import FIELD
 
-from . import components, guard, operations
+from . import components, examples, guard, operations
 from .components import Schema
 
 _INTRODUCTION = f"""
@@ -37,7 +37,10 @@ _ONE_AT_A_TIME = threading.Lock()
 @lru_cache(maxsize=1)
 def _generated() -> Schema:
     generator = SchemaGenerator()
-    paths: dict[str, Any] = generator.parse(None, True)
+    paths: dict[str, Any] = {**generator.parse(None, True), **guard.paths()}
+    for item in paths.values():
+        for method in item.keys() - {"parameters"}:
+            examples.add_to(item[method])
     schemas: dict[str, Any] = generator.registry.build({})["schemas"]
     reference = "#/components/schemas/"
     checks = guard.schemas(*({"$ref": reference + name} for name in ("AccountRef", "Key", "RateLimit")))
@@ -51,7 +54,7 @@ def _generated() -> Schema:
         },
         "servers": [],
         "tags": _tags(generator),
-        "paths": normalize_result_object({**paths, **guard.paths()}),
+        "paths": normalize_result_object(paths),
         "components": {
             "schemas": normalize_result_object({**schemas, **checks, **components.SCHEMAS}),
             "headers": components.HEADERS,

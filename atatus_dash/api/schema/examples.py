@@ -1,0 +1,32 @@
+"""Examples of requests and responses, by operation.
+
+The responses are what the API answered to the requests in `tests/browser/test_reference_snippets.py`, with other ids,
+keys and times. `WRITE_EXAMPLES=1 .venv/bin/python -m pytest tests/browser/test_reference_snippets.py` writes them.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .components import JSON, Schema
+
+FILE = Path(__file__).with_name("examples.json")
+
+
+@lru_cache(maxsize=1)
+def recorded() -> dict[str, dict[str, Any]]:
+    """The `request` and the `response` of each operation, where it has a body."""
+    examples: dict[str, dict[str, Any]] = json.loads(FILE.read_text())
+    return examples
+
+
+def add_to(operation: Schema) -> None:
+    """Add its examples to the description of an operation."""
+    example = recorded().get(operation["operationId"], {})
+    if "request" in example:
+        for media in operation["requestBody"]["content"].values():
+            media["example"] = example["request"]
+    if "response" in example:
+        [success] = [response for code, response in operation["responses"].items() if code.startswith("2")]
+        success["content"][JSON]["example"] = example["response"]
