@@ -15,6 +15,7 @@ COPY apikeys apikeys
 COPY accounts accounts
 COPY templates templates
 COPY static static
+COPY docs/api docs/api
 COPY deploy/gateways deploy/gateways
 RUN SECRET_KEY=unused .venv/bin/python manage.py collectstatic --no-input --verbosity 0
 

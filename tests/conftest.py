@@ -112,7 +112,7 @@ class SecureClient(Client):
         self, method: str, path: str, *args: Any, plain_http: bool = False, **kwargs: Any
     ) -> Any:
         response: Any = super().generic(method, path, *args, **{**kwargs, "secure": not plain_http})
-        if re.match(r"(?:https://testserver)?/v2(?:[/?]|$)", path):
+        if re.match(r"(?:https://testserver)?/v2(?!/docs)(?:[/?]|$)", path):  # the reference is for people
             openapi.check(response, method, path, *args)
         if response.streaming:
             response.streaming_content = [response.getvalue()]

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.urls import include, path
 
+from .docs import ErrorsView, GuideView, ResourceView, StartView
 from .resources.account import AccountView
 from .resources.api_keys import APIKeysView, APIKeyView, RotateView
 from .resources.api_keys_bulk import ImportView, RevokeView
@@ -41,7 +42,13 @@ resources = [
 ]
 
 if settings.API_DOCS:
-    resources.append(path("openapi.json", OpenAPIView.as_view()))
+    resources += [
+        path("openapi.json", OpenAPIView.as_view()),
+        path("docs", StartView.as_view()),
+        path("docs/errors", ErrorsView.as_view()),
+        path("docs/guides/<slug:name>", GuideView.as_view()),
+        path("docs/<slug:slug>", ResourceView.as_view()),
+    ]
 
 urlpatterns = [
     path("v2", WhoAmIView.as_view()),

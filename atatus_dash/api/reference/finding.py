@@ -1,0 +1,102 @@
+"""Finds operations, fields, errors and guides by words."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..problems import CATALOGUE
+from . import guides
+from .operations import Field, Operation, Reference
+
+#: Results, and characters of the search text.
+MAX_RESULTS, MAX_LENGTH = 30, 100
+
+OPERATION = "Operation"
+
+
+class Entry(NamedTuple):
+    kind: str
+    title: str
+    detail: str
+    #: Its page below the start page, with an anchor.
+    path: str
+    #: Further words that find it.
+    text: str = ""
+
+    def rank(self, words: Sequence[str]) -> int | None:
+        """Smaller is better. None if a word is nowhere."""
+        title, whole = self.title.lower(), f"{self.title} {self.detail} {self.text}".lower()
+        if not all(word in whole for word in words):
+            return None
+        if title == " ".join(words):
+            return 0
+        return (
+            1
+            if all(word in title for word in words)
+            else 2
+            if all(word in self.detail.lower() for word in words)
+            else 3
+        )
+
+
+def find(reference: Reference, typed: str) -> list[Entry]:
+    """What matches all words, best first: an equal title, then a title, then a path or a place, then a text."""
+    return _ranked(_index(reference), typed)[:MAX_RESULTS]
+
+
+def find_operations(reference: Reference, typed: str) -> list[Entry]:
+    """The operations whose title, method and path match all words, best first."""
+    return _ranked([entry._replace(text="") for entry in _operations(reference)], typed)
+
+
+def _ranked(entries: Sequence[Entry], typed: str) -> list[Entry]:
+    words = typed[:MAX_LENGTH].lower().split()
+    ranked = [(rank, entry) for entry in entries if words and (rank := entry.rank(words)) is not None]
+    return [entry for _, entry in sorted(ranked, key=lambda one: one[0])]
+
+
+@lru_cache(maxsize=1)
+def _index(reference: Reference) -> Sequence[Entry]:
+    return (*_operations(reference), *_problems(), *_guides(), *_fields(reference))
+
+
+def _operations(reference: Reference) -> Iterator[Entry]:
+    for resource in reference.resources:
+        for one in resource.operations:
+            path = f"{resource.slug}#{one.slug}"
+            yield Entry(OPERATION, one.title, f"{one.method} {one.path}", path, one.description)
+
+
+def _fields(reference: Reference) -> Iterator[Entry]:
+    """Every field of a resource once: where it is sent, or else where it is first answered."""
+    for resource in reference.resources:
+        found: dict[str, tuple[Operation, Field]] = {}
+        for one in resource.operations:
+            for field in (*one.in_path, *one.in_query, *one.in_headers, *one.body):
+                found.setdefault(field.name, (one, field))
+        for one in resource.operations:
+            for field in (field for answer in one.answers for field in (*answer.headers, *_all(answer.fields))):
+                found.setdefault(field.name, (one, field))
+        for name, (one, field) in found.items():
+            words = " ".join((field.description, *field.values))
+            yield Entry("Field", name, f"{one.method} {one.path}", f"{resource.slug}#{one.slug}", words)
+
+
+def _all(fields: Sequence[Field]) -> Iterator[Field]:
+    """The fields and those in them."""
+    for field in fields:
+        yield field
+        yield from _all(field.fields)
+
+
+def _problems() -> Iterator[Entry]:
+    for one in CATALOGUE:
+        codes = ", ".join(map(str, one.statuses))
+        yield Entry("Error", one.title, f"{codes} {one.name}", f"errors#{one.name}", f"{one.meaning} {one.remedy}")
+
+
+def _guides() -> Iterator[Entry]:
+    for guide in guides.all_guides():
+        for anchor, title, text in guides.sections(guide.text):
+            path = f"guides/{guide.name}#{anchor}" if anchor else f"guides/{guide.name}"
+            yield Entry("Guide", title or guide.title, guide.title if title else guide.summary, path, text)

@@ -1,0 +1,246 @@
+"""The pages of the reference: which there are, their URLs, and what their templates show."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.http import Http404
+from django.utils.http import urlencode
+
+from accounts import ids
+from accounts.context import REQUEST_ID
+from apikeys.calls import Call, as_json
+
+from .. import problems
+from ..errors import PROBLEM, error_content
+from ..problems import CATALOGUE, INVALID_FIELDS, ProblemType
+from ..schema.document import document
+from . import finding, guides, operations
+from .operations import Field, Operation, Reference, Resource
+
+#: Statuses of errors on the way of a request, whatever it asks for.
+_GENERAL = (408, 411, 413, 415, 431, 500, 503)
+
+_IDS = re.compile(r"\b[a-z]{3}_[0-9A-Za-z]{16}\b", re.ASCII)
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Named(NamedTuple):
+    """An item of the reader's account, which examples name."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the reference is shown, and to whom."""
+
+    #: The path of the start page, and what other pages' paths end with.
+    start: str
+    end: str
+    #: This server's address, such as `https://keys.example.com`.
+    origin: str
+    #: Of the reader's account, by the first three letters of its id.
+    items: Mapping[str, Named] = field(default_factory=dict)
+
+    def url(self, path: str = "") -> str:
+        page, mark, fragment = path.partition("#")
+        return f"{self.start}{self.end if not page else f'/{page}{self.end}'}{mark}{fragment}"
+
+    def guide(self, name: str) -> str:
+        return self.url(f"guides/{name}" if name else "")
+
+    def with_own(self, example: Any) -> Any:
+        """An example with ids and names of the account's items instead of invented ones."""
+        if isinstance(example, Mapping):
+            own = {name: self.with_own(value) for name, value in example.items()}
+            item = self._item(example.get("id"))
+            return {**own, "name": item.name} if item and "name" in own else own
+        if isinstance(example, list):
+            return [self.with_own(value) for value in example]
+        item = self._item(example)
+        return item.id if item else example
+
+    def _item(self, id: Any) -> Named | None:
+        return self.items.get(id[:3]) if isinstance(id, str) and ids.is_id(id) else None
+
+
+class Parameter(NamedTuple):
+    """A field of *Try it*."""
+
+    field: Field
+    #: Where it goes: `path`, `query` or `header`.
+    place: str
+    value: str
+
+
+class Described(NamedTuple):
+    """An operation with examples for a reader."""
+
+    operation: Operation
+    call: Call
+    #: Items of the reader's account that the call would change.
+    changes: Sequence[Named]
+    answer: str
+    parameters: Sequence[Parameter]
+    body: str
+    #: The types of error by status, and the statuses of errors that are not about this operation.
+    failures: Sequence[tuple[int, Sequence[ProblemType]]]
+    general_failures: Sequence[int]
+
+
+class Link(NamedTuple):
+    label: str
+    url: str
+    is_current: bool
+    method: str = ""
+    below: Sequence["Link"] = ()
+
+
+class Page(NamedTuple):
+    template: str
+    context: dict[str, Any]
+
+
+@lru_cache(maxsize=1)
+def reference() -> Reference:
+    return operations.read(document())
+
+
+def start(site: Site, typed: str = "") -> Page:
+    """The start page, or what the search finds."""
+    if typed:
+        found = finding.find(reference(), typed)
+        return Page(
+            "reference/search.html",
+            {
+                **_context(site, None, "Search"),
+                "typed": typed,
+                "found": [(one, site.url(one.path)) for one in found],
+            },
+        )
+    described = [(one, site.url(one.slug)) for one in reference().resources]
+    listed = [(one, site.guide(one.name)) for one in guides.all_guides()]
+    return Page(
+        "reference/start.html",
+        {
+            **_context(site, "", "Getting started"),
+            "resources": described,
+            "guides": listed,
+            "call": Call("GET", f"{site.origin}/v2"),
+            "failures": [(accept, _failure(site, accept)) for accept in ("application/json", PROBLEM)],
+        },
+    )
+
+
+def _failure(site: Site, accept: str) -> str:
+    """The body of an error for a client that accepts this media type."""
+    _, body = error_content(
+        INVALID_FIELDS,
+        INVALID_FIELDS.status,
+        "These fields are invalid: name.",
+        {"name": ["This field is required."]},
+        meta={"HTTP_ACCEPT": accept, REQUEST_ID: "9f86d081884c7d659a2feaa0c55ad015"},
+        page=f"{site.origin}{problems.PAGE}",
+    )
+    return as_json(json.loads(body))
+
+
+def errors(site: Site) -> Page:
+    """Every type of error."""
+    return Page("reference/errors.html", {**_context(site, "errors", "Error types"), "problems": CATALOGUE})
+
+
+def guide(site: Site, name: str) -> Page:
+    """A guide for callers. Raises `Http404`."""
+    found = next((one for one in guides.all_guides() if one.name == name), None)
+    if found is None:
+        raise Http404
+    html = guides.in_html(found.text, site.origin, site.guide)
+    return Page("reference/guide.html", {**_context(site, f"guides/{name}", found.title), "guide": found, "html": html})
+
+
+def resource(site: Site, slug: str) -> Page:
+    """A resource and its operations. Raises `Http404`."""
+    found = reference().resource(slug)
+    if found is None:
+        raise Http404
+    described = [_described(site, one) for one in found.operations]
+    return Page(
+        "reference/resource.html", {**_context(site, slug, found.title), "resource": found, "described": described}
+    )
+
+
+def all_paths() -> Iterator[str]:
+    """The path of every page below the start page."""
+    yield from ("", "errors")
+    yield from (f"guides/{one.name}" for one in guides.all_guides())
+    yield from (one.slug for one in reference().resources)
+
+
+def _described(site: Site, operation: Operation) -> Described:
+    values = {one.name: str(site.with_own(one.example)) for one in operation.in_path}
+    path = _PARAMETER.sub(lambda found: values[found[1]], operation.path)
+    needed = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
+    body = site.with_own(operation.body_example)
+    own = {item.id for item in site.items.values()}
+    in_call = dict.fromkeys(_IDS.findall(f"{path} {as_json([*needed.values(), body])}"))
+    call = Call(
+        operation.method,
+        f"{site.origin}{path}{f'?{urlencode(needed)}' if needed else ''}",
+        key=None if operation.needs_key else "",
+        body=body,
+        headers={one.name: str(one.example) for one in operation.in_headers if one.is_required},
+        has_answer=operation.answer.has_body,
+        to_replace=[id for id in in_call if id not in own],
+    )
+    return Described(
+        operation,
+        call,
+        changes=[one for one in site.items.values() if one.id in path and not operation.is_safe],
+        answer=as_json(site.with_own(operation.answer.example)) if operation.answer.example else "",
+        parameters=[
+            *(Parameter(one, "path", values[one.name]) for one in operation.in_path),
+            *(Parameter(one, "query", "") for one in operation.in_query),
+            *(Parameter(one, "header", "") for one in operation.in_headers),
+        ],
+        body="" if body is None else as_json(body),
+        failures=[
+            (status, [problem for problem in CATALOGUE if status in problem.statuses])
+            for status in operation.failures
+            if status not in _GENERAL
+        ],
+        general_failures=[status for status in operation.failures if status in _GENERAL],
+    )
+
+
+def _context(site: Site, current: str | None, title: str) -> dict[str, Any]:
+    return {
+        "site": site,
+        "title": title,
+        "contents": _contents(site, current),
+        "start": site.url(),
+        "errors": site.url("errors"),
+        "description": f"{site.origin}/v2/openapi.json",
+    }
+
+
+def _contents(site: Site, current: str | None) -> list[tuple[str, list[Link]]]:
+    def link(label: str, path: str, below: Sequence[Link] = ()) -> Link:
+        return Link(label, site.url(path), path == current, below=below)
+
+    def below(one: Resource) -> list[Link]:
+        """The operations of the page that is open."""
+        if one.slug != current:
+            return []
+        return [Link(it.title, f"#{it.slug}", False, it.method) for it in one.operations]
+
+    return [
+        ("Start", [link("Getting started", ""), link("Error types", "errors")]),
+        ("Resources", [link(one.title, one.slug, below(one)) for one in reference().resources]),
+        ("Guides", [link(one.title, f"guides/{one.name}") for one in guides.all_guides()]),
+    ]
