@@ -16,6 +16,7 @@ SECTIONS = [
     ("accounts/<slug:slug>/settings/", "account"),
     ("accounts/<slug:slug>/projects/", "projects"),
     ("accounts/<slug:slug>/services/", "services"),
+    ("accounts/<slug:slug>/reference/", "reference"),
     ("accounts/<slug:slug>/", "overview"),
     ("profile/", "profile"),
     ("accounts/", "accounts"),
@@ -36,6 +37,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "theme": chosen if chosen in Theme.FIXED else "",
         "shortcuts": request.COOKIES.get(cookies.name(Shortcuts.COOKIE)) != Shortcuts.OFF,
         "signup_open": settings.SIGNUP_OPEN,
+        "api_docs": settings.API_DOCS,
         "time_zone_cookie": cookies.name(times.COOKIE),
     }
     user = getattr(request, "user", None)

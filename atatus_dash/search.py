@@ -1,8 +1,9 @@
-"""Ctrl K: searches the account's keys, services, projects, members and pages."""
+"""Ctrl K: searches the account's keys, services, projects, members and pages, and the operations of the API."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db.models import Q
 from django.urls import reverse
 
@@ -11,6 +12,9 @@ from accounts.models import Membership, Project
 from accounts.policy import Permission
 from apikeys import tokens
 from apikeys.models import APIKey, APIKeyQuerySet, Service
+
+from .api.reference import finding, pages
+from .reference import site
 
 #: Results of each kind, and characters of the search text.
 MAX_RESULTS, MAX_LENGTH = 5, 100
@@ -23,6 +27,7 @@ _PAGES = {
     "Members": ("accounts:members", Permission.MEMBER_READ),
     "Audit Log": ("accounts:audit_log", Permission.AUDIT_READ),
     "Account Settings": ("accounts:general", Permission.ACCOUNT_READ),
+    **({"API reference": ("reference", Permission.ACCOUNT_READ)} if settings.API_DOCS else {}),
 }
 
 
@@ -41,7 +46,7 @@ def search(request: AccountRequest, typed: str) -> list[SearchResult]:
     if tokens.may_be_a_key(text) and (found := list(_keys(request, keys.filter(digest=tokens.digest(text))))):
         return found
     text = text[:MAX_LENGTH]
-    return [*_pages(request, text), *(_things(request, text) if text else ())]
+    return [*_pages(request, text), *((*_things(request, text), *_operations(request, text)) if text else ())]
 
 
 def _pages(request: AccountRequest, text: str) -> Iterator[SearchResult]:
@@ -66,6 +71,13 @@ def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
         for member in Membership.objects.for_account(account).filter(who).select_related("user")[:MAX_RESULTS]:
             url = reverse("accounts:members", args=[account.slug])
             yield SearchResult("Member", member.user.get_short_name(), member.user.email, url)
+
+
+def _operations(request: AccountRequest, text: str) -> Iterator[SearchResult]:
+    if settings.API_DOCS:
+        here = site(request)
+        for one in finding.find_operations(pages.reference(), text)[:MAX_RESULTS]:
+            yield SearchResult("API operation", one.title, one.detail, here.url(one.path))
 
 
 def _keys(request: AccountRequest, keys: APIKeyQuerySet) -> Iterator[SearchResult]:

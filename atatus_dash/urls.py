@@ -2,13 +2,14 @@
 
 from inspect import unwrap
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views import defaults
 
 from accounts.codes import GenerateRecoveryCodesView
 
-from . import probes, views
+from . import probes, reference, views
 
 urlpatterns = [
     path("", include("atatus_dash.api.urls")),
@@ -26,6 +27,15 @@ urlpatterns = [
     path("accounts/<slug:slug>/", include("apikeys.urls")),
     path("admin/", admin.site.urls),
 ]
+
+if settings.API_DOCS:
+    urlpatterns += [
+        path(".well-known/api-catalog", reference.api_catalog, name="api_catalog"),
+        path("accounts/<slug:slug>/reference/", reference.start, name="reference"),
+        path("accounts/<slug:slug>/reference/errors/", reference.errors, name="reference_errors"),
+        path("accounts/<slug:slug>/reference/guides/<slug:name>/", reference.guide, name="reference_guide"),
+        path("accounts/<slug:slug>/reference/<slug:resource>/", reference.resource, name="reference_resource"),
+    ]
 
 # Django's own without their decorator `requires_csrf_token`: it reads the form, and a malformed form would turn a 400
 # into a 500.

@@ -60,6 +60,10 @@ PAGES_OF_AN_ACCOUNT = {
     "apikeys:key": ADMINISTER,
     "test_request": ADMINISTER,
     "find": LOOK,
+    "reference": LOOK,
+    "reference_errors": LOOK,
+    "reference_guide": LOOK,
+    "reference_resource": LOOK,
     "apikeys:edit_key": ADMINISTER,
     "apikeys:rotate_key": ADMINISTER,
     "apikeys:disable_key": ADMINISTER,
@@ -76,11 +80,13 @@ PAGES_OF_AN_ACCOUNT = {
 }
 #: Arguments of a page's URL besides an id.
 GIVEN_BESIDE = {
+    "reference_guide": {"name": "errors"},
+    "reference_resource": {"resource": "projects"},
     "apikeys:configuration": {"gateway": "nginx"},
     "apikeys:configuration_file": {"gateway": "nginx", "file": "nginx.conf"},
 }
 PAGES_OF_A_PERSON = {"home", "accounts:profile", "accounts:keyboard", "accounts:accounts", "accounts:new_account"}
-OPEN_TO_ALL = {"accounts:appearance", "accounts:invitation", "healthz", "readyz"}
+OPEN_TO_ALL = {"accounts:appearance", "accounts:invitation", "healthz", "readyz", "api_catalog"}
 
 DONE = {"owner": 302, "admin": 302, "user": 403}
 DONE_BY_OWNER = {"owner": 302, "admin": 403, "user": 403}

@@ -69,6 +69,7 @@ PAGES = {
     "members": "settings/members/",
     "audit-log": "settings/audit-log/",
     "general": "settings/",
+    "api-reference": "reference/projects/",
 }
 
 

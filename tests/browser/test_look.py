@@ -19,6 +19,7 @@ from apikeys.scopes import Entry
 from apikeys.services import Overlap
 from apikeys.usage import problems
 from atatus_dash import scheduler
+from atatus_dash.api.reference.pages import all_paths
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.test_pages_access import PAGES_OF_AN_ACCOUNT
@@ -68,6 +69,12 @@ OF_AN_ACCOUNT = [
     "settings/audit-log/?event=api_key.created",
     "settings/audit-log/?event=nonsense",
     "?days=365",
+    "reference/",
+    "reference/?q=expires",
+    "reference/errors/",
+    "reference/api-keys/",
+    "reference/projects/",
+    "reference/guides/errors/",
 ]
 SIZES: dict[str, ViewportSize] = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "height": 800}}
 
@@ -223,6 +230,16 @@ def test_pages_for_visitors(visit: Visit) -> None:
     visitor.goto("/nothing/")
     check_at_each_size(visitor.page)
     visitor.forgive(404)
+
+
+@in_parts
+def test_pages_of_the_reference(part: slice, visit: Visit) -> None:
+    visitor = visit()
+    for path in ["/v2/docs", "/v2/docs?q=expires", *(f"/v2/docs/{path}" for path in all_paths() if path)][part]:
+        visitor.goto(path)
+        for details in visitor.page.locator("details").all():
+            details.evaluate("one => one.open = true")
+        check_at_each_size(visitor.page)
 
 
 @in_parts

@@ -31,6 +31,10 @@ PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/accounts/acme
 PAGES += ["/accounts/acme/settings/api-keys/new/"]
 
 
+#: They have a style sheet and a script of their own.
+REFERENCE = ["", "errors", "api-keys", "guides/errors"]
+
+
 def weigh(page: Page, address: str) -> tuple[int, int]:
     """A page's requests and bytes, with the headers of the responses."""
     session = page.context.new_cdp_session(page)
@@ -62,6 +66,17 @@ def test_a_page_takes_60_kb_in_6_requests_and_10_kb_the_second_time(chromium: Br
             weights[path] = (weigh(page, site + path), weigh(page, site + path))
             page.context.close()
 
+        reference = {}
+        for start in ("/v2/docs", "/accounts/acme/reference"):
+            for path in REFERENCE:
+                page = chromium.new_context(storage_state=signed_in).new_page()
+                end = "/" if start.startswith("/accounts") else ""
+                reference[start, path] = weigh(page, f"{site}{start}{f'/{path}' if path else ''}{end}")
+                page.context.close()
+
+    for (start, path), (requests, first) in reference.items():
+        assert requests == 8, (start, path)
+        assert 15_000 < first <= 60_000, (start, path)
     for path, ((requests, first), (_, again)) in weights.items():
         assert requests == 6, path
         assert 15_000 < first <= 60_000, path
