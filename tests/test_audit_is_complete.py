@@ -290,6 +290,15 @@ def test_a_service_whose_event_can_not_be_recorded_changes_nothing(
     assert called
 
 
+#: Rows that refer to an account or a key can still be written, and what is joined to another row isn't locked with it.
+LOCK_OPTIONS = {
+    "account": {"no_key": True},
+    "apikey": {"no_key": True},
+    "project": {"of": ("self",)},
+    "deployment": {"of": ("self",)},
+}
+
+
 def operator(cast: Cast) -> Actor:
     """Unlike a person, the operator locks no account by acting."""
     return policy.system(cast.account.ref)
@@ -307,7 +316,8 @@ def test_a_service_locks_what_it_changes(
         locked = set()
 
         def lock(rows: QuerySet[Any], **options: Any) -> QuerySet[Any]:
-            locked.add(rows.model._meta.model_name)
+            locked.add(model := rows.model._meta.model_name)
+            assert options == LOCK_OPTIONS.get(model, {})
             return select_for_update(rows, **options)
 
         monkeypatch.setattr(QuerySet, "select_for_update", lock)

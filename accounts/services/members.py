@@ -140,7 +140,7 @@ def accept_invitation(*, token: str, user: User, context: RequestContext) -> Mem
     found = find_invitation(token)
     if found is None:
         raise NotFound("This invitation does not exist.")
-    account = Account.objects.select_for_update().get(pk=found.account_id)
+    account = Account.objects.select_for_update(no_key=True).get(pk=found.account_id)
     invitation = Invitation.objects.select_for_update().get(pk=found.pk)
     _require_acceptable(invitation, account)
     if not has_address(user, invitation.email):

@@ -67,11 +67,16 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
     if failing:
         return str(failing)
     at_import.load(libraries)
-    mutants = [mutant for mutant in module.mutants if mutant.name in unmade]
-    for mutant in [*mutants, None] if mutants else []:
-        if mutant is None:
-            forks.wait()
-        forks.start(mutant, at_import.run, module, mutant, tests, directory)
+    forks.start(None, at_import.find_lines, module, tests, directory)
+    forks.wait()
+    lines = set(json.loads((directory / "lines.json").read_text()))
+    for mutant in module.mutants:
+        if mutant.name in unmade and (mutant.function is None or lines.intersection(mutant.lines)):
+            forks.start(mutant, at_import.run, module, mutant, tests, directory)
+        elif mutant.name in unmade:
+            survivors.append(mutant.name)
+    forks.wait()
+    forks.start(None, at_import.run, module, None, tests, directory)
     forks.wait()
     if statuses[None]:
         return "a test in a process of its own"

@@ -5,16 +5,18 @@ migrated database.
 """
 
 import importlib
+import json
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import coverage
 import pytest
 
 from .mutants import Module, Mutant
@@ -34,21 +36,35 @@ def load(names: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
+def find_lines(module: Module, tests: list[str], directory: Path) -> int:
+    """Write the lines of the module that run while it is imported to `lines.json`."""
+    watch = coverage.Coverage(data_file=None, include=[str(module.path)], config_file=False)
+    watch.start()
+    status = _pytest("--collect-only", *tests)
+    watch.stop()
+    (directory / "lines.json").write_text(json.dumps(watch.get_data().lines(str(module.path))))
+    return status
+
+
 def run(module: Module, mutant: Mutant | None, tests: list[str], directory: Path) -> int:
     """The status of pytest. Without a mutant, only tests that killed one run: they must pass."""
     killers = directory / "killers"
     if mutant is not None:
         _mutate(module, mutant)
-    elif killers.exists():
-        tests = sorted(set(killers.read_text().splitlines()))
+    else:
+        tests = sorted(set(killers.read_text().splitlines())) if killers.exists() else ["--collect-only", *tests]
+    migrated = directory / "migrated.sqlite3"
+    if migrated.exists():
+        tests = ["--reuse-db", "--no-migrations", *tests]
+    return _pytest("-x", *tests, plugins=[_Plugin(migrated, killers)])
+
+
+def _pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
-    options = ["-q", "-x", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    migrated = directory / "migrated.sqlite3"
-    if migrated.exists():
-        options += ["--reuse-db", "--no-migrations"]
-    return int(pytest.main([*options, *tests], plugins=[_Plugin(migrated, killers)]))
+    options = ["-q", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    return int(pytest.main([*options, *arguments], plugins=plugins))
 
 
 def _mutate(module: Module, mutant: Mutant) -> None:
