@@ -13,6 +13,7 @@ from accounts.policy import KeyPermission, Role
 from apikeys import services as key_services
 from apikeys.models import APIKey
 
+from . import factories
 from .accounts.people import actor_of
 from .conftest import Cast
 from .test_audit_is_complete import CALLS
@@ -50,6 +51,15 @@ def test_a_person_who_loses_their_role_during_a_request_changes_nothing(
     with pytest.raises(NotPermitted):
         CALLS[name](cast, actor)
     assert not AuditEvent.objects.filter(account=cast.account, actor_id=actor.id).exists()
+
+
+@pytest.mark.django_db
+def test_it_does_not_help_that_another_member_has_the_role(cast: Cast) -> None:
+    factories.make_member(cast.account, Role.ADMIN)
+    admin = actor_of(cast.admin, cast.account)
+    Membership.objects.filter(account=cast.account, user=cast.admin).update(role=Role.USER.value)
+    with pytest.raises(NotPermitted):
+        account_services.create_project(actor=admin, name="web")
 
 
 @pytest.mark.django_db(transaction=True)

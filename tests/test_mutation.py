@@ -11,6 +11,7 @@ from .servers import ROOT
 
 SOURCE = '''"""A docstring stays."""
 LIMIT = 3
+Item = TypeVar("Item", bound=Base)
 
 
 @decorated

@@ -11,7 +11,7 @@ from accounts.audit import Event
 from accounts.context import REQUEST_ID
 from accounts.decorators import actor_for
 from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
-from accounts.models import Account, AuditEvent, Membership, User
+from accounts.models import Account, AuditEvent, Membership, Project, User
 from accounts.policy import Actor, Role
 from tests import factories
 from tests.conftest import Cast
@@ -138,6 +138,21 @@ def test_an_event_can_not_be_changed_or_deleted(cast: Cast) -> None:
 def test_an_event_outside_a_transaction_is_refused(cast: Cast) -> None:
     with pytest.raises(transaction.TransactionManagementError):
         audit.record(actor=policy.system(cast.account.ref), event=Event.ACCOUNT_CHANGED, target=cast.account.target)
+
+
+# Changes ----------------------------------------------------------------------------------------
+
+
+def test_only_the_item_that_is_named_changes(cast: Cast, rf: RequestFactory) -> None:
+    first, second, third = (factories.make_project(cast.account, name) for name in ("one", "two", "three"))
+    services.change_project(actor=actor_of(cast.owner, cast.account, rf), project=second, name="other")
+    assert [Project.objects.get(pk=each.pk).name for each in (first, second, third)] == ["one", "other", "three"]
+
+
+def test_only_the_named_fields_are_validated() -> None:
+    project = Project(name="", id="x" * 100)
+    assert services.invalid_fields(project, {"name"}) == {"name": ["This field cannot be blank."]}
+    assert services.invalid_fields(project, {"created_at"}) == {}
 
 
 # Other accounts ---------------------------------------------------------------------------------

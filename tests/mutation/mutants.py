@@ -101,7 +101,7 @@ class Module:
             else:
                 self._visit_body(node, inner, function, lines)
             return
-        if isinstance(node, ast.Assert | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal) or _is_text(node):
+        if _stays(node):
             return
         if hasattr(node, "body"):  # only its head belongs to it
             first = node.body[0].lineno
@@ -208,9 +208,14 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _is_text(node: ast.stmt) -> bool:
-    """A docstring, or a comment on an attribute."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def _stays(node: ast.stmt) -> bool:
+    """Imports, asserts, docstrings, comments on attributes, and type variables, which only type checkers read."""
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar"))):
+            return True
+    return isinstance(node, ast.Assert | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal)
 
 
 def _is_condition(parent: ast.AST, field: str) -> bool:
