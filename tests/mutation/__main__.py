@@ -37,7 +37,8 @@ def main(wanted: list[str]) -> int:
     started = time.monotonic()
     module = Module(ROOT / name)
     with tempfile.TemporaryDirectory() as directory:
-        survivors = _survivors(module, modules[name]["tests"], Path(directory))
+        only = modules[name].get("only", "")
+        survivors = _survivors(module, [*modules[name]["tests"], "-k", only], Path(directory))
     if isinstance(survivors, str):
         print(f"{name}: fails without any mistake: {survivors}.")
         return 1
@@ -85,7 +86,7 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
 
 def _in_functions(module: Module, tests: list[str], directory: Path) -> int:
     mutation = Mutation(module, directory)
-    status = pytest.main(["-qq", "-p", "no:randomly", *tests], plugins=[mutation])
+    status = pytest.main(["-qq", "-p", "no:randomly", "-p", "tests.mutation.examples", *tests], plugins=[mutation])
     found = [mutation.failing, mutation.survivors, mutation.unmade, at_import.libraries()]
     (directory / "found.json").write_text(json.dumps(found))
     return int(status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED))

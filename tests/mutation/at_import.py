@@ -63,7 +63,7 @@ def _pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
-    options = ["-q", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    options = ["-q", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "tests.mutation.examples"]
     return int(pytest.main([*options, *arguments], plugins=plugins))
 
 

@@ -42,12 +42,6 @@ class Mutation:
         self._kills: Counter[tuple[str, str]] = Counter()
         self._directory = directory
 
-    def pytest_collection_finish(self) -> None:
-        """What made a mutant fail is not kept for other runs."""
-        from hypothesis.configuration import set_hypothesis_home_dir
-
-        set_hypothesis_home_dir(self._directory)
-
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             if self._is_mutant:

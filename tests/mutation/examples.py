@@ -1,0 +1,11 @@
+"""A plugin: Hypothesis tries the same examples in every process, and neither shrinks nor keeps those that fail."""
+
+import pytest
+from hypothesis import Phase, settings
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    phases = [Phase.explicit, Phase.generate]
+    settings.register_profile("mutation", settings(), phases=phases, derandomize=True, database=None)
+    settings.load_profile("mutation")
