@@ -110,7 +110,7 @@ def _check_body(response: Any, described: Mapping[str, Any], about: str, method:
     media_type = response.headers["Content-Type"]
     assert media_type in described, f"{about}: {media_type} is not among {list(described)}"
     if "schema" in described[media_type]:
-        validate(described[media_type]["schema"], orjson.loads(response.content), about)
+        _validate(described[media_type]["schema"], orjson.loads(response.content), about)
 
 
 def _check_request(operation: Mapping[str, Any], data: str | bytes, about: str) -> None:
@@ -124,10 +124,10 @@ def _check_request(operation: Mapping[str, Any], data: str | bytes, about: str) 
     if isinstance(value, dict):
         value.pop("api_key", None)
     schema = described["content"]["application/json"]["schema"]
-    validate(schema, value, f"{about}: the request was accepted, but")
+    _validate(schema, value, f"{about}: the request was accepted, but")
 
 
-def validate(schema: Mapping[str, Any], value: Any, about: str) -> None:
+def _validate(schema: Mapping[str, Any], value: Any, about: str) -> None:
     validator = _validator(json.dumps(schema))
     if not validator.is_valid(value):
         errors = [

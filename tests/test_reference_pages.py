@@ -37,7 +37,7 @@ def test_a_user_sees_no_id_of_a_key_or_a_member(cast: Cast, browser: Browser) ->
 
     assert api_key.id not in shown
     assert not [member for member in members if member.id in shown]
-    assert "Replace the <mark>marked</mark> IDs with yours." in shown
+    assert "Replace what is <mark>marked</mark> with your own." in shown
 
 
 def test_examples_name_nothing_of_another_account(cast: Cast, browser: Browser) -> None:

@@ -4,10 +4,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.http import Http404
+from django.utils import timezone
 from django.utils.http import urlencode
 
 from accounts import ids
@@ -24,7 +26,9 @@ from .operations import Field, Operation, Reference, Resource
 #: Statuses of errors on the way of a request, whatever it asks for.
 _GENERAL = (408, 411, 413, 415, 431, 500, 503)
 
-_IDS = re.compile(r"\b[a-z]{3}_[0-9A-Za-z]{16}\b", re.ASCII)
+#: Ids and keys, which are not the reader's own unless they are known.
+_REPLACEABLE = re.compile(r"\b(?:[a-z]{3}_[0-9A-Za-z]{16}\b|atk_[0-9A-Za-z]*…?)")
+_TIME = re.compile(r"\d{4}(-\d\d-\d\dT.+Z)")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -57,11 +61,12 @@ class Site:
     def with_own(self, example: Any) -> Any:
         """An example with ids and names of the account's items instead of invented ones."""
         if isinstance(example, Mapping):
-            own = {name: self.with_own(value) for name, value in example.items()}
+            fields = {name: self.with_own(value) for name, value in example.items()}
             item = self._item(example.get("id"))
-            return {**own, "name": item.name} if item and "name" in own else own
+            return {**fields, "name": item.name} if item and "name" in fields else fields
         if isinstance(example, list):
-            return [self.with_own(value) for value in example]
+            own = [self.with_own(value) for value in example]
+            return [one for place, one in enumerate(own) if one not in own[:place]]  # several ids become one
         item = self._item(example)
         return item.id if item else example
 
@@ -182,13 +187,22 @@ def all_paths() -> Iterator[str]:
     yield from (one.slug for one in reference().resources)
 
 
+def next_year(body: Any, today: date) -> Any:
+    """The body with its times in the next year: an expiry has to be in the future whenever somebody reads the page."""
+    if isinstance(body, Mapping):
+        return {name: next_year(value, today) for name, value in body.items()}
+    if isinstance(body, list):
+        return [next_year(value, today) for value in body]
+    return _TIME.sub(rf"{today.year + 1}\1", body) if isinstance(body, str) else body
+
+
 def _described(site: Site, operation: Operation) -> Described:
     values = {one.name: str(site.with_own(one.example)) for one in operation.in_path}
     path = _PARAMETER.sub(lambda found: values[found[1]], operation.path)
     needed = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
-    body = site.with_own(operation.body_example)
+    body = next_year(site.with_own(operation.body_example), timezone.now().date())
     own = {item.id for item in site.items.values()}
-    in_call = dict.fromkeys(_IDS.findall(f"{path} {as_json([*needed.values(), body])}"))
+    in_call = dict.fromkeys(_REPLACEABLE.findall(f"{path} {as_json([*needed.values(), body])}"))
     call = Call(
         operation.method,
         f"{site.origin}{path}{f'?{urlencode(needed)}' if needed else ''}",
@@ -198,10 +212,13 @@ def _described(site: Site, operation: Operation) -> Described:
         has_answer=operation.answer.has_body,
         to_replace=[id for id in in_call if id not in own],
     )
+    changed = (path, *(body.get("ids", ()) if isinstance(body, Mapping) else ()))
     return Described(
         operation,
         call,
-        changes=[one for one in site.items.values() if one.id in path and not operation.is_safe],
+        changes=[
+            one for one in site.items.values() if any(one.id in text for text in changed) and not operation.is_safe
+        ],
         answer=as_json(site.with_own(operation.answer.example)) if operation.answer.example else "",
         parameters=[
             *(Parameter(one, "path", values[one.name]) for one in operation.in_path),

@@ -1,8 +1,4 @@
-"""Examples of requests and responses, by operation.
-
-The responses are what the API answered to the requests in `tests/browser/test_reference_snippets.py`, with other ids,
-keys and times. `WRITE_EXAMPLES=1 .venv/bin/python -m pytest tests/browser/test_reference_snippets.py` writes them.
-"""
+"""Examples of requests and responses, by operation. A test of the reference sends each request."""
 
 import json
 from functools import lru_cache
