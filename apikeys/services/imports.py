@@ -41,9 +41,9 @@ class ImportedKey(NamedTuple):
 class Imported(NamedTuple):
     """The result for one row: the key, and whether it is new, or why it was refused."""
 
-    api_key: APIKey | None
-    is_new: bool
-    refusal: DomainError | None
+    api_key: APIKey | None = None
+    is_new: bool = False
+    refusal: DomainError | None = None
 
 
 @transaction.atomic
@@ -62,7 +62,7 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
             "Some of these keys can't be imported.",
             errors={f"line {row.line}": _sentences(refusals[row.line]) for row in rows if row.line in refusals},
         )
-    return _save(actor, rows, known)
+    return list(_save(actor, rows, known).values())
 
 
 @transaction.atomic
@@ -77,11 +77,11 @@ def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[
     refusals = _refusals(actor, rows)
     first = {row.digest: row for row in reversed(rows) if row.line not in refusals and row.digest not in known.here}
     new = [row for row in rows if first.get(row.digest) is row]
-    keys = known.here | dict(zip((row.digest for row in new), _save(actor, new, known), strict=True))
+    keys = known.here | _save(actor, new, known)
     return [
-        Imported(None, False, refusals[row.line])
+        Imported(refusal=refusals[row.line])
         if row.line in refusals
-        else Imported(keys[row.digest], first.get(row.digest) is row, None)
+        else Imported(keys[row.digest], is_new=first.get(row.digest) is row)
         for row in rows
     ]
 
@@ -152,20 +152,21 @@ def _key(row: ImportedKey) -> APIKey:
     )
 
 
-def _save(actor: Actor, rows: Sequence[ImportedKey], known: _Known) -> list[APIKey]:
-    api_keys = [_key(row) for row in rows]
-    for api_key in api_keys:
+def _save(actor: Actor, rows: Iterable[ImportedKey], known: _Known) -> dict[str, APIKey]:
+    """The new keys by the digests of their rows."""
+    api_keys = {row.digest: _key(row) for row in rows}
+    for digest, api_key in api_keys.items():
         api_key.account_id, api_key.created_by = actor.account.id, actor.label
-        if api_key.digest in known.elsewhere:
-            api_key.digest = _substitute(actor, api_key.digest)
+        if digest in known.elsewhere:
+            api_key.digest = _substitute(actor, digest)
     try:
         with transaction.atomic():
-            APIKey.objects.bulk_create(api_keys)
+            APIKey.objects.bulk_create(api_keys.values())
     except IntegrityError:
         raise Invalid("Another import ran at the same time. Import these keys again.") from None
-    for api_key, row in zip(api_keys, rows, strict=True):
-        if api_key.digest != row.digest:
+    for digest, api_key in api_keys.items():
+        if api_key.digest != digest:
             logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
-    entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys]
+    entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys.values()]
     audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
     return api_keys

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -358,6 +359,16 @@ def test_many_keys_are_imported_with_few_statements(cast: Cast, administrator: P
     # The key, savepoints, the acting key locked and read again, the account, which digests are known, here and as
     # substitutes, the account's maximum lifetime, the acting key's power, the keys, their events.
     assert statements(2, "few") == statements(30, "many") <= 16
+
+
+def test_an_import_reads_no_keys_but_those_with_its_digests(cast: Cast, administrator: Program) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        administrator.send("post", IMPORT, {"api_keys": [legacy()]})
+    reading = [
+        row["sql"] for row in queries if row["sql"].startswith("SELECT") and 'FROM "apikeys_apikey"' in row["sql"]
+    ]
+    assert len(reading) >= 4
+    assert all(re.search(r'WHERE .*"(id|digest)" (=|IN)', sql) for sql in reading), reading
 
 
 def test_revoke_and_import_are_paths_and_no_ids(administrator: Program) -> None:
