@@ -17,6 +17,7 @@ from atatus_dash.api.reference import finding, guides, pages
 from atatus_dash.api.reference.operations import Operation, read
 from atatus_dash.api.reference.pages import Site
 from atatus_dash.api.schema.document import document
+from atatus_dash.api.schema.fields import MEANINGS
 from tests.conftest import Program
 from tests.servers import install, serving
 
@@ -112,6 +113,25 @@ def test_every_operation_of_the_description_is_shown() -> None:
         if method in item
     }
     assert {(one.path, one.title) for _, one in OPERATIONS} == described
+
+
+def test_every_field_and_every_parameter_says_what_it_means() -> None:
+    described = document()
+    fields = {
+        f"{name}.{field}": shape.get("description")
+        for name, schema in described["components"]["schemas"].items()
+        for field, shape in schema.get("properties", {}).items()
+    }
+    parameters = {
+        f"{operation['operationId']} {parameter['name']}": parameter.get("description")
+        for item in described["paths"].values()
+        for operation in item.values()
+        if isinstance(operation, dict)
+        for parameter in operation.get("parameters", [])
+    }
+
+    assert [name for name, text in {**fields, **parameters}.items() if not text] == []
+    assert [text for text in MEANINGS.values() if text not in fields.values()] == []
 
 
 def test_every_type_of_error_has_a_place_with_what_to_do() -> None:

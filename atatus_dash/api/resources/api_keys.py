@@ -120,9 +120,11 @@ class APIKeyFilterSerializer(FilterSerializer):
     """The filters of `APIKeyQuerySet.matching`."""
 
     q = TextFilter(help_text="Part of the name or of the mask, or the whole id.")
-    state = serializers.ChoiceField(State.choices, required=False)
-    permission = serializers.ChoiceField([permission.value for permission in KeyPermission], required=False)
-    administrator = serializers.BooleanField(required=False)
+    state = serializers.ChoiceField(State.choices, required=False, help_text="Keys in this state only.")
+    permission = serializers.ChoiceField(
+        [permission.value for permission in KeyPermission], required=False, help_text="Keys with this permission only."
+    )
+    administrator = serializers.BooleanField(required=False, help_text="Keys with administrator access, or without.")
     created_by = TextFilter(help_text="Who created the key, as `created_by` shows it.")
     service = TextFilter(help_text="The id of a service that the key has access to, or `api`.")
 

@@ -46,7 +46,7 @@ class AuditFilterSerializer(FilterSerializer):
     """The filters of `AuditEventQuerySet.matching`."""
 
     actor = TextFilter(help_text="Its id, or part of its label.")
-    event = serializers.ChoiceField(EVENT_CHOICES, required=False)
+    event = serializers.ChoiceField(EVENT_CHOICES, required=False, help_text="An event, or all with its subject.")
     target = TextFilter(help_text="Its id, or part of its label.")
     since = serializers.DateTimeField(required=False, help_text="Included.")
     until = serializers.DateTimeField(required=False, help_text="Not included.")

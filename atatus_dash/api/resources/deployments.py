@@ -56,8 +56,8 @@ class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
 class DeploymentFilterSerializer(FilterSerializer):
     """The filters of `DeploymentQuerySet.matching`."""
 
-    revision = TextFilter()
-    release_stage = TextFilter()
+    revision = TextFilter(help_text="The whole revision.")
+    release_stage = TextFilter(help_text="The whole release stage.")
     since = serializers.DateTimeField(required=False, help_text="Included.")
     until = serializers.DateTimeField(required=False, help_text="Not included.")
 

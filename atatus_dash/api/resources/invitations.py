@@ -26,7 +26,9 @@ class InvitationRoleSerializer(InvitationSerializer):
 
 
 class InvitationFilterSerializer(FilterSerializer):
-    role = serializers.ChoiceField(Invitation._meta.get_field("role").flatchoices, required=False)
+    role = serializers.ChoiceField(
+        Invitation._meta.get_field("role").flatchoices, required=False, help_text="Invitations to this role only."
+    )
 
 
 class InvitationsView(APIView):

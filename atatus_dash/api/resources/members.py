@@ -22,7 +22,9 @@ class MemberSerializer(StrictSerializer, ModelSerializer[Membership]):
 
 
 class MemberFilterSerializer(FilterSerializer):
-    role = serializers.ChoiceField([role.value for role in Role], required=False)
+    role = serializers.ChoiceField(
+        [role.value for role in Role], required=False, help_text="Members with this role only."
+    )
 
 
 class MembersView(APIView):

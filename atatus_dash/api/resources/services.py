@@ -57,7 +57,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
 
 class ServiceFilterSerializer(FilterSerializer):
     q = TextFilter(help_text="Part of the name, or the whole id.")
-    shared = serializers.BooleanField(required=False)
+    shared = serializers.BooleanField(required=False, help_text="Shared services, or those that are not.")
 
 
 class ServicesView(APIView):

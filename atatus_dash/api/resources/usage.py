@@ -37,8 +37,8 @@ class UsageFilterSerializer(FilterSerializer):
 
     key = TextFilter(help_text="The id of a key.")
     service = TextFilter(help_text="The id of a service, or `api`.")
-    since = serializers.DateField(required=False)
-    until = serializers.DateField(required=False)
+    since = serializers.DateField(required=False, help_text="A day in UTC. Included.")
+    until = serializers.DateField(required=False, help_text="A day in UTC. Included.")
 
 
 class UsageView(APIView):

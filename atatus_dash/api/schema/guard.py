@@ -161,6 +161,7 @@ _CHECK: Schema = {
     "properties": {
         "key": {"type": ["string", "null"], "description": "The key as the client sent it, without `Bearer`."},
         "method": {
+            "description": "The method that the client used.",
             "type": "string",
             "maxLength": MAX_METHOD_LENGTH,
             "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
@@ -198,20 +199,20 @@ def schemas(account: Schema, api_key: Schema, rate_limit: Schema) -> dict[str, S
         "Check": {
             "type": "object",
             "properties": {
-                "allowed": {"type": "boolean"},
+                "allowed": {"type": "boolean", "description": "Whether the request may pass."},
                 "Message": {"type": "string", "description": "Why not. Only if the request may not pass."},
-                "account": {"anyOf": [account, {"type": "null"}]},
-                "api_key": {"anyOf": [api_key, {"type": "null"}]},
-                "rate_limit": {"anyOf": [rate_limit, {"type": "null"}]},
+                "account": {"description": "The key's account.", "anyOf": [account, {"type": "null"}]},
+                "api_key": {"description": "The client's key.", "anyOf": [api_key, {"type": "null"}]},
+                "rate_limit": {"description": "What is left of its limit.", "anyOf": [rate_limit, {"type": "null"}]},
             },
             "required": ["allowed", "account", "api_key", "rate_limit"],
         },
         "DryRun": {
             "type": "object",
             "properties": {
-                "allowed": {"type": "boolean"},
+                "allowed": {"type": "boolean", "description": "Whether the request may pass."},
                 "status": {"type": "integer", "description": "The status that the request would get."},
-                "message": {"type": "string"},
+                "message": {"type": "string", "description": "Why not, or empty."},
                 "rules": {
                     "type": "array",
                     "description": "Every rule, in the order in which they are checked. The first that fails decides.",

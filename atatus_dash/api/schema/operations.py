@@ -14,9 +14,10 @@ from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission
 from apikeys.credentials import FIELD
 
 from ..pagination import Pagination
-from ..serializers import BodySerializer, EachField, JSONField, ModelSerializer, StrictSerializer
+from ..serializers import BodySerializer, EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
 from . import components
 from .components import JSON, Schema
+from .fields import meaning
 
 #: The module of each resource with its tag, in reading order. The module's docstring describes the tag.
 TAGS = {
@@ -189,6 +190,7 @@ class OperationSchema(AutoSchema):
                 schema["additionalProperties"] = False
             elif cast(Any, self.view).needs_key():
                 properties[FIELD] = components.KEY_FIELD
+        _describe(serializer, schema["properties"])
         return schema
 
     # Response -----------------------------------------------------------------------------------
@@ -230,7 +232,12 @@ class OperationSchema(AutoSchema):
             schema={
                 "type": "object",
                 "properties": {
-                    "results": {"type": "array", "items": item, "maxItems": Pagination.max_page_size},
+                    "results": {
+                        "type": "array",
+                        "description": "The items of this page.",
+                        "items": item,
+                        "maxItems": Pagination.max_page_size,
+                    },
                     "next": {
                         "type": ["string", "null"],
                         "format": "uri",
@@ -305,6 +312,13 @@ def _is_always_there(serializer: Any, name: str) -> bool:
     """Whether a response always has the field. Those of models leave out none."""
     field = serializer.fields[name]
     return isinstance(serializer, ModelSerializer) or bool(field.read_only or field.required)
+
+
+def _describe(serializer: serializers.Serializer[Any], properties: dict[str, Schema]) -> None:
+    """Say what each field means."""
+    for name, property in properties.items():
+        if not isinstance(serializer, FilterSerializer) and (text := meaning(type(serializer), name)):
+            property["description"] = text
 
 
 def _in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
