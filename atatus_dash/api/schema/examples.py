@@ -21,8 +21,7 @@ def add_to(operation: Schema) -> None:
     """Add its examples to the description of an operation."""
     example = recorded().get(operation["operationId"], {})
     if "request" in example:
-        for media in operation["requestBody"]["content"].values():
-            media["example"] = example["request"]
+        operation["requestBody"]["content"][JSON]["example"] = example["request"]
     if "response" in example:
         [success] = [response for code, response in operation["responses"].items() if code.startswith("2")]
         success["content"][JSON]["example"] = example["response"]

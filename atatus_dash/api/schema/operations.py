@@ -155,7 +155,8 @@ class OperationSchema(AutoSchema):
         if kind is None:
             return None
         serializer = kind(partial=self.method == "PATCH")
-        schema = self.resolve_serializer(serializer, "request").ref
+        component = self.resolve_serializer(serializer, "request")
+        schema, form = component.ref, self._form(component, serializer)
         if item := getattr(view, "list_item_serializers", {}).get(self.method):
             items = self.resolve_serializer(item(), "request").ref
             schema = {"anyOf": [schema, {"type": "array", "items": items, "minItems": 1}]}
@@ -163,8 +164,19 @@ class OperationSchema(AutoSchema):
         needs_some = any(field.required and not field.read_only for field in serializer.fields.values())
         return {
             "required": needs_some and self.method != "PATCH",
-            "content": {media_type: {"schema": schema} for media_type in media_types},
+            "content": {media_type: {"schema": schema if media_type == JSON else form} for media_type in media_types},
         }
+
+    def _form(self, body: ResolvedComponent, serializer: serializers.BaseSerializer[Any]) -> Schema:
+        """The same fields in a form, as a component of its own: generated clients choose the format by the class."""
+        properties = {**body.schema["properties"]}
+        for name, field in cast(Any, serializer).fields.items():
+            if isinstance(field, JSONField):
+                properties[name] = {"type": "string", "contentMediaType": JSON}
+        schema = {**body.schema, "properties": properties}
+        component = ResolvedComponent(f"{body.name}Form", ResolvedComponent.SCHEMA, schema, type(self.view))
+        self.registry.register_on_missing(component)
+        return component.ref
 
     def _get_serializer_name(self, serializer: Any, direction: str, bypass_extensions: bool = False) -> str:
         name = type(serializer).__name__.removesuffix("Serializer")
