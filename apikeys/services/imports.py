@@ -39,11 +39,10 @@ class ImportedKey(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """The result for one row: the key, and whether it is new, or why it was refused."""
+    """The key with the digest of a row, and whether the row created it."""
 
-    api_key: APIKey | None = None
-    is_new: bool = False
-    refusal: DomainError | None = None
+    api_key: APIKey
+    is_new: bool
 
 
 @transaction.atomic
@@ -66,8 +65,8 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
 
 
 @transaction.atomic
-def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[Imported]:
-    """Import those keys that can be imported, by their digests. Returns the result for each row.
+def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[Imported | DomainError]:
+    """Import those keys that can be imported, by their digests. Returns the result for each row, or its refusal.
 
     A digest that the account has already, or that an earlier row has, changes nothing. Other accounts' digests are not
     revealed, as in `import_api_keys`.
@@ -78,12 +77,7 @@ def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[
     first = {row.digest: row for row in reversed(rows) if row.line not in refusals and row.digest not in known.here}
     new = [row for row in rows if first.get(row.digest) is row]
     keys = known.here | _save(actor, new, known)
-    return [
-        Imported(refusal=refusals[row.line])
-        if row.line in refusals
-        else Imported(keys[row.digest], is_new=first.get(row.digest) is row)
-        for row in rows
-    ]
+    return [refusals.get(row.line) or Imported(keys[row.digest], is_new=first.get(row.digest) is row) for row in rows]
 
 
 class _Known(NamedTuple):

@@ -185,10 +185,9 @@ def _row(place: int, item: dict[str, Any]) -> ImportedKey:
     )
 
 
-def _imported(result: Imported) -> dict[str, Any]:
-    if result.refusal is not None:
-        return _refused(result.refusal)
-    assert result.api_key is not None
+def _imported(result: Imported | DomainError) -> dict[str, Any]:
+    if isinstance(result, DomainError):
+        return _refused(result)
     return {"id": result.api_key.pk, "status": "imported" if result.is_new else "already_imported"}
 
 
