@@ -37,10 +37,11 @@ _ONE_AT_A_TIME = threading.Lock()
 @lru_cache(maxsize=1)
 def _generated() -> Schema:
     generator = SchemaGenerator()
-    paths: dict[str, Any] = {**generator.parse(None, True), **guard.paths()}
-    for item in paths.values():
-        for method in item.keys() - {"parameters"}:
-            examples.add_to(item[method])
+    paths: dict[str, Any] = normalize_result_object({**generator.parse(None, True), **guard.paths()})
+    for path, item in paths.items():
+        for operation in item.values():
+            if "operationId" in operation:
+                examples.add_to(operation, path)
     schemas: dict[str, Any] = generator.registry.build({})["schemas"]
     reference = "#/components/schemas/"
     checks = guard.schemas(*({"$ref": reference + name} for name in ("AccountRef", "Key", "RateLimit")))
@@ -54,11 +55,11 @@ def _generated() -> Schema:
         },
         "servers": [],
         "tags": _tags(generator),
-        "paths": normalize_result_object(paths),
+        "paths": paths,
         "components": {
             "schemas": normalize_result_object({**schemas, **checks, **components.SCHEMAS}),
             "headers": components.HEADERS,
-            "responses": {**dict(components.REFUSALS.values()), **guard.RESPONSES},
+            "responses": {**examples.of_refusals(), **guard.RESPONSES},
             "securitySchemes": components.SECURITY_SCHEMES,
         },
     }
@@ -79,4 +80,5 @@ def _tags(generator: SchemaGenerator) -> list[Schema]:
 def rendered(server: str) -> tuple[bytes, str]:
     """The document as JSON for clients of a server's address, such as `https://keys.example.com`, and its ETag."""
     content = orjson.dumps({**document(), "servers": [{"url": server}]})
+    content = content.replace(examples.SERVER.encode(), server.encode())
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

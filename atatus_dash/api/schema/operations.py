@@ -36,15 +36,15 @@ TAGS = {
     "openapi": "OpenAPI",
 }
 
-#: What each id in a path is, with an example.
+#: What each id in a path is.
 PATH_PARAMETERS = {
-    "project_id": ("A project's id.", "prj_7Kd2Qm0aXb9LsTyW"),
-    "deployment_id": ("A deployment's id.", "dep_4xZ0pWcV7nQk2RtY"),
-    "key_id": ("An API key's id. It is not the key.", "key_9aLm3TfUe6HjXs1B"),
-    "service_id": ("A service's id.", "svc_7Qm2xV9tKc4LrBzW"),
-    "member_id": ("A member's id.", "mbr_2bNd8GyKv5PoWi0C"),
-    "invitation_id": ("An invitation's id.", "inv_6mRs1ZqEt4UaXc9D"),
-    "event_id": ("An audit event's id.", "evt_3vBn7MxLk0JhGf5S"),
+    "project_id": "A project's id.",
+    "deployment_id": "A deployment's id.",
+    "key_id": "An API key's id. It is not the key.",
+    "service_id": "A service's id.",
+    "member_id": "A member's id.",
+    "invitation_id": "An invitation's id.",
+    "event_id": "An audit event's id.",
 }
 
 _PAGE_PARAMETERS = [
@@ -135,7 +135,7 @@ class OperationSchema(AutoSchema):
         names = [name for name in PATH_PARAMETERS if f"{{{name}}}" in self.path]
         parameters = cast(list[Schema], self._resolve_path_parameters(sorted(names, key=self.path.index)))
         for parameter in parameters:
-            parameter["description"], parameter["example"] = PATH_PARAMETERS[parameter["name"]]
+            parameter["description"] = PATH_PARAMETERS[parameter["name"]]
         if view.lists and self.method == "GET":
             for name, schema in self._map_serializer(view.filter_serializer, "request").get("properties", {}).items():
                 description = schema.pop("description", "")
