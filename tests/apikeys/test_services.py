@@ -90,6 +90,12 @@ def test_revoking_twice_is_one_event_and_keeps_the_first_time(operator: Actor) -
     assert AuditEvent.objects.filter(event="api_key.revoked").count() == 1
 
 
+def test_an_overlap_is_named_by_its_length() -> None:
+    lengths = {overlap: overlap.length for overlap in services.Overlap}
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    assert lengths == {"none": timedelta(0), "1h": hour, "24h": day, "7d": 7 * day}
+
+
 @pytest.mark.parametrize(
     ("fields", "state"),
     [
