@@ -11,7 +11,7 @@ from accounts.audit import Event
 from accounts.context import REQUEST_ID
 from accounts.decorators import actor_for
 from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
-from accounts.models import Account, AuditEvent, Membership, Project, User
+from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
 from accounts.policy import Actor, Role
 from tests import factories
 from tests.conftest import Cast
@@ -147,6 +147,17 @@ def test_only_the_item_that_is_named_changes(cast: Cast, rf: RequestFactory) -> 
     first, second, third = (factories.make_project(cast.account, name) for name in ("one", "two", "three"))
     services.change_project(actor=actor_of(cast.owner, cast.account, rf), project=second, name="other")
     assert [Project.objects.get(pk=each.pk).name for each in (first, second, third)] == ["one", "other", "three"]
+
+
+def test_only_what_is_deleted_is_gone(cast: Cast, rf: RequestFactory) -> None:
+    actor = actor_of(cast.owner, cast.account, rf)
+    project, other = factories.make_project(cast.account), factories.make_project(cast.account)
+    first, second, of_other = (factories.make_deployment(each) for each in (project, project, other))
+    services.delete_deployment(actor=actor, deployment=first)
+    assert set(Deployment.objects.all()) == {second, of_other}
+    services.delete_project(actor=actor, project=project)
+    assert set(Project.objects.all()) == {other}
+    assert set(Deployment.objects.all()) == {of_other}
 
 
 def test_only_the_named_fields_are_validated() -> None:
