@@ -149,6 +149,23 @@ def test_only_the_item_that_is_named_changes(cast: Cast, rf: RequestFactory) -> 
     assert [Project.objects.get(pk=each.pk).name for each in (first, second, third)] == ["one", "other", "three"]
 
 
+def test_only_a_kept_id_that_is_taken_is_the_callers_mistake(cast: Cast, rf: RequestFactory) -> None:
+    actor = actor_of(cast.owner, cast.account, rf)
+    with mock.patch.object(Project.objects, "create", side_effect=IntegrityError):
+        with pytest.raises(IntegrityError):
+            services.create_project(actor=actor, name="web")
+        with pytest.raises(Invalid):
+            services.create_project(actor=actor, name="web", kept_id="0" * 24)
+
+
+def test_a_deployment_goes_to_production_unless_it_says_otherwise(cast: Cast, rf: RequestFactory) -> None:
+    project = factories.make_project(cast.account)
+    deployment = services.create_deployment(
+        actor=actor_of(cast.owner, cast.account, rf), project=project, revision="4f2a91c"
+    )
+    assert (deployment.release_stage, deployment.changes, deployment.user) == ("production", "", "")
+
+
 def test_only_what_is_deleted_is_gone(cast: Cast, rf: RequestFactory) -> None:
     actor = actor_of(cast.owner, cast.account, rf)
     project, other = factories.make_project(cast.account), factories.make_project(cast.account)

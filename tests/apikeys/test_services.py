@@ -90,6 +90,13 @@ def test_revoking_twice_is_one_event_and_keeps_the_first_time(operator: Actor) -
     assert AuditEvent.objects.filter(event="api_key.revoked").count() == 1
 
 
+def test_a_new_key_and_a_successor_get_an_id(operator: Actor) -> None:
+    key = issue(operator).api_key
+    successor = services.rotate_api_key(actor=operator, api_key=key, overlap=services.Overlap.NONE).api_key
+    assert key.id != successor.id
+    assert (key.id[:4], successor.id[:4]) == ("key_", "key_")
+
+
 def test_an_overlap_is_named_by_its_length() -> None:
     lengths = {overlap: overlap.length for overlap in services.Overlap}
     hour, day = timedelta(hours=1), timedelta(days=1)
