@@ -1,10 +1,40 @@
-/* The API reference: one choice of language for all examples, and "Try it". Every page works without this file. */
+/* The API reference: one choice of language for all examples, the place in the navigation, and "Try it". Every page
+   works without this file. */
+
+function choose(language) {
+  const same = `.code-head input[type=radio][value="${CSS.escape(language)}"]`;
+  for (const radio of document.querySelectorAll(same)) radio.checked = true;
+}
 
 document.addEventListener("change", (event) => {
   if (!event.target.matches(".code-head input[type=radio]")) return;
-  const same = `.code-head input[type=radio][value="${CSS.escape(event.target.value)}"]`;
-  for (const radio of document.querySelectorAll(same)) radio.checked = true;
+  choose(event.target.value);
+  try {
+    localStorage.setItem("language", event.target.value);
+  } catch {
+    // The browser stores nothing: the choice is for this page.
+  }
 });
+
+try {
+  choose(localStorage.getItem("language") ?? "curl");
+} catch {
+  // As above.
+}
+
+/* The operation that is being read, in the navigation */
+
+const spy = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const link = document.querySelector(`.toc a[href="#${CSS.escape(target.id)}"]`);
+      if (isIntersecting) link?.setAttribute("aria-current", "location");
+      else link?.removeAttribute("aria-current");
+    }
+  },
+  { rootMargin: "-30% 0px -69% 0px" },
+);
+for (const operation of document.querySelectorAll("section.op")) spy.observe(operation);
 
 /* Try it. The key is in this variable and in the fields for it, and leaves them only in the header of a request. */
 

@@ -294,7 +294,16 @@ def test_a_field_shows_type_limits_values_default_and_nested_fields() -> None:
     assert color_field.description == "Its color."
     assert (many.type, many.limits) == ("list of objects or null", ("up to 3 items",))
     assert [(one.name, one.type) for one in many.fields] == [("at", "time")]
+    assert color_field.unnamed_values == ("red", "blue")
     assert operation.body_example == {"name": "a"}
+
+
+def test_values_that_a_description_names_are_not_listed_again() -> None:
+    shape = {"type": "string", "enum": ["red", "blue"], "description": "`red`, or `blue` if it is cold."}
+
+    [field] = schema_of({"properties": {"color": shape}}).body
+
+    assert (field.values, field.unnamed_values) == (("red", "blue"), ())
 
 
 def test_a_choice_of_objects_has_the_fields_of_each() -> None:

@@ -146,6 +146,27 @@ def test_one_choice_of_a_language_is_that_of_all_examples(visit: Visit) -> None:
         expect(visitor.page.locator(f"#{operation}-curl")).to_be_hidden()
 
 
+def test_the_choice_of_a_language_is_kept_for_the_next_page(visit: Visit) -> None:
+    visitor = visit()
+    visitor.goto("/v2/docs/projects")
+    visitor.page.locator("#create-project").get_by_text("JavaScript", exact=True).click()
+    visitor.goto("/v2/docs/services")
+
+    expect(visitor.page.locator("#create-service-javascript")).to_be_visible()
+    expect(visitor.page.locator("#create-service-curl")).to_be_hidden()
+
+
+def test_the_navigation_follows_the_operation_that_is_read(visit: Visit) -> None:
+    visitor = visit()
+    visitor.goto("/v2/docs/projects")
+    link = visitor.page.locator(".toc").get_by_role("link", name="Delete a project")
+    expect(link).not_to_have_attribute("aria-current", "location")
+    link.click()
+
+    expect(link).to_have_attribute("aria-current", "location")
+    expect(visitor.page.locator(".toc a[aria-current=location]")).to_have_count(1)
+
+
 def test_try_it_needs_no_mouse(visit: Visit, cast: Cast) -> None:
     key = factories.make_key(cast.account).secret
     visitor = visit()

@@ -32,6 +32,11 @@ class Field:
     example: Any = None
     fields: Sequence["Field"] = ()
 
+    @property
+    def unnamed_values(self) -> Sequence[str]:
+        """The values, unless the description names all of them."""
+        return () if all(f"`{value}`" in self.description for value in self.values) else self.values
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -214,12 +219,14 @@ class _Reader:
         """`described` is what says more about the field than its schema: a parameter, or whether it is required."""
         shape = self.resolved(schema)
         items = self.resolved(shape.get("items", {}))
+        description = described.get("description") or shape.get("description") or items.get("description", "")
+        values = [_text(one) for one in (shape.get("enum") or items.get("enum") or ()) if one is not None]
         return Field(
             name=name,
             type=self.type(shape),
             is_required=bool(described.get("required", False)),
-            description=described.get("description") or shape.get("description") or items.get("description", ""),
-            values=tuple(_text(one) for one in (shape.get("enum") or items.get("enum") or ()) if one is not None),
+            description=description,
+            values=tuple(values),
             limits=(*_limits(shape), *(f"each {limit}" for limit in _limits(items))),
             default=json.dumps(shape["default"], ensure_ascii=False) if "default" in shape else "",
             example=described.get("example", self.example({"schema": shape}, without=without)),
