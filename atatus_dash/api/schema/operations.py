@@ -172,7 +172,8 @@ class OperationSchema(AutoSchema):
         properties = {**body.schema["properties"]}
         for name, field in cast(Any, serializer).fields.items():
             if isinstance(field, JSONField):
-                properties[name] = {"type": "string", "contentMediaType": JSON}
+                text = properties[name].get("description", "")
+                properties[name] = {"type": "string", "contentMediaType": JSON, "description": text}
         schema = {**body.schema, "properties": properties}
         component = ResolvedComponent(f"{body.name}Form", ResolvedComponent.SCHEMA, schema, type(self.view))
         self.registry.register_on_missing(component)
