@@ -114,8 +114,10 @@ def test_a_form_is_described_apart_from_json() -> None:
     ]
     assert len(pairs) > 10
     assert [json for json, form in pairs if json["schema"] == form["schema"]] == []
-    in_form = document()["components"]["schemas"]["APIKeyRequestForm"]["properties"]
-    assert in_form["access"] == {"type": "string", "contentMediaType": "application/json"}
+    schemas = document()["components"]["schemas"]
+    access = schemas["APIKeyRequestForm"]["properties"]["access"]
+    description = schemas["APIKeyRequest"]["properties"]["access"]["description"]
+    assert access == {"type": "string", "contentMediaType": "application/json", "description": description}
 
 
 @pytest.fixture
