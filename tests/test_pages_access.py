@@ -11,6 +11,7 @@ from accounts import policy, services
 from accounts.decorators import account_page
 from accounts.models import AuditEvent, Membership, User
 from tests import factories
+from tests.clones import Clone
 from tests.conftest import Browser, Cast
 
 LOOK = {"owner": 200, "admin": 200, "user": 200}
@@ -141,17 +142,24 @@ def _routes(resolver: URLResolver, prefix: str = "", names: str = "") -> Iterato
 ROUTES = {name: (route, view) for name, route, view in _routes(get_resolver())}
 
 
-@pytest.fixture
-def address(cast: Cast) -> Any:
-    """Returns the URL of a page of the account, with ids of existing items."""
-    project = factories.make_project(cast.account)
-    ids = {
+def _ids(cast: Cast) -> dict[str, str]:
+    """An item of each kind, by the end of the route before its id."""
+    return {
         "api-keys/": factories.make_key(cast.account).api_key.id,
-        "projects/": project.id,
+        "projects/": factories.make_project(cast.account).id,
         "services/": factories.make_service(cast.account).id,
         "invitations/": factories.make_invitation(cast.account).invitation.id,
         "members/": Membership.objects.get(account=cast.account, user=cast.user).id,
     }
+
+
+IDS = Clone(_ids)
+
+
+@pytest.fixture
+def address(cast: Cast) -> Any:
+    """Returns the URL of a page of the account, with ids of existing items."""
+    ids = IDS.get(cast)
 
     def of(name: str) -> str:
         given = {"slug": cast.account.slug}

@@ -11,6 +11,7 @@ from accounts.policy import KEY_GRANTS, KeyPermission, KeyRole, Permission
 from atatus_dash.api.base import APIView
 from atatus_dash.api.docs import DocsView
 from tests import factories
+from tests.clones import Clone
 from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
@@ -111,8 +112,7 @@ def test_safe_methods_need_a_reading_permission_and_the_others_a_changing_one() 
                 assert permission.reads == (method == "GET")
 
 
-@pytest.fixture
-def things(cast: Cast) -> dict[str, str]:
+def _things(cast: Cast) -> dict[str, str]:
     project = factories.make_project(cast.account)
     return {
         "<id:project_id>": project.id,
@@ -123,6 +123,14 @@ def things(cast: Cast) -> dict[str, str]:
         "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
         "<id:event_id>": AuditEvent.objects.for_account(cast.account).values_list("id", flat=True)[0],
     }
+
+
+THINGS = Clone(_things)
+
+
+@pytest.fixture
+def things(cast: Cast) -> dict[str, str]:
+    return THINGS.get(cast)
 
 
 def fill(route: str, things: dict[str, str]) -> str:
