@@ -1,5 +1,6 @@
-"""Real servers for tests: `manage.py serve` with its own database and port."""
+"""Real servers for tests, each with its own database and port."""
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,17 @@ from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from django.conf import global_settings
+from django.core.management import call_command
+from django.db import connections
+from django.db.utils import ConnectionHandler
+from django.test import override_settings
+from environ import Env
+
+from atatus_dash import settings as ours
+from atatus_dash.management.commands.serve import collect_static_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery staple"
@@ -74,6 +86,33 @@ class Installation:
             timeout=60,
         )
 
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Models use its database, in this thread. pytest-django blocks only the database of the tests."""
+        database: dict[str, Any] = {**Env.db_url_config(self.environ()["DATABASE_URL"])}
+        kind = "sqlite3" if database["ENGINE"].endswith("sqlite3") else "postgresql"
+        options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
+        database |= {"ENGINE": f"atatus_dash.backends.{kind}", "OPTIONS": options if kind == "sqlite3" else {}}
+        connection = ConnectionHandler({"default": database})["default"]
+        of_tests, connections["default"] = connections["default"], connection
+        try:
+            with mock.patch.object(connection, "ensure_connection"):
+                connection.connect()
+                yield
+        finally:
+            connections["default"] = of_tests
+            connection.close()
+
+    def run(self, command: str, *arguments: str, **options: Any) -> str:
+        """Run a command on its database within this process, with the tests' settings: a process takes a second.
+
+        Returns what it prints.
+        """
+        printed = io.StringIO()
+        with self.connected():
+            call_command(command, *arguments, stdout=printed, **options)
+        return printed.getvalue()
+
     def seed(self, module: str, *arguments: str) -> Any:
         """Run a module of the tests, which creates items, and return the JSON on the last line that it prints."""
         made = subprocess.run(
@@ -88,9 +127,8 @@ class Installation:
         return json.loads(made.stdout.splitlines()[-1])
 
     def key(self, name: str = "Server", permission: str = "read_write", *options: str) -> str:
-        made = self.manage("create_api_key", "--account", "acme", "--name", name, "--permission", permission, *options)
-        assert made.returncode == 0, made.stderr
-        return made.stdout.splitlines()[-1]
+        named = ("--account", "acme", "--name", name, "--permission", permission)
+        return self.run("create_api_key", *named, *options).splitlines()[-1]
 
     def requests_counted(self, name: str) -> int:
         """How many requests of the key with that name are in the database."""
@@ -122,9 +160,17 @@ def _filled_database() -> bytes:
 
 
 def _fill(installation: Installation) -> None:
-    for command in (["migrate", "--verbosity", "0"], ["create_account", "Acme", "--owner", "owner@example.com"]):
-        done = installation.manage(*command, ACCOUNT_OWNER_PASSWORD=PASSWORD)
-        assert done.returncode == 0, done.stderr
+    installation.run("migrate", verbosity=0)
+    # Not with the fast hasher of tests, which a server doesn't know.
+    with override_settings(ACCOUNT_OWNER_PASSWORD=PASSWORD, PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):
+        installation.run("create_account", "Acme", "--owner", "owner@example.com")
+
+
+@cache
+def _collect_static_files() -> None:
+    """Once in each process. Tests without a server use the sources, so the settings of installations are restored."""
+    with override_settings(STATIC_ROOT=ours.STATIC_ROOT, STORAGES=ours.STORAGES):
+        collect_static_files()
 
 
 @dataclass
@@ -168,14 +214,24 @@ def serving(
     *arguments: str,
     port: int | None = None,
     python: str = sys.executable,
+    by_command: bool = False,
     **overrides: str | None,
 ) -> Iterator[Server]:
-    """`manage.py serve`, ready for requests."""
+    """A server, ready for requests. `by_command` starts it with `manage.py serve`, which takes a second longer.
+
+    Without it, this is the process that `manage.py serve` becomes.
+    """
     port = port or free_port()
+    if by_command:
+        started = [python, "manage.py", "serve", *arguments]
+    else:
+        _collect_static_files()
+        started = [python, "-m", "atatus_dash.server"]
+        overrides["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), overrides.get("PYTHONPATH")]))
     log = installation.directory / f"serve-{port}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [python, "manage.py", "serve", *arguments],
+            started,
             cwd=ROOT,
             env=installation.environ(PORT=str(port), **overrides),
             stdout=output,

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from accounts.models import Account
+
+from . import factories
 from .servers import Installation, install, serving
 
 GATEWAY = {
@@ -23,15 +26,10 @@ GATEWAY = {
 }
 
 
-def make_service(installation: Installation, **environment: str) -> str:
+def make_service(installation: Installation) -> str:
     """A service whose gateways are on this machine."""
-    made = installation.manage("create_service", "--account", "acme", "--name", "Reports", **environment)
-    assert made.returncode == 0, made.stderr
-    service = made.stdout.split()[-1]
-    code = f"from apikeys.models import Service; Service.objects.filter(id='{service}').update(gateways=['127.0.0.1'])"
-    done = installation.manage("shell", "-c", code, **environment)
-    assert done.returncode == 0, done.stderr
-    return service
+    with installation.connected():
+        return factories.make_service(Account.objects.get(slug="acme"), "Reports", gateways=["127.0.0.1"]).id
 
 
 def ask(port: int, path: str, key: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -100,7 +98,7 @@ def test_two_nodes_share_one_exact_limit_and_refuse_a_revoked_key_immediately(tm
         assert Counter(pool.map(send, range(400))) == {200: 100, 429: 300}
         other = installation.key("Revoked", "read")
         assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(40))) == {200: 40}
-        assert installation.manage("revoke_api_key", other).returncode == 0
+        installation.run("revoke_api_key", other)
         assert Counter(pool.map(lambda n: ask((one, two)[n % 2].port, paths[1], other)[0], range(20))) == {401: 20}
 
 

@@ -447,7 +447,7 @@ def test_a_server_whose_database_does_not_answer_logs_it_listens_and_answers_503
     installation = Installation(
         tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
     )
-    with serving(installation) as server:
+    with serving(installation, by_command=True) as server:
         assert "The database is unavailable: connection timeout expired" in server.log.read_text()
         started = time.monotonic()
         assert server.get("/v2", "atk_" + "0" * 36).status == 401  # not looked up, because its checksum is wrong

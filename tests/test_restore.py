@@ -51,7 +51,7 @@ def _manage(installation: Installation, *arguments: str) -> str:
 
 def _state(installation: Installation) -> list[dict[str, Any]]:
     excluded = [part for app in UNLIKE for part in ("--exclude", app)]
-    rows = json.loads(_manage(installation, "dumpdata", *excluded))
+    rows = json.loads(installation.run("dumpdata", *excluded))
     return sorted(rows, key=lambda row: (row["model"], str(row["pk"])))
 
 
@@ -68,7 +68,7 @@ def _token(page: bytes) -> str:
 def _works_as_before(installation: Installation, later: str) -> None:
     """The old keys work, the key created after the backup doesn't, and the Owner can sign in."""
     assert "Encrypted with the newest key: 0." in _manage(installation, "reencrypt")
-    with serving(installation) as server:
+    with serving(installation, by_command=True) as server:
         assert server.get("/readyz").status == 200
         who = server.get("/v2", NIGHTLY)
         assert (who.status, who.json["account"]["slug"]) == (200, "acme")

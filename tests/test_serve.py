@@ -36,7 +36,9 @@ def key(installation: Installation) -> str:
 
 @pytest.fixture(scope="module")
 def server(installation: Installation) -> Iterator[Server]:
-    with serving(installation, EMAIL_URL="dummymail://") as server:  # a mail about a key prints its mask
+    with serving(
+        installation, by_command=True, EMAIL_URL="dummymail://"
+    ) as server:  # a mail about a key prints its mask
         yield server
 
 
@@ -300,10 +302,10 @@ def test_no_key_appears_in_the_servers_output(server: Server, key: str) -> None:
 def test_a_running_server_obeys_maintenance_within_a_second(
     installation: Installation, server: Server, key: str
 ) -> None:
-    installation.manage("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60")
+    installation.run("maintenance", "on", "--message", "Back at noon.", "--retry-after", "60")
     wait_for(lambda: server.get("/v2", key).status == 503, "maintenance", 1)
     offline = server.get("/v2", key)
-    installation.manage("maintenance", "off")
+    installation.run("maintenance", "off")
     assert (offline.status, offline.json, offline.headers["retry-after"]) == (503, {"Message": "Back at noon."}, "60")
     wait_for(lambda: server.get("/v2", key).status == 200, "the end of maintenance", 1)
 
@@ -363,7 +365,7 @@ def test_a_port_in_use_is_reported(installation: Installation, server: Server) -
 
 
 def test_missing_migrations_are_a_warning_only(tmp_path: Path) -> None:
-    with serving(Installation(tmp_path, {"ALLOW_HTTP": "1"})) as server:
+    with serving(Installation(tmp_path, {"ALLOW_HTTP": "1"}), by_command=True) as server:
         assert server.get("/readyz").status == 503
         assert "unapplied migration(s)" in server.log.read_text()
 
@@ -431,7 +433,7 @@ def test_two_processes_on_one_redis_let_exactly_the_limit_pass(installation: Ins
 def test_a_greeting_is_printed_after_the_address(installation: Installation) -> None:
     greeting = installation.directory / "greeting"
     greeting.write_text("Sign in as one of:\n")
-    with serving(installation, "--greeting", str(greeting)) as server:
+    with serving(installation, "--greeting", str(greeting), by_command=True) as server:
         lines = server.log.read_text().splitlines()
     assert lines[0].startswith(f"Serving on http://127.0.0.1:{server.port}")
     assert lines[1:3] == ["", "Sign in as one of:"]
@@ -445,6 +447,6 @@ def test_a_server_that_was_started_through_a_link_uses_the_real_path(
     release.mkdir()
     (release / ".venv").symlink_to(sys.prefix)
     current.symlink_to(release)
-    with serving(installation, python=str(current / ".venv" / "bin" / "python")) as server:
+    with serving(installation, python=str(current / ".venv" / "bin" / "python"), by_command=True) as server:
         command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
     assert command.startswith(os.fsencode(Path(sys.executable).parent.resolve()))

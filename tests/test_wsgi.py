@@ -70,9 +70,9 @@ def test_another_wsgi_server_counts_its_only_request(installation: Installation)
 
 def test_another_wsgi_server_obeys_maintenance_from_its_first_request(installation: Installation) -> None:
     key = installation.key("Maintenance")
-    installation.manage("maintenance", "on")
+    installation.run("maintenance", "on")
     try:
         _, status, _ = _ask_once(installation, key)
     finally:
-        installation.manage("maintenance", "off")
+        installation.run("maintenance", "off")
     assert status == "503 Service Unavailable"
