@@ -116,7 +116,7 @@ def test_a_list_of_ids_that_cannot_be_read_revokes_nothing(cast: Cast, administr
     assert APIKey.objects.get(pk=key).revoked_at is None
 
 
-@pytest.mark.parametrize("secret", [tokens.generate(), SECRET, "x" * 512])
+@pytest.mark.parametrize("secret", [tokens.generate(), SECRET, "x" * 512], ids=["ours", "imported", "long"])
 def test_the_text_of_a_key_instead_of_its_id_is_neither_repeated_nor_stored(
     cast: Cast, administrator: Program, caplog: pytest.LogCaptureFixture, secret: str
 ) -> None:
