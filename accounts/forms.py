@@ -30,6 +30,7 @@ from .models import (
 from .policy import Role
 from .templatetags.ui import plain
 from .validators import unix_lines
+from .widgets import LongSelect
 
 F = TypeVar("F", bound=forms.Field)
 
@@ -290,6 +291,7 @@ class ProfileForm(forms.Form):
     time_zone = forms.ChoiceField(
         label="Time zone",
         required=False,
+        widget=LongSelect,
         help_text="Times are shown in this time zone. Charts and the API count days in UTC.",
     )
 
