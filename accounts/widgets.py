@@ -14,7 +14,11 @@ class LongSelect(forms.Select):
     """A select with hundreds of options. Django renders two templates for each: 24 ms for all time zones, not 10."""
 
     def render(
-        self, name: str, value: Any, attrs: Mapping[str, Any] | None = None, renderer: BaseRenderer | None = None
+        self,
+        name: str,
+        value: Any,
+        attrs: Mapping[str, Any] | None = None,
+        renderer: BaseRenderer | None = None,  # noqa: ARG002  Django passes it
     ) -> SafeString:
         widget = self.get_context(name, value, dict(attrs or {}))["widget"]
         groups = format_html_join("", "{}", ([_group(label, options)] for label, options, _ in widget["optgroups"]))

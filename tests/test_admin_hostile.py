@@ -50,7 +50,7 @@ def test_every_table_has_the_shared_settings(model: Any) -> None:
 def _that_fail(desk: Browser, address: str, names: Sequence[str], value: str) -> list[str]:
     """The parameters that cause a server error with this value.
 
-    A page that opens with all of them has read each, and one that is forbidden has read none. If it refuses some, every one is sent by itself.
+    A page that opens with all of them has read each, and a forbidden one none. Else every one is sent by itself.
     """
     sent = value.encode(errors="surrogatepass")
     together = desk.get(address, dict.fromkeys(names, sent)).status_code
