@@ -29,6 +29,14 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if {"db", "transactional_db"} & fixtures or item.get_closest_marker("django_db"):
+            item.add_marker(pytest.mark.stores)
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage seldom, and not in what every test needs. It took an eighth of the suite's time."""
     gc.collect()
