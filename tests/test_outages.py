@@ -32,6 +32,8 @@ from .cables import Cable
 from .conftest import Browser, Cast, Program, SecureClient
 from .servers import Installation, install, serving, wait_for
 
+pytestmark = pytest.mark.stores
+
 NOWHERE = "redis://127.0.0.1:1"
 
 
