@@ -4,16 +4,14 @@ Reveal page and reference show the same text, and tests run it as it is.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any, NamedTuple
 
 #: The environment variable that holds the key where it isn't written out.
 VARIABLE = "ATATUS_API_KEY"
 #: Characters of a line, beyond which an object or a list is written over several.
 WIDTH = 60
-
-_BARE_IN_SHELL = re.compile(r"[\w:/.,@%+=~-]+", re.ASCII)
 
 
 class Snippet(NamedTuple):
@@ -51,11 +49,10 @@ class Call(NamedTuple):
         options = [] if is_implied else [f"-X {self.method}"]
         if self.key != "":
             options.append(f'-H "X-API-KEY: {f"${VARIABLE}" if self.key is None else self.key}"')
-        options += [f"-H {_quoted(f'{name}: {value}')}" for name, value in self._further_headers().items()]
+        options += [f"-H {quote(f'{name}: {value}')}" for name, value in self._further_headers().items()]
         if self.body is not None:
-            options.append(f"-d {_quoted(_written(self.body, _JSON, indent=2))}")
-        url = self.url if _BARE_IN_SHELL.fullmatch(self.url) else _quoted(self.url)
-        return " \\\n  ".join([f"curl {'' if self.has_answer else '-i '}{url}", *options])
+            options.append(f"-d {quote(_written(self.body, _JSON, indent=2))}")
+        return " \\\n  ".join([f"curl {'' if self.has_answer else '-i '}{quote(self.url)}", *options])
 
     @property
     def python(self) -> str:
@@ -129,8 +126,3 @@ def _written(value: Any, language: _Language, indent: int = 0) -> str:
     below = indent + language.step
     lines = ",\n".join(f"{' ' * below}{name}{_written(one, language, below)}" for name, one in parts)
     return f"{brackets[0]}\n{lines}\n{' ' * indent}{brackets[1]}"
-
-
-def _quoted(text: str) -> str:
-    """The text as one word of a shell."""
-    return "'" + text.replace("'", "'\\''") + "'"
