@@ -34,9 +34,9 @@ class RevokeSerializer(StrictSerializer):
 
 
 class RevokedSerializer(serializers.Serializer[Any]):
-    id = serializers.CharField(allow_null=True, help_text="As it was sent. Null for a text that can't be an id.")
+    id = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(["revoked", "already_revoked", "not_found"])
-    Message = serializers.CharField(required=False, help_text="Why the key was not revoked.")
+    Message = serializers.CharField(required=False)
 
 
 class RevokeResultsSerializer(serializers.Serializer[Any]):
@@ -80,12 +80,8 @@ def _revoked(sent: Iterable[str | None], found: Collection[str], revoked: set[st
 class ImportedAPIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     """A key that another system issued, by the digest of its text. The text itself is never sent."""
 
-    digest = serializers.CharField(
-        max_length=64, validators=LINE, help_text="SHA-256 of the key, as 64 hexadecimal digits."
-    )
-    mask = serializers.CharField(
-        max_length=20, validators=LINE, required=False, help_text="What people see of the key."
-    )
+    digest = serializers.CharField(max_length=64, validators=LINE)
+    mask = serializers.CharField(max_length=20, validators=LINE, required=False)
     access = AccessField(required=False, allow_null=True)
 
     class Meta:
@@ -139,12 +135,10 @@ class ImportSerializer(StrictSerializer):
 
 
 class ImportedSerializer(serializers.Serializer[Any]):
-    id = serializers.CharField(allow_null=True, help_text="The key's id, or null.")
+    id = serializers.CharField(allow_null=True)
     status = serializers.ChoiceField(["imported", "already_imported", "refused"])
-    Message = serializers.CharField(required=False, help_text="Why the key was refused.")
-    Errors = serializers.DictField(
-        child=serializers.ListField(child=serializers.CharField()), required=False, help_text="The invalid fields."
-    )
+    Message = serializers.CharField(required=False)
+    Errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
 
 
 class ImportResultsSerializer(serializers.Serializer[Any]):
@@ -160,11 +154,12 @@ class ImportView(APIView):
     idempotent_methods = ["POST"]
 
     def post(self, request: Request) -> Response:
-        """Import API keys of another system by their digests.
+        """Import API keys.
 
-        Those that are valid are imported. The response has a result for each, in the order of the request. Importing a
-        key again changes nothing. Whether another account has a digest is not revealed: such a key looks like any other
-        and never works.
+        Keys of another system are imported by their SHA-256 digests, and their programs keep them. Valid ones are
+        imported although others are refused: the response has a result for each, in the order of the request. Importing
+        a key again changes nothing. A digest that another account has looks like any other, but its key never works
+        here.
         """
         sent = self.validated()["api_keys"]
         rows = [_row(place, item) for place, item in enumerate(sent) if isinstance(item, dict)]

@@ -29,7 +29,7 @@ class ChangesField(serializers.JSONField):
 class AuditEventSerializer(ModelSerializer[AuditEvent]):
     actor = serializers.SerializerMethodField()
     target = serializers.SerializerMethodField()
-    changes = ChangesField(read_only=True, help_text="Each changed field, with its value before and after.")
+    changes = ChangesField(read_only=True)
 
     class Meta:
         model = AuditEvent

@@ -15,7 +15,7 @@ from ..schema.document import rendered
 
 
 class OpenAPISerializer(serializers.Serializer[Any]):
-    openapi = serializers.CharField(read_only=True, help_text="The version of OpenAPI.")
+    openapi = serializers.CharField(read_only=True)
     info = serializers.DictField(read_only=True)
     servers = serializers.ListField(child=serializers.DictField(), read_only=True)
     tags = serializers.ListField(child=serializers.DictField(), read_only=True)

@@ -61,10 +61,7 @@ class WhoAmIView(APIView):
     response_serializers = {"GET": WhoAmISerializer, "POST": WhoAmISerializer}
 
     def get(self, request: Request) -> Response:
-        """Check a key.
-
-        Any permission and any access are enough.
-        """
+        """Check a key."""
         return Response(whoami(self.credential.key, self.credential.verdict))
 
     def post(self, request: Request) -> Response:

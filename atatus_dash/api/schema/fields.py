@@ -1,6 +1,6 @@
 """What each field of a body means, for those who call the API. The help texts of models are for forms. Pure.
 
-A filter says so itself, in its `help_text`.
+A filter says so itself, in its `help_text`. Other fields have none, because it wouldn't be shown.
 """
 
 #: By serializer and field, or by field alone where it means the same everywhere.
@@ -38,7 +38,14 @@ MEANINGS = {
     "IssuedAPIKey.key": "The key itself. No other response has it, so store it.",
     "overlap": "How long the old key keeps working. With `none` it stops at once.",
     "ids": "The ids of the keys.",
+    "Revoked.id": "The id as it was sent. Null for a text that can't be an id.",
+    "Revoked.Message": "Why the key was not revoked.",
     "api_keys": "The keys to import.",
+    "ImportedAPIKey.digest": "SHA-256 of the key, as 64 hexadecimal digits.",
+    "ImportedAPIKey.mask": "What people see of the key.",
+    "Imported.id": "The key's id. Null if it was refused.",
+    "Imported.Message": "Why the key was refused.",
+    "Imported.Errors": "The invalid fields, each with what to change.",
     # Account
     "slug": "The account's name in URLs.",
     "Account.name": "The account's name.",
@@ -52,7 +59,7 @@ MEANINGS = {
     "NewProject.id": "An id of Atatus that the project keeps: 24 hexadecimal characters. By default, the id is new.",
     "revision": "The version that was deployed, such as a commit's hash.",
     "release_stage": "Where it was deployed.",
-    "changes": "What changed: each field with its values before and after.",
+    "changes": "Each changed field, with its value before and after.",
     "Deployment.changes": "What is new in it. A key in it is masked.",
     "user": "Who deployed it.",
     # Services

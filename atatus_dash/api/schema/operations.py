@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.core.exceptions import FieldDoesNotExist
@@ -122,7 +123,7 @@ class OperationSchema(AutoSchema):
         if not view.needs_key():
             return "Needs no key."
         if permission is None:
-            return "Any key may call this."
+            return "Any key may call this, whatever its permission and access."
         label = key_permission(permission).label
         if is_for_administrators(permission):
             return f"Administrators only: the key needs the {label} permission and administrator access."
@@ -225,7 +226,7 @@ class OperationSchema(AutoSchema):
             names.append("Idempotent-Replayed")
         if view.has_etag and schema is not None:
             names.append("ETag")
-        response: Schema = {"description": _DESCRIPTIONS[status], "headers": components.headers(names)}
+        response: Schema = {"description": HTTPStatus(status).phrase, "headers": components.headers(names)}
         if schema is not None:
             response["content"] = {JSON: {"schema": schema}}
         responses = {str(status): response}
@@ -279,14 +280,6 @@ class OperationSchema(AutoSchema):
         if view.has_etag:
             statuses.add(412)
         return statuses | set(view.refusals)
-
-
-_DESCRIPTIONS = {
-    200: "Done.",
-    201: "Created.",
-    202: "Accepted.",
-    204: "Done. The response has no body.",
-}
 
 
 def tag(view: type[Any]) -> str:
