@@ -19,6 +19,9 @@ from ..form_limits import require_few_escapes
 
 #: Values in one JSON body, at every depth: 1,000 objects of nine members fit.
 MAX_VALUES = 10_000
+#: Arrays and objects within each other. Python's own limit depends on its version and on what called the parser, and
+#: code that walks through a value needs more of its stack than the parser.
+MAX_DEPTH = 64
 #: Charsets of forms. Python has more codecs, but some don't decode text, some raise other errors than UnicodeError, and
 #: one takes a second for 100 KB.
 CHARSETS = {
@@ -39,6 +42,7 @@ CHARSETS = {
 
 # A string, or an unfinished one up to the end. Possessive, and it matches at every quote: there is no backtracking.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def _charset_of(media_type: str | None) -> str | None:
@@ -63,24 +67,43 @@ class JSONParser(DRFJSONParser):
 def parse_json(body: bytes) -> Any:
     """Raises `RefusedJSONError`, whose text is empty for a syntax error, and `Invalid` for too many values."""
     _require_few_values(body)
+    _require_shallow(body)
     try:
         text = body.decode("utf-8-sig")  # a parser may ignore a byte order mark (RFC 8259 §8.1)
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
     except RefusedJSONError:
         raise
-    except (ValueError, RecursionError):
+    except ValueError:
         raise RefusedJSONError from None
 
 
 def _require_few_values(body: bytes) -> None:
     """Raises `Invalid`. The contents of strings don't count, because they cost almost nothing."""
-    if _values(body) > MAX_VALUES and _values(_STRING.sub(b"", body, count=2 * MAX_VALUES)) > MAX_VALUES:
+    if _values(body) > MAX_VALUES and _values(_without_strings(body)) > MAX_VALUES:
         raise Invalid(f"The body holds more than {MAX_VALUES:,} values.")
 
 
 def _values(body: bytes) -> int:
     """An upper bound of the number of values: each follows a comma, or is the first in its array or object."""
     return sum(map(body.count, (b",", b"[", b"{")))
+
+
+def _require_shallow(body: bytes) -> None:
+    """Raises `RefusedJSONError`. Brackets in strings don't count."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_without_strings(body)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise RefusedJSONError("The JSON is nested too deeply.")
+        if depth < 0:
+            raise RefusedJSONError  # it is not valid
+
+
+def _without_strings(body: bytes) -> bytes:
+    """The body without its strings, of which one with few values has at most two for each: a name and a value."""
+    return _STRING.sub(b"", body, count=2 * MAX_VALUES)
 
 
 class RefusedJSONError(ValueError):

@@ -166,7 +166,7 @@ def test_a_form_sends_an_access_as_json_text(administrator: Program, service: Se
     for text, sentence in (
         ("", "Send this as JSON, such as null or []."),
         ("api", "Send this as JSON, such as null or []."),
-        ("[" * 5000, "Send this as JSON, such as null or []."),
+        ("[" * 5000, "The JSON is nested too deeply."),
         ('[{"service": "api", "service": "svc_1"}]', "A JSON object has the same name twice."),
     ):
         answer = administrator.post("/v2/api-keys", {**sent, "access": text})

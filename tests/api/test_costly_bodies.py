@@ -116,6 +116,40 @@ def test_a_deeply_nested_key_is_not_a_500(anonymous: Program, depth: int) -> Non
     assert anonymous.post("/v2/projects", body, content_type="application/json").status_code in (400, 401)
 
 
+@pytest.mark.parametrize("wrapper", ['{"api_keys":[{"name":%s}]}', '{"ids":%s}'])
+def test_a_deeply_nested_field_is_not_a_500(administrator: Program, wrapper: str) -> None:
+    path = "/v2/api-keys/import" if "api_keys" in wrapper else "/v2/api-keys/revoke"
+    for depth in range(500, 1000, 5):
+        body = wrapper % ("[" * depth + "]" * depth)
+        assert administrator.post(path, body, content_type="application/json").status_code == 400
+
+
+def test_a_deeply_nested_report_of_a_leaked_key_is_not_a_500(anonymous: Program, settings: Settings) -> None:
+    settings.FAILED_AUTH_LIMIT = Rate(1000, 60)
+    for depth in range(500, 1000, 5):
+        body = '[{"token":"x","url":' + "[" * depth + "]" * depth + "}]"
+        assert anonymous.post("/v2/leaked-keys", body, content_type="application/json").status_code == 400
+
+
+@pytest.mark.parametrize("brackets", ["[]", '{"":}'])
+def test_json_may_be_nested_64_deep(brackets: str) -> None:
+    opening, closing = brackets[:-1], brackets[-1]
+
+    def nested(depth: int) -> bytes:
+        return (opening * depth + "1" + closing * depth).encode()
+
+    parsers.parse_json(nested(64))
+    with pytest.raises(parsers.RefusedJSONError, match="nested too deeply"):
+        parsers.parse_json(nested(65))
+
+
+def test_brackets_that_are_closed_or_in_a_string_are_not_nested() -> None:
+    assert len(parsers.parse_json(b"[" + b",".join([b"[{}]"] * 1000) + b"]")) == 1000
+    assert parsers.parse_json(b'{"a\\"[": "' + b"[{" * 1000 + b'"}')
+    with pytest.raises(parsers.RefusedJSONError):
+        parsers.parse_json(b"]" * 100 + b"[" * 100)
+
+
 def test_a_form_of_too_many_escapes_is_refused(program: Program) -> None:
     response = program.post("/v2/projects", "name=" + "%41" * 300_000, content_type=FORM)
     assert response.status_code == 400
