@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import method_decorator
+from django.utils.html import escape
 from django.views.decorators.gzip import gzip_page
 from rest_framework.request import Request
 
@@ -18,11 +19,21 @@ from .. import csp
 from .base import APIView
 from .permissions import IsOpen
 from .reference import pages
+from .reference.guides import EXAMPLE_ORIGIN
 from .reference.pages import Page, Site
 
 START = "/v2/docs"
 
 Content = Callable[..., Page]
+
+_ORIGIN = EXAMPLE_ORIGIN.encode()
+
+
+class Look(NamedTuple):
+    """What the reader's cookies say."""
+
+    theme: str
+    shortcuts: bool
 
 
 @method_decorator(gzip_page, name="dispatch")
@@ -38,9 +49,11 @@ class DocsView(APIView):
     def get(self, request: Request, **arguments: str) -> HttpResponse:
         seen = navigation(request._request)
         origin = links.on_page("/v2", request._request).removesuffix("/v2")
-        # What somebody types would fill the cache.
-        draw = _html.__wrapped__ if "typed" in arguments else _html
-        html = draw(type(self).content, tuple(arguments.items()), origin, seen["theme"], shortcuts=seen["shortcuts"])
+        look = Look(seen["theme"], seen["shortcuts"])
+        if "typed" in arguments:  # it would fill the cache
+            html = _drawn(type(self).content(Site(START, "", origin), **arguments), look)
+        else:
+            html = _html(type(self).content, tuple(arguments.items()), look).replace(_ORIGIN, escape(origin).encode())
         headers = {
             "Content-Security-Policy": csp.POLICY,
             "X-Frame-Options": settings.X_FRAME_OPTIONS,
@@ -49,12 +62,19 @@ class DocsView(APIView):
         return HttpResponse(html, headers=headers)
 
 
-@lru_cache(maxsize=64)
-def _html(content: Content, arguments: tuple[tuple[str, str], ...], origin: str, theme: str, *, shortcuts: bool) -> str:
-    """The page as HTML. Drawing takes 50 ms, and anybody can ask for it."""
-    page = content(Site(START, "", origin), **dict(arguments))
-    seen = {"frame": "reference/public.html", "theme": theme, "shortcuts": shortcuts}
-    return render_to_string(page.template, {**page.context, **seen})
+@lru_cache(maxsize=256)
+def _html(content: Content, arguments: tuple[tuple[str, str], ...], look: Look) -> bytes:
+    """The page as HTML, for `EXAMPLE_ORIGIN`. Drawing takes 50 ms, and anybody can ask for it.
+
+    All pages in all looks are kept. A server without `PUBLIC_URL` has an origin for each port that clients name.
+    """
+    return _drawn(content(Site(START, "", EXAMPLE_ORIGIN), **dict(arguments)), look)
+
+
+def _drawn(page: Page, look: Look) -> bytes:
+    return render_to_string(
+        page.template, {**page.context, "frame": "reference/public.html", **look._asdict()}
+    ).encode()
 
 
 class StartView(DocsView):

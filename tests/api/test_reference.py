@@ -5,13 +5,17 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test.utils import CaptureQueriesContext
 
+from accounts.forms import Theme
 from apikeys import gate
 from atatus_dash import csp, maintenance
+from atatus_dash.api import docs
 from atatus_dash.api.problems import CATALOGUE
 from atatus_dash.api.reference import finding, guides, pages
 from atatus_dash.api.reference.operations import Operation, read
@@ -68,6 +72,23 @@ def test_a_page_needs_no_key_no_session_and_no_query(path: str, db: None) -> Non
     assert response.headers["X-Frame-Options"] == "DENY"
     assert not response.cookies
     assert len(queries) == 0
+
+
+def test_pages_are_drawn_once_whatever_port_a_client_names() -> None:
+    docs._html.cache_clear()
+    hosts = [f"localhost:{port}" for port in range(8000, 8020)]
+    with mock.patch("atatus_dash.api.docs.render_to_string", wraps=render_to_string) as drawn:
+        pages_drawn = [Program().get("/v2/docs/projects", headers={"Host": host}).content.decode() for host in hosts]
+
+    assert drawn.call_count == 1
+    for host, html in zip(hosts, pages_drawn, strict=True):
+        assert f"http://{host}/v2/projects" in html or f"https://{host}/v2/projects" in html
+        assert guides.EXAMPLE_ORIGIN not in html
+
+
+def test_all_pages_in_all_looks_are_kept() -> None:
+    looks = (len(Theme.FIXED) + 1) * len((True, False))
+    assert len(PATHS) * looks <= docs._html.cache_parameters()["maxsize"]
 
 
 @pytest.mark.parametrize("path", PATHS)
