@@ -1,15 +1,17 @@
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts import ids, policy
+from accounts.context import NO_REQUEST
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import AuditEvent
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
-from apikeys import services, tokens
+from apikeys import actors, lookup, services, tokens
 from apikeys.models import APIKey, State
 from apikeys.services import Issued
 from tests import factories
@@ -65,6 +67,19 @@ def test_a_service_can_not_change_another_accounts_key(cast: Cast, operator: Act
     foreign = factories.make_key(cast.elsewhere).api_key
     with pytest.raises(NotFound):
         services.revoke_api_key(actor=operator, api_key=foreign)
+
+
+def test_a_key_that_changes_another_is_locked_together_with_it(cast: Cast, operator: Actor) -> None:
+    """One after the other, two keys that change each other would wait for each other."""
+    key = issue(operator).api_key
+    acting = factories.make_key(cast.account, administrator=True).api_key
+    record = lookup.by_id(acting.pk)
+    assert record is not None
+    with mock.patch.object(actors, "lock", wraps=actors.lock) as lock:
+        services.disable_api_key(actor=actors.actor_of(record, context=NO_REQUEST), api_key=key)
+        services.enable_api_key(actor=operator, api_key=key)
+    first, of_itself, last = (set(call.args[1]) for call in lock.call_args_list)
+    assert (first, of_itself, last) == ({key.pk, acting.pk}, {acting.pk}, {key.pk})
 
 
 def test_a_key_is_disabled_and_enabled_again(operator: Actor) -> None:
