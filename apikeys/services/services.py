@@ -54,7 +54,7 @@ def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Serv
     service = Service(account_id=actor.account.id, created_by=actor.label, **_normalized(settings))
     _require_may_share(actor, was=False, will=service.shared)
     _require_valid(service, {"name", *settings})
-    service.save(force_insert=True)
+    service.save()
     audit.record(
         actor=actor,
         event=Event.SERVICE_CREATED,

@@ -53,6 +53,12 @@ def test_a_read_key_with_administrator_access_changes_no_service(cast: Cast) -> 
         services.create_service(actor=reader, name="x")
 
 
+def test_a_service_needs_a_name(cast: Cast) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.create_service(actor=actor(cast, Role.OWNER), upstream="https://reports.internal")
+    assert refused.value.errors == {"name": ["This field cannot be blank."]}
+
+
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN, KeyRole.ADMINISTRATOR])
 def test_a_shared_service_is_changed_by_its_own_account_as_any_other(cast: Cast, role: Role | KeyRole) -> None:
     service = factories.make_service(cast.account, shared=True)

@@ -86,7 +86,8 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
 
 def _in_functions(module: Module, tests: list[str], directory: Path) -> int:
     mutation = Mutation(module, directory)
-    status = pytest.main(["-qq", "-p", "no:randomly", "-p", "tests.mutation.examples", *tests], plugins=[mutation])
+    options = ["-qq", "-p", "no:randomly", "-p", "tests.mutation.examples", f"--basetemp={directory / 'functions'}"]
+    status = pytest.main([*options, *tests], plugins=[mutation])
     found = [mutation.failing, mutation.survivors, mutation.unmade, at_import.libraries()]
     (directory / "found.json").write_text(json.dumps(found))
     return int(status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED))

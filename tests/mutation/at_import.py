@@ -40,7 +40,7 @@ def find_lines(module: Module, tests: list[str], directory: Path) -> int:
     """Write the lines of the module that run while it is imported to `lines.json`."""
     watch = coverage.Coverage(data_file=None, include=[str(module.path)], config_file=False)
     watch.start()
-    status = _pytest("--collect-only", *tests)
+    status = _pytest(directory, "--collect-only", *tests)
     watch.stop()
     (directory / "lines.json").write_text(json.dumps(watch.get_data().lines(str(module.path))))
     return status
@@ -56,15 +56,15 @@ def run(module: Module, mutant: Mutant | None, tests: list[str], directory: Path
     migrated = directory / "migrated.sqlite3"
     if migrated.exists():
         tests = ["--reuse-db", "--no-migrations", *tests]
-    return _pytest("-x", *tests, plugins=[_Plugin(migrated, killers)])
+    return _pytest(directory, "-x", *tests, plugins=[_Plugin(migrated, killers)])
 
 
-def _pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
+def _pytest(directory: Path, *arguments: str, plugins: Sequence[object] = ()) -> int:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
     options = ["-q", "--assert=plain", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "tests.mutation.examples"]
-    return int(pytest.main([*options, *arguments], plugins=plugins))
+    return int(pytest.main([*options, f"--basetemp={directory / str(os.getpid())}", *arguments], plugins=plugins))
 
 
 def _mutate(module: Module, mutant: Mutant) -> None:
