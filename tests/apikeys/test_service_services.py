@@ -12,6 +12,7 @@ from accounts.policy import GRANTS, KEY_GRANTS, Actor, ActorKind, KeyRole, Role
 from accounts.services import prune_closed
 from apikeys import services
 from apikeys.models import Service
+from apikeys.usage import problems
 from tests import factories
 from tests.accounts.people import actor_of
 from tests.conftest import Cast
@@ -169,6 +170,21 @@ def test_invalid_settings_are_named_and_change_nothing(cast: Cast, field: str, v
 )
 def test_an_upstream_is_an_origin_with_an_optional_path(cast: Cast, upstream: str) -> None:
     assert factories.make_service(cast.account, upstream=upstream).upstream == upstream
+
+
+@pytest.mark.parametrize(("gateway", "stays"), [("10.0.0.9", False), ("10.0.0.8", True)])
+def test_listing_the_gateway_that_was_refused_ends_the_problem(cast: Cast, gateway: str, stays: bool) -> None:
+    problem = problems.unlisted("10.0.0.9")
+    service = factories.make_service(cast.account, gateways=["10.0.0.5"], problem=problem)
+    services.change_service(actor=actor(cast, Role.OWNER), service=service, gateways=["10.0.0.5", gateway])
+    service.refresh_from_db()
+    assert service.problem == (problem if stays else "")
+
+
+def test_whether_invalid_settings_widen_a_service_is_not_answered(cast: Cast) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.widens_service(factories.make_service(cast.account), gateways=["nonsense"])
+    assert list(refused.value.errors or {}) == ["gateways"]
 
 
 def test_lists_are_stored_in_normal_form(cast: Cast) -> None:
