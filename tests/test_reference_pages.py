@@ -1,5 +1,7 @@
 """The API reference in the dashboard: examples of the member's account."""
 
+import re
+
 import pytest
 from django.urls import reverse
 from pytest_django import Settings
@@ -7,6 +9,8 @@ from pytest_django import Settings
 from accounts.models import Membership
 from tests import factories
 from tests.conftest import Browser, Cast
+
+IDS = re.compile(r"\b[a-z]{3}_[0-9A-Za-z]{16}\b")
 
 
 def reference(cast: Cast, resource: str) -> str:
@@ -29,15 +33,16 @@ def test_examples_name_the_newest_items_that_the_member_may_see(cast: Cast, brow
     assert [one for one in others if f"/v2/members/{one.id}" in shown]
 
 
-def test_a_user_sees_no_id_of_a_key_or_a_member(cast: Cast, browser: Browser) -> None:
-    api_key = factories.make_key(cast.account).api_key
-    members = [*Membership.objects.filter(account=cast.account)]
+def test_a_user_sees_no_ids_of_keys_and_members_but_those_of_the_public_reference(cast: Cast, browser: Browser) -> None:
+    factories.make_key(cast.account)
+    factories.make_invitation(cast.account)
     browser.as_(cast.user)
-    shown = "".join(browser.get(reference(cast, one)).content.decode() for one in ("api-keys", "members", "usage"))
+    for resource in ("api-keys", "members", "invitations", "usage"):
+        shown = browser.get(reference(cast, resource)).content.decode()
+        public = browser.get(f"/v2/docs/{resource}").content.decode()
 
-    assert api_key.id not in shown
-    assert not [member for member in members if member.id in shown]
-    assert "Replace what is <mark>marked</mark> with your own." in shown
+        assert {*IDS.findall(shown)} == {*IDS.findall(public)}
+        assert "Replace what is <mark>marked</mark> with your own." in shown or resource == "usage"
 
 
 def test_examples_name_nothing_of_another_account(cast: Cast, browser: Browser) -> None:
