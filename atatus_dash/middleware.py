@@ -114,7 +114,7 @@ class ApiMiddleware:
             return self.get_response(request)
         response = dispatch(request)
         for name, value in self.HEADERS.items():
-            response.headers[name] = value
+            response.headers.setdefault(name, value)
         if self.hsts and request.is_secure():
             response.headers["Strict-Transport-Security"] = self.hsts
         if response.status_code not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):  # RFC 9110, §8.6

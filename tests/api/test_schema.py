@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pytest_django import Settings
 
 from accounts.policy import GRANTS, KeyRole
+from apikeys import tokens
 from apikeys.guard.contracts import Contract
 from atatus_dash import urls
 from atatus_dash.api import urls as api_urls
@@ -53,6 +54,17 @@ def test_it_has_an_etag_by_which_a_client_gets_it_only_once(db: None) -> None:
     again = Program().get("/v2/openapi.json", headers={"If-None-Match": response["ETag"]})
     assert (again.status_code, again.content, again["ETag"]) == (304, b"", response["ETag"])
     assert Program().get("/v2/openapi.json", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_caches_may_store_it_and_validate_it_unless_its_url_has_a_key() -> None:
+    stored = Program().get("/v2/openapi.json")
+    again = Program().get("/v2/openapi.json", headers={"If-None-Match": stored["ETag"]})
+    assert (stored["Cache-Control"], again["Cache-Control"]) == ("no-cache", "no-cache")
+    assert not stored.has_header("Vary")
+
+    for path in (f"/v2/openapi.json?api_key={tokens.generate()}", "/v2/openapi.json?api%5Fkey="):
+        assert Program().get(path)["Cache-Control"] == "private, no-store"
+    assert Program().post("/v2/openapi.json")["Cache-Control"] == "private, no-store"
 
 
 def test_it_has_every_route_and_method_and_nothing_else() -> None:

@@ -8,10 +8,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts import links
+from apikeys.credentials import FIELD
 
 from ..base import APIView
 from ..permissions import IsOpen
 from ..schema.document import rendered
+
+#: Caches may store it, and ask each time whether it is still current: a newer version of this server has another one.
+REVALIDATED = "no-cache"
 
 
 class OpenAPISerializer(serializers.Serializer[Any]):
@@ -37,5 +41,9 @@ class OpenAPIView(APIView):
         OpenAPI 3.1, with this server's address.
         """
         content, etag = rendered(links.in_answer("/", request._request).removesuffix("/"))
-        response = HttpResponse(content, content_type="application/json", headers={"ETag": etag})
+        headers = {"ETag": etag}
+        # It depends on nothing but its URL. A URL with a key must not be stored anywhere.
+        if FIELD not in request.query_params:
+            headers["Cache-Control"] = REVALIDATED
+        response = HttpResponse(content, content_type="application/json", headers=headers)
         return get_conditional_response(request._request, etag=etag, response=response) or response

@@ -26,7 +26,10 @@ HEADERS: dict[str, Schema] = {
         pattern="^[0-9A-Za-z._:/+=-]{1,128}$",
         examples=["9f86d081884c7d659a2feaa0c55ad015"],
     ),
-    "Cache-Control": _header("Responses are not stored.", const="private, no-store"),
+    "Cache-Control": _header(
+        "Responses are not stored. Only this description may be, and is validated by its `ETag`.",
+        enum=["private, no-store", "no-cache"],
+    ),
     "RateLimit-Policy": _header(
         "The key's limit: `q` requests in `w` seconds (draft-ietf-httpapi-ratelimit-headers-11). Missing if the "
         "request was refused before it was counted, and while limits are unavailable.",
