@@ -146,21 +146,31 @@ def _key(row: ImportedKey) -> APIKey:
     )
 
 
-def _save(actor: Actor, rows: Iterable[ImportedKey], known: _Known) -> dict[str, APIKey]:
+def _save(actor: Actor, rows: Collection[ImportedKey], known: _Known) -> dict[str, APIKey]:
     """The new keys by the digests of their rows."""
-    api_keys = {row.digest: _key(row) for row in rows}
-    for digest, api_key in api_keys.items():
-        api_key.account_id, api_key.created_by = actor.account.id, actor.label
-        if digest in known.elsewhere:
-            api_key.digest = _substitute(actor, digest)
     try:
-        with transaction.atomic():
-            APIKey.objects.bulk_create(api_keys.values())
-    except IntegrityError:
-        raise Invalid("Another import ran at the same time. Import these keys again.") from None
+        api_keys = _insert(actor, rows, known)
+    except IntegrityError:  # another account imported one of them meanwhile
+        try:
+            api_keys = _insert(actor, rows, _known_keys(actor, rows))
+        except IntegrityError:
+            raise Invalid("Another import ran at the same time. Import these keys again.") from None
     for digest, api_key in api_keys.items():
         if api_key.digest != digest:
             logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
     entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys.values()]
     audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
+    return api_keys
+
+
+def _insert(actor: Actor, rows: Iterable[ImportedKey], known: _Known) -> dict[str, APIKey]:
+    """Raises `IntegrityError` for a digest that exists and is not `known`."""
+    api_keys = {row.digest: _key(row) for row in rows}
+    for digest, api_key in api_keys.items():
+        api_key.account_id, api_key.created_by = actor.account.id, actor.label
+        if digest in known.elsewhere:
+            api_key.digest = _substitute(actor, digest)
+    with transaction.atomic():
+        # In one order, so that two accounts that import the same keys at the same moment don't deadlock.
+        APIKey.objects.bulk_create(sorted(api_keys.values(), key=lambda api_key: api_key.digest))
     return api_keys

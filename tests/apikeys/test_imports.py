@@ -2,6 +2,7 @@ import hashlib
 import io
 from pathlib import Path
 from unittest import mock
+from unittest.mock import DEFAULT
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -18,7 +19,7 @@ from accounts.services import change_account
 from apikeys import imports, services, tokens
 from apikeys.forms import ImportForm
 from apikeys.models import APIKey
-from apikeys.services.imports import _Known
+from apikeys.services.imports import _Known, _known_keys
 from tests import factories
 from tests.conftest import Cast, Program
 
@@ -223,6 +224,24 @@ def test_a_file_that_is_sent_twice_at_once_is_imported_once(cast: Cast) -> None:
     ):
         services.import_api_keys(actor=actor, rows=rows)
     assert APIKey.objects.count() == 1
+
+
+def test_what_another_account_imports_at_the_same_moment_is_not_revealed(cast: Cast) -> None:
+    rows = imports.read(csv_of(f"b,read,{'f' * 64},,", f"a,read,{DIGEST},,"))
+    services.import_api_keys(actor=owner_of(cast.account), rows=rows[1:])
+    before_that = _Known((), {})
+    with mock.patch("apikeys.services.imports._known_keys", side_effect=[before_that, DEFAULT], wraps=_known_keys):
+        imported = services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)
+    assert [api_key.name for api_key in imported] == ["b", "a"]
+    assert imported[1].digest != DIGEST
+    assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
+
+
+def test_two_imports_of_the_same_keys_insert_them_in_the_same_order(cast: Cast) -> None:
+    rows = imports.read(csv_of(*(f"{end},read,{end * 64},," for end in "bca")))
+    with mock.patch.object(APIKey.objects, "bulk_create", side_effect=APIKey.objects.bulk_create) as insert:
+        services.import_api_keys(actor=owner_of(cast.account), rows=rows)
+    assert [api_key.name for api_key in insert.call_args.args[0]] == ["a", "b", "c"]
 
 
 def test_many_keys_are_imported_with_few_statements(
