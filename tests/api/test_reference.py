@@ -271,7 +271,7 @@ def test_one_choice_of_several_methods_with_one_summary_is_one_operation() -> No
 
     [resource] = read(described).resources
 
-    assert [(one.method, one.takes_any_method) for one in resource.operations] == [("GET", True)]
+    assert [(one.method, one.shown_method) for one in resource.operations] == [("GET", "ANY")]
 
 
 def schema_of(body: dict[str, Any]) -> Operation:

@@ -77,6 +77,10 @@ class Operation:
     failures: Sequence[int]
 
     @property
+    def shown_method(self) -> str:
+        return "ANY" if self.takes_any_method else self.method
+
+    @property
     def is_safe(self) -> bool:
         return self.method in SAFE
 

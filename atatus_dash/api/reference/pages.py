@@ -254,7 +254,7 @@ def _contents(site: Site, current: str | None) -> list[tuple[str, list[Link]]]:
         """The operations of the page that is open."""
         if one.slug != current:
             return []
-        return [Link(it.title, f"#{it.slug}", False, it.method) for it in one.operations]
+        return [Link(it.title, f"#{it.slug}", False, it.shown_method) for it in one.operations]
 
     return [
         ("Start", [link("Getting started", ""), link("Error types", "errors")]),
