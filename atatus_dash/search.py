@@ -13,7 +13,8 @@ from accounts.policy import Permission
 from apikeys import tokens
 from apikeys.models import APIKey, APIKeyQuerySet, Service
 
-from .api.reference import finding, pages
+from .api.reference import pages
+from .api.reference.search import find_operations
 from .reference import site
 
 #: Results of each kind, and characters of the search text.
@@ -76,7 +77,7 @@ def _things(request: AccountRequest, text: str) -> Iterator[SearchResult]:
 def _operations(request: AccountRequest, text: str) -> Iterator[SearchResult]:
     if settings.API_DOCS:
         here = site(request)
-        for one in finding.find_operations(pages.reference(), text)[:MAX_RESULTS]:
+        for one in find_operations(pages.reference(), text)[:MAX_RESULTS]:
             yield SearchResult("API operation", one.title, one.detail, here.url(one.path))
 
 

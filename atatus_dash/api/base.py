@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.schemas.inspectors import ViewInspector
 from rest_framework.serializers import Serializer, ValidationError
 
 from accounts import bodies, links
@@ -31,8 +32,8 @@ from .serializers import BodySerializer, FilterSerializer, ModelSerializer
 
 M = TypeVar("M", bound=Model)
 
-#: Parameters of a list that are no filters. `limit` and `cursor` are read by `Pagination`.
-_NO_FILTERS = ("limit", "cursor", FIELD)
+#: Parameters of a list that are no filters.
+_NO_FILTERS = (*Pagination.parameters, FIELD)
 
 
 class APIView(NeedsPermission):
@@ -51,6 +52,8 @@ class APIView(NeedsPermission):
     operations: ClassVar[Mapping[str, str]] = {}
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
+    #: For methods that also take a list: its items.
+    list_item_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
     has_etag: ClassVar[bool] = False
@@ -64,7 +67,7 @@ class APIView(NeedsPermission):
     #: The status of a method's successful answer, if it isn't 200.
     statuses: ClassVar[Mapping[str, int]] = {"POST": 201, "DELETE": 204}
 
-    schema = OperationSchema()
+    schema: ViewInspector | None = OperationSchema()
     authentication_classes = [APIKeyAuthentication]
     permission_classes = [HasKeyPermission]
     content_negotiation_class = JSONNegotiation

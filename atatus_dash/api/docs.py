@@ -40,7 +40,7 @@ class Look(NamedTuple):
 class DocsView(APIView):
     """A page of the reference, which `content` describes."""
 
-    schema = None  # type: ignore[assignment]  # so that the description leaves it out
+    schema = None  # so that the description leaves it out
     authentication_classes = []
     permission_classes = [IsOpen]
     permissions = {"GET": None}

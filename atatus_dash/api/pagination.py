@@ -12,6 +12,7 @@ from accounts.errors import Invalid
 class Pagination(BasePagination):
     """`{"results": […], "next": URL|null}` and a `Link` header (RFC 8288). `limit` is 1 to 100."""
 
+    parameters = ("limit", "cursor")
     page_size = 50
     max_page_size = 100
 

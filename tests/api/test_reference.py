@@ -17,7 +17,7 @@ from apikeys import gate
 from atatus_dash import csp, maintenance
 from atatus_dash.api import docs
 from atatus_dash.api.problems import CATALOGUE
-from atatus_dash.api.reference import finding, guides, pages
+from atatus_dash.api.reference import guides, pages, search
 from atatus_dash.api.reference.operations import Operation, read
 from atatus_dash.api.reference.pages import Site
 from atatus_dash.api.schema.document import document
@@ -224,7 +224,7 @@ def test_search_says_when_nothing_matches_and_escapes_what_was_typed() -> None:
 
 
 def test_an_equal_title_comes_before_a_part_of_one() -> None:
-    [first, *_] = finding.find(pages.reference(), "get a project")
+    [first, *_] = search.find(pages.reference(), "get a project")
     assert first.title == "Get a project"
 
 

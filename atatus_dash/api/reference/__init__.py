@@ -1,6 +1,6 @@
 """The API reference: pages for people, written from the OpenAPI description and from the guides in `docs/api`.
 
-`operations` reads the description, `guides` the Markdown, `finding` searches both, and `pages` puts them into
+`operations` reads the description, `guides` the Markdown, `search` searches both, and `pages` puts them into
 templates. The pages under `/v2/docs` and those in the dashboard are the same, with other examples. No module here
 knows a view of the API: what a page says, the description says too.
 """

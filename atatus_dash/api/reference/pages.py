@@ -20,7 +20,7 @@ from .. import problems
 from ..errors import PROBLEM, error_content
 from ..problems import CATALOGUE, INVALID_FIELDS, ProblemType
 from ..schema.document import document
-from . import finding, guides, operations
+from . import guides, operations, search
 from .operations import Field, Operation, Reference, Resource
 
 #: Statuses of errors on the way of a request, whatever it asks for.
@@ -119,7 +119,7 @@ def reference() -> Reference:
 def start(site: Site, typed: str = "") -> Page:
     """The start page, or what the search finds."""
     if typed:
-        found = finding.find(reference(), typed)
+        found = search.find(reference(), typed)
         return Page(
             "reference/search.html",
             {

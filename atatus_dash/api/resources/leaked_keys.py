@@ -1,8 +1,7 @@
 """Reports of keys that were found in public, from anybody or from GitHub's secret scanning."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers
@@ -63,8 +62,7 @@ class LeakedKeysView(APIView):
     refusals = (401,)
     request_serializers = {"POST": LeakedKeysSerializer}
     response_serializers = {"POST": ReportReceivedSerializer}
-    #: The items of a body that is a list.
-    list_item_serializers: ClassVar[Mapping[str, type[BodySerializer]]] = {"POST": FoundKeySerializer}
+    list_item_serializers = {"POST": FoundKeySerializer}
 
     def post(self, request: Request) -> Response:
         """Report leaked keys.

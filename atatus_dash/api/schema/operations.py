@@ -158,7 +158,7 @@ class OperationSchema(AutoSchema):
         serializer = kind(partial=self.method == "PATCH")
         component = self.resolve_serializer(serializer, "request")
         schema, form = component.ref, self._form(component, serializer)
-        if item := getattr(view, "list_item_serializers", {}).get(self.method):
+        if item := view.list_item_serializers.get(self.method):
             items = self.resolve_serializer(item(), "request").ref
             schema = {"anyOf": [schema, {"type": "array", "items": items, "minItems": 1}]}
         media_types = [parser.media_type for parser in view.parser_classes]

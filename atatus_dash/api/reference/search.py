@@ -25,18 +25,11 @@ class Entry(NamedTuple):
 
     def rank(self, words: Sequence[str]) -> int | None:
         """Smaller is better. None if a word is nowhere."""
-        title, whole = self.title.lower(), f"{self.title} {self.detail} {self.text}".lower()
-        if not all(word in whole for word in words):
-            return None
-        if title == " ".join(words):
+        if self.title.lower() == " ".join(words):
             return 0
-        return (
-            1
-            if all(word in title for word in words)
-            else 2
-            if all(word in self.detail.lower() for word in words)
-            else 3
-        )
+        texts = (self.title, self.detail, f"{self.title} {self.detail} {self.text}")
+        ranks = enumerate((text.lower() for text in texts), start=1)
+        return next((rank for rank, text in ranks if all(word in text for word in words)), None)
 
 
 def find(reference: Reference, typed: str) -> list[Entry]:
