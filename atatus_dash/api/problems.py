@@ -29,11 +29,6 @@ class ProblemType(NamedTuple):
     def status(self) -> int:
         return self.statuses[0]
 
-    @property
-    def path(self) -> str:
-        """The URI without this server's address."""
-        return f"{PAGE}#{self.name}"
-
 
 INVALID_REQUEST = ProblemType(
     "invalid-request",
@@ -82,7 +77,7 @@ KEY_INVALID = ProblemType(
     "key-invalid",
     (401,),
     "The API key is invalid",
-    "The text that was sent is no key of this server, or at a service no key that it accepts. A typo or a missing "
+    "The text that was sent is not a key of this server, or the service doesn't accept this key. A typo or a missing "
     "character is enough.",
     "Copy the whole key again. If it is lost, create a new one: nobody can read it again.",
 )

@@ -156,7 +156,7 @@ def test_a_refusal_has_its_type(cast: Cast, program: Program, settings: Settings
     content = response.json()
     scheme = "http" if problem.name == "https-required" else "https"
     assert response["Content-Type"] == "application/problem+json"
-    assert content["type"] == f"{scheme}://testserver{problem.path}"
+    assert content["type"] == f"{scheme}://testserver{PAGE}#{problem.name}"
     assert (content["title"], content["status"]) == (problem.title, problem.status)
     assert content["status"] == response.status_code
     assert content["detail"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atatus_dash.api.problems import CATALOGUE
+from atatus_dash.api.problems import CATALOGUE, PAGE
 
 from ..servers import Answer, free_port
 from .conftest import WayIn
@@ -73,7 +73,7 @@ def _is_the_same_problem(answer: Answer, status: int, message: str) -> None:
         assert (problem["type"], set(problem)) == ("about:blank", {"type", "title", "status", "detail"})
         return
     (known,) = [known for known in CATALOGUE if known.name == problem["type"].partition("#")[2]]
-    assert problem["type"].endswith(known.path)
+    assert problem["type"].endswith(f"{PAGE}#{known.name}")
     assert (known.title, known.status) == (problem["title"], status)
     assert problem["instance"] == f"urn:x-request-id:{answer.headers['x-request-id']}"
 

@@ -14,14 +14,14 @@ from apikeys.credentials import FIELD
 from . import components, examples, guard, operations
 from .components import Schema
 
-_INTRODUCTION = f"""
-All requests need HTTPS and an API key, in one place only: in the header `X-API-KEY`, in `Authorization` with or without
-`Bearer`, in the query string as `{FIELD}`, or in the body's field `{FIELD}`. Bodies are JSON or forms, which mean the
-same. Responses are JSON in UTF-8, with times in UTC and opaque ids. Paths work with a slash at their end too.
-
-Errors are `{{"Message": "…"}}`, with `"Errors"` for fields. A client that lists `application/problem+json` in `Accept`
-gets RFC 9457 instead. Unknown paths are 404, and unknown methods of a known path 405 with `Allow`.
-""".strip().replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n")  # fmt: skip
+_INTRODUCTION = (
+    "All requests need HTTPS and an API key, in one place only: in the header `X-API-KEY`, in `Authorization` with or "
+    f"without `Bearer`, in the query string as `{FIELD}`, or in the body's field `{FIELD}`. Bodies are JSON or forms, "
+    "which mean the same. Responses are JSON in UTF-8, with times in UTC and opaque ids. Paths work with a slash at "
+    "their end too.\n\n"
+    'Errors are `{"Message": "…"}`, with `"Errors"` for fields. A client that lists `application/problem+json` in '
+    "`Accept` gets RFC 9457 instead. Unknown paths are 404, and unknown methods of a known path 405 with `Allow`."
+)
 
 
 def document() -> Schema:
