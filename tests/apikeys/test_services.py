@@ -45,6 +45,12 @@ def test_a_retry_with_the_same_id_creates_no_second_key(operator: Actor) -> None
     assert AuditEvent.objects.filter(event="api_key.created").count() == 1
 
 
+def test_a_key_needs_a_name(operator: Actor) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.create_api_key(actor=operator, name="", permission=KeyPermission.READ)
+    assert refused.value.errors == {"name": ["This field cannot be blank."]}
+
+
 def test_a_key_can_not_expire_in_the_past(operator: Actor) -> None:
     with pytest.raises(Invalid) as refused:
         issue(operator, expires_at=timezone.now())
