@@ -3,10 +3,13 @@
 import json
 from typing import Any, NamedTuple
 
+from django.http import HttpResponse
 from hypothesis import strategies as st
 
 from apikeys.guard.contracts import Contract
 from atatus_dash import guard
+
+from . import openapi
 
 CLIENT = "203.0.113.7"
 PROXY = "10.0.0.2"
@@ -229,4 +232,6 @@ def send(
     names = [name.lower() for name, _ in found.headers]
     assert len(names) == len(set(names)), "no header comes twice"
     assert all(value and value.isascii() and value.isprintable() for _, value in found.headers)
+    if method in openapi.METHODS:  # others have no place in the document
+        openapi.check(HttpResponse(found.body, status=found.status, headers=dict(found.headers)), method, target)
     return Answer(found.status, {name.lower(): value for name, value in found.headers}, found.body)

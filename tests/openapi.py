@@ -19,6 +19,8 @@ from atatus_dash.api.schema.document import document
 
 #: Headers about the connection or about browsers, which every response has.
 _UNDESCRIBED = {"content-type", "content-length", "vary", "x-content-type-options", "strict-transport-security"}
+#: The methods that OpenAPI can name.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 #: What a request to an unknown path, or with an unknown method, can get.
 _OF_UNKNOWN = {400, 401, 403, 404, 405, 411, 413, 429, 500, 503}
 
@@ -49,11 +51,9 @@ def check(
 
 
 def _operation(method: str, path: str) -> Mapping[str, Any] | None:
-    if len(path) > 1:
-        path = path.removesuffix("/")
     method = "get" if method == "HEAD" else method.lower()
     for pattern, item in _routes():
-        if pattern.fullmatch(path):
+        if pattern.fullmatch(path) or pattern.fullmatch(path.removesuffix("/")):
             found: Mapping[str, Any] | None = item.get(method)
             return found
     return None
