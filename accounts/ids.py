@@ -12,7 +12,7 @@ RANDOM_LENGTH = 16
 _ID = re.compile(f"[a-z]{{3}}_[0-9A-Za-z]{{{RANDOM_LENGTH}}}", re.ASCII)
 
 
-_KEPT = re.compile("[0-9A-Fa-f]{24}", re.ASCII)
+KEPT = re.compile("[0-9A-Fa-f]{24}", re.ASCII)
 
 
 def new_id(prefix: str) -> str:
@@ -27,7 +27,7 @@ def is_id(text: str) -> bool:
 
 def is_kept_id(text: str) -> bool:
     """Whether the text has the format of Atatus' project ids, which teams can keep when they move here."""
-    return _KEPT.fullmatch(text) is not None
+    return KEPT.fullmatch(text) is not None
 
 
 def new_project_id() -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MAXIMUM = 1_000_000_000
 
-_PATTERN = re.compile(r"([1-9][0-9]{0,9})/(second|minute|hour|day)", re.ASCII)
+PATTERN = re.compile(rf"([1-9][0-9]{{0,8}}|{MAXIMUM})/(second|minute|hour|day)", re.ASCII)
 
 
 class Rate(NamedTuple):
@@ -26,7 +26,7 @@ class Rate(NamedTuple):
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Rate:
     """Parse a rate such as `100/minute`. Raises `ValueError` with a message for people."""
-    found = _PATTERN.fullmatch(text)
-    if found is None or int(found[1]) > MAXIMUM:
+    found = PATTERN.fullmatch(text)
+    if found is None:
         raise ValueError("Write a rate as a number and a unit, such as 100/minute (second, minute, hour or day).")
     return Rate(int(found[1]), WINDOWS[found[2]])

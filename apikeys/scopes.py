@@ -24,9 +24,9 @@ MAX_PATHS = 50  # of one service
 MAX_PATTERN_LENGTH = 200  # characters
 MAX_LENGTH = 10_000  # characters, as stored
 
-_SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
+SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
 #: The values of an entry's service, for JSON Schema.
-SERVICE_PATTERN = f"^({_SERVICE.pattern}|{API})$"
+SERVICE_PATTERN = f"^({SERVICE.pattern}|{API})$"
 
 # A readable target: visible ASCII, two hexadecimal digits after each %, no encoded slash.
 _TARGET = re.compile(r"/[!-$&-~]*(?:%(?!2[Ff])[0-9A-Fa-f]{2}[!-$&-~]*)*", re.ASCII)
@@ -260,7 +260,7 @@ def _parse_entry(item: object) -> Entry:
         raise ValueError('Write each entry as {"service": "svc_…"}, with "paths" if it is not the whole service.')
     if unknown := sorted(str(name) for name in item if name not in ("service", "paths")):
         raise ValueError(f"An entry has a service and paths, and no {_quoted(unknown[0])}.")
-    if service != API and not _SERVICE.fullmatch(service):
+    if service != API and not SERVICE.fullmatch(service):
         raise ValueError(f"{_quoted(service)} is not a service. Write its ID, such as svc_…, or api.")
     if "paths" not in item:
         return Entry(service)

@@ -60,6 +60,8 @@ class APIView(NeedsPermission):
     #: The item that the path names, or 404; 403 if the method would change what the account may only see.
     get_object: Callable[..., Model]
     idempotent_methods: ClassVar[Sequence[str]] = ()
+    #: Further headers that its methods read, with descriptions.
+    request_headers: ClassVar[Mapping[str, str]] = {}
     #: Statuses of errors that its methods have, and others of their kind don't.
     refusals: ClassVar[Sequence[int]] = ()
     #: Whether GET answers with one page of a list.

@@ -87,14 +87,23 @@ class JSONField(serializers.Field[Any, Any, Any, Any]):
 
 
 class StrictSerializer(BodySerializer):
-    """Refuses unknown and read-only fields, by name."""
+    """Refuses unknown and read-only fields, by name, and numbers where a text is expected."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             writable = {name for name, field in self.fields.items() if not field.read_only}
             if unknown := [str(name) for name in data if name not in writable]:
                 raise serializers.ValidationError({name: ["This field is unknown here."] for name in unknown[:20]})
+            if numbers := [name for name, value in data.items() if _is_number_for_text(self.fields[name], value)]:
+                raise serializers.ValidationError({name: ["Send this as text, in quotes."] for name in numbers})
         return super().to_internal_value(data)
+
+
+def _is_number_for_text(field: Any, value: Any) -> bool:
+    """Whether DRF would read a number as text, in the field or in a list."""
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        return any(_is_number_for_text(field.child, item) for item in value)
+    return isinstance(field, serializers.CharField) and isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class FilterSerializer(serializers.Serializer[Any]):
@@ -159,6 +168,14 @@ class ModelSerializer(serializers.ModelSerializer[M]):
             if not isinstance(name, Writable):
                 extra.setdefault(name, {})["read_only"] = True
         return extra
+
+
+class PatternField(serializers.CharField):
+    """A text that the serializer or the service checks. The pattern is for the schema alone."""
+
+    def __init__(self, pattern: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pattern = pattern
 
 
 class ShortListField(serializers.ListField):

@@ -13,10 +13,12 @@ from apikeys.models import APIKey, State
 from apikeys.services import Overlap
 
 from ..base import APIView, item_or_404
+from ..schema import patterns
 from ..serializers import (
     FilterSerializer,
     JSONField,
     ModelSerializer,
+    PatternField,
     ShortListField,
     StrictSerializer,
     TextFilter,
@@ -27,7 +29,7 @@ from ..serializers import (
 class NetworksField(ShortListField):
     """Networks in canonical form, without duplicates."""
 
-    child = serializers.CharField(max_length=50)
+    child = PatternField(patterns.NETWORK, max_length=50)
 
     def run_child_validation(self, data: Any) -> list[str]:
         return validators.network_list(super().run_child_validation(data))
@@ -47,7 +49,7 @@ class NetworksField(ShortListField):
                 },
                 "paths": {
                     "type": "array",
-                    "items": {"type": "string", "pattern": "^/", "maxLength": scopes.MAX_PATTERN_LENGTH},
+                    "items": {"type": "string", "pattern": patterns.PATH, "maxLength": scopes.MAX_PATTERN_LENGTH},
                     "minItems": 1,
                     "maxItems": scopes.MAX_PATHS,
                     "description": "`/exports` is that path, `/reports/*` is `/reports` and all paths below it. "

@@ -60,14 +60,21 @@ class LeakedKeysView(APIView):
     operations = {"POST": "report_leaked_keys"}
     statuses = {"POST": 202}
     refusals = (401,)
+    request_headers = {
+        "Github-Public-Key-Identifier": "Of GitHub's secret scanning: the public key of the signature.",
+        "Github-Public-Key-Signature": "Of GitHub's secret scanning: the signature of the body.",
+    }
     request_serializers = {"POST": LeakedKeysSerializer}
     response_serializers = {"POST": ReportReceivedSerializer}
+    # The description has no such body: only GitHub sends it, and a client that openapi-python-client generates can't
+    # call an operation whose body is an object or a list.
     list_item_serializers = {"POST": FoundKeySerializer}
 
     def post(self, request: Request) -> Response:
         """Report leaked keys.
 
-        Anybody who holds a key may revoke it. The response is the same whether the keys exist or not.
+        Anybody who holds a key may revoke it. The response is the same whether the keys exist or not. GitHub's secret
+        scanning may send its own format here, a list.
         """
         is_from_github = self._is_from_github()
         if isinstance(request.data, list):

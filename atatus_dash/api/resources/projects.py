@@ -15,6 +15,8 @@ from ..serializers import FilterSerializer, ModelSerializer, StrictSerializer, T
 
 
 class KeptIdField(serializers.CharField):
+    pattern = f"^({ids.KEPT.pattern})$"  # for the schema
+
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         if not ids.is_kept_id(text):

@@ -11,7 +11,16 @@ from apikeys import networks, scopes, services, validators
 from apikeys.models import Service
 
 from ..base import APIView, item_or_404
-from ..serializers import FilterSerializer, ModelSerializer, ShortListField, StrictSerializer, TextFilter, writable
+from ..schema import patterns
+from ..serializers import (
+    FilterSerializer,
+    ModelSerializer,
+    PatternField,
+    ShortListField,
+    StrictSerializer,
+    TextFilter,
+    writable,
+)
 
 #: The fields of a shared service that every account sees.
 OPEN = ("id", "name", "shared")
@@ -21,10 +30,16 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
     """A service as the account in the context sees it. Of another account's, all fields but `OPEN` are null."""
 
     reading_methods = ShortListField(
-        child=serializers.CharField(max_length=50), max_length=validators.MAX_METHODS, required=False
+        child=PatternField(patterns.METHOD, max_length=50), max_length=validators.MAX_METHODS, required=False
     )
-    reading_paths = ShortListField(child=serializers.CharField(), max_length=scopes.MAX_PATHS, required=False)
-    gateways = ShortListField(child=serializers.CharField(max_length=50), max_length=networks.MAXIMUM, required=False)
+    reading_paths = ShortListField(
+        child=PatternField(patterns.PATH, max_length=scopes.MAX_PATTERN_LENGTH),
+        max_length=scopes.MAX_PATHS,
+        required=False,
+    )
+    gateways = ShortListField(
+        child=PatternField(patterns.NETWORK, max_length=50), max_length=networks.MAXIMUM, required=False
+    )
     volatile_fields = ["last_question_at"]
 
     class Meta:

@@ -209,9 +209,8 @@ SECURITY_SCHEMES: dict[str, Schema] = {
 #: Any one of the ways to send a key.
 ANY_SCHEME: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
 
-#: The key in a body. It is not a field of the item.
+#: The key in a body. It is not a field of the item. Where the key is elsewhere, this may be anything.
 KEY_FIELD: Schema = {
-    "type": "string",
     "writeOnly": True,
     "description": "The API key, if it is in no header and not in the query string.",
 }

@@ -96,9 +96,6 @@ MEANINGS = {
     "WhoAmI.api_key": "The key that sent the request.",
     # Reports of leaked keys
     "credentials": "The keys that were found.",
-    "token": "The key that was found.",
-    "url": "Where it was found.",
-    "source": "What it was found in.",
     "Message": "What was done, in a sentence.",
     # The description
     "openapi": "The version of OpenAPI.",

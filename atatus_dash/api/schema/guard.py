@@ -4,6 +4,7 @@ from typing import Any
 
 from apikeys.gate import Rule
 from apikeys.guard.contracts import MAX_METHOD_LENGTH, MAX_TARGET_LENGTH, NAMED_BY, Contract
+from apikeys.scopes import SERVICE
 
 from . import components
 from .components import JSON, Schema
@@ -31,7 +32,7 @@ _SERVICE = {
     "in": "path",
     "required": True,
     "description": "The id of a service.",
-    "schema": {"type": "string", "minLength": 1, "pattern": "^[^/?#]+$"},
+    "schema": {"type": "string", "pattern": f"^{SERVICE.pattern}$"},
     "example": "svc_7Qm2xV9tKc4LrBzW",
 }
 _PATH = {

@@ -16,7 +16,7 @@ from apikeys.credentials import FIELD
 
 from ..pagination import Pagination
 from ..serializers import BodySerializer, EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
-from . import components
+from . import components, patterns
 from .components import JSON, Schema
 from .fields import meaning
 
@@ -58,7 +58,7 @@ _PAGE_PARAMETERS = [
     build_parameter_type(
         name="cursor",
         location="query",
-        schema={"type": "string"},
+        schema={"type": "string", "pattern": "^[0-9A-Za-z_-]*={0,2}$"},
         description="Where the page begins, from `next` of the page before. Follow `next` instead of building it.",
     ),
 ]
@@ -67,8 +67,8 @@ _PRECONDITIONS = [
     build_parameter_type(
         name="If-Match",
         location="header",
-        schema={"type": "string"},
-        description="An `ETag` that the client has. If it is no longer current, the response is 412.",
+        schema={"type": "string", "pattern": patterns.ENTITY_TAGS, "examples": ["*"]},
+        description="An `ETag` that the client has, or `*` for any. If it is no longer current, the response is 412.",
     ),
     build_parameter_type(
         name="If-None-Match",
@@ -138,9 +138,11 @@ class OperationSchema(AutoSchema):
         for parameter in parameters:
             parameter["description"] = PATH_PARAMETERS[parameter["name"]]
         if view.lists and self.method == "GET":
-            for name, schema in self._map_serializer(view.filter_serializer, "request").get("properties", {}).items():
+            filters = self._map_serializer(view.filter_serializer, "request").get("properties", {})
+            for (name, schema), field in zip(filters.items(), view.filter_serializer().fields.values(), strict=True):
                 description = schema.pop("description", "")
-                schema.pop("minLength", None)  # an empty parameter is none
+                if schema.pop("minLength", None) and (pattern := patterns.of(field)):
+                    schema["pattern"] = f"^$|{pattern}"  # an empty parameter is none
                 parameter = build_parameter_type(name=name, location="query", schema=schema, description=description)
                 parameters.append({**parameter, "allowEmptyValue": True})
             parameters += _PAGE_PARAMETERS
@@ -148,6 +150,10 @@ class OperationSchema(AutoSchema):
             parameters += _PRECONDITIONS
         if self.method in view.idempotent_methods:
             parameters.append(_IDEMPOTENCY_KEY)
+        for name, description in view.request_headers.items():
+            parameters.append(
+                build_parameter_type(name=name, location="header", schema={"type": "string"}, description=description)
+            )
         return parameters
 
     def _body(self) -> Schema | None:
@@ -157,28 +163,32 @@ class OperationSchema(AutoSchema):
             return None
         serializer = kind(partial=self.method == "PATCH")
         component = self.resolve_serializer(serializer, "request")
-        schema, form = component.ref, self._form(component, serializer)
-        if item := view.list_item_serializers.get(self.method):
-            items = self.resolve_serializer(item(), "request").ref
-            schema = {"anyOf": [schema, {"type": "array", "items": items, "minItems": 1}]}
+        json, form = component.ref, self._form(component, serializer)
         media_types = [parser.media_type for parser in view.parser_classes]
         needs_some = any(field.required and not field.read_only for field in serializer.fields.values())
         return {
             "required": needs_some and self.method != "PATCH",
-            "content": {media_type: {"schema": schema if media_type == JSON else form} for media_type in media_types},
+            "content": {media: {"schema": json if media == JSON else form} for media in media_types},
         }
 
-    def _form(self, body: ResolvedComponent, serializer: serializers.BaseSerializer[Any]) -> Schema:
-        """The same fields in a form, as a component of its own: generated clients choose the format by the class."""
-        properties = {**body.schema["properties"]}
-        for name, field in cast(Any, serializer).fields.items():
-            if isinstance(field, JSONField):
-                text = properties[name].get("description", "")
-                properties[name] = {"type": "string", "contentMediaType": JSON, "description": text}
-        schema = {**body.schema, "properties": properties}
-        component = ResolvedComponent(f"{body.name}Form", ResolvedComponent.SCHEMA, schema, type(self.view))
-        self.registry.register_on_missing(component)
-        return component.ref
+    def _form(self, component: ResolvedComponent, serializer: Any) -> Schema:
+        """The same fields as a form sends them.
+
+        It is always a component of its own: generated clients choose the media type by the class of the body.
+        """
+        schema: Schema = component.schema
+        properties = {
+            name: _in_form(serializer.fields[name], property) if name in serializer.fields else property
+            for name, property in schema.get("properties", {}).items()
+        }
+        form = ResolvedComponent(
+            name=f"{component.name}Form",
+            type=ResolvedComponent.SCHEMA,
+            object=type(serializer),
+            schema={**schema, "properties": properties},
+        )
+        self.registry.register_on_missing(form)
+        return form.ref
 
     def _get_serializer_name(self, serializer: Any, direction: str, bypass_extensions: bool = False) -> str:
         name = type(serializer).__name__.removesuffix("Serializer")
@@ -200,6 +210,8 @@ class OperationSchema(AutoSchema):
             for name, field in serializer.fields.items():
                 if not field.read_only:
                     properties[name] = _in_request(field, properties[name])
+            if not serializer.fields:
+                del schema["type"]  # nothing but a key is read
             if isinstance(serializer, StrictSerializer):
                 schema["additionalProperties"] = False
             elif cast(Any, self.view).needs_key():
@@ -334,6 +346,10 @@ def _in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) ->
     """
     parent = cast(Any, field.parent)
     is_lenient = not isinstance(parent, StrictSerializer)
+    if "format" not in schema and (pattern := patterns.of(field)):
+        schema = {name: value for name, value in schema.items() if name != "minLength"} | {"pattern": pattern}
+    if isinstance(field, serializers.ListField) and (pattern := patterns.of(field.child)):
+        schema = {**schema, "items": {**schema["items"], "pattern": pattern}}
     schema = _with_empty(schema, field) if (is_lenient and not field.required) or _may_be_empty(field) else {**schema}
     if isinstance(field, EachField):  # which accepts any item, and refuses those that don't match in their results
         schema["items"] = {"anyOf": [schema["items"], {"description": "Anything else is refused by itself."}]}
@@ -358,13 +374,30 @@ def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) ->
     if isinstance(field, serializers.JSONField):
         return {}  # anything
     description = {"description": schema["description"]} if "description" in schema else {}
-    if isinstance(field, serializers.CharField) and not schema.keys() & {"format", "pattern"}:
+    if isinstance(field, serializers.CharField) and "format" not in schema:
+        pattern = {"pattern": patterns.or_blank(schema["pattern"])} if "pattern" in schema else {}
         schema = {name: value for name, value in schema.items() if name != "minLength"}
-        return {**schema, "type": ["string", "null"]}
+        return {**schema, "type": ["string", "null"], **pattern}
     value = {name: value for name, value in schema.items() if name != "description"}
     if isinstance(types := value["type"], list):
         (value["type"],) = [name for name in types if name != "null"]
     return {"anyOf": [value, {"type": "null"}, {"type": "string", "maxLength": 0}], **description}
+
+
+def _in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
+    """The schema of a field in a form, which has no null, and sends an empty list as one empty text."""
+    if isinstance(field, JSONField):
+        content = {name: value for name, value in schema.items() if name not in ("description", "default")}
+        description = {"description": schema["description"]} if "description" in schema else {}
+        return {"type": "string", "contentMediaType": JSON, "contentSchema": content, **description}
+    if isinstance(field, serializers.ListField) and "minItems" not in schema:
+        return {**schema, "items": {"anyOf": [schema["items"], {"type": "string", "maxLength": 0}]}}
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [each for each in schema["anyOf"] if each != {"type": "null"}]}
+    if isinstance(types := schema.get("type"), list):
+        left = [name for name in types if name != "null"]
+        return {**schema, "type": left[0] if len(left) == 1 else left}
+    return schema
 
 
 def _default_of(model: type[Model], name: str) -> Any:

@@ -1,0 +1,74 @@
+"""Regular expressions for what validators accept, in the syntax that JSON Schema, Python and Rust share. Pure.
+
+They leave out what no expression can say, such as that a text holds no API key. Tests compare them with the validators.
+"""
+
+from typing import Any
+
+from accounts import validators as accounts_validators
+from apikeys import rates
+from apikeys import validators as apikeys_validators
+
+#: `If-Match`: `*`, or entity tags without a comma in them, which would read as two (RFC 9110, section 8.8.3).
+_TAG = '(W/)?"[!#-+.-~-]*"'
+ENTITY_TAGS = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"({_BYTE}\.){{3}}{_BYTE}"
+_GROUP = "[0-9A-Fa-f]{1,4}"
+# Eight groups, or `::` in place of some (RFC 4291, section 2.2).
+_IPV6 = "|".join(
+    [
+        f"({_GROUP}:){{7}}{_GROUP}",
+        f"({_GROUP}:){{1,7}}:",
+        *(f"({_GROUP}:){{1,{7 - after}}}(:{_GROUP}){{1,{after}}}" for after in range(1, 7)),
+        f":(:{_GROUP}){{1,7}}",
+        "::",
+    ]
+)
+#: An address, or a network in CIDR notation.
+NETWORK = rf"^({_IPV4}(/([12]?[0-9]|3[0-2]))?|({_IPV6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
+
+
+# The invisible characters, for a class in brackets. Those beyond U+FFFF stand for themselves: no escape is shared.
+_INVISIBLE = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b\u200e-\u200f"
+    r"\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+_VISIBLE = rf"[^\s{_INVISIBLE}]"
+#: A text in one line that is not blank.
+LINE = rf"^{_VISIBLE}[^{_INVISIBLE}]*$|^\s+{_VISIBLE}[^{_INVISIBLE}]*$"
+#: A text of several lines that is not blank.
+TEXT = rf"^\s*{_VISIBLE}([^{_INVISIBLE}]|[\t\n\r])*$"
+
+_REFUSED_IN_PATHS = rf"/*%\\;?#\u00a5\u2044\u20a9\u2215\u2216{_INVISIBLE}"
+_SEGMENT = rf"[^{_REFUSED_IN_PATHS}]*[^.\s{_REFUSED_IN_PATHS}][^{_REFUSED_IN_PATHS}]*"
+#: `/reports` or `/reports/*`: no segment is only dots and spaces. Some letters beyond ASCII are refused too.
+PATH = rf"^/(({_SEGMENT})(/{_SEGMENT})*(/\*?)?|\*)?$"
+
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+#: An origin with an optional path.
+UPSTREAM = rf"^https?://([0-9A-Za-z_][0-9A-Za-z_.-]*|\[({_IPV6})\])(:{_PORT})?(/[0-9A-Za-z_.~/-]*)?$"
+
+#: A method, in upper or lower case.
+METHOD = r"^\s*[A-Za-z][A-Za-z-]{0,19}\s*$"
+
+#: Validators with what they accept, the most exact first.
+_OF_VALIDATORS = (
+    (apikeys_validators.rate_limit, f"^({rates.PATTERN.pattern})$"),
+    (apikeys_validators.upstream, UPSTREAM),
+    (accounts_validators.one_line, LINE),
+    (accounts_validators.plain_text, TEXT),
+)
+
+
+def of(field: Any) -> str | None:
+    """What a serializer's field accepts: its own pattern, or that of the most exact of its validators."""
+    if pattern := getattr(field, "pattern", None):
+        return str(pattern)
+    return next((pattern for validator, pattern in _OF_VALIDATORS if validator in field.validators), None)
+
+
+def or_blank(pattern: str) -> str:
+    return rf"^\s*$|{pattern}"
