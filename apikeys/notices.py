@@ -4,6 +4,7 @@ A notice is a row, written in the transaction of the change it reports. Later, t
 `manage.py send_notices` calls `mail_pending`, which sends one mail for many notices.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +44,12 @@ def add(api_key: APIKey, kind: Notice.Kind, *, about: str = "") -> bool:
     if is_new:
         outbox.wake()
     return is_new
+
+
+def add_created(api_keys: Iterable[APIKey]) -> None:
+    """Create the notices about new keys with one statement."""
+    Notice.objects.bulk_create([Notice(api_key=api_key, kind=Notice.Kind.CREATED) for api_key in api_keys])
+    outbox.wake()
 
 
 def mail_pending() -> None:

@@ -14,7 +14,7 @@ from accounts.errors import DomainError, Invalid, NotPermitted
 from accounts.policy import Actor, ActorKind, KeyPermission, Permission
 from accounts.services import lock_actor
 
-from .. import tokens, validators
+from .. import notices, tokens, validators
 from ..models import APIKey
 from ..power import Power
 from .keys import given_settings
@@ -160,6 +160,7 @@ def _save(actor: Actor, rows: Collection[ImportedKey], known: _Known) -> dict[st
             logger.warning("The imported key %s will not work: another account has its digest.", api_key.pk)
     entries = [(api_key.target, given_settings(api_key)) for api_key in api_keys.values()]
     audit.record_all(actor=actor, event=Event.API_KEY_IMPORTED, entries=entries)
+    notices.add_created(api_keys.values())
     return api_keys
 
 

@@ -13,10 +13,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts import policy
 from accounts.errors import Invalid, NotPermitted
-from accounts.models import Account, AuditEvent
+from accounts.models import Account, AuditEvent, OutgoingMail
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 from accounts.services import change_account
-from apikeys import imports, services, tokens
+from apikeys import imports, notices, services, tokens
 from apikeys.forms import ImportForm
 from apikeys.models import APIKey
 from apikeys.services.imports import _Known, _known_keys
@@ -201,6 +201,14 @@ def test_a_digest_reveals_nothing_about_other_accounts(cast: Cast, caplog: pytes
     with pytest.raises(Invalid) as again:
         services.import_api_keys(actor=owner_of(cast.elsewhere), rows=rows)
     assert again.value.errors == {"line 2": ["This account already has this key."]}
+
+
+def test_owner_and_admins_get_mail_about_imported_keys_as_about_created_ones(cast: Cast) -> None:
+    rows = imports.read(csv_of(f"a,read,{DIGEST},,", f"b,read,{'0' * 64},,"))
+    services.import_api_keys(actor=owner_of(cast.account), rows=rows)
+    notices.mail_pending()
+    mails = OutgoingMail.objects.filter(subject__endswith="2 API keys were created")
+    assert mails.count() == 2
 
 
 def test_a_key_stays_with_the_account_that_had_it_first(cast: Cast) -> None:
