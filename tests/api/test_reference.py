@@ -335,6 +335,16 @@ def test_a_choice_of_objects_has_the_fields_of_each() -> None:
     assert [(one.name, one.type, one.is_required) for one in fields] == [("a", "string", False), ("b", "string", False)]
 
 
+def test_a_choice_that_allows_anything_is_not_shown() -> None:
+    key = {"type": "object", "properties": {"digest": {"type": "string"}}, "required": ["digest"]}
+    keys = {"type": "array", "items": {"anyOf": [key, {"description": "Anything else is refused by itself."}]}}
+
+    [field] = schema_of({"properties": {"api_keys": keys}}).body
+
+    assert (field.type, field.description) == ("list of objects", "")
+    assert [(one.name, one.is_required) for one in field.fields] == [("digest", True)]
+
+
 def test_examples_have_the_ids_and_names_of_the_readers_items() -> None:
     own = Site("/x", "/", "https://a.test", {"prj": pages.Named("prj_" + "a" * 16, "Mine")})
     example = {"results": [{"id": "prj_7Kd2Qm0aXb9LsTyW", "name": "Web shop"}, {"id": "key_9aLm3TfUe6HjXs1B"}]}

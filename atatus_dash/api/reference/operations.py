@@ -268,11 +268,13 @@ class _Reader:
             if word in node:
                 resolved = [self.resolved(one) for one in node[word]]
                 # A form sends an empty string instead of null.
-                choices = [one for one in resolved if one.get("type") != "null" and one.get("maxLength") != 0]
+                filled = [one for one in resolved if one.get("type") != "null" and one.get("maxLength") != 0]
+                # One that says nothing allows anything. It is not shown.
+                choices = [one for one in filled if one.keys() - {"description"}]
                 if len(choices) == 1:
                     types = choices[0].get("type", "object")
                     types = [types] if isinstance(types, str) else list(types)
-                    is_nullable = len(choices) < len(resolved)
+                    is_nullable = len(filled) < len(resolved)
                     own = {name: one for name, one in node.items() if name != word}
                     return {**choices[0], "type": [*types, "null"] if is_nullable else types, **own}
         return node
