@@ -345,6 +345,13 @@ def test_a_choice_that_allows_anything_is_not_shown() -> None:
     assert [(one.name, one.is_required) for one in field.fields] == [("digest", True)]
 
 
+def test_the_first_call_is_shown_with_its_response() -> None:
+    text = page(START).text
+
+    assert '"account"' in text
+    assert '"rate_limit"' in text
+
+
 def test_examples_have_the_ids_and_names_of_the_readers_items() -> None:
     own = Site("/x", "/", "https://a.test", {"prj": pages.Named("prj_" + "a" * 16, "Mine")})
     example = {"results": [{"id": "prj_7Kd2Qm0aXb9LsTyW", "name": "Web shop"}, {"id": "key_9aLm3TfUe6HjXs1B"}]}

@@ -136,10 +136,16 @@ def start(site: Site, typed: str = "") -> Page:
             **_context(site, "", "Getting started"),
             "resources": described,
             "guides": listed,
-            "call": Call("GET", f"{site.origin}/v2"),
+            "first": _described(site, _first_operation()),
             "failures": [(accept, _failure(site, accept)) for accept in ("application/json", PROBLEM)],
         },
     )
+
+
+def _first_operation() -> Operation:
+    """The one that works with every key."""
+    operations = (one for resource in reference().resources for one in resource.operations)
+    return next(one for one in operations if one.path == "/v2" and one.is_safe)
 
 
 def _failure(site: Site, accept: str) -> str:
