@@ -24,6 +24,9 @@ class ProblemType(NamedTuple):
     remedy: str
     #: Members that every such answer has besides those of RFC 9457.
     members: Mapping[str, object] = MappingProxyType({})
+    #: Whether only operations that need a key can fail with it, or only the others. None: all can.
+    needs_key: bool | None = None
+    is_of_changes: bool = False
 
     @property
     def status(self) -> int:
@@ -51,6 +54,7 @@ AMBIGUOUS_KEY = ProblemType(
     "More than one API key was sent",
     "The request has a key in two places, or twice in one place. An authorization request of a gateway gets 403.",
     "Send the key once, preferably in the header X-API-KEY.",
+    needs_key=True,
 )
 INVALID_STATE = ProblemType(
     "invalid-state",
@@ -58,6 +62,8 @@ INVALID_STATE = ProblemType(
     "The item's state doesn't allow this",
     "The item is in a state in which this change is not possible. For example, a revoked key can't be rotated.",
     "Get the item to see its state. A key that is revoked or expired needs a new key in its place.",
+    needs_key=True,
+    is_of_changes=True,
 )
 ALREADY_EXISTS = ProblemType(
     "already-exists",
@@ -65,6 +71,8 @@ ALREADY_EXISTS = ProblemType(
     "The item already exists",
     "The item exists, or the change was already made.",
     "Use the existing item, or choose another name or id.",
+    needs_key=True,
+    is_of_changes=True,
 )
 KEY_REQUIRED = ProblemType(
     "key-required",
@@ -72,6 +80,7 @@ KEY_REQUIRED = ProblemType(
     "An API key is required",
     "The request has no API key, or none where this path reads it. A body is read as its Content-Type says.",
     "Send a key, preferably in the header X-API-KEY.",
+    needs_key=True,
 )
 KEY_INVALID = ProblemType(
     "key-invalid",
@@ -80,6 +89,7 @@ KEY_INVALID = ProblemType(
     "The text that was sent is not a key of this server, or the service doesn't accept this key. A typo or a missing "
     "character is enough.",
     "Copy the whole key again. If it is lost, create a new one: nobody can read it again.",
+    needs_key=True,
 )
 KEY_REVOKED = ProblemType(
     "key-revoked",
@@ -87,6 +97,7 @@ KEY_REVOKED = ProblemType(
     "The API key has been revoked",
     "The key was revoked, which is final.",
     "Create a new key. The audit log says who revoked this one, and when.",
+    needs_key=True,
 )
 KEY_EXPIRED = ProblemType(
     "key-expired",
@@ -94,6 +105,7 @@ KEY_EXPIRED = ProblemType(
     "The API key has expired",
     "The key is past its expiry, or past the overlap after its rotation.",
     "Use its successor, or create a new key. The headers Deprecation and Sunset announce an expiry 7 days before.",
+    needs_key=True,
 )
 KEY_DISABLED = ProblemType(
     "key-disabled",
@@ -101,6 +113,7 @@ KEY_DISABLED = ProblemType(
     "The API key is disabled",
     "An Owner or Admin disabled the key, and can enable it again.",
     "Ask an Owner or Admin of the account.",
+    needs_key=True,
 )
 SIGNATURE_INVALID = ProblemType(
     "signature-invalid",
@@ -109,6 +122,7 @@ SIGNATURE_INVALID = ProblemType(
     "A report of leaked keys is a list without a signature, or has a signature that none of the public keys of GitHub "
     "on this server verifies. Nothing was revoked.",
     'Send the keys without a signature: {"credentials": ["atk_…"]}.',
+    needs_key=False,
 )
 HTTPS_REQUIRED = ProblemType(
     "https-required",
@@ -123,6 +137,7 @@ ACCOUNT_CLOSED = ProblemType(
     "The account is closed",
     "The Owner closed the account. The Owner can reopen it until its data is deleted.",
     "Ask the Owner of the account.",
+    needs_key=True,
 )
 ACCOUNT_SUSPENDED = ProblemType(
     "account-suspended",
@@ -130,6 +145,7 @@ ACCOUNT_SUSPENDED = ProblemType(
     "The account is suspended",
     "The operator of this server suspended the account.",
     "Ask the operator of this server.",
+    needs_key=True,
 )
 PLACE_NOT_ALLOWED = ProblemType(
     "place-not-allowed",
@@ -137,6 +153,7 @@ PLACE_NOT_ALLOWED = ProblemType(
     "The API key may not be sent in this place",
     "The key or its account doesn't accept keys in the query string, or in the body.",
     "Send the key in the header X-API-KEY.",
+    needs_key=True,
 )
 ADDRESS_NOT_ALLOWED = ProblemType(
     "address-not-allowed",
@@ -144,6 +161,7 @@ ADDRESS_NOT_ALLOWED = ProblemType(
     "The API key may not be used from this address",
     "The key is limited to networks, and the request came from another address.",
     "Send the request from one of the key's networks, or have this address added to `allowed_networks`.",
+    needs_key=True,
 )
 NO_ACCESS = ProblemType(
     "no-access",
@@ -151,6 +169,7 @@ NO_ACCESS = ProblemType(
     "The API key has no access to this",
     "The key's `access` doesn't include this API, this service or this path, or the path can be read in two ways.",
     "Use a key with access, or have the key's `access` extended. Send paths without `..`, `//` and encoded slashes.",
+    needs_key=True,
 )
 PERMISSION_MISSING = ProblemType(
     "permission-missing",
@@ -158,6 +177,7 @@ PERMISSION_MISSING = ProblemType(
     "The API key lacks a permission",
     "The request needs the Read or the Write permission, or administrator access, which the key doesn't have.",
     "Use a key with that permission. `detail` names it.",
+    needs_key=True,
 )
 NOT_PERMITTED = ProblemType(
     "not-permitted",
@@ -167,6 +187,7 @@ NOT_PERMITTED = ProblemType(
     "An authorization request came from an unlisted gateway, or without what its contract requires.",
     "Ask for no more than the key's own power, or use a key with more. At the guard, correct the service's `gateways` "
     "or the gateway's configuration.",
+    needs_key=True,
 )
 NOT_FOUND = ProblemType(
     "not-found",
@@ -233,6 +254,7 @@ QUOTA_EXCEEDED = ProblemType(
     "the header RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-11, §6.1).",
     "Wait for the seconds in Retry-After, then send the request again. The header RateLimit shows what is left.",
     MappingProxyType({"violated-policies": ["default"]}),
+    needs_key=True,
 )
 TOO_MANY_ATTEMPTS = ProblemType(
     "too-many-attempts",

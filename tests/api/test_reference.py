@@ -345,6 +345,41 @@ def test_a_choice_that_allows_anything_is_not_shown() -> None:
     assert [(one.name, one.is_required) for one in field.fields] == [("digest", True)]
 
 
+def types_shown(resource: str, id: str) -> set[str]:
+    """The types of error of one operation."""
+    site = Site("/x", "", "https://a.test")
+    described = pages.resource(site, resource).context["described"]
+    [one] = [one for one in described if one.operation.id == id]
+    return {problem.name for _, problems in one.failures for problem in problems}
+
+
+def test_an_operation_lists_only_types_of_error_that_it_can_have() -> None:
+    needs_a_key = {"key-required", "key-revoked", "permission-missing", "quota-exceeded"}
+    changes = {"invalid-state", "already-exists"}
+
+    reading, writing = types_shown("api-keys", "list_api_keys"), types_shown("api-keys", "create_api_key")
+    assert reading & {*changes, "signature-invalid"} == set()
+    assert writing >= needs_a_key | changes
+    assert "signature-invalid" not in writing
+    reporting = types_shown("leaked-keys", "report_leaked_keys")
+    assert reporting & (needs_a_key | changes) == set()
+    assert reporting >= {"invalid-fields", "signature-invalid", "https-required", "too-many-attempts"}
+
+
+def test_every_type_of_error_but_the_general_ones_is_shown_at_an_operation_with_its_status() -> None:
+    site = Site("/x", "", "https://a.test")
+    shown = {
+        problem.name
+        for resource in pages.reference().resources
+        for one in pages.resource(site, resource.slug).context["described"]
+        for _, problems in one.failures
+        for problem in problems
+    }
+    general = {"method-not-allowed", "length-required", "body-too-large", "unsupported-media-type"}
+
+    assert {one.name for one in CATALOGUE} - shown == general | {"server-error", "maintenance", "unavailable"}
+
+
 def test_the_first_call_is_shown_with_its_response() -> None:
     text = page(START).text
 

@@ -233,12 +233,16 @@ def _described(site: Site, operation: Operation) -> Described:
         ],
         body="" if body is None else as_json(body),
         failures=[
-            (status, [problem for problem in CATALOGUE if status in problem.statuses])
+            (status, [one for one in CATALOGUE if status in one.statuses and _is_possible(one, operation)])
             for status in operation.failures
             if status not in _GENERAL
         ],
         general_failures=[status for status in operation.failures if status in _GENERAL],
     )
+
+
+def _is_possible(problem: ProblemType, operation: Operation) -> bool:
+    return problem.needs_key in {None, operation.needs_key} and not (problem.is_of_changes and operation.is_safe)
 
 
 def _context(site: Site, current: str | None, title: str) -> dict[str, Any]:
