@@ -154,6 +154,8 @@ class ModelSerializer(serializers.ModelSerializer[M]):
 
     #: Fields that only the first answer has: they are null where it is repeated.
     secret_fields: ClassVar[Sequence[str]] = ()
+    #: If some callers see these fields only: the others are null for them.
+    fields_shown_to_all: ClassVar[Sequence[str] | None] = None
     #: Fields that change with each use of the item, and so don't count for its ETag.
     volatile_fields: ClassVar[Sequence[str]] = ()
 

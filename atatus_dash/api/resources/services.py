@@ -22,12 +22,9 @@ from ..serializers import (
     writable,
 )
 
-#: The fields of a shared service that every account sees.
-OPEN = ("id", "name", "shared")
-
 
 class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
-    """A service as the account in the context sees it. Of another account's, all fields but `OPEN` are null."""
+    """A service as the account in the context sees it: of another account's, only `fields_shown_to_all`."""
 
     reading_methods = ShortListField(
         child=PatternField(patterns.METHOD, max_length=50), max_length=validators.MAX_METHODS, required=False
@@ -41,11 +38,10 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
         child=PatternField(patterns.NETWORK, max_length=50), max_length=networks.MAXIMUM, required=False
     )
     volatile_fields = ["last_question_at"]
+    fields_shown_to_all = ["id", "name", "shared"]
 
     class Meta:
         model = Service
-        #: For the schema.
-        fields_shown_to_all = OPEN
         fields = [
             "id",
             *writable("name", "reading_methods", "reading_paths", "preflight", "query_keys", "gateways", "upstream"),
@@ -67,7 +63,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
         shown = super().to_representation(instance)
         if instance.account_id == self.context["account_id"]:
             return shown
-        return {name: value if name in OPEN else None for name, value in shown.items()}
+        return {name: value if name in self.fields_shown_to_all else None for name, value in shown.items()}
 
 
 class ServiceFilterSerializer(FilterSerializer):

@@ -318,11 +318,10 @@ def _in_response(serializer: Any, properties: Mapping[str, Schema]) -> dict[str,
         fields[name] = {key: value for key, value in schema.items() if key not in ("readOnly", "default")}
         if list(fields[name]) == ["allOf"]:  # a reference that had `readOnly` beside it
             (fields[name],) = schema["allOf"]
-    shown_to_all = getattr(getattr(serializer, "Meta", None), "fields_shown_to_all", fields)
-    secret = getattr(serializer, "secret_fields", ())  # null when an answer is repeated
-    for name in {*(fields.keys() - shown_to_all), *secret}:
-        types = fields[name]["type"]
-        fields[name]["type"] = types if isinstance(types, list) else [types, "null"]
+    if isinstance(serializer, ModelSerializer) and serializer.fields_shown_to_all is not None:
+        for name in fields.keys() - serializer.fields_shown_to_all:
+            types = fields[name]["type"]
+            fields[name]["type"] = types if isinstance(types, list) else [types, "null"]
     return fields
 
 
