@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 #: The environment variable that holds the key where it isn't written out.
-VARIABLE = "ATATUS_API_KEY"
+VARIABLE = "KEY"
 #: Characters of a line, beyond which an object or a list is written over several.
 WIDTH = 60
 

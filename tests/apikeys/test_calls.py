@@ -48,11 +48,11 @@ def test_the_shell_gets_the_url_as_one_word() -> None:
 
 @pytest.mark.parametrize("key", ["atk_1", None, ""])
 def test_the_key_is_written_or_read_from_the_variable_or_absent(key: str | None) -> None:
-    sent = {"atk_1": "X-API-KEY: atk_1", None: "X-API-KEY: $ATATUS_API_KEY", "": None}[key]
+    sent = {"atk_1": "X-API-KEY: atk_1", None: "X-API-KEY: $KEY", "": None}[key]
     call = Call("GET", URL, key=key)
 
     assert (sent in words_of(call)) if sent else ("-H" not in words_of(call))
-    assert ("import os" in call.python) == ("process.env.ATATUS_API_KEY" in call.javascript) == (key is None)
+    assert ("import os" in call.python) == ("process.env.KEY" in call.javascript) == (key is None)
     assert all(("X-API-KEY" in snippet.text) == (key != "") for snippet in call.snippets)
 
 

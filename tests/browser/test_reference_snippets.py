@@ -70,7 +70,7 @@ def run(language: str, snippet: str, key: str) -> subprocess.CompletedProcess[st
         "python": [sys.executable, "-c", snippet],
         "javascript": ["node", "-e", snippet],
     }
-    environment = {"PATH": os.environ["PATH"], "ATATUS_API_KEY": key}
+    environment = {"PATH": os.environ["PATH"], "KEY": key}
     return subprocess.run(command[language], env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
