@@ -81,10 +81,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
 
-    class Frozen(datetime):
-        now = clock.now  # type: ignore[assignment]  # not a class method
-
-    monkeypatch.setattr(timezone, "datetime", Frozen)
+    monkeypatch.setattr(timezone, "datetime", type("Frozen", (datetime,), {"now": clock.now}))
     return clock
 
 

@@ -77,6 +77,10 @@ def _mutate(module: Module, mutant: Mutant) -> None:
     setattr(SourceFileLoader, get_code.__name__, mutated)
 
 
+def _uses_database(item: Any) -> bool:
+    return "db" in item.fixturenames or item.get_closest_marker("django_db") is not None
+
+
 class _Plugin:
     """Starts the tests with a copy of the migrated database, and notes the test that fails."""
 
@@ -87,7 +91,7 @@ class _Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Tests without a database first, because they are fast."""
-        items.sort(key=lambda item: "db" in item.fixturenames or item.get_closest_marker("django_db") is not None)  # type: ignore[attr-defined]
+        items.sort(key=_uses_database)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
