@@ -107,7 +107,7 @@ class Cast:
     elsewhere: Account
 
 
-def _cast() -> Cast:
+def new_cast() -> Cast:
     owner = factories.make_user("owner@example.com")
     account = factories.make_account("Acme", owner)
     stranger = factories.make_user("stranger@example.com")
@@ -121,7 +121,7 @@ def _cast() -> Cast:
     )
 
 
-CAST = Clone(_cast)
+CAST = Clone(new_cast)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from apikeys.rates import Rate
 from atatus_dash.api.problems import CATALOGUE
 from atatus_dash.api.schema import examples
 from tests import factories
-from tests.conftest import Cast, Program
+from tests.conftest import Cast, Program, new_cast
 
 from .test_problems import REFUSED, WANTED
 from .test_schema import operations
@@ -95,6 +95,12 @@ def _stable_ids(monkeypatch: pytest.MonkeyPatch) -> None:
         return f"{prefix}_" + "".join(ids.ALPHABET[byte % 62] for byte in digest[: ids.RANDOM_LENGTH])
 
     monkeypatch.setattr(ids, "new_id", new_id)
+
+
+@pytest.fixture
+def cast(db: None, clock: Clock, _stable_ids: None) -> Cast:
+    """A new one, because that of other tests was created at another time and with other ids."""
+    return new_cast()
 
 
 #: Stands for a key in the examples.
