@@ -22,6 +22,15 @@ try {
   // As above.
 }
 
+/* From the search to its first result: the navigation is between them */
+
+document.querySelector("#q").addEventListener("keydown", (event) => {
+  const first = document.querySelector("#article .results a");
+  if (event.key !== "ArrowDown" || !first) return;
+  event.preventDefault();
+  first.focus();
+});
+
 /* The operation that is being read, in the navigation */
 
 const spy = new IntersectionObserver(

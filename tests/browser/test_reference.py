@@ -136,6 +136,22 @@ def test_search_answers_while_one_types_and_refuses_a_key(visit: Visit, cast: Ca
     assert [url for url in sent if key in url] == []
 
 
+def test_the_arrow_down_goes_from_the_search_to_its_first_result(visit: Visit) -> None:
+    visitor = visit()
+    visitor.goto("/v2/docs/projects")
+    field = visitor.page.get_by_label("Search the API reference")
+    field.press("ArrowDown")
+    expect(field).to_be_focused()
+    field.press_sequentially("rotate an api key")
+    first = visitor.page.get_by_role("link", name="Rotate an API key", exact=True)
+    expect(first).to_be_visible()
+    field.press("ArrowDown")
+
+    expect(first).to_be_focused()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**/v2/docs/api-keys#rotate-api-key")
+
+
 def test_one_choice_of_a_language_is_that_of_all_examples(visit: Visit) -> None:
     visitor = visit()
     visitor.goto("/v2/docs/projects")
