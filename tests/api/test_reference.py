@@ -206,8 +206,8 @@ def test_examples_name_this_server() -> None:
         ("post /v2/projects", "Create a project", "projects#create-project"),
         ("rate_limit", "rate_limit", "api-keys#create-api-key"),
         ("key-revoked", "The API key has been revoked", "errors#key-revoked"),
-        ("pages of a list", "Lists", "guides/pagination"),
         ("ROTATE", "Rotate an API key", "api-keys#rotate-api-key"),
+        ("pagination", "Lists", "guides/pagination"),
     ],
 )
 def test_search_finds_operations_fields_errors_and_guides(typed: str, title: str, path: str) -> None:
@@ -215,12 +215,34 @@ def test_search_finds_operations_fields_errors_and_guides(typed: str, title: str
 
     assert f"{START}/{path}" in read.links
     assert title in read.text
+    assert path in [one.path for one in search.find(pages.reference(), typed)]
 
 
 def test_search_says_when_nothing_matches_and_escapes_what_was_typed() -> None:
     response = Program().get(START, {"q": "<b>nothing</b>"})
 
     assert "No results for “&lt;b&gt;nothing&lt;/b&gt;”" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("API key is required!", "key-required"),
+        ("API key is invalid!", "key-invalid"),
+        ("API key has been revoked!", "key-revoked"),
+        ("API key has expired!", "key-expired"),
+        ("API key is disabled!", "key-disabled"),
+        ("The item could not be found.", "not-found"),
+    ],
+)
+def test_a_pasted_message_finds_its_type_of_error_first(message: str, name: str) -> None:
+    [first, *_] = search.find(pages.reference(), message)
+
+    assert first.path == f"errors#{name}"
+
+
+def test_a_sign_alone_finds_nothing() -> None:
+    assert search.find(pages.reference(), "!") == []
 
 
 def test_an_equal_title_comes_before_a_part_of_one() -> None:

@@ -11,6 +11,9 @@ from .operations import Field, Operation, Reference
 #: Results, and characters of the search text.
 MAX_RESULTS, MAX_LENGTH = 30, 100
 
+#: A message of an error that is pasted ends with it.
+PUNCTUATION = "!?.,:;…"
+
 OPERATION = "Operation"
 
 
@@ -43,7 +46,7 @@ def find_operations(reference: Reference, typed: str) -> list[Entry]:
 
 
 def _ranked(entries: Sequence[Entry], typed: str) -> list[Entry]:
-    words = typed[:MAX_LENGTH].lower().split()
+    words = [word for one in typed[:MAX_LENGTH].lower().split() if (word := one.rstrip(PUNCTUATION))]
     ranked = [(rank, entry) for entry in entries if words and (rank := entry.rank(words)) is not None]
     return [entry for _, entry in sorted(ranked, key=lambda one: one[0])]
 
@@ -91,5 +94,8 @@ def _problems() -> Iterator[Entry]:
 def _guides() -> Iterator[Entry]:
     for guide in guides.all_guides():
         for anchor, title, text in guides.sections(guide.text):
-            path = f"guides/{guide.name}#{anchor}" if anchor else f"guides/{guide.name}"
-            yield Entry("Guide", title or guide.title, guide.title if title else guide.summary, path, text)
+            if anchor:
+                yield Entry("Guide", title, guide.title, f"guides/{guide.name}#{anchor}", text)
+            else:
+                # Its name is what the field calls it, such as `pagination`.
+                yield Entry("Guide", guide.title, guide.summary, f"guides/{guide.name}", f"{guide.name} {text}")
