@@ -52,8 +52,6 @@ class APIView(NeedsPermission):
     operations: ClassVar[Mapping[str, str]] = {}
     request_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     response_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
-    #: For methods that also take a list: its items.
-    list_item_serializers: ClassVar[Mapping[str, type[Serializer[Any]]]] = {}
     #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
     has_etag: ClassVar[bool] = False

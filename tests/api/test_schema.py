@@ -17,6 +17,7 @@ from apikeys.guard.contracts import Contract
 from atatus_dash import urls
 from atatus_dash.api import urls as api_urls
 from atatus_dash.api.schema.document import document
+from atatus_dash.api.schema.fields import MEANINGS
 from tests import openapi
 from tests.conftest import Program
 
@@ -133,6 +134,12 @@ def test_every_field_of_a_body_is_described_where_the_description_reads_it() -> 
     schemas = document()["components"]["schemas"]
     for name in ("id", "Message"):
         assert "refused" in schemas["Imported"]["properties"][name]["description"]
+
+
+def test_no_meaning_is_of_a_field_that_is_gone() -> None:
+    schemas = document()["components"]["schemas"].values()
+    shown = {field.get("description") for schema in schemas for field in schema.get("properties", {}).values()}
+    assert {name for name, meaning in MEANINGS.items() if meaning not in shown} == set()
 
 
 def test_a_form_is_described_apart_from_json() -> None:

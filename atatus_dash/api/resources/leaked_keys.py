@@ -36,6 +36,8 @@ class LeakedKeysSerializer(StrictSerializer):
 class FoundKeySerializer(BodySerializer):
     """A key that GitHub found. Fields that GitHub may add are ignored.
 
+    The OpenAPI description doesn't have it: only GitHub sends a list of these, and a client that
+    openapi-python-client generates can't call an operation whose body is an object or a list.
     URL and source are never refused, because the key must be revoked whatever they are. `Leak.found` checks them.
     """
 
@@ -66,9 +68,6 @@ class LeakedKeysView(APIView):
     }
     request_serializers = {"POST": LeakedKeysSerializer}
     response_serializers = {"POST": ReportReceivedSerializer}
-    # The description has no such body: only GitHub sends it, and a client that openapi-python-client generates can't
-    # call an operation whose body is an object or a list.
-    list_item_serializers = {"POST": FoundKeySerializer}
 
     def post(self, request: Request) -> Response:
         """Report leaked keys.
@@ -116,7 +115,7 @@ class LeakedKeysView(APIView):
 
     def _found_keys(self, *, trusted: bool) -> list[Leak]:
         """The keys in a body that is a list, without what an unknown sender says. Raises `ValidationError`."""
-        field = ShortListField(child=self.list_item_serializers[self.method](), min_length=1, max_length=MAX_KEYS)
+        field = ShortListField(child=FoundKeySerializer(), min_length=1, max_length=MAX_KEYS)
         found = field.run_validation(self.request.data)
         if not trusted:
             return [Leak(item["token"]) for item in found]
