@@ -1,6 +1,9 @@
 """The mutants of `make mutate`."""
 
 import ast
+import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -70,3 +73,45 @@ def test_every_module_and_test_that_is_named_exists() -> None:
     named = tomllib.loads((ROOT / "tests/mutation/modules.toml").read_text())
     paths = {*named, *(path for each in named.values() for path in each["tests"])}
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+# A run of them -----------------------------------------------------------------------------------
+
+RUN = """
+import json, sys
+from pathlib import Path
+from tests.mutation.__main__ import Module, _survivors
+directory = Path(sys.argv[1])
+(directory / "work").mkdir()
+print(json.dumps(_survivors(Module(directory / "doubling.py"), [str(directory)], directory / "work")))
+"""
+
+
+@pytest.fixture
+def doubling(tmp_path: Path) -> Path:
+    """A module, with a test that lets one of its three mutants live."""
+    (tmp_path / "doubling.py").write_text("def double(number):\n    return number * 2\n")
+    (tmp_path / "test_doubling.py").write_text(
+        "from doubling import double\n\ndef test_double():\n    assert double(2) in (4, 6)\n"
+    )
+    return tmp_path
+
+
+def survivors_of(directory: Path) -> object:
+    command = [sys.executable, "-c", RUN, str(directory)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(doubling: Path) -> None:
+    """As `conftest.py` makes it do for all that is imported."""
+    (doubling / "conftest.py").write_text("import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n")
+    assert survivors_of(doubling) == ["double: 2 -> 3"]
+
+
+def test_a_mistake_that_was_not_made_does_not_count_as_noticed(doubling: Path) -> None:
+    (doubling / "conftest.py").write_text(
+        "from tests.mutation.plugin import Mutation\n\nMutation._remember_functions = lambda self: "
+        "self.__dict__.update(_functions={('double', 1): []}, _caches=[])\n"
+    )
+    assert "make mutate itself" in str(survivors_of(doubling))

@@ -20,7 +20,7 @@ from typing import Any
 import coverage
 import pytest
 
-from .forks import Forks
+from .forks import BROKEN, Forks
 from .mutants import Module, Mutant
 
 KILLED = 9
@@ -102,6 +102,8 @@ class Mutation:
             self.failing = "a test in a forked process"
         elif mutant is not None and status == 0:
             self.survivors.append(mutant.name)
+        elif mutant is not None and status == BROKEN << 8:
+            self.failing = f"make mutate itself at {mutant.name}"
         for file in self._directory.glob(f"{pid}.*"):
             if file.suffix == ".killer" and mutant:
                 self._kills[mutant.qualname, file.read_text()] += 1
@@ -129,6 +131,7 @@ class Mutation:
 
     def _remember_functions(self) -> None:
         """All functions of the module, by their code, and all caches. Once, because it takes a while."""
+        gc.unfreeze()  # what tests/conftest.py froze, which gc.get_objects() leaves out
         gc.collect()
         self._functions: defaultdict[tuple[str, int], list[FunctionType]] = defaultdict(list)
         self._caches = []
