@@ -90,14 +90,13 @@ function described(form, method, path) {
 }
 
 function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+  const created = Object.assign(document.createElement(name), properties);
+  created.append(...children);
+  return created;
 }
 
 function shown(text, label) {
-  const made = element("pre", { tabIndex: 0, role: "region", ariaLabel: label }, text);
-  return made;
+  return element("pre", { tabIndex: 0, role: "region", ariaLabel: label }, text);
 }
 
 function pretty(text) {
