@@ -1,5 +1,6 @@
 """The API reference under /v2/docs: what every page has, and what it never has."""
 
+import re
 from datetime import date
 from functools import cache
 from html.parser import HTMLParser
@@ -191,6 +192,14 @@ def test_the_chosen_theme_is_that_of_the_dashboard(theme: str, attribute: str) -
 
     assert attribute in program.get(START).content.decode()
     assert attribute not in Program().get(START).content.decode()
+
+
+def test_a_boolean_of_try_it_is_chosen() -> None:
+    html = Program().get(f"{START}/api-keys").content.decode()
+
+    assert re.search(
+        r'<select[^>]*data-name="administrator"[^>]*><option value="">–</option><option>true</option>', html
+    )
 
 
 def test_examples_name_this_server() -> None:

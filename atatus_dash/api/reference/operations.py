@@ -33,6 +33,11 @@ class Field:
     fields: Sequence["Field"] = ()
 
     @property
+    def choices(self) -> Sequence[str]:
+        """Every value that it can have, if they are few."""
+        return self.values or (("true", "false") if self.type == "boolean" else ())
+
+    @property
     def unnamed_values(self) -> Sequence[str]:
         """The values, unless the description names all of them."""
         return () if all(f"`{value}`" in self.description for value in self.values) else self.values
