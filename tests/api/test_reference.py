@@ -194,6 +194,15 @@ def test_the_chosen_theme_is_that_of_the_dashboard(theme: str, attribute: str) -
     assert attribute not in Program().get(START).content.decode()
 
 
+def test_a_guide_explains_the_variables_of_its_commands() -> None:
+    words = "Commands use these variables of your shell"
+
+    assert words in page(f"{START}/guides/errors").text
+    assert words not in page(f"{START}/guides/quick-start").text, "it sets them itself"
+    assert words not in page(f"{START}/guides/requests").text, "it has no commands"
+    assert f"{START}/guides/quick-start" in page(f"{START}/guides/errors").links
+
+
 def test_a_boolean_of_try_it_is_chosen() -> None:
     html = Program().get(f"{START}/api-keys").content.decode()
 

@@ -172,7 +172,10 @@ def guide(site: Site, name: str) -> Page:
     if found is None:
         raise Http404
     html = guides.in_html(found.text, site.origin, site.guide)
-    return Page("reference/guide.html", {**_context(site, f"guides/{name}", found.title), "guide": found, "html": html})
+    context = _context(site, f"guides/{name}", found.title)
+    # Only the quick start sets them.
+    variables = "$API" in found.text and "export API=" not in found.text
+    return Page("reference/guide.html", {**context, "guide": found, "html": html, "variables": variables})
 
 
 def resource(site: Site, slug: str) -> Page:
@@ -252,6 +255,7 @@ def _context(site: Site, current: str | None, title: str) -> dict[str, Any]:
         "contents": _contents(site, current),
         "start": site.url(),
         "errors": site.url("errors"),
+        "quick_start": site.guide("quick-start"),
         "description": f"{site.origin}/v2/openapi.json",
     }
 
