@@ -208,26 +208,11 @@ def next_year(body: Any, today: date) -> Any:
 def _described(site: Site, operation: Operation) -> Described:
     values = {one.name: str(site.with_own(one.example)) for one in operation.in_path}
     path = _PARAMETER.sub(lambda found: values[found[1]], operation.path)
-    needed = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
     body = next_year(site.with_own(operation.body_example), timezone.now().date())
-    own = {item.id for item in site.items.values()}
-    in_call = dict.fromkeys(_REPLACEABLE.findall(f"{path} {as_json([*needed.values(), body])}"))
-    call = Call(
-        operation.method,
-        f"{site.origin}{path}{f'?{urlencode(needed)}' if needed else ''}",
-        key=None if operation.needs_key else "",
-        body=body,
-        headers={one.name: str(one.example) for one in operation.in_headers if one.is_required},
-        has_answer=operation.answer.has_body,
-        to_replace=[id for id in in_call if id not in own],
-    )
-    changed = (path, *(body.get("ids", ()) if isinstance(body, Mapping) else ()))
     return Described(
         operation,
-        call,
-        changes=[
-            one for one in site.items.values() if any(one.id in text for text in changed) and not operation.is_safe
-        ],
+        call=_call(site, operation, path, body),
+        changes=[] if operation.is_safe else _named_in(site, path, body),
         answer=as_json(site.with_own(operation.answer.example)) if operation.answer.example else "",
         parameters=[
             *(Parameter(one, "path", values[one.name]) for one in operation.in_path),
@@ -242,6 +227,28 @@ def _described(site: Site, operation: Operation) -> Described:
         ],
         general_failures=[status for status in operation.failures if status in _GENERAL],
     )
+
+
+def _call(site: Site, operation: Operation, path: str, body: Any) -> Call:
+    """The call with what it requires. Ids and keys that are not the reader's have to be replaced."""
+    query = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
+    own = {item.id for item in site.items.values()}
+    named = dict.fromkeys(_REPLACEABLE.findall(f"{path} {as_json([*query.values(), body])}"))
+    return Call(
+        operation.method,
+        f"{site.origin}{path}{f'?{urlencode(query)}' if query else ''}",
+        key=None if operation.needs_key else "",
+        body=body,
+        headers={one.name: str(one.example) for one in operation.in_headers if one.is_required},
+        has_answer=operation.answer.has_body,
+        to_replace=[one for one in named if one not in own],
+    )
+
+
+def _named_in(site: Site, path: str, body: Any) -> list[Named]:
+    """The reader's items in the path, or in the `ids` of the body: a call would change these."""
+    texts = (path, *(body.get("ids", ()) if isinstance(body, Mapping) else ()))
+    return [item for item in site.items.values() if any(item.id in text for text in texts)]
 
 
 def _is_possible(problem: ProblemType, operation: Operation) -> bool:
