@@ -22,7 +22,7 @@ from atatus_dash.api.reference import guides, pages, search
 from atatus_dash.api.reference.operations import Operation, read
 from atatus_dash.api.reference.pages import Site
 from atatus_dash.api.schema.document import document
-from atatus_dash.api.schema.fields import MEANINGS
+from atatus_dash.api.schema.meanings import MEANINGS
 from tests.conftest import Program
 from tests.servers import install, serving
 

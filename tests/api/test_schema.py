@@ -17,7 +17,7 @@ from apikeys.guard.contracts import Contract
 from atatus_dash import urls
 from atatus_dash.api import urls as api_urls
 from atatus_dash.api.schema.document import document
-from atatus_dash.api.schema.fields import MEANINGS
+from atatus_dash.api.schema.meanings import MEANINGS
 from tests import openapi
 from tests.conftest import Program
 
@@ -119,7 +119,7 @@ def test_a_request_refuses_unknown_fields_except_where_they_are_ignored() -> Non
 
 
 def test_every_field_of_a_body_is_described_where_the_description_reads_it() -> None:
-    """`schema.fields` overrides a `help_text`, which nobody would then notice to be missing."""
+    """`schema.meanings` overrides a `help_text`, which nobody would then notice to be missing."""
     used = {
         serializer
         for _, view in api_routes()

@@ -1,24 +1,19 @@
 """Describes one method of a view."""
 
 import inspect
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
-from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Field, Model
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent, build_parameter_type, get_doc
-from rest_framework import serializers
 
 from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission
 from apikeys.credentials import FIELD
 
 from ..pagination import Pagination
-from ..serializers import BodySerializer, EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
-from . import components, patterns
+from ..serializers import BodySerializer, StrictSerializer
+from . import components, fields, patterns
 from .components import JSON, Schema
-from .fields import meaning
 
 #: The module of each resource with its tag, in reading order. The module's docstring describes the tag.
 TAGS = {
@@ -178,7 +173,7 @@ class OperationSchema(AutoSchema):
         """
         schema: Schema = component.schema
         properties = {
-            name: _in_form(serializer.fields[name], property) if name in serializer.fields else property
+            name: fields.in_form(serializer.fields[name], property) if name in serializer.fields else property
             for name, property in schema.get("properties", {}).items()
         }
         form = ResolvedComponent(
@@ -204,19 +199,19 @@ class OperationSchema(AutoSchema):
             for name in ("title", "x-spec-enum-id"):
                 property.pop(name, None)
         if direction == "response":
-            schema["properties"] = _in_response(serializer, properties)
-            schema["required"] = [name for name in properties if _is_always_there(serializer, name)]
+            schema["properties"] = fields.in_response(serializer, properties)
+            schema["required"] = [name for name in properties if fields.is_always_there(serializer, name)]
         elif isinstance(serializer, BodySerializer):
             for name, field in serializer.fields.items():
                 if not field.read_only:
-                    properties[name] = _in_request(field, properties[name])
+                    properties[name] = fields.in_request(field, properties[name])
             if not serializer.fields:
                 del schema["type"]  # nothing but a key is read
             if isinstance(serializer, StrictSerializer):
                 schema["additionalProperties"] = False
             elif cast(Any, self.view).needs_key():
                 properties[FIELD] = components.KEY_FIELD
-        _describe(serializer, schema["properties"])
+        fields.describe(serializer, schema["properties"])
         return schema
 
     # Response -----------------------------------------------------------------------------------
@@ -309,102 +304,3 @@ def key_permission(permission: Permission) -> KeyPermission:
 
 def is_for_administrators(permission: Permission | None) -> bool:
     return permission is not None and permission not in GRANTS[KeyRole.KEY]
-
-
-def _in_response(serializer: Any, properties: Mapping[str, Schema]) -> dict[str, Schema]:
-    """The fields of a response, without what is about requests. Some are null for some callers."""
-    fields = {}
-    for name, schema in properties.items():
-        fields[name] = {key: value for key, value in schema.items() if key not in ("readOnly", "default")}
-        if list(fields[name]) == ["allOf"]:  # a reference that had `readOnly` beside it
-            (fields[name],) = schema["allOf"]
-    if isinstance(serializer, ModelSerializer) and serializer.fields_shown_to_all is not None:
-        for name in fields.keys() - serializer.fields_shown_to_all:
-            types = fields[name]["type"]
-            fields[name]["type"] = types if isinstance(types, list) else [types, "null"]
-    return fields
-
-
-def _is_always_there(serializer: Any, name: str) -> bool:
-    """Whether a response always has the field. Those of models leave out none."""
-    field = serializer.fields[name]
-    return isinstance(serializer, ModelSerializer) or bool(field.read_only or field.required)
-
-
-def _describe(serializer: serializers.Serializer[Any], properties: dict[str, Schema]) -> None:
-    """Say what each field means."""
-    for name, property in properties.items():
-        if not isinstance(serializer, FilterSerializer) and (text := meaning(type(serializer), name)):
-            property["description"] = text
-
-
-def _in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
-    """The schema of a field in a request, with its default.
-
-    Where a field may be empty, null and an empty string mean the same (`BodySerializer`).
-    """
-    parent = cast(Any, field.parent)
-    is_lenient = not isinstance(parent, StrictSerializer)
-    if "format" not in schema and (pattern := patterns.of(field)):
-        schema = {name: value for name, value in schema.items() if name != "minLength"} | {"pattern": pattern}
-    if isinstance(field, serializers.ListField) and (pattern := patterns.of(field.child)):
-        schema = {**schema, "items": {**schema["items"], "pattern": pattern}}
-    schema = _with_empty(schema, field) if (is_lenient and not field.required) or _may_be_empty(field) else {**schema}
-    if isinstance(field, EachField):  # which accepts any item, and refuses those that don't match in their results
-        schema["items"] = {"anyOf": [schema["items"], {"description": "Anything else is refused by itself."}]}
-    if is_lenient and isinstance(field, serializers.CharField):
-        types = schema["type"]
-        schema["type"] = [*([types] if isinstance(types, str) else types), "number"]
-    if parent.partial:
-        schema.pop("default", None)
-    elif "default" not in schema and not field.required and (model := getattr(parent, "Meta", None)):
-        default = _default_of(model.model, str(field.source))
-        if default is not None:
-            schema["default"] = default
-    return schema
-
-
-def _may_be_empty(field: serializers.Field[Any, Any, Any, Any]) -> bool:
-    return not isinstance(field, JSONField) and bool(field.allow_null or getattr(field, "allow_blank", False))
-
-
-def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) -> Schema:
-    """The schema, or null, or an empty string."""
-    if isinstance(field, serializers.JSONField):
-        return {}  # anything
-    description = {"description": schema["description"]} if "description" in schema else {}
-    if isinstance(field, serializers.CharField) and "format" not in schema:
-        pattern = {"pattern": patterns.or_blank(schema["pattern"])} if "pattern" in schema else {}
-        schema = {name: value for name, value in schema.items() if name != "minLength"}
-        return {**schema, "type": ["string", "null"], **pattern}
-    value = {name: value for name, value in schema.items() if name != "description"}
-    if isinstance(types := value["type"], list):
-        (value["type"],) = [name for name in types if name != "null"]
-    return {"anyOf": [value, {"type": "null"}, {"type": "string", "maxLength": 0}], **description}
-
-
-def _in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
-    """The schema of a field in a form, which has no null, and sends an empty list as one empty text."""
-    if isinstance(field, JSONField):
-        content = {name: value for name, value in schema.items() if name not in ("description", "default")}
-        description = {"description": schema["description"]} if "description" in schema else {}
-        return {"type": "string", "contentMediaType": JSON, "contentSchema": content, **description}
-    if isinstance(field, serializers.ListField) and "minItems" not in schema:
-        return {**schema, "items": {"anyOf": [schema["items"], {"type": "string", "maxLength": 0}]}}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [each for each in schema["anyOf"] if each != {"type": "null"}]}
-    if isinstance(types := schema.get("type"), list):
-        left = [name for name in types if name != "null"]
-        return {**schema, "type": left[0] if len(left) == 1 else left}
-    return schema
-
-
-def _default_of(model: type[Model], name: str) -> Any:
-    """The default of a model's field. None if it has none."""
-    try:
-        field = model._meta.get_field(name)
-    except FieldDoesNotExist:  # a property
-        return None
-    if not isinstance(field, Field) or not (field.has_default() or field.blank):
-        return None
-    return field.get_default()
