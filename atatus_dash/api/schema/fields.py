@@ -76,7 +76,8 @@ def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) ->
         return {}  # anything
     description = {"description": schema["description"]} if "description" in schema else {}
     if isinstance(field, serializers.CharField) and "format" not in schema:
-        pattern = {"pattern": patterns.or_blank(schema["pattern"])} if "pattern" in schema else {}
+        spaces = field.allow_blank or not isinstance(field.parent, StrictSerializer)
+        pattern = {"pattern": patterns.or_empty(schema["pattern"], spaces=spaces)} if "pattern" in schema else {}
         schema = {name: value for name, value in schema.items() if name != "minLength"}
         return {**schema, "type": ["string", "null"], **pattern}
     value = {name: value for name, value in schema.items() if name != "description"}

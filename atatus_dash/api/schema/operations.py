@@ -137,7 +137,7 @@ class OperationSchema(AutoSchema):
             for (name, schema), field in zip(filters.items(), view.filter_serializer().fields.values(), strict=True):
                 description = schema.pop("description", "")
                 if schema.pop("minLength", None) and (pattern := patterns.of(field)):
-                    schema["pattern"] = f"^$|{pattern}"  # an empty parameter is none
+                    schema["pattern"] = patterns.or_empty(pattern, spaces=False)  # an empty parameter is none
                 parameter = build_parameter_type(name=name, location="query", schema=schema, description=description)
                 parameters.append({**parameter, "allowEmptyValue": True})
             parameters += _PAGE_PARAMETERS

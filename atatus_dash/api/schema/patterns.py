@@ -52,7 +52,7 @@ _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][
 UPSTREAM = rf"^https?://([0-9A-Za-z_][0-9A-Za-z_.-]*|\[({_IPV6})\])(:{_PORT})?(/[0-9A-Za-z_.~/-]*)?$"
 
 #: A method, in upper or lower case.
-METHOD = r"^\s*[A-Za-z][A-Za-z-]{0,19}\s*$"
+METHOD = "^[A-Za-z][A-Za-z-]{0,19}$"
 
 #: Validators with what they accept, the most exact first.
 _OF_VALIDATORS = (
@@ -70,5 +70,6 @@ def of(field: Any) -> str | None:
     return next((pattern for validator, pattern in _OF_VALIDATORS if validator in field.validators), None)
 
 
-def or_blank(pattern: str) -> str:
-    return rf"^\s*$|{pattern}"
+def or_empty(pattern: str, *, spaces: bool) -> str:
+    """The pattern, or an empty text, which may have spaces."""
+    return rf"^\s*$|{pattern}" if spaces else f"^$|{pattern}"
