@@ -2,6 +2,7 @@
 # guard    show a service behind a gateway, with a key (PORT=… and GATEWAY_PORT=… for other ports than 8000 and 8080)
 # demo     print again how to sign in to the demonstration
 # test     every test that needs no service; browser tests where a Chromium is found
+# fuzz     send requests made from /v2/openapi.json, valid and invalid ones, to a new server (MINUTES=10 SEED=… KEY=read or write)
 # mutate   make small mistakes in what decides and see whether tests fail (MODULES="apikeys/gate.py": in that file alone)
 # check    formatters, linters, types, import rules, migrations, system checks
 # lock     compile requirements*.in into requirements*.txt (UPGRADE=1: with the newest versions of transitive packages)
@@ -33,7 +34,7 @@ else
 DATABASE = DATABASE_URL=sqlite:///db.sqlite3
 endif
 
-.PHONY: run guard demo test mutate check lock audit bench screenshots clean
+.PHONY: run guard demo test fuzz mutate check lock audit bench screenshots clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/installed .run/secret_key
@@ -58,6 +59,10 @@ demo:
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m tests.fuzz.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(KEY),--key $(KEY)) \
+	  $(if $(filter command line,$(origin DATABASE_URL)),--database '$(DATABASE_URL)')
 
 mutate: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutation $(MODULES)

@@ -1,0 +1,72 @@
+"""`make fuzz`: runs schemathesis with all checks against a new server with data."""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests import environment as _environment  # noqa: F401  settings are read when servers is imported
+from tests.servers import Installation, serving
+
+HERE = Path(__file__).parent
+#: Above what schemathesis can send: a 429 would hide what a request does.
+_NO_LIMITS = {"API_RATE_LIMIT": "1000000000/minute", "FAILED_AUTH_LIMIT": "1000000000/minute"}
+
+
+def install(directory: Path, **environment: str) -> tuple[Installation, Any]:
+    """A database with data, and what `seed` says about it."""
+    installation = Installation(directory, {"ALLOW_HTTP": "1", **_NO_LIMITS, **environment})
+    return installation, installation.seed("tests.fuzz.seed")
+
+
+def schemathesis(url: str, seeded: Any, key: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run it in a directory of its own, because it leaves files."""
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}"),
+        *("run", f"{url}/v2/openapi.json", "--checks=all", "--generation-database=none", "--no-color", *options),
+    ]
+    environment = {
+        "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
+        "PYTHONPATH": str(HERE.parent.parent),
+        "FUZZ_KEY_ID": seeded[key][0],
+        "FUZZ_KEY": seeded[key][1],
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        return subprocess.run(
+            command, cwd=directory, env={**os.environ, **environment}, text=True, check=False, stdout=subprocess.PIPE
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--key", choices=["administrator", "read", "write"], default="administrator")
+    parser.add_argument("--database", help="a DATABASE_URL of an empty database, instead of SQLite")
+    options = parser.parse_args()
+    print(f"Seed {options.seed}. This takes {options.minutes:g} minutes.", flush=True)  # noqa: T201
+    with tempfile.TemporaryDirectory() as directory:
+        environment = {"DATABASE_URL": options.database} if options.database else {}
+        installation, seeded = install(Path(directory), **environment)
+        with serving(installation, by_command=True) as server:
+            ran = schemathesis(
+                f"http://127.0.0.1:{server.port}",
+                seeded,
+                options.key,
+                f"--max-time={options.minutes * 60:.0f}",
+                f"--seed={options.seed}",
+            )
+            print(ran.stdout)  # noqa: T201
+            log = server.log.read_text()
+    if "Traceback" in log:
+        print(log)  # noqa: T201
+        return 1
+    return ran.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
