@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .mutation import at_import
 from .mutation.mutants import Module
 from .servers import ROOT
 
@@ -99,7 +100,7 @@ def doubling(tmp_path: Path) -> Path:
 
 def survivors_of(directory: Path) -> object:
     command = [sys.executable, "-c", RUN, str(directory)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -115,3 +116,12 @@ def test_a_mistake_that_was_not_made_does_not_count_as_noticed(doubling: Path) -
         "self.__dict__.update(_functions={('double', 1): []}, _caches=[])\n"
     )
     assert "make mutate itself" in str(survivors_of(doubling))
+
+
+def test_a_mistake_may_change_the_parameters_of_the_test_that_notices_it(tmp_path: Path) -> None:
+    plugin = at_import._Plugin(tmp_path / "migrated.sqlite3", tmp_path / "killers")
+    name = "tests/test_doubling.py::test_double"
+    plugin.pytest_runtest_logreport(
+        pytest.TestReport(f"{name}[1 mutated]", (name, 1, name), {}, "failed", None, "call")
+    )
+    assert (tmp_path / "killers").read_text() == f"{name}\n"

@@ -95,8 +95,9 @@ class _Plugin:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
+            name, _, _ = report.nodeid.partition("[")  # its parameters may only exist with the mistake
             with self._killers.open("a") as killers:
-                killers.write(f"{report.nodeid}\n")
+                killers.write(f"{name}\n")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
