@@ -219,7 +219,7 @@ class RedisLimiter:
 
 def _answer(connection: redis.Connection, *command: str | int) -> Any:
     """The reply of Redis. On failure redis-py closes the connection, so a late reply is not read as the next one."""
-    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]  # redis-py lacks it
+    connection.send_command(*command)  # type: ignore[no-untyped-call]  # redis-py lacks it
     return connection.read_response()
 
 

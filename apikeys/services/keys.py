@@ -77,7 +77,7 @@ def create_api_key(
     try:
         with transaction.atomic():
             actor = lock_actor(actor, Permission.API_KEY_CHANGE)
-            require_valid(actor, api_key, {"name", "permission", "expires_at", *options})
+            require_valid(actor, api_key, {"name", "expires_at", *options})
             require_known_services(actor.account, api_key.access)
             require_within_own_power(actor, Power.of(api_key))
             return save_new(actor, api_key)
