@@ -92,7 +92,7 @@ def save_new(actor: Actor, api_key: APIKey) -> Issued:
     secret = tokens.generate()
     api_key.digest, api_key.mask = tokens.digest(secret), tokens.mask(secret)
     api_key.created_by = actor.label
-    api_key.save(force_insert=True)
+    api_key.save()
     audit.record(actor=actor, event=Event.API_KEY_CREATED, target=api_key.target, changes=given_settings(api_key))
     notices.add(api_key, Notice.Kind.CREATED)
     return Issued(api_key, secret)

@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission
 from apikeys import exposure, services
-from apikeys.models import APIKey
+from apikeys.models import APIKey, Notice
 from apikeys.services import SETTINGS, Issued
 from apikeys.usage import counts
 from tests import factories
@@ -340,13 +340,12 @@ def test_a_disabled_key_over_plain_http_is_reported_and_a_revoked_one_is_not(
 
 
 def test_a_key_that_is_seen_again_is_reported_again_after_a_day(cast: Cast) -> None:
-    key = factories.make_key(cast.account).api_key
-    for hours_ago, events in ((0, 1), (23, 1), (25, 2)):
-        APIKey.objects.filter(pk=key.pk, exposed_at__isnull=False).update(
-            exposed_at=timezone.now() - timedelta(hours=hours_ago)
-        )
-        services.flag_exposed_key(api_key=key, address="203.0.113.7")
-        assert AuditEvent.objects.filter(event="api_key.exposed").count() == events
+    key, start = factories.make_key(cast.account).api_key, timezone.now()
+    for hours, times in ((0, 1), (23, 1), (24, 2)):
+        with mock.patch.object(timezone, "now", return_value=start + timedelta(hours=hours)):
+            services.flag_exposed_key(api_key=key, address="203.0.113.7")
+        assert AuditEvent.objects.filter(event="api_key.exposed").count() == times
+        assert key.notices.filter(kind=Notice.Kind.EXPOSED).count() == times
 
 
 def test_keys_seen_over_plain_http_are_kept_until_the_database_is_back(issued: Issued) -> None:

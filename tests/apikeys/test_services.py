@@ -11,8 +11,9 @@ from accounts.context import NO_REQUEST
 from accounts.errors import AlreadyExists, Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import AuditEvent
 from accounts.policy import GRANTS, Actor, ActorKind, KeyPermission, Role
-from apikeys import actors, lookup, services, tokens
-from apikeys.models import APIKey, State
+from apikeys import actors, lookup, scopes, services, tokens
+from apikeys.models import APIKey, Notice, State
+from apikeys.scopes import Entry
 from apikeys.services import Issued
 from tests import factories
 from tests.conftest import Cast
@@ -45,6 +46,18 @@ def test_a_retry_with_the_same_id_creates_no_second_key(operator: Actor) -> None
     assert AuditEvent.objects.filter(event="api_key.created").count() == 1
 
 
+def test_another_constraint_than_that_of_the_id_is_not_called_a_retry(operator: Actor) -> None:
+    secret = issue(operator).secret
+    for key_id in (ids.new_key_id(), None):
+        with mock.patch.object(tokens, "generate", return_value=secret), pytest.raises(IntegrityError):
+            issue(operator, id=key_id)
+
+
+def test_the_owner_and_admins_are_told_of_a_new_key(operator: Actor) -> None:
+    key = issue(operator).api_key
+    assert list(key.notices.values_list("kind", flat=True)) == [Notice.Kind.CREATED]
+
+
 def test_a_key_needs_a_name(operator: Actor) -> None:
     with pytest.raises(Invalid) as refused:
         services.create_api_key(actor=operator, name="", permission=KeyPermission.READ)
@@ -55,6 +68,41 @@ def test_a_key_can_not_expire_in_the_past(operator: Actor) -> None:
     with pytest.raises(Invalid) as refused:
         issue(operator, expires_at=timezone.now())
     assert "expires_at" in (refused.value.errors or {})
+
+
+def test_a_new_key_has_no_invalid_option(operator: Actor) -> None:
+    with pytest.raises(Invalid) as refused:
+        issue(operator, rate_limit="often")
+    assert set(refused.value.errors or {}) == {"rate_limit"}
+
+
+def test_a_key_gets_access_only_to_services_that_its_account_sees(cast: Cast, operator: Actor) -> None:
+    foreign = factories.make_service(cast.elsewhere)
+    access = scopes.store((Entry(foreign.id),))
+    key = issue(operator).api_key
+    for attempt in (
+        lambda: issue(operator, access=access),
+        lambda: services.change_api_key(actor=operator, api_key=key, access=access),
+    ):
+        with pytest.raises(Invalid) as refused:
+            attempt()
+        assert refused.value.errors == {"access": [f"Unknown service: {foreign.id}."]}
+
+
+def test_a_key_keeps_its_access_to_a_service_that_was_deleted(cast: Cast, operator: Actor) -> None:
+    service = factories.make_service(cast.account)
+    key = issue(operator, access=scopes.store((Entry(service.id),))).api_key
+    access = scopes.store((Entry(scopes.API), Entry(service.id)))
+    service.delete()
+    assert services.change_api_key(actor=operator, api_key=key, access=access).access == access
+
+
+def test_an_access_is_recorded_as_commands_write_it(cast: Cast, operator: Actor) -> None:
+    service = factories.make_service(cast.account).id
+    key = issue(operator, access=scopes.store((Entry(service, ("/reports",)),))).api_key
+    services.change_api_key(actor=operator, api_key=key, access=scopes.store((Entry(service),)))
+    changes = [event.changes["access"] for event in AuditEvent.objects.filter(target_id=key.pk).order_by("id")]
+    assert changes == [[None, [f"{service}:/reports"]], [[f"{service}:/reports"], [service]]]
 
 
 def test_a_user_may_not_create_or_revoke_keys(cast: Cast, operator: Actor) -> None:
