@@ -27,7 +27,6 @@ from django.db.utils import ConnectionHandler
 from django.test import override_settings
 from environ import Env
 
-from atatus_dash import settings as ours
 from atatus_dash.management.commands.serve import collect_static_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +168,10 @@ def _fill(installation: Installation) -> None:
 @cache
 def _collect_static_files() -> None:
     """Once in each process. Tests without a server use the sources, so the settings of installations are restored."""
+    from atatus_dash import (
+        settings as ours,  # needs the tests' environment, which tools such as `make bench` don't have
+    )
+
     with override_settings(STATIC_ROOT=ours.STATIC_ROOT, STORAGES=ours.STORAGES):
         collect_static_files()
 

@@ -1,7 +1,9 @@
 """Files for GitHub and editors: well-formed, and what they call exists."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,23 @@ def test_the_workflow_runs_the_ci_script() -> None:
     targets = {target for command in commands for target in re.findall(r"\bmake (\w+)", command)} - {"procps"}
     defined = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
     assert targets <= {*defined}
+
+
+TOOLS = sorted(set(re.findall(r"-m (tests\.\S+)", (ROOT / "Makefile").read_text())))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_of_the_makefile_needs_no_environment(tool: str) -> None:
+    module = f"{tool}.__main__" if (ROOT / tool.replace(".", "/")).is_dir() else tool
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"import {module}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.returncode == 0, loaded.stderr
 
 
 def test_the_top_level_holds_what_a_project_needs_and_no_other_app() -> None:

@@ -80,7 +80,7 @@ def main() -> None:
         installation.manage("migrate", "--verbosity", "0")
         password = installation.manage("demo").stdout.split("password ")[1].split()[0]
         installation.manage("shell", "--command", USE)
-        with serving(installation) as server, sync_playwright() as playwright:
+        with serving(installation, by_command=True) as server, sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
             account = f"http://127.0.0.1:{server.port}/accounts/acme/"
             context = chromium.new_context(viewport={"width": 1280, "height": 800})

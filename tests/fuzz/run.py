@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import environment as _environment  # noqa: F401  settings are read when servers is imported
 from tests.servers import Installation, serving
 
 HERE = Path(__file__).parent
