@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from accounts.errors import Unavailable
 from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission, Role
-from apikeys import gate, limits
+from apikeys import gate, limits, lookup, tokens
 from apikeys.gate import Maintenance, MethodUnknown, Place, Question, Refused, Rule
 from apikeys.limits import DryRun, MemoryLimiter, Outcome
 from apikeys.lookup import KeyRecord
@@ -255,6 +255,14 @@ def test_the_rules_have_the_documented_order() -> None:
 @settings(max_examples=500)
 @any_question
 @example(key=GOOD, asked=ASKED, limiter=Recorder())
+@example(key=GOOD._replace(accepts_query=False), asked=ASKED._replace(place=Place.QUERY), limiter=Recorder())
+@example(key=GOOD._replace(accepts_body=False), asked=ASKED._replace(place=Place.BODY), limiter=Recorder())
+@example(key=GOOD._replace(permission="write"), asked=ASKED, limiter=Recorder())
+@example(
+    key=GOOD,
+    asked=ASKED._replace(service="svc_1", target="/api/../open", reading_paths='["/open/*"]'),
+    limiter=Recorder(),
+)
 def test_the_first_rule_that_fails_decides_whatever_else_fails(
     key: KeyRecord | None, asked: Question, limiter: Recorder
 ) -> None:
@@ -308,6 +316,17 @@ def test_a_malformed_key_is_not_looked_up() -> None:
     assert gate.identify("atk_" + "x" * 36) is None
 
 
+def test_a_key_is_found_by_the_digest_of_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tokens.generate()
+    monkeypatch.setattr(lookup, "by_digest", {tokens.digest(secret): GOOD}.get)
+    assert gate.identify(secret) == GOOD
+
+
+def test_a_question_before_the_key_becomes_one_about_the_key() -> None:
+    early = Question(True, None, True, "203.0.113.7", None, None, None)
+    assert early.of_key(Place.HEADER, "api", Permission.PROJECT_READ) == ASKED
+
+
 # A dry run --------------------------------------------------------------------------------------
 
 
@@ -328,6 +347,7 @@ def test_each_rule_is_explained_by_itself(key: KeyRecord | None, asked: Question
         **{str(rule): True for rule in judged if rule not in failed},
         **dict.fromkeys(map(str, unjudged)),
     }
+    assert {j.message for j in explained if j.passed is not False} <= {""}
     decided = next((j.rule for j in explained if j.passed is False), None)
     assert {j.rule: j.message for j in explained if j.passed is False and j.rule != decided} == {
         rule: sentence for rule, sentence in failed.items() if rule != decided
@@ -480,7 +500,9 @@ def test_a_refusing_verdict_is_raised_with_all_its_details() -> None:
     verdict = gate.decide(None, ASKED, MemoryLimiter())
     with pytest.raises(Refused, match="API key is invalid!") as caught:
         verdict.raise_if_refused()
-    assert (caught.value.verdict, caught.value.status) == (verdict, 401)
+    assert (caught.value.verdict, caught.value.status, caught.value.message) == (verdict, 401, verdict.message)
+    errors = {"key": ["Unknown."]}
+    assert Refused(verdict, errors=errors).errors == errors
     gate.decide(GOOD, ASKED, MemoryLimiter()).raise_if_refused()
 
 

@@ -4,13 +4,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import count
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import pytest
 from pytest_django import Settings
+from redis import RedisError
 
-from accounts.errors import Unavailable
+from accounts.errors import TooManyRequests, Unavailable
 from apikeys import limits
 from apikeys.limits import DryRun, MemoryLimiter, Outcome, RedisLimiter
 from apikeys.rates import Rate
@@ -27,6 +29,8 @@ class WithinReach(Protocol):
     def hit(self, bucket: str, rate: Rate) -> Outcome: ...
 
     def peek(self, bucket: str, rate: Rate) -> Outcome: ...
+
+    def clear(self) -> None: ...
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.services)])
@@ -80,6 +84,15 @@ def test_a_rate_with_another_window_starts_a_new_count(limiter: WithinReach) -> 
 
 def test_a_request_that_is_refused_as_the_window_ends_waits_for_a_second() -> None:
     assert [Outcome(False, Rate(1, 60), 0, reset).retry_after for reset in (0, 1, 60)] == [1, 1, 60]
+
+
+def test_the_headers_of_an_outcome() -> None:
+    outcome = Outcome(True, Rate(3, 60), 2, 59)
+    assert (outcome.policy_header, outcome.header) == ('"default";q=3;w=60', '"default";r=2;t=59')
+
+
+def test_the_time_left_is_rounded_up_and_never_negative() -> None:
+    assert [limits._whole_seconds(left, Rate(1, 60)) for left in (-0.5, 0.5, 59.5, 60.5)] == [0, 1, 60, 60]
 
 
 def test_the_time_left_is_never_longer_than_the_window(limiter: WithinReach) -> None:
@@ -140,13 +153,137 @@ def test_a_dry_run_counts_no_hit(limiter: WithinReach) -> None:
     assert not dry_run.hit("key", Rate(1, 60)).allowed
 
 
-def test_the_memory_limiter_drops_windows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    limiter, now = MemoryLimiter(), [0.0]
+def test_a_dry_run_may_count_some_buckets() -> None:
+    dry_run = cast(WithinReach, DryRun(MemoryLimiter(), counting="failed:"))
+    assert [dry_run.hit("failed:1", Rate(1, 60)).allowed for _ in range(2)] == [True, False]
+    assert [dry_run.hit("key", Rate(1, 60)).allowed for _ in range(2)] == [True, True]
+
+
+def test_a_cleared_limiter_starts_anew(limiter: WithinReach) -> None:
+    limiter.hit("key", Rate(1, 60))
+    limiter.clear()
+    assert limiter.hit("key", Rate(1, 60)).allowed
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of memory limiters, to change."""
+    now = [100.0]
     monkeypatch.setattr("apikeys.limits.time.monotonic", lambda: now[0])
-    for number in range(5000):
-        now[0] += 1
-        limiter.hit(f"key{number}", Rate(1, 60))
-    assert len(limiter._windows) < 2048
+    return now
+
+
+def test_a_window_in_memory_ends_exactly_at_its_end(now: list[float]) -> None:
+    limiter, rate = MemoryLimiter(), Rate(1, 60)
+    assert limiter.hit("key", rate).reset == 60
+    now[0] += 50
+    refused = limiter.hit("key", rate)
+    assert (refused.allowed, refused.reset) == (False, 10)
+    now[0] += 10
+    assert limiter.hit("key", rate).allowed
+
+
+def test_the_memory_limiter_drops_windows_that_have_ended_when_it_has_doubled_in_size(now: list[float]) -> None:
+    limiter = MemoryLimiter()
+
+    def size_after(more: int, window: int) -> int:
+        for _ in range(more):
+            limiter.hit(f"key{next(numbers)}", Rate(1, window))
+        return len(limiter._windows)
+
+    numbers = count()
+    assert size_after(1024, 1) == 1024
+    now[0] += 1
+    assert size_after(1, 1) == 1
+    assert size_after(1023, 1) == 1024
+    now[0] += 1
+    assert size_after(1, 60) == 1
+    assert size_after(1499, 60) == 1500  # looked for ended windows at 1024, and next at 2048
+    now[0] += 60
+    assert size_after(548, 60) == 2048
+    assert size_after(1, 60) == 549
+
+
+@pytest.fixture
+def in_redis() -> RedisLimiter:
+    limiter = RedisLimiter(REDIS_URL)
+    limiter.clear()
+    return limiter
+
+
+@pytest.mark.services
+@pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
+def test_a_count_in_redis_has_a_name_that_all_versions_share_and_ends_with_its_window(in_redis: RedisLimiter) -> None:
+    """During an upgrade, processes of two versions count together."""
+    in_redis.hit("key", Rate(1, 36_000))
+    client: Any = in_redis._client
+    assert client.keys("atatus:limit:*") == [b"atatus:limit:key:36000"]
+    assert 35_990_000 < client.pttl("atatus:limit:key:36000") <= 36_000_000
+    client.pexpire("atatus:limit:key:36000", 18_000_000)
+    assert cast(WithinReach, in_redis).peek("key", Rate(1, 36_000)).reset in range(17_990, 18_001)
+
+
+@pytest.mark.services
+@pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
+def test_clearing_the_limits_leaves_what_else_is_in_redis(in_redis: RedisLimiter) -> None:
+    in_redis._client.set("atatus:other", 1, ex=60)
+    in_redis.clear()
+    assert in_redis._client.get("atatus:other") == b"1"
+
+
+@pytest.mark.services
+@pytest.mark.skipif(not REDIS_URL, reason="needs REDIS_URL")
+def test_redis_gets_the_script_only_if_it_does_not_know_it(
+    in_redis: RedisLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, answer = [], limits._answer
+
+    def recording(connection: Any, *command: str | int) -> Any:
+        sent.append(command[0])
+        return answer(connection, *command)
+
+    monkeypatch.setattr(limits, "_answer", recording)
+    in_redis._client.script_flush()
+    for _ in range(3):
+        in_redis.hit("key", Rate(1, 60))
+    assert sent == ["EVALSHA", "EVAL", "EVALSHA", "EVALSHA"]
+
+
+def test_a_call_to_redis_takes_a_second_at_most_and_is_not_repeated() -> None:
+    options = RedisLimiter(NOWHERE)._client.connection_pool.connection_kwargs
+    assert (options["socket_connect_timeout"], options["socket_timeout"], options["retry"].get_retries()) == (1, 1, 0)
+
+
+def test_a_forked_process_uses_no_connection_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_child: list[Any] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda after_in_child: in_child.append(after_in_child))
+    limiter = RedisLimiter(NOWHERE)
+    limiter._idle.append(cast(Any, object()))
+    for run in in_child:
+        run()
+    assert not limiter._idle
+
+
+def test_a_probe_fails_without_redis() -> None:
+    with pytest.raises(RedisError):
+        RedisLimiter(NOWHERE).probe()
+
+
+def test_limits_are_in_redis_if_there_is_one() -> None:
+    assert isinstance(limits.limiter, RedisLimiter if REDIS_URL else MemoryLimiter)
+
+
+def test_an_attempt_past_the_limit_is_refused_and_told_when_to_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "limiter", MemoryLimiter())
+    limits.require_within_limit("key", Rate(1, 60))
+    with pytest.raises(TooManyRequests, match="Too many attempts") as refused:
+        limits.require_within_limit("key", Rate(1, 60))
+    assert refused.value.retry_after == 60
+
+
+def test_an_attempt_passes_if_nothing_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "limiter", limits.UNLIMITED)
+    limits.require_within_limit("key", Rate(1, 60))
 
 
 @pytest.mark.services
