@@ -101,8 +101,11 @@ def test_an_access_is_recorded_as_commands_write_it(cast: Cast, operator: Actor)
     service = factories.make_service(cast.account).id
     key = issue(operator, access=scopes.store((Entry(service, ("/reports",)),))).api_key
     services.change_api_key(actor=operator, api_key=key, access=scopes.store((Entry(service),)))
-    changes = [event.changes["access"] for event in AuditEvent.objects.filter(target_id=key.pk).order_by("id")]
-    assert changes == [[None, [f"{service}:/reports"]], [[f"{service}:/reports"], [service]]]
+    changes = {event.event: event.changes["access"] for event in AuditEvent.objects.filter(target_id=key.pk)}
+    assert changes == {
+        "api_key.created": [None, [f"{service}:/reports"]],
+        "api_key.widened": [[f"{service}:/reports"], [service]],
+    }
 
 
 def test_a_user_may_not_create_or_revoke_keys(cast: Cast, operator: Actor) -> None:
