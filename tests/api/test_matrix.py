@@ -173,7 +173,13 @@ def test_head_works_like_get(administrator: Program, things: dict[str, str], rou
     assert administrator.head(path).status_code == administrator.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if "<" not in route and "GET" in ROUTES[route]])
+#: All but the description, which is the same for everybody, and whose example is an account called Acme.
+OF_AN_ACCOUNT = [
+    route for route in ROUTES if "<" not in route and "GET" in ROUTES[route] and route != "v2/openapi.json"
+]
+
+
+@pytest.mark.parametrize("route", OF_AN_ACCOUNT)
 def test_lists_contain_nothing_of_another_account(cast: Cast, things: dict[str, str], route: str) -> None:
     stranger = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
     response = stranger.get("/" + route)
