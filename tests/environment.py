@@ -28,8 +28,3 @@ if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "
     url = os.environ.get("REDIS_URL", "")
     if base := re.fullmatch(r"(rediss?://[^/]+)/([0-9]+)", url):
         os.environ["REDIS_URL"] = f"{base[1]}/{int(base[2]) + int(worker[1])}"
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, because some tests wait: for a time-out, or for a server."""
-    return (os.cpu_count() or 1) + 1

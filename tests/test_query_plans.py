@@ -6,6 +6,7 @@ there is no other plan. SQLite always prefers an index.
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -73,6 +74,10 @@ def many_events(cast: Cast) -> None:
         )
         for number in range(2000)
     )
+    _analyze()
+
+
+def _analyze() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
@@ -194,8 +199,11 @@ def test_the_usage_of_one_service_is_read_in_the_order_of_an_index(cast: Cast) -
 
 
 def test_the_days_of_one_key_are_found_by_an_index(cast: Cast) -> None:
-    api_key = factories.make_key(cast.account).api_key
-    plan = _plan(_sql(KeyUsage.objects.filter(api_key=api_key, day__gte="2026-11-01").order_by("day")))
+    keys = [factories.make_key(cast.account).api_key for _ in range(40)]
+    days = [timezone.now().date() - timedelta(days=number) for number in range(50)]
+    KeyUsage.objects.bulk_create(KeyUsage(api_key=key, day=day) for key in keys for day in days)
+    _analyze()  # PostgreSQL selects an index by how many rows it expects
+    plan = _plan(_sql(KeyUsage.objects.filter(api_key=keys[0], day__gte=days[-1]).order_by("day")))
     assert "key_usage_once_a_day_and_service" in plan
 
 
