@@ -2,14 +2,15 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .mutation import at_import
 from .mutation.mutants import Module
 from .servers import ROOT
 
@@ -78,50 +79,75 @@ def test_every_module_and_test_that_is_named_exists() -> None:
 
 # A run of them -----------------------------------------------------------------------------------
 
+#: The module and its tests are no libraries, although they are outside the repository.
 RUN = """
-import json, sys
+import json
 from pathlib import Path
+from tests.mutation import at_import
 from tests.mutation.__main__ import Module, _survivors
-directory = Path(sys.argv[1])
-(directory / "work").mkdir()
-print(json.dumps(_survivors(Module(directory / "doubling.py"), [str(directory)], directory / "work")))
+libraries = at_import.libraries
+at_import.libraries = lambda: [name for name in libraries() if name not in ("example", "test_example", "conftest")]
+Path("work").mkdir()
+print(json.dumps(_survivors(Module(Path("example.py").absolute()), ["test_example.py"], Path("work").absolute())))
 """
+
+Survivors = Callable[[dict[str, str]], object]
+
+DOUBLE = {
+    "example.py": "def double(number):\n    return number * 2\n",
+    "test_example.py": "from example import double\n\ndef test_double():\n    assert double(2) in (4, 6)\n",
+}
 
 
 @pytest.fixture
-def doubling(tmp_path: Path) -> Path:
-    """A module, with a test that lets one of its three mutants live."""
-    (tmp_path / "doubling.py").write_text("def double(number):\n    return number * 2\n")
-    (tmp_path / "test_doubling.py").write_text(
-        "from doubling import double\n\ndef test_double():\n    assert double(2) in (4, 6)\n"
-    )
-    return tmp_path
+def survivors_of(tmp_path: Path) -> Survivors:
+    def run(files: dict[str, str]) -> object:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", RUN], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
 
 
-def survivors_of(directory: Path) -> object:
-    command = [sys.executable, "-c", RUN, str(directory)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(doubling: Path) -> None:
+def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(survivors_of: Survivors) -> None:
     """As `conftest.py` makes it do for all that is imported."""
-    (doubling / "conftest.py").write_text("import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n")
-    assert survivors_of(doubling) == ["double: 2 -> 3"]
+    conftest = "import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n"
+    assert survivors_of({**DOUBLE, "conftest.py": conftest}) == ["double: 2 -> 3"]
 
 
-def test_a_mistake_that_was_not_made_does_not_count_as_noticed(doubling: Path) -> None:
-    (doubling / "conftest.py").write_text(
-        "from tests.mutation.plugin import Mutation\n\nMutation._remember_functions = lambda self: "
-        "self.__dict__.update(_functions={('double', 1): []}, _caches=[])\n"
-    )
-    assert "make mutate itself" in str(survivors_of(doubling))
+def test_a_mistake_that_can_not_be_made_does_not_count_as_noticed(survivors_of: Survivors) -> None:
+    conftest = """
+from tests.mutation.plugin import Mutation
+
+Mutation._remember_functions = lambda self: self.__dict__.update(_functions={("double", 1): []}, _caches=[])
+"""
+    assert "make mutate itself" in str(survivors_of({**DOUBLE, "conftest.py": conftest}))
 
 
-def test_a_mistake_may_change_the_parameters_of_the_test_that_notices_it(tmp_path: Path) -> None:
-    plugin = at_import._Plugin(tmp_path / "migrated.sqlite3", tmp_path / "killers")
-    name = "tests/test_doubling.py::test_double"
-    plugin.pytest_runtest_logreport(
-        pytest.TestReport(f"{name}[1 mutated]", (name, 1, name), {}, "failed", None, "call")
-    )
-    assert (tmp_path / "killers").read_text() == f"{name}\n"
+def test_a_super_class_that_is_no_longer_called_is_noticed(survivors_of: Survivors) -> None:
+    example = """
+class Parent:
+    def __init__(self):
+        self.is_ready = True
+
+class Child(Parent):
+    def __init__(self):
+        super().__init__()
+"""
+    test = "from example import Child\n\ndef test_child():\n    assert Child().is_ready\n"
+    assert survivors_of({"example.py": example, "test_example.py": test}) == []
+
+
+def test_a_mistake_may_change_the_parameters_of_the_test_that_notices_it(survivors_of: Survivors) -> None:
+    test = """
+import example, pytest
+
+@pytest.mark.parametrize("name", example.NAMES)
+def test_name(name):
+    assert name == "one"
+"""
+    assert survivors_of({"example.py": 'NAMES = ["one"]\n', "test_example.py": test}) == []

@@ -64,7 +64,7 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
     forks.wait()
     if statuses[None]:
         return "pytest"
-    failing, survivors, unmade, libraries = json.loads((directory / "found.json").read_text())
+    failing, survivors, unmade, unrun, libraries = json.loads((directory / "found.json").read_text())
     if failing:
         return str(failing)
     at_import.load(libraries)
@@ -72,9 +72,9 @@ def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] |
     forks.wait()
     lines = set(json.loads((directory / "lines.json").read_text()))
     for mutant in module.mutants:
-        if mutant.name in unmade and (mutant.function is None or lines.intersection(mutant.lines)):
+        if mutant.name in unmade or (mutant.name in unrun and lines.intersection(mutant.lines)):
             forks.start(mutant, at_import.run, module, mutant, tests, directory)
-        elif mutant.name in unmade:
+        elif mutant.name in unrun:
             survivors.append(mutant.name)
     forks.wait()
     forks.start(None, at_import.run, module, None, tests, directory)
@@ -88,7 +88,7 @@ def _in_functions(module: Module, tests: list[str], directory: Path) -> int:
     mutation = Mutation(module, directory)
     options = ["-qq", "-p", "no:randomly", "-p", "tests.mutation.examples", f"--basetemp={directory / 'functions'}"]
     status = pytest.main([*options, *tests], plugins=[mutation])
-    found = [mutation.failing, mutation.survivors, mutation.unmade, at_import.libraries()]
+    found = [mutation.failing, mutation.survivors, mutation.unmade, mutation.unrun, at_import.libraries()]
     (directory / "found.json").write_text(json.dumps(found))
     return int(status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED))
 

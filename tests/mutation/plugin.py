@@ -27,7 +27,9 @@ KILLED = 9
 
 
 class Mutation:
-    """`survivors` are the mutants that no test killed. `unmade` are those in what only runs while it is imported.
+    """`survivors` are the mutants that no test killed. `unmade` are those that are made while the module is imported.
+
+    `unrun` are those whose lines no test runs, except perhaps while the module is imported.
 
     `directory` gets a copy of the database for each process.
     """
@@ -36,6 +38,7 @@ class Mutation:
         self.module = module
         self.survivors: list[str] = []
         self.unmade: list[str] = []
+        self.unrun: list[str] = []
         #: The test that fails without any mistake, empty if all pass.
         self.failing = ""
         self._is_mutant = False
@@ -67,8 +70,10 @@ class Mutation:
         for mutant in self.module.mutants:
             covered = {item for line in mutant.lines for item in covering[line]}
             items = sorted(covered, key=lambda item: (-self._kills[mutant.qualname, item.nodeid], seconds[item]))
-            if not items or not self._can_change(mutant):
+            if not self._can_change(mutant):
                 self.unmade.append(mutant.name)
+            elif not items:
+                self.unrun.append(mutant.name)
             else:
                 patience = 10 + round(3 * sum(seconds[item] for item in items))
                 forks.start(mutant, self._in_fork, session, mutant, items, patience)
