@@ -404,6 +404,11 @@ def test_a_thread_that_finds_all_others_waiting_for_redis_has_it_probed_and_pass
 
 
 @pytest.mark.usefixtures("_watched")
+def test_a_call_to_redis_frees_its_slot() -> None:
+    assert [limits.call_redis(lambda: "answer") for _ in range(4)] == ["answer"] * 4
+
+
+@pytest.mark.usefixtures("_watched")
 def test_requests_are_not_unlimited_because_others_wait_for_the_database(settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "allow"
     for _ in range(2):

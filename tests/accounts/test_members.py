@@ -4,10 +4,11 @@ import pytest
 
 from accounts import policy, services
 from accounts.errors import AlreadyExists, Invalid, NotFound, NotPermitted
-from accounts.models import Membership, User
+from accounts.models import AuditEvent, Membership, User
 from accounts.policy import GRANTS, Actor, ActorKind, Role
 
 from ..conftest import Cast
+from ..mail import delivered
 
 
 def _person(cast: Cast, role: Role) -> Actor:
@@ -26,6 +27,14 @@ def test_an_owner_and_an_admin_add_change_and_remove(cast: Cast, role: Role) -> 
     assert services.change_role(actor=actor, membership=membership, role=Role.ADMIN).role == Role.ADMIN
     services.remove_member(actor=actor, membership=membership)
     assert not Membership.objects.filter(account=cast.account, user=cast.stranger).exists()
+
+
+def test_a_member_is_mailed_about_a_new_role_once(cast: Cast) -> None:
+    for _ in range(2):
+        services.change_role(actor=_person(cast, Role.OWNER), membership=_member(cast, cast.user), role=Role.ADMIN)
+    (message,) = delivered()
+    assert (message.to, message.subject) == (["user@example.com"], "Your role in Acme was changed to Admin")
+    assert AuditEvent.objects.filter(event="member.changed").count() == 1
 
 
 def test_a_user_cannot_add_change_or_remove(cast: Cast) -> None:

@@ -1,13 +1,18 @@
 """Transferring, closing and reopening an account."""
 
+from datetime import UTC, timedelta
+
 import pytest
 from django.utils import timezone
 
 from accounts import services
+from accounts.deletion import no_checkpoint
 from accounts.errors import Invalid, InvalidState, NotPermitted
 from accounts.models import Account, AuditEvent
 from accounts.policy import Role
+from accounts.services import accounts
 from tests.conftest import Cast, Program
+from tests.mail import delivered
 
 from .people import actor_of, events, membership
 
@@ -23,6 +28,23 @@ def test_ownership_is_transferred_when_the_offer_is_accepted(cast: Cast) -> None
     with pytest.raises(NotPermitted):
         services.accept_ownership(actor=actor_of(cast.admin, cast.account))
     assert [name for name in events() if name.startswith("ownership")] == ["ownership.offered", "ownership.taken"]
+
+
+def test_an_offer_and_its_acceptance_are_mailed(cast: Cast) -> None:
+    services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
+    services.accept_ownership(actor=actor_of(cast.admin, cast.account))
+    offered, *taken = delivered()
+    assert (offered.to, offered.subject) == (["admin@example.com"], "You were offered the ownership of Acme")
+    assert "owner@example.com offered you the ownership of Acme." in offered.body
+    assert {message.to[0] for message in taken} == {"owner@example.com", "admin@example.com"}
+    assert {message.subject for message in taken} == {"Acme has a new Owner"}
+    assert "admin@example.com is now the Owner of Acme." in taken[0].body
+
+
+def test_an_owner_can_not_offer_the_account_to_themselves(cast: Cast) -> None:
+    owner = actor_of(cast.owner, cast.account)
+    with pytest.raises(InvalidState, match=r"owner@example\.com is the Owner"):
+        services.offer_ownership(actor=owner, membership=membership(cast.owner, cast.account))
 
 
 def test_only_its_recipient_can_accept_an_offer(cast: Cast) -> None:
@@ -92,6 +114,28 @@ def test_keys_stop_working_when_the_account_is_closed_and_work_after_reopening(c
         services.close_account(actor=owner, name="Acme")
     services.reopen_account(actor=owner)
     assert program.get("/v2").status_code == 200
+
+
+def test_closing_needs_the_name_of_the_account_and_says_until_when_it_can_be_reopened(cast: Cast) -> None:
+    owner = actor_of(cast.owner, cast.account)
+    with pytest.raises(InvalidState):
+        services.reopen_account(actor=owner)
+    with pytest.raises(Invalid) as refused:
+        services.close_account(actor=owner, name="Acne")
+    assert list(refused.value.errors or {}) == ["name"]
+    closed_at = services.close_account(actor=owner, name=" Acme ").closed_at
+    assert closed_at is not None
+    until = closed_at.astimezone(UTC) + timedelta(days=30)
+    assert {message.subject for message in delivered()} == {"Acme was closed"}
+    assert f"can reopen the account until {until.day} {until:%B %Y}." in delivered()[0].body
+
+
+def test_of_the_accounts_whose_grace_period_ends_one_is_deleted_after_the_other(cast: Cast) -> None:
+    gone = Account.objects.filter(closed_at__isnull=False)
+    assert not accounts._prune(gone, cast.elsewhere.pk, no_checkpoint)  # it was reopened
+    gone.model.objects.update(closed_at=timezone.now())
+    assert accounts._prune(gone, cast.elsewhere.pk, no_checkpoint)
+    assert Account.objects.get() == cast.account
 
 
 def test_a_closed_account_is_deleted_with_all_data_after_the_grace_period(cast: Cast, program: Program) -> None:

@@ -8,11 +8,11 @@ from django.test import RequestFactory
 
 from accounts import audit, policy, services
 from accounts.audit import Event
-from accounts.context import REQUEST_ID
+from accounts.context import REQUEST_ID, RequestContext
 from accounts.decorators import actor_for
 from accounts.errors import Invalid, InvalidState, NotFound, NotPermitted
 from accounts.models import Account, AuditEvent, Deployment, Membership, Project, User
-from accounts.policy import Actor, Role
+from accounts.policy import GRANTS, Actor, ActorKind, KeyRole, Role
 from tests import factories
 from tests.conftest import Cast
 
@@ -40,7 +40,16 @@ def test_accounts_with_the_same_name_get_different_slugs() -> None:
     assert [factories.make_account("Acme").slug for _ in range(3)] == ["acme", "acme-2", "acme-3"]
 
 
-@pytest.mark.parametrize(("name", "slug"), [("日本", "account"), ("A" * 100, "a" * 50), ("a/b & c", "ab-c")])
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("日本", "account"),
+        ("A" * 100, "a" * 50),
+        ("A" * 49 + " B", "a" * 49),
+        ("a/b & c", "ab-c"),
+        ("New", "new-2"),  # /accounts/new/ is a page
+    ],
+)
 def test_any_name_gives_a_slug(name: str, slug: str) -> None:
     assert factories.make_account(name).slug == slug
 
@@ -52,8 +61,30 @@ def test_a_slug_that_is_taken_at_the_last_moment_is_replaced() -> None:
 
 
 def test_an_account_needs_a_name() -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as refused:
         services.create_account(name="  ", owner=factories.make_user())
+    assert refused.value.errors == {"name": ["This field may not be blank."]}
+
+
+def test_who_creates_an_account_is_recorded() -> None:
+    owner, context = factories.make_user(), RequestContext("203.0.113.7", "req-1")
+    services.create_account(name="Acme", owner=owner)
+    services.create_account(
+        name="Other", owner=owner, by=services.Initiator(ActorKind.PERSON, "7", "olivia@example.com", context)
+    )
+    who = ("account__name", "actor_kind", "actor_id", "actor_label", "address", "request_id")
+    assert set(AuditEvent.objects.values_list(*who)) == {
+        ("Acme", "system", "", "System", None, ""),
+        ("Other", "person", "7", "olivia@example.com", "203.0.113.7", "req-1"),
+    }
+
+
+def test_a_key_can_not_change_whether_two_factor_is_required(cast: Cast) -> None:
+    permissions = GRANTS[KeyRole.ADMINISTRATOR]
+    key = Actor(ActorKind.KEY, "key_1", "Deploys", cast.account.ref, permissions, KeyRole.ADMINISTRATOR)
+    with pytest.raises(NotPermitted, match="two-factor"):
+        services.change_account(actor=key, requires_two_factor=True)
+    assert services.change_account(actor=key, name="Other").name == "Other"
 
 
 def test_the_database_refuses_a_second_owner_and_a_second_membership(cast: Cast) -> None:
