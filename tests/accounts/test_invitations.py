@@ -134,6 +134,31 @@ def test_an_address_is_a_persons_if_they_sign_in_with_it_or_have_confirmed_it(
 def test_an_unknown_token_is_not_found(cast: Cast) -> None:
     with pytest.raises(NotFound):
         services.accept_invitation(token="x" * 43, user=cast.stranger, context=NO_REQUEST)
+    with pytest.raises(NotFound):
+        services.join(token="x" * 43, name="", password="x" * 12, context=NO_REQUEST)
+
+
+def test_nobody_joins_with_the_confirmed_second_address_of_another(cast: Cast) -> None:
+    EmailAddress.objects.create(user=cast.stranger, email="new@example.com", verified=True)
+    sent = factories.make_invitation(cast.account)
+    with pytest.raises(AlreadyExists):
+        services.join(token=sent.token, name="", password="x" * 12, context=NO_REQUEST)
+
+
+def test_an_invitation_names_who_sent_it(cast: Cast) -> None:
+    owner = actor_of(cast.owner, cast.account)
+    services.invite(actor=owner, email="new@example.com", role=Role.USER, link=str)
+    assert "owner@example.com invited you" in delivered()[-1].body
+
+
+def test_only_the_invitation_that_is_named_changes(cast: Cast) -> None:
+    owner = actor_of(cast.owner, cast.account)
+    first, second, third = (factories.make_invitation(cast.account, f"{n}@example.com").invitation for n in range(3))
+    services.change_invitation(actor=owner, invitation=second, role=Role.ADMIN)
+    assert services.resend_invitation(actor=owner, invitation=second, link=str) == second
+    services.withdraw_invitation(actor=owner, invitation=third)
+    now = {each.pk: (each.role, each.state) for each in Invitation.objects.all()}
+    assert now == {first.pk: ("user", "pending"), second.pk: ("admin", "pending"), third.pk: ("user", "withdrawn")}
 
 
 def test_resending_creates_a_new_link_and_the_old_one_stops_working(cast: Cast) -> None:
@@ -158,10 +183,12 @@ def test_a_new_link_replaces_a_mail_that_was_not_sent_yet(cast: Cast) -> None:
     assert first.token not in message.body
 
 
-def test_only_what_is_mailed_counts_against_the_limits(cast: Cast) -> None:
+def test_only_mail_to_an_address_counts_against_its_limit(cast: Cast) -> None:
     actor, invitation = actor_of(cast.owner, cast.account), factories.make_invitation(cast.account).invitation
     for role in [Role.ADMIN, Role.USER] * 5:
         services.change_invitation(actor=actor, invitation=invitation, role=role)
+    for number in range(10):
+        factories.make_invitation(cast.account, f"{number}@example.com")
     services.resend_invitation(actor=actor, invitation=invitation, link=str)
 
 

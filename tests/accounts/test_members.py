@@ -5,7 +5,7 @@ import pytest
 from accounts import policy, services
 from accounts.errors import AlreadyExists, Invalid, NotFound, NotPermitted
 from accounts.models import AuditEvent, Membership, User
-from accounts.policy import GRANTS, Actor, ActorKind, Role
+from accounts.policy import GRANTS, Actor, ActorKind, KeyRole, Permission, Role
 
 from ..conftest import Cast
 from ..mail import delivered
@@ -53,10 +53,19 @@ def test_the_owner_cannot_be_added_changed_or_removed(cast: Cast) -> None:
         services.add_member(actor=actor, user=cast.stranger, role=Role.OWNER)
     with pytest.raises(Invalid):
         services.change_role(actor=actor, membership=_member(cast, cast.admin), role=Role.OWNER)
+    with pytest.raises(Invalid):
+        services.change_role(actor=actor, membership=owner, role=Role.OWNER)
     with pytest.raises(NotPermitted):
         services.change_role(actor=actor, membership=owner, role=Role.ADMIN)
     with pytest.raises(NotPermitted):
         services.remove_member(actor=actor, membership=owner)
+
+
+def test_nobody_gives_a_role_that_allows_more_than_their_own(cast: Cast) -> None:
+    permissions = frozenset({Permission.MEMBER_CHANGE})
+    actor = Actor(ActorKind.KEY, "key_1", "Deploys", cast.account.ref, permissions, KeyRole.KEY)
+    with pytest.raises(NotPermitted, match="allows more than your own"):
+        services.add_member(actor=actor, user=cast.stranger, role=Role.ADMIN)
 
 
 def test_a_member_cannot_be_added_again(cast: Cast) -> None:

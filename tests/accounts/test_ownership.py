@@ -30,6 +30,15 @@ def test_ownership_is_transferred_when_the_offer_is_accepted(cast: Cast) -> None
     assert [name for name in events() if name.startswith("ownership")] == ["ownership.offered", "ownership.taken"]
 
 
+def test_an_offer_is_of_the_account_as_it_is_then(cast: Cast) -> None:
+    owner, admin = actor_of(cast.owner, cast.account), actor_of(cast.admin, cast.account)
+    to_admin = membership(cast.admin, cast.account)
+    assert services.offer_ownership(actor=owner, membership=to_admin).offered_to == to_admin
+    assert services.withdraw_ownership(actor=owner).offered_to is None
+    services.offer_ownership(actor=owner, membership=to_admin)
+    assert services.accept_ownership(actor=admin).offered_to is None
+
+
 def test_an_offer_and_its_acceptance_are_mailed(cast: Cast) -> None:
     services.offer_ownership(actor=actor_of(cast.owner, cast.account), membership=membership(cast.admin, cast.account))
     services.accept_ownership(actor=actor_of(cast.admin, cast.account))
