@@ -121,7 +121,7 @@ def test_keys_stop_working_when_the_account_is_closed_and_work_after_reopening(c
     assert program.get("/v2").json() == {"Message": "This account is closed."}
     with pytest.raises(InvalidState):
         services.close_account(actor=owner, name="Acme")
-    services.reopen_account(actor=owner)
+    assert services.reopen_account(actor=owner).closed_at is None
     assert program.get("/v2").status_code == 200
 
 
@@ -141,7 +141,7 @@ def test_closing_needs_the_name_of_the_account_and_says_until_when_it_can_be_reo
 
 def test_of_the_accounts_whose_grace_period_ends_one_is_deleted_after_the_other(cast: Cast) -> None:
     gone = Account.objects.filter(closed_at__isnull=False)
-    assert not accounts._prune(gone, cast.elsewhere.pk, no_checkpoint)  # it was reopened
+    assert accounts._prune(gone, cast.elsewhere.pk, no_checkpoint) is False  # it was reopened
     gone.model.objects.update(closed_at=timezone.now())
     assert accounts._prune(gone, cast.elsewhere.pk, no_checkpoint)
     assert Account.objects.get() == cast.account

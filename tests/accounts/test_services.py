@@ -117,7 +117,7 @@ def test_a_user_needs_an_address() -> None:
 
 def test_suspending_twice_is_refused(cast: Cast) -> None:
     operator = policy.system(cast.account.ref)
-    services.suspend_account(actor=operator)
+    assert services.suspend_account(actor=operator).suspended_at is not None
     with pytest.raises(InvalidState, match="already suspended"):
         services.suspend_account(actor=operator)
     services.resume_account(actor=operator)
