@@ -208,6 +208,12 @@ def test_only_what_is_deleted_is_gone(cast: Cast, rf: RequestFactory) -> None:
     assert set(Deployment.objects.all()) == {of_other}
 
 
+def test_of_a_new_item_what_differs_from_the_defaults_is_a_change_besides_its_name() -> None:
+    account = Account(name="Acme", max_key_lifetime_days=30)
+    changes = services.initial_changes(account, ("name", "max_key_lifetime_days", "accepts_query"))
+    assert changes == {"max_key_lifetime_days": (None, 30)}
+
+
 def test_only_the_named_fields_are_validated() -> None:
     project = Project(name="", id="x" * 100)
     assert services.invalid_fields(project, {"name"}) == {"name": ["This field cannot be blank."]}
