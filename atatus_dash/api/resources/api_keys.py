@@ -58,6 +58,7 @@ class NetworksField(ShortListField):
             },
             "required": ["service"],
             "additionalProperties": False,
+            "not": {"properties": {"service": {"const": scopes.API}, "paths": {}}, "required": ["service", "paths"]},
         },
     },
     component_name="Access",
