@@ -28,6 +28,7 @@ BY_STATE = [
     r"Send this as JSON, such as null or \[\]",  # `contentMediaType` in a form, which schemathesis ignores
     r"This field may not be blank",  # without the spaces around it, which no pattern names in all languages alike
     r"Null characters are not allowed",
+    r"These fields are invalid: Errors\.",  # schemathesis adds it to a form from an earlier response
 ]
 
 #: Fields that are true or false.
@@ -78,7 +79,7 @@ def _is_only_text(case: Any, message: str) -> bool:
     """
     if case.media_type in (None, "application/json"):
         return False
-    if not isinstance(case.body, dict) or "Incorrect type" in message:
+    if not isinstance(case.body, dict) or re.search("Incorrect type|violates `type`", message):
         return True
     missing = re.search(r"Missing required property: (\w+)", message)
     return bool(missing and missing[1] in case.body) or ("minLength" in message and "/items" in message)
