@@ -220,6 +220,30 @@ def test_a_request_that_only_reads_locks_nothing(
 # In parallel ----------------------------------------------------------------------------------------
 
 
+def answer_after(send: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
+    """The answer to a request that has passed the gates, and waits for a lock while `meanwhile` runs."""
+    answers: list[Any] = []
+
+    def send_once() -> None:
+        try:
+            answers.append(send())
+        finally:
+            connection.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        passed = threading.Event()
+        once_past_the_gates(patch, passed.set)
+        thread = threading.Thread(target=send_once)
+        with transaction.atomic():
+            meanwhile()
+            thread.start()
+            assert passed.wait(10)
+            thread.join(0.3)
+            assert not answers
+        thread.join(10)
+    return answers[0]
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("narrowed", "status"), [({"revoked_at": A_MINUTE_AGO}, 401), ({"permission": "read"}, 403)], ids=["ended", "read"]
@@ -227,50 +251,17 @@ def test_a_request_that_only_reads_locks_nothing(
 def test_a_change_waits_for_a_running_revocation(cast: Cast, narrowed: dict[str, Any], status: int) -> None:
     """The request passes the gates before the other transaction ends, and is refused afterwards."""
     root = factories.make_key(cast.account, "Root", administrator=True)
-    answers: list[Any] = []
-
-    def send() -> None:
-        try:
-            answers.append(Program(root.secret).send("POST", "/v2/projects", {"name": "late"}))
-        finally:
-            connection.close()
-
-    with pytest.MonkeyPatch.context() as patch:
-        passed = threading.Event()
-        once_past_the_gates(patch, passed.set)
-        thread = threading.Thread(target=send)
-        with transaction.atomic():
-            APIKey.objects.filter(pk=root.api_key.pk).update(**narrowed)
-            thread.start()
-            assert passed.wait(10)
-            thread.join(0.3)
-            assert not answers
-        thread.join(10)
-    assert answers[0].status_code == status
+    answer = answer_after(
+        lambda: Program(root.secret).send("POST", "/v2/projects", {"name": "late"}),
+        lambda: APIKey.objects.filter(pk=root.api_key.pk).update(**narrowed),
+    )
+    assert answer.status_code == status
     assert not cast.account.projects.exists()
 
 
 def patched_while(root: Issued, path: str, wish: dict[str, Any], meanwhile: Callable[[], object]) -> Any:
-    """Send the PATCH, let it wait for the lock while `meanwhile` runs, and return its response."""
-    answers: list[Any] = []
-
-    def send() -> None:
-        try:
-            answers.append(Program(root.secret).send("PATCH", path, wish))
-        finally:
-            connection.close()
-
-    with pytest.MonkeyPatch.context() as patch:
-        passed = threading.Event()
-        once_past_the_gates(patch, passed.set)
-        thread = threading.Thread(target=send)
-        with transaction.atomic():
-            meanwhile()
-            thread.start()
-            assert passed.wait(10)
-            thread.join(0.3)
-        thread.join(10)
-    return answers[0]
+    """The answer to a PATCH that waits for the lock while `meanwhile` runs."""
+    return answer_after(lambda: Program(root.secret).send("PATCH", path, wish), meanwhile)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -22,7 +22,7 @@ from tests import factories
 from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast, Program
 
-from .test_changing_meanwhile import BODIES, once_past_the_gates
+from .test_changing_meanwhile import BODIES, answer_after, once_past_the_gates
 from .test_fields import VALUES
 from .test_idempotency import VIEWS
 from .test_matrix import fill
@@ -398,26 +398,10 @@ def test_412_for_a_change_that_waits_while_somebody_else_changes_the_item(
     path = fill(route, things)
     tag = etag(Program(root.secret), path)
     events = AuditEvent.objects.count()
-    answers: list[Any] = []
-
-    def send() -> None:
-        try:
-            answers.append(if_match(Program(root.secret), method, path, tag, BODIES[method, route]))
-        finally:
-            connection.close()
-
-    with pytest.MonkeyPatch.context() as patch:
-        passed = threading.Event()
-        once_past_the_gates(patch, passed.set)
-        thread = threading.Thread(target=send)
-        with transaction.atomic():
-            ELSEWHERE[route]()
-            thread.start()
-            assert passed.wait(10)
-            thread.join(0.3)
-            assert not answers
-        thread.join(10)
-    assert_changed(answers[0])
+    answer = answer_after(
+        lambda: if_match(Program(root.secret), method, path, tag, BODIES[method, route]), ELSEWHERE[route]
+    )
+    assert_changed(answer)
     assert AuditEvent.objects.count() == events
 
 
