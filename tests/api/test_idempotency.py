@@ -639,7 +639,8 @@ def test_a_node_that_dies_while_it_runs_does_not_block_the_next_attempt(
     assert post(Program(secret), "/v2/projects").status_code == 409
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE locktype = 'advisory' AND datname = current_database() AND pid <> pg_backend_pid()"
         )
     slow.released.set()
     assert post(Program(secret), "/v2/projects").status_code == 201
