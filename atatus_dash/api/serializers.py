@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model
+from django.db import models
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -14,7 +14,7 @@ from accounts.validators import LINE, unix_lines
 
 from .parsers import RefusedJSONError, parse_json
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=models.Model)
 
 
 class BodySerializer(serializers.Serializer[Any]):
@@ -61,7 +61,7 @@ class BodySerializer(serializers.Serializer[Any]):
             return [value for value in values if value != ""]
         if field is not None and len(values) > 1:
             raise serializers.ValidationError({name: ["Send this field once."]})
-        if isinstance(field, JSONField):
+        if isinstance(field, BooleanField | JSONField):
             return field.of_text(str(values[-1]))
         return values[-1] if values else ""
 
@@ -84,6 +84,30 @@ class JSONField(serializers.Field[Any, Any, Any, Any]):
         except RefusedJSONError as error:
             sentence = str(error) or "Send this as JSON, such as null or []."
             raise serializers.ValidationError({str(self.field_name): [sentence]}) from None
+
+
+class BooleanField(serializers.BooleanField):
+    """True or false, which forms and query strings send as text.
+
+    DRF would read many texts and numbers as booleans, also in JSON: a text there is a mistake of the program, and may
+    mean the opposite of what DRF reads.
+    """
+
+    #: `True` and `False` are what Python writes.
+    TEXTS: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("true", "True", "1", "on"), True),
+        **dict.fromkeys(("false", "False", "0", "off"), False),
+    }
+    default_error_messages = {"invalid": "Send true or false."}
+
+    def of_text(self, text: str) -> bool | str:
+        """What the text means. Another text is returned as it is, and is refused."""
+        return self.TEXTS.get(text, text)
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
 
 
 class StrictSerializer(BodySerializer):
@@ -116,7 +140,11 @@ class FilterSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         if unknown := [name for name in data if name not in self.fields]:
             raise serializers.ValidationError({name: ["This parameter is unknown here."] for name in unknown})
-        return super().to_internal_value(data)
+        return super().to_internal_value({name: self._plain(name, text) for name, text in data.items()})
+
+    def _plain(self, name: str, text: str) -> Any:
+        field = self.fields[name]
+        return field.of_text(text) if isinstance(field, BooleanField) else text
 
 
 #: As long as the longest label of an actor or a target.
@@ -159,7 +187,11 @@ class ModelSerializer(serializers.ModelSerializer[M]):
     #: Fields that change with each use of the item, and so don't count for its ETag.
     volatile_fields: ClassVar[Sequence[str]] = ()
 
-    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, fields.TextField: TextField}
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        fields.TextField: TextField,
+        models.BooleanField: BooleanField,
+    }
 
     def get_field_names(self, *args: Any) -> list[str]:
         return [str(name) for name in super().get_field_names(*args)]  # orjson accepts no subclass of str as a key

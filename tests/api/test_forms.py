@@ -67,11 +67,31 @@ def test_a_key_created_by_a_form_has_the_same_defaults_as_by_json(administrator:
     assert Program().get("/v2", {"api_key": made["key"]}).status_code == 200
 
 
-@pytest.mark.parametrize("value", ["true", "false", "1", "0", "on", "off"])
-@pytest.mark.parametrize("name", ["administrator", "disabled", "accepts_query", "accepts_body"])
+BOOLEANS = ["administrator", "disabled", "accepts_query", "accepts_body"]
+
+
+@pytest.mark.parametrize("value", ["true", "false", "True", "False", "1", "0", "on", "off"])
+@pytest.mark.parametrize("name", BOOLEANS)
 def test_a_boolean_in_a_form_is_read_as_its_value(administrator: Program, name: str, value: str) -> None:
     fields = {"name": "Deploys", "permission": "write", name: value}
-    assert administrator.post("/v2/api-keys", fields).json()[name] is (value in ("true", "1", "on"))
+    assert administrator.post("/v2/api-keys", fields).json()[name] is (value in ("true", "True", "1", "on"))
+
+
+@pytest.mark.parametrize("value", ["yes", "TRUE", "2", "null", " true"])
+def test_another_word_in_a_form_is_no_boolean(administrator: Program, value: str) -> None:
+    fields = {"name": "Deploys", "permission": "write", "disabled": value}
+    answer = administrator.post("/v2/api-keys", fields)
+    assert (answer.status_code, answer.json()["Errors"]) == (400, {"disabled": ["Send true or false."]})
+
+
+@pytest.mark.parametrize("value", [1, 0, 1.0, "true", "", None, [True], {}])
+@pytest.mark.parametrize("name", BOOLEANS)
+def test_only_true_and_false_are_booleans_in_json(administrator: Program, name: str, value: object) -> None:
+    """A program that sends a text or a number by mistake must not create another key than it meant to."""
+    fields = {"name": "Deploys", "permission": "write", name: value}
+    answer = administrator.send("POST", "/v2/api-keys", fields)
+    sentence = "This field may not be null." if value is None else "Send true or false."
+    assert (answer.status_code, answer.json()["Errors"]) == (400, {name: [sentence]})
 
 
 def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator: Program) -> None:
@@ -149,7 +169,8 @@ def test_patch_does_not_change_fields_missing_in_a_form(
 
 LINE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(["Café", "東京"])
 TEXT = LINE | st.none() | st.just("")
-BOOLEAN = st.booleans() | st.sampled_from(["true", "no", "maybe", "", None])
+#: Of the texts, only those that are no boolean in a form either: there, "true" is one.
+BOOLEAN = st.booleans() | st.sampled_from(["yes", "no", "maybe", "", None])
 ROLE = {"role": st.sampled_from(["admin", "user", "owner", "", None])}
 NAME = {"name": TEXT}
 KEY: dict[str, st.SearchStrategy[Any]] = {

@@ -15,6 +15,7 @@ from apikeys.services import Overlap
 from ..base import APIView, item_or_404
 from ..schema import patterns
 from ..serializers import (
+    BooleanField,
     FilterSerializer,
     JSONField,
     ModelSerializer,
@@ -79,7 +80,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
     allowed_networks = NetworksField(max_length=networks.MAXIMUM, required=False)
     access = AccessField(required=False, allow_null=True)
     state = serializers.ChoiceField(State.choices, read_only=True)
-    disabled = serializers.BooleanField(required=False)
+    disabled = BooleanField(required=False)
     volatile_fields = ["last_used_at", "last_used_from"]
 
     class Meta:
@@ -127,7 +128,7 @@ class APIKeyFilterSerializer(FilterSerializer):
     permission = serializers.ChoiceField(
         [permission.value for permission in KeyPermission], required=False, help_text="Keys with this permission only."
     )
-    administrator = serializers.BooleanField(required=False, help_text="Keys with administrator access, or without.")
+    administrator = BooleanField(required=False, help_text="Keys with administrator access, or without.")
     created_by = TextFilter(help_text="Who created the key, as `created_by` shows it.")
     service = TextFilter(help_text="The id of a service that the key has access to, or `api`.")
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,6 +12,7 @@ from apikeys.models import Service
 from ..base import APIView, item_or_404
 from ..schema import patterns
 from ..serializers import (
+    BooleanField,
     FilterSerializer,
     ModelSerializer,
     PatternField,
@@ -68,7 +68,7 @@ class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
 
 class ServiceFilterSerializer(FilterSerializer):
     q = TextFilter(help_text="Part of the name, or the whole id.")
-    shared = serializers.BooleanField(required=False, help_text="Shared services, or those that are not.")
+    shared = BooleanField(required=False, help_text="Shared services, or those that are not.")
 
 
 class ServicesView(APIView):

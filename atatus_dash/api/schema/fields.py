@@ -7,7 +7,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model
 from rest_framework import serializers
 
-from ..serializers import EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
+from ..serializers import BooleanField, EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
 from . import patterns
 from .components import JSON, Schema
 from .meanings import meaning
@@ -92,6 +92,10 @@ def in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Sch
         content = {name: value for name, value in schema.items() if name not in ("description", "default")}
         description = {"description": schema["description"]} if "description" in schema else {}
         return {"type": "string", "contentMediaType": JSON, "contentSchema": content, **description}
+    if isinstance(field, BooleanField):
+        texts = [text for text in field.TEXTS if text not in ("true", "false")]
+        value = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": texts}]}
+        return {**value, **{name: value for name, value in schema.items() if name != "type"}}
     if isinstance(field, serializers.ListField) and "minItems" not in schema:
         return {**schema, "items": {"anyOf": [schema["items"], {"type": "string", "maxLength": 0}]}}
     if "anyOf" in schema:
