@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
+from django.contrib.staticfiles import apps as staticfiles
 
 
 class AtatusDashConfig(AppConfig):
@@ -15,3 +16,9 @@ class OperatorAdminConfig(admin.AdminConfig):
 
     default = False  # AtatusDashConfig is this package's default
     default_site = "atatus_dash.admin_site.OperatorSite"
+
+
+class StaticFilesConfig(staticfiles.StaticFilesConfig):
+    """django.contrib.staticfiles without the files of DRF's browsable API, which is off."""
+
+    ignore_patterns = [*staticfiles.StaticFilesConfig.ignore_patterns, "rest_framework"]

@@ -67,8 +67,10 @@ def test_no_url_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> No
     its_admin = admin.site._registry[model]
     filters = its_admin.list_filter
     looked_up = [f"{name}{lookup}" for name in filters if isinstance(name, str) for lookup in ("__exact", "__isnull")]
-    others = [name.parameter_name for name in filters if isinstance(name, type) and issubclass(name, SimpleListFilter)]
-    together = [["p", "o", "e", "all", "_facets", "_popup"], [*looked_up, *others], ["_to_field"]]
+    others = [
+        str(name.parameter_name) for name in filters if isinstance(name, type) and issubclass(name, SimpleListFilter)
+    ]
+    together: list[list[str]] = [["p", "o", "e", "all", "_facets", "_popup"], [*looked_up, *others], ["_to_field"]]
     if its_admin.search_fields:
         together.append(["q"])  # by itself: a search for too many words finds nothing, so no filter would be applied
     failed = {

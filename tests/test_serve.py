@@ -60,6 +60,15 @@ def test_a_server_answers_programs(server: Server, key: str) -> None:
     assert answer.json["account"] == {"slug": "acme", "name": "Acme"}
 
 
+def test_only_static_files_that_pages_name_are_served(server: Server) -> None:
+    page = server.get("/auth/login/").body.decode()
+    named = re.findall(r'"(/static/[^"]+)"', page)
+    assert [server.get(path).status for path in named] == [200] * len(named) != []
+    without_hash = re.sub(r"\.[0-9a-f]{12}\.", ".", named[0])
+    assert server.get(without_hash).status == 404
+    assert server.get("/static/rest_framework/css/default.css").status == 404
+
+
 def test_without_epoll_gunicorns_own_threads_serve(installation: Installation, key: str, tmp_path: Path) -> None:
     """As on macOS, for development."""
     (tmp_path / "sitecustomize.py").write_text("import select\ndel select.epoll\n")

@@ -22,7 +22,7 @@ from tests.servers import wait_for
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.services,
-    pytest.mark.xdist_group("serve"),
+    pytest.mark.xdist_group("outages"),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL"),
 ]
 

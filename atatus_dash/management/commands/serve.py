@@ -80,7 +80,7 @@ def _require_free_port() -> None:
 
 
 def collect_static_files() -> None:
-    """Run `collectstatic`, which takes four seconds, if a source is newer. The check takes two milliseconds.
+    """Run `collectstatic`, which takes two seconds, if a source is newer. The check takes two milliseconds.
 
     Servers that start together on one machine wait for the first one.
     """
