@@ -3,6 +3,8 @@
 import os
 import re
 
+import pytest
+
 from atatus_dash.variables import VARIABLES
 
 SERVICES = ("DATABASE_URL", "REDIS_URL")
@@ -28,3 +30,15 @@ if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "
     url = os.environ.get("REDIS_URL", "")
     if base := re.fullmatch(r"(rediss?://[^/]+)/([0-9]+)", url):
         os.environ["REDIS_URL"] = f"{base[1]}/{int(base[2]) + int(worker[1])}"
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)  # before xdist's own; not called without xdist
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Half as many again as cores, because tests with servers mostly wait. At most 12: Redis has 16 databases.
+
+    None if xdist's variable says how many.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores + cores // 2, 12)
