@@ -1,4 +1,4 @@
-"""allauth's adapters: our decisions about signing in and second factors."""
+"""allauth's adapters: how this product handles signing in and second factors."""
 
 from datetime import UTC
 from typing import Any
@@ -22,7 +22,7 @@ from .models import User
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Our decisions about signing up, signing in, mail and passwords."""
+    """How this product handles signing up, signing in, mail and passwords."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -74,7 +74,7 @@ class AccountAdapter(DefaultAccountAdapter):
             return super().render_mail(template_prefix, email, context, headers)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Put allauth's mail into the outbox, as all our mail."""
+        """Put allauth's mail into the outbox, like all our mail."""
         message = self.render_mail(template_prefix, email, {"request": self.request, "email": email, **context})
         kind = template_prefix.rpartition("/")[2]
         outbox.add(email, str(message.subject), str(message.body), kind=kind, lifetime=mail.LIFETIME)
@@ -82,7 +82,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def post_login(self, request: HttpRequest, user: AbstractBaseUser, *, signup: bool, **kwargs: Any) -> HttpResponse:
         """Notify the user by mail of a sign-in from a new device.
 
-        Also record a sign-in by one of our links: allauth records only passwords and second factors.
+        Also record a sign-in by a link in a mail: allauth records only passwords and second factors.
         """
         assert isinstance(user, User)
         if not get_authentication_records(request, user):
@@ -100,9 +100,9 @@ class AccountAdapter(DefaultAccountAdapter):
         return response
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Limit guesses at passwords. `authenticate` undoes the count for a correct one.
+        """Limit guesses at passwords. `authenticate` undoes the count if the password is correct.
 
-        allauth would count all browsers together, and separately for each name and port in `Host`.
+        allauth would count all browsers together, but each name and port in `Host` separately.
         Raises `ValidationError` over the limit, whether or not a user has the address.
         """
         email = credentials.get("email", "").lower()
@@ -141,7 +141,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Our decisions about second factors."""
+    """How this product handles second factors."""
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,

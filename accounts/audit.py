@@ -193,7 +193,7 @@ Changes = Mapping[str, tuple[Any, Any]]
 
 
 def record(*, actor: Actor, event: Event, target: Target, changes: Changes | None = None) -> AuditEvent:
-    """Write one event. Raises as `record_all` does."""
+    """Write one event. Raises the errors of `record_all`."""
     return record_all(actor=actor, event=event, entries=[(target, changes or {})])[0]
 
 

@@ -30,7 +30,7 @@ class ActivateForm(totp.ActivateTOTPForm):
 
 
 class _CodeForm(base.BaseAuthenticateForm):
-    """Skips factors that this server can't decrypt, so that another one can sign in; names them if none matches."""
+    """Skips factors that this server can't decrypt, so that another can match. If none matches, it names them."""
 
     def clean_code(self) -> str:
         with sign_in.attempt(context.request, self.user, "code"):
@@ -63,7 +63,7 @@ class ReauthenticateForm(_CodeForm, base.ReauthenticateForm):
 
 
 class GenerateRecoveryCodesView(AllauthsView):
-    """Also replaces codes that can't be decrypted, so that signed-in users don't need an operator."""
+    """Also replaces codes that can't be decrypted, so that signed-in users don't need the operator."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ from .forms import Shortcuts, Theme
 from .models import Membership
 from .policy import GRANTS, Permission, Role
 
-#: Which navigation entry a page belongs to, by the start of its route. The first match counts.
+#: The navigation entry that a page belongs to, by the start of its route. The first match counts.
 SECTIONS = [
     ("accounts/<slug:slug>/settings/", "account"),
     ("accounts/<slug:slug>/projects/", "projects"),

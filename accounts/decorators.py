@@ -34,7 +34,7 @@ KEPT_FORM = "typed"
 #: Fields that are never kept: passwords, and lines to import, which may contain keys of any format.
 NEVER_KEPT = frozenset({"text", "password", "password1", "password2"})
 
-#: The session's key, beside the kept form, for the names of its fields that were not kept.
+#: In the same session, the key for the names of the form's fields that were not kept.
 LEFT_OUT = "left_out"
 
 
@@ -199,7 +199,7 @@ def authenticated_at(request: SignedInRequest) -> float:
     """When the user last authenticated in this session, the sign-in included, as Unix time.
 
     allauth records every authentication in the session. A session that was started without allauth's forms
-    has no record. Then this session's own sign-in counts, never one in another browser.
+    has no record. Then the sign-in of this session counts, never a sign-in in another browser.
     """
     records = get_authentication_records(request, request.user)
     if records:

@@ -1,4 +1,4 @@
-"""Deletes in batches: the server's statements time out after seconds, and each one blocks other writers."""
+"""Deletes in batches, because a server's statement times out after some seconds, and blocks other writers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 _Rows = TypeVar("_Rows", bound="QuerySet[Any]")
 
-#: Called between the steps of long work. It raises to stop the work there; the rest is done next time.
+#: Called between the steps of long work. It raises an exception to stop the work there; the rest is done next time.
 Checkpoint = Callable[[], None]
 
 #: Rows per DELETE statement.

@@ -23,7 +23,7 @@ def is_known(request: HttpRequest, user: User) -> bool:
 def known_user(request: HttpRequest, email: str) -> User | None:
     """The user with this address, if they have signed in from this browser.
 
-    The query covers only these users, so it takes equally long for any other address, registered or not.
+    The query covers only the users of this browser, so it takes equally long for any other address, registered or not.
     """
     users = [int(pk) for pk in _read(request)[1]]
     addresses = EmailAddress.objects.filter(user__in=users, email=email.lower(), verified=True)

@@ -20,7 +20,7 @@ PREFIX = "fernet-1:"
 
 
 class Unreadable(DomainError):
-    """None of the configured keys decrypts this text, or we didn't encrypt it (400)."""
+    """None of the configured keys decrypts this text, or this server didn't encrypt it (400)."""
 
 
 def encrypt(text: str) -> str:

@@ -1,8 +1,9 @@
 """The audit log as a file.
 
 It is first written to a temporary file, as fast as the database returns rows, and sent from there. So a slow client
-keeps no query open, an error while reading gives an error page instead of half a file, and `Content-Length` reveals an
-incomplete download. The number of exports is limited, because each occupies a thread and a processor.
+keeps no query open, an error while reading results in an error page instead of half a file, and a client notices an
+incomplete download by `Content-Length`. The number of exports is limited, because each occupies a thread and a
+processor.
 """
 
 import gzip
@@ -55,7 +56,7 @@ LOCK_TIMEOUT = TIME_LIMIT + 2 * STALL_LIMIT
 #: Seconds in `Retry-After`.
 RETRY_AFTER = 30
 
-#: Rows per batch. Small, because the process's other requests wait for the interpreter lock meanwhile.
+#: Rows per batch. Small, because other requests of the process wait for the interpreter lock meanwhile.
 BATCH = 100
 #: Seconds of sleep after each batch, in which other requests run. Compression releases the lock for as long.
 PAUSE = 0.00005
@@ -116,7 +117,7 @@ class Export:
 
 @contextmanager
 def _slot(account_id: int) -> Iterator[None]:
-    """Occupy one of the process's slots, and the account's only one in all processes that share the cache."""
+    """Occupy one of the process's slots, and the account's only slot in all processes that share the cache."""
     if not _slots.acquire(blocking=False):
         raise Unavailable("Other exports are running. Try again in a minute.", retry_after=RETRY_AFTER)
     try:
@@ -135,8 +136,8 @@ def _slot(account_id: int) -> Iterator[None]:
 def _batches(events: QuerySet[AuditEvent]) -> Iterator[Columns]:
     """Batches of rows, as columns of plain values: working by column takes a third of the time.
 
-    One query, so that rows are sorted once. With a query for each batch, a PostgreSQL without current statistics of a
-    growing table would sort each time.
+    One query, so that rows are sorted once. With a query for each batch, PostgreSQL would sort each time if its
+    statistics of a growing table are not current.
     """
     texts = {f"{name}_text": Cast(name, TextField()) for name in AS_TEXT}
     names = [f"{name}_text" if name in AS_TEXT else name for name in COLUMNS]

@@ -49,9 +49,9 @@ def has_second_factor(user: Any) -> bool:
 
 
 def session_has_second_factor(request: HttpRequest) -> bool:
-    """Whether this session used a second factor, or one existed when it started, so that sign-in asked for it.
+    """Whether this session used a second factor, or started when the user had one, so that sign-in asked for it.
 
-    A session that started earlier with a password alone may be an attacker's, so a factor added since doesn't count.
+    A session that started with a password alone may be an attacker's, so a factor that was added later doesn't count.
     """
     if not request.user.is_authenticated:
         return False
@@ -121,7 +121,7 @@ def _stored(factor: Authenticator) -> str:
 
 
 def _is_plain(stored: str) -> bool:
-    """Whether it looks as allauth generates it: Base32 of whole bytes, or the 80 digits of a seed."""
+    """Whether it has the format that allauth generates: Base32 of whole bytes, or the 80 digits of a seed."""
     if re.fullmatch(r"[0-9a-f]{80}", stored):
         return True
     try:

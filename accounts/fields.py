@@ -1,4 +1,4 @@
-"""Text fields. A test makes sure that every column that users or programs can fill is one of these.
+"""Text fields. A test makes sure that every column that users or programs can fill has one of these fields.
 
 They refuse secrets and invisible characters (`validators`) in form fields made from them, in API serializers and when
 a model is cleaned. Only the model sets the maximum length. A `LineField` is one line even if it is saved without
@@ -28,7 +28,7 @@ AGENT_LENGTH = 200
 
 
 class _Checked(_Field):
-    """Migrations see the Django field that it extends."""
+    """In migrations it is the Django field that it extends."""
 
     #: Validators in addition to those of Django's field.
     extra_validators: ClassVar[Sequence[Callable[[str], None]]]

@@ -62,10 +62,9 @@ class ChangeForm(forms.BaseForm):
     """Changes only the fields that the user changed, and warns if somebody else changed them meanwhile.
 
     Each field has a hidden input with the value that the user saw (Django's `show_hidden_initial`), so
-    `changed_data` names what the user changed, however old the form is. If somebody else changed the same
-    field, it is refused once, with the current value; saving again then replaces that. A form that is shown
-    again has the current values of the other fields. A form sent without hidden inputs is compared with the
-    current values.
+    `changed_data` names what the user changed, however old the form is. If somebody else changed the same field, the
+    form is refused once and shows the current value; saving again replaces that value. A form that is shown again has
+    the current values of the other fields. A form sent without hidden inputs is compared with the current values.
 
     `item` is the row to change; `initial` holds its current values, also for a bound form.
     """
@@ -156,7 +155,7 @@ class ChangeModelForm(ChangeForm, forms.ModelForm):  # type: ignore[type-arg]  #
 
 
 class Theme:
-    """Light, dark, or the browser's setting. Stored in a cookie, so that pages render right from the start."""
+    """Light, dark, or the browser's setting. Stored in a cookie, so that pages start in the right colours."""
 
     COOKIE = "theme"
     SYSTEM = "system"

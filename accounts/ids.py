@@ -26,7 +26,7 @@ def is_id(text: str) -> bool:
 
 
 def is_kept_id(text: str) -> bool:
-    """Whether the text has the format of Atatus' project ids, which teams can keep when they move here."""
+    """Whether the text has the format of Atatus' project ids. Teams that move here can keep those."""
     return KEPT.fullmatch(text) is not None
 
 
@@ -59,7 +59,7 @@ def new_service_id() -> str:
 
 
 class IdConverter:
-    """An id in a path. It accepts more than our ids, so that a wrong id is a missing item and not a missing page."""
+    """An id in a path. It accepts more than our ids: a wrong id means that the item is missing, not the page."""
 
     regex = "[0-9A-Za-z_-]{1,64}"
 

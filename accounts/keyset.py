@@ -1,6 +1,6 @@
 """Keyset pagination: the last page is as fast as the first, and pages stay stable while rows are added.
 
-A cursor names the row that a page starts after, by the values of the columns that order the list. No rows are
+A page starts after the row that its cursor names, by the values of the columns that order the list. No rows are
 counted or skipped, so with an index in that order every page takes the same time.
 """
 
@@ -73,7 +73,7 @@ class Order:
     @property
     def fields(self) -> list["Field[Any, Any]"]:
         found = [self.model._meta.get_field(name.removeprefix("-")) for name in self.names]
-        return [field for field in found if isinstance(field, Field)]  # keeps all: no list is ordered by a relation
+        return [field for field in found if isinstance(field, Field)]  # keeps all: none is a relation
 
     def reversed(self) -> "Order":
         return Order(self.model, tuple(name[1:] if name.startswith("-") else f"-{name}" for name in self.names))

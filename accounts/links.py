@@ -14,7 +14,7 @@ from . import services
 
 
 def in_mail(path: str, request: HttpRequest | None = None) -> str:
-    """A URL for mail or a terminal. Empty without both `PUBLIC_URL` and a request.
+    """A URL for mail or a terminal. Empty if there is neither `PUBLIC_URL` nor a request.
 
     The mail's reader may not be the request's sender, so a port in its `Host` is used only if this
     server listens on it. Raises `DisallowedHost`.
@@ -50,7 +50,7 @@ def in_answer(path: str, request: HttpRequest) -> str:
 
 
 def of_document(path: str, request: HttpRequest | None) -> str:
-    """A URL that identifies something, such as the type of an error. The path alone where no address is known.
+    """A URL that identifies something, such as the type of an error. Only its path if no address is known.
 
     Unlike `in_answer`, it is the same for all clients if there is a `PUBLIC_URL`, because programs compare it.
     """

@@ -12,7 +12,7 @@ from .models import Account, Membership
 
 MAX_ADDRESS_LENGTH = 254
 
-#: How long we try to send a mail. Links to reset a password or confirm an address work as long.
+#: How long we try to send a mail. Links to reset a password or confirm an address work equally long.
 LIFETIME = timedelta(days=3)
 
 

@@ -14,7 +14,7 @@ SEEN_EVERY = 5 * 60  # seconds
 
 
 class ActivityMiddleware(UserSessionsMiddleware):
-    """Records every few minutes when a session was last used. allauth would on every request, with five queries."""
+    """Records every few minutes when a session was last used. allauth takes five queries for it on every request."""
 
     get_response: Callable[[HttpRequest], HttpResponse]
 

@@ -43,8 +43,8 @@ class AddForm(webauthn.AddWebAuthnForm):
     def clean_credential(self) -> Any:
         """Refuse malformed credentials.
 
-        allauth doesn't check a falsy one, such as 0, and stores it: the user would count as having two-factor
-        authentication, and get an error wherever the passkey is read. Other malformed ones make it crash.
+        allauth stores a falsy passkey, such as 0, without a check. The user would then count as having two-factor
+        authentication, and get an error wherever the passkey is read. Other malformed passkeys make allauth crash.
         """
         credential = self.cleaned_data["credential"]
         try:

@@ -214,7 +214,7 @@ def require(actor: Actor, permission: Permission) -> None:
 
 
 def not_covered(needed: KeyPermission, permission: str) -> str | None:
-    """The message that a key's permission doesn't cover the needed one; None if it does."""
+    """The message if a key's permission doesn't cover the needed one, else None."""
     return None if permission in (needed, KeyPermission.READ_WRITE) else _lacks(needed)
 
 
@@ -223,7 +223,7 @@ def _lacks(needed: KeyPermission) -> str:
 
 
 def missing(permission: Permission, granted: frozenset[Permission], role: Role | KeyRole | None) -> str | None:
-    """The message that the permission is not granted; None if it is."""
+    """The message if the permission is not granted, else None."""
     if permission in granted:
         return None
     if isinstance(role, KeyRole) and permission in GRANTS[role]:

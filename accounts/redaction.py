@@ -85,8 +85,7 @@ def mask_connection(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
 def mask_writes(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Run a statement, with secrets masked in the values of an INSERT or UPDATE.
 
-    It doesn't raise, because the user couldn't correct the error. It logs a warning, because the field lacks a
-    validator.
+    It raises no error, because the user couldn't correct it. It logs a warning, because the field lacks a validator.
     """
     if params and str(sql)[:6].upper() in ("INSERT", "UPDATE"):
         masked = redact_all(params)

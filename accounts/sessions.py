@@ -30,8 +30,8 @@ def record_sign_in(request: HttpRequest, **kwargs: Any) -> None:
 class SessionStore(DatabaseSessionStore):
     """Django's session store with a maximum age: `SESSION_DAYS` after the sign-in, as currently configured.
 
-    A session of an older version, without the time of its sign-in, has ended. Malformed keys are ignored: PostgreSQL
-    fails on one that contains NUL.
+    A session of an older version, without the time of its sign-in, has ended. Malformed keys are ignored, because
+    PostgreSQL fails on a key that contains NUL.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -40,7 +40,7 @@ class SessionStore(DatabaseSessionStore):
     def load(self) -> dict[str, Any]:
         data: dict[str, Any] = super().load()
         if SESSION_KEY in data and data.get(SIGNED_IN_AT, 0.0) + settings.SESSION_DAYS * 86400 <= time.time():
-            self._session_key = None  # as Django does for one that has expired
+            self._session_key = None  # as Django does for an expired session
             return {}
         return data
 

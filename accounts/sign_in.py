@@ -126,7 +126,7 @@ def failed(request: HttpRequest, person: User | str, proof: str, *, second: bool
 
 
 def locked_out(request: HttpRequest, person: User | str, proof: str) -> None:
-    """Record that a credential was not checked, because too many were wrong before."""
+    """Record that a credential was not checked, because there were too many wrong ones before."""
     _report_later(Event.MEMBER_LOCKED_OUT, person, request, proof, limit="lock_out_event")
 
 
@@ -145,7 +145,7 @@ def signed_out(request: HttpRequest, user: User | None, **kwargs: Any) -> None:
 
 @receiver(post_save, sender=Authenticator)
 def factor_added(instance: Authenticator, created: bool, raw: bool, **kwargs: Any) -> None:
-    """Not for rows from `loaddata`: it loads their events too."""
+    """Not for rows from `loaddata`, which loads their events too."""
     events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_ENABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_ADDED,
@@ -157,7 +157,7 @@ def factor_added(instance: Authenticator, created: bool, raw: bool, **kwargs: An
 
 @receiver(post_delete, sender=Authenticator)
 def factor_removed(instance: Authenticator, **kwargs: Any) -> None:
-    """Recovery codes are deleted with the last factor or replaced by new ones. Both have their own events."""
+    """Recovery codes are deleted with the last factor, or replaced by new codes. Both changes have their own events."""
     events: dict[str, Event] = {
         Authenticator.Type.TOTP: Event.MEMBER_TWO_FACTOR_DISABLED,
         Authenticator.Type.WEBAUTHN: Event.MEMBER_PASSKEY_REMOVED,
@@ -194,7 +194,7 @@ def _log(
 
 
 def _report(event: Event, user: User, request: HttpRequest | None, *, changes: Changes | None = None) -> None:
-    """Record a change by the signed-in user: the user themselves, or an operator in admin.
+    """Record a change by the signed-in user, who is the user themselves or an operator in admin.
 
     If nobody is signed in, the user followed a link in a mail. Without a request, it was a command.
     """
@@ -257,7 +257,7 @@ def _is_signed_in(request: HttpRequest) -> bool:
 
 # After the response -----------------------------------------------------------------------------
 
-#: This thread's tasks for after the current response is sent.
+#: Tasks that this thread runs after the current response is sent.
 _pending = threading.local()
 
 

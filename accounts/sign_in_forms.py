@@ -1,4 +1,4 @@
-"""allauth's password forms, with recorded failures, and with limits that strangers can't use up for known devices."""
+"""allauth's password forms. Failures are recorded, and strangers can't use up the limits of known devices."""
 
 from typing import Any
 

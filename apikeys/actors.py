@@ -43,7 +43,7 @@ def renew(actor: Actor) -> Actor:
 def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:
     """These keys of the account by their ids, locked until the transaction ends.
 
-    One query locks them in the order of their ids, so that two keys that change each other at the same moment don't
+    One query locks them in the order of their ids. So two keys that change each other at the same moment don't
     deadlock. Rows that refer to a key, such as its usage, can still be written.
     """
     keys = APIKey.objects.for_account(account).filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
@@ -51,7 +51,7 @@ def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:
 
 
 def lock_item(actor: Actor, item: Model) -> None:
-    """Lock the acting key and an item of its account until the transaction ends, before a service does.
+    """Lock the acting key and an item of its account until the transaction ends, before a service function locks them.
 
     They are locked in the order of `lock_actor`. Raises `Refused` as `renew` does.
     """

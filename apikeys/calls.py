@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any, NamedTuple
 
-#: The environment variable that holds the key where it isn't written out.
+#: The environment variable that holds the key in examples without one.
 VARIABLE = "KEY"
-#: Characters of a line, beyond which an object or a list is written over several.
+#: The most characters of a line: a longer object or list is written over several lines.
 WIDTH = 60
 
 
@@ -22,17 +22,17 @@ class Snippet(NamedTuple):
 
 
 class Call(NamedTuple):
-    """`body` is sent as JSON unless it is None. `key` is None if the variable holds it, and empty if none is sent."""
+    """`body` is sent as JSON unless it is None. `key` is None if `VARIABLE` has the key, and empty if none is sent."""
 
     method: str
     url: str
     key: str | None = None
     body: Any = None
-    #: Further headers. A value is written as it is.
+    #: Further headers. A value is not encoded.
     headers: Mapping[str, str] = {}
     #: Whether the response has a body to print. Without one, its status is printed.
     has_answer: bool = True
-    #: Texts that the reader has to replace, such as the id of an item that is an example.
+    #: Texts that the reader has to replace, such as an example of an id.
     to_replace: Sequence[str] = ()
 
     @property
@@ -91,7 +91,7 @@ class Call(NamedTuple):
 
 
 def as_json(value: Any) -> str:
-    """JSON for people: an object or a list that fits in a line stands in one."""
+    """JSON for people: an object or a list is written in one line if it fits."""
     return _written(value, _JSON)
 
 

@@ -21,7 +21,8 @@ class Credential(NamedTuple):
 
 
 def in_headers(meta: Mapping[str, str]) -> list[str]:
-    """Keys in `X-API-KEY` and `Authorization`. A server joins a header sent twice with a comma (RFC 9110 §5.2).
+    """Keys in `X-API-KEY` and `Authorization`. If a header is sent twice, a server joins the values with a comma (RFC
+    9110 §5.2).
 
     `Authorization` with another scheme holds no key.
     """
@@ -53,7 +54,7 @@ def with_commas(meta: Mapping[str, str]) -> list[str]:
 def in_query_string(meta: Mapping[str, str]) -> list[str]:
     """Keys in the query string. A service's own query may have any number of fields."""
     sent = meta.get("QUERY_STRING", "")
-    if FIELD not in sent and "%" not in sent:  # a % may encode any of its letters
+    if FIELD not in sent and "%" not in sent:  # any letter of the name may be percent-encoded
         return []
     return stripped(value for name, value in parse_qsl(sent, keep_blank_values=True) if name == FIELD)
 

@@ -1,4 +1,4 @@
-"""Finds the keys that expire soon or have expired. Imports `services`, which record the expiry."""
+"""Finds the keys that expire soon or have expired. It imports `services`, which record the expiry."""
 
 from datetime import timedelta
 from itertools import groupby
@@ -31,7 +31,7 @@ def find_due(checkpoint: Checkpoint = no_checkpoint) -> dict[str, int]:
                 ends_within_a_day = api_key.expires_at is not None and api_key.expires_at <= now + timedelta(days=1)
                 kind = Notice.Kind.EXPIRING_DAY if ends_within_a_day else Notice.Kind.EXPIRING_WEEK
                 soon += notices.add(api_key, kind, about=str(api_key.expires_at))
-    # A key whose expiry was moved expires again, and needs another notice.
+    # A key whose expiry was moved to a later time expires again, and needs another notice.
     notified = Notice.objects.filter(
         api_key=OuterRef("pk"), kind=Notice.Kind.EXPIRED, created_at__gte=OuterRef("expires_at")
     )

@@ -1,6 +1,6 @@
 """Decides whether a key may make a request, and if not, why. The order of the rules is defined only here.
 
-A caller reads the request into a `Question`, finds the key with `identify`, and calls `decide`. Pure except for that
+A caller creates a `Question` from the request, finds the key with `identify`, and calls `decide`. Pure except for that
 lookup and the limiter that `decide` is given. It uses no request class and no framework, so the API, the guard and
 dry runs all get the same answer.
 """
@@ -61,7 +61,7 @@ class Maintenance(NamedTuple):
 
 
 class MethodUnknown(NamedTuple):
-    """The path doesn't support this method. It supports the `allowed` ones."""
+    """The path doesn't support this method. It supports those in `allowed`."""
 
     allowed: Sequence[str]
 
@@ -78,11 +78,11 @@ class Question(NamedTuple):
     #: Its path exists.
     found: bool
     address: str | None
-    #: None where no key was found.
+    #: None if no key was found.
     place: Place | None
     #: What a key's access must list: a service's id, or `scopes.API`. None accepts any key.
     service: str | None
-    #: What the request needs. For a service it is a `KeyPermission`. None accepts any key.
+    #: The permission that the request needs. For a service it is a `KeyPermission`. None accepts any key.
     needs: Needs
     #: The raw target of a request to a service, and the service's `reading_paths` as stored.
     target: str = ""
@@ -169,9 +169,9 @@ def decide_without_key(question: Question) -> Verdict:
 def decide(key: KeyRecord | None, question: Question, limiter: Limiter) -> Verdict:
     """The first rule that fails decides. A request that reaches the limit rule counts against its key.
 
-    A failed key counts against its address, and past that limit the status is 429 instead of 401. A valid key from the
-    same address still passes, so that other clients' failed attempts lock no one out.
-    If the limiter is unavailable, and the operator allows no requests without it, the status is 503.
+    A failed key counts against its address. Over that limit, the status is 429 instead of 401. A valid key from the
+    same address still passes, so that failed attempts of some clients lock out no others. If the limiter is
+    unavailable, and the operator allows no requests without it, the status is 503.
     """
     return _evaluate(_Case(question, key, limiter), RULES)
 
@@ -186,7 +186,7 @@ def explain(
 ) -> Explanation:
     """The verdict of `decide`, and the result of each rule in order. The first rule that did not pass decides.
 
-    Counts nothing, or only failed attempts, where the caller might be guessing keys.
+    Counts nothing, or only failed attempts if the caller might be guessing keys.
     """
     case = _Case(question, key, DryRun(limiter, counting=_FAILED if counts_failures else None))
     rules = RULES if question.needs_key else _WITHOUT_KEY
@@ -207,8 +207,8 @@ def explain(
 def require_still_valid(key: KeyRecord | None, address: str | None) -> KeyRecord:
     """A key whose request was accepted. Raises `Refused` if it would be refused now.
 
-    Place, limit and permission were checked when the request arrived, so this assumes a header, which every key may
-    use. The service is the API, because only requests to the API change something.
+    Place, limit and permission were checked when the request arrived. So this assumes a key in a header, which is
+    always allowed. The service is the API, because only requests to the API make changes.
     """
     question = Question(
         secure=True,
@@ -232,7 +232,7 @@ _FAILED = "failed:"
 
 
 class _Case:
-    """A question with its key, as the rules get it."""
+    """A question with its key: what the rules get."""
 
     __slots__ = ("has_key", "key", "limiter", "question", "rate_limit")
 

@@ -1,8 +1,8 @@
 """Requests with an `Idempotency-Key` have one effect, and the same answer for a day.
 
-The answer is stored in the transaction of the effect, so neither exists without the other. Whatever ends that
-transaction (an error, a crash, a lost connection) also leaves the `Idempotency-Key` unused, and a retry runs again.
-Nothing marks a request as running but locks that end with its transaction or its process.
+The answer is stored in the transaction of the effect, so neither exists without the other. If an error, a crash or a
+lost connection ends that transaction, the `Idempotency-Key` stays unused, and a retry runs again. A running request is
+marked only by locks, which end with its transaction or its process.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ MAXIMUM = 10_000
 
 
 class Attempt(NamedTuple):
-    """A request with an `Idempotency-Key`. Its `fingerprint` differs for a request that means something else."""
+    """A request with an `Idempotency-Key`. Requests that mean different things have different `fingerprint`s."""
 
     api_key_id: str
     digest: str
@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What an answer repeats. `body` is JSON without secrets."""
+    """What is stored of an answer, to repeat it. `body` is JSON without secrets."""
 
     status: int
     body: str
@@ -56,9 +56,8 @@ def stored(attempt: Attempt) -> Answer | None:
 
 @contextmanager
 def only_one(attempt: Attempt) -> Iterator[None]:
-    """A transaction in which no other attempt with the `Idempotency-Key` runs, on any node.
-
-    Raises `Conflict` if one does, and `TooManyRequests` if the API key has no room for another answer.
+    """A transaction in which no other attempt with the `Idempotency-Key` runs, on any node. Raises `Conflict` if
+    another attempt runs, and `TooManyRequests` if the API key has too many stored answers.
     """
     with _only_one_here(attempt), transaction.atomic():
         _require_only_one_anywhere(attempt)
@@ -94,7 +93,7 @@ def _only_one_here(attempt: Attempt) -> Iterator[None]:
 
 
 def _require_only_one_anywhere(attempt: Attempt) -> None:
-    """For PostgreSQL, which releases the lock when the transaction ends, also by a lost connection."""
+    """For PostgreSQL, which releases the lock when the transaction ends, even if the connection is lost."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Reads keys that were created elsewhere, as CSV with the columns name, permission, digest, mask, expiry, access."""
+"""Reads keys of another system from CSV with the columns name, permission, digest, mask, expiry, access."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ KEY_ITSELF = "The name or the mask is the key itself."
 def read(text: str) -> list[ImportedKey]:
     """The keys of a CSV file. Raises `Invalid`, with the errors of each invalid line.
 
-    The first line names the columns. Optional are mask, expiry (ISO 8601, empty for never) and access (in the
+    The first line names the columns. Three are optional: mask, expiry (ISO 8601, empty for never) and access (in the
     commands' syntax, with semicolons between its entries, empty for everything).
     """
     if "\0" in text:
@@ -98,7 +98,7 @@ def is_key_itself(digest: str, *texts: str) -> bool:
 
 
 def mask_of(digest: str) -> str:
-    """What people see of a key that was imported without a mask."""
+    """The mask of a key that was imported without one."""
     return f"sha256:{digest[:8]}…"
 
 

@@ -1,4 +1,4 @@
-"""What a report of leaked keys says. Pure: imports no models."""
+"""The contents of a report of leaked keys. Pure: imports no models."""
 
 import re
 from typing import NamedTuple, Self
@@ -15,7 +15,7 @@ _SOURCE = re.compile(r"[a-z0-9_]{1,50}")
 
 
 class Leak(NamedTuple):
-    """A key, and where it was found, as far as that is known and can be trusted."""
+    """A key, and where it was found, if that is known and can be trusted."""
 
     secret: str
     url: str = ""
@@ -34,7 +34,7 @@ def _shown(url: str) -> str:
     A part before an `@` could look like the host that the URL leads to, so such a URL is dropped.
     """
     try:
-        url = iri_to_uri(url.strip())  # without white space, quotes and other characters that change how text is read
+        url = iri_to_uri(url.strip())  # also encodes quotes, and characters that reverse or hide text
         parts = urlsplit(url)
     except ValueError:
         return ""

@@ -69,9 +69,8 @@ class Limiter(Protocol):
 
 
 class DryRun:
-    """A limiter that counts nothing, but returns what a real hit would.
-
-    Buckets whose names begin with `counting` are counted anyway.
+    """A limiter that counts nothing, but returns what a real hit would. It does count in buckets whose names begin with
+    `counting`.
     """
 
     def __init__(self, limiter: Limiter, *, counting: str | None = None) -> None:
@@ -101,7 +100,7 @@ UNLIMITED = Unlimited()
 
 
 class MemoryLimiter:
-    """For one process. Whenever it has doubled in size, it drops the windows that have ended."""
+    """For one process. Each time its size has doubled, it drops the windows that have ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -270,7 +269,7 @@ def rate_of(own: str | None) -> Rate:
 
 
 def require_within_limit(bucket: str, rate: Rate) -> None:
-    """Count one attempt. Raises `TooManyRequests` past the rate."""
+    """Count one attempt. Raises `TooManyRequests` over the rate."""
     outcome = limiter.hit(bucket, rate)
     if outcome is not None and not outcome.allowed:
         raise TooManyRequests(TOO_MANY_ATTEMPTS, retry_after=outcome.retry_after)

@@ -1,11 +1,12 @@
 """Finds a key by its digest with one fixed statement, the only query of an authenticated request.
 
 The ORM takes ten times longer to build this query than the database takes to answer it. So the queryset's SQL is
-compiled once, and only the models define the columns. The thread's connection is looked up once, because
+compiled once, and still only the models define the columns. The thread's connection is looked up once, because
 `django.db.connection` looks it up again for each attribute.
 
-A request to a service behind a gateway also takes one statement (`at_service`). It starts at the service, so that its
-gateways are known even without a key. No relation of the models expresses that, so its joins are written by hand.
+A request to a service behind a gateway also takes one statement (`at_service`). It selects the service first and joins
+the key, so that the service's gateways are known even without a key. No relation of the models expresses that, so the
+joins are written by hand.
 """
 
 import json
@@ -194,7 +195,8 @@ Row = tuple[Any, ...] | None
 
 
 def _fetch_with_retry(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
-    """Run the statement, and retry it once on a new connection: a restarted database leaves each thread a dead one.
+    """Run the statement, and retry it once on a new connection: after a restart of the database, each thread has a dead
+    one.
 
     A health check would add a query to each request.
     """

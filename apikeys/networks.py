@@ -11,7 +11,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-#: The most networks a key may have: each is compared with a request's address.
+#: The most networks that a key may have: each of them is compared with a request's address.
 MAXIMUM = 50
 
 
@@ -34,7 +34,7 @@ def parse_address(text: str) -> Address:
 
 
 def without_interface(address: str) -> str:
-    """A link-local address without the interface that follows a %: databases refuse it."""
+    """A link-local address without the `%` and interface after it, which databases refuse."""
     return address.partition("%")[0]
 
 

@@ -19,7 +19,7 @@ from accounts.policy import Role
 
 from .models import APIKey, Notice
 
-#: What a mail says about several keys.
+#: The subject of a mail about several keys.
 MANY = {
     Notice.Kind.CREATED: "were created",
     Notice.Kind.EXPIRING_WEEK: "expire within 7 days",
@@ -34,7 +34,7 @@ ONE = {Notice.Kind.CREATED: "was created"}
 #: The field of the event `api_key.reported` with the URLs where a key was found.
 FOUND_IN = "found_in"
 
-#: The most keys in one mail, and the most that it names.
+#: The most keys that one mail is about, and the most that it names.
 MAX_PER_MAIL, MAX_LISTED = 1_000, 50
 
 
@@ -98,7 +98,7 @@ def _mail(kind: Notice.Kind, api_keys: list[APIKey]) -> None:
 
 
 def _found_in(api_keys: list[APIKey]) -> dict[str, list[str]]:
-    """The URLs where reported keys were found, by the keys' ids: those in the audit log."""
+    """The URLs where reported keys were found, from the audit log, by the keys' ids."""
     reports = AuditEvent.objects.filter(
         account=api_keys[0].account_id,
         event=Event.API_KEY_REPORTED,

@@ -5,8 +5,8 @@ A server calls `enable`; a command waits for as long as it takes. In a server:
 - A dependency that leaves a probe unanswered, or a database that leaves a connection attempt unanswered, is marked
   *unresponsive*. New calls fail immediately and waiting calls give up, until a probe is answered. A thread of
   `heartbeat` probes. One call to Redis that times out only starts a probe, because other calls may get an answer.
-- One thread always stays free. If all others wait for a dependency, the last one is refused after half a second. One
-  thread fewer may wait for Redis, which is optional, so that requests that need only the database still run.
+- One thread always stays free. If all others wait for a dependency, the last one is refused after half a second. For
+  Redis, which is optional, the limit is one thread lower, so that requests that need only the database still run.
 - The log reports the beginning and the end of an outage once each, however many requests fail.
 
 Pure: uses neither database nor Redis.
@@ -51,13 +51,12 @@ class Dependency:
         self._is_suspect = True
 
     def mark_unresponsive(self) -> None:
-        """Let calls fail immediately. Only in a server, where a probe will notice that it answers again."""
+        """Let calls fail immediately. Only in a server, where a probe notices when the dependency answers again."""
         self.is_unresponsive = slots.are_limited
 
     def record_failure(self, error: Exception, consequence: str = "") -> None:
-        """Log that an outage has begun, unless it was logged already, with what happens because of it.
-
-        `ALL_WAITING` is not a failure of this dependency: the threads may wait for the other one.
+        """Log that an outage has begun, and its effect, unless it was logged already. `ALL_WAITING` is not a failure of
+        this dependency: the threads may be waiting for the other one.
         """
         if str(error) == ALL_WAITING:
             return
@@ -94,7 +93,7 @@ class Dependency:
 
 
 class Slots:
-    """Bounds how many threads that answer requests wait for dependencies at the same time.
+    """Limits how many of the threads that answer requests wait for dependencies at the same time.
 
     If all of them waited, not even `/healthz` would be answered, and a supervisor would stop a healthy process.
     """
@@ -152,14 +151,14 @@ class _ThreadState(threading.local):
 
 _thread = _ThreadState()
 slots = Slots()
-#: Acquired before one of `slots`.
+#: To be acquired before one of `slots`.
 redis_slots = Slots()
 DATABASE = Dependency("The database")
 REDIS = Dependency("Redis")
 
 
 def enable(threads: int) -> None:
-    """Limit waiting in this process: a server that starts one thread more than these, and that probes."""
+    """Limit waiting in this process, which must be a server with probes and one thread more than these."""
     slots.limit(threads)
     redis_slots.limit(threads and max(1, threads - 1))
 

@@ -1,4 +1,4 @@
-"""What a key can do, where, from which networks and for how long, and whether one power covers another."""
+"""A key's power: what it can do, where, from which networks and for how long. Compares two powers."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ class HasPower(Protocol):
 
 
 class Power(NamedTuple):
-    """What a key may grant. `rate_limit` is the key's own: without one, it may grant any."""
+    """What a key may grant. `rate_limit` is the key's own: a key without one may grant any rate."""
 
     permission: KeyPermission
     administrator: bool
@@ -60,7 +60,7 @@ class Power(NamedTuple):
 
 
 def is_wider(key: HasPower, *, than: HasPower) -> bool:
-    """Whether a key can do what another can't. Counts also where it may be sent, and its actual rate."""
+    """Whether a key can do what another can't. It also compares where the keys may be sent, and their actual rates."""
     return (
         Power.of(than).exceeded_by(Power.of(key)) is not None
         or (key.accepts_query and not than.accepts_query)
@@ -72,7 +72,7 @@ def is_wider(key: HasPower, *, than: HasPower) -> bool:
 def bounds(
     *, expires_at: datetime | None, allowed_networks: Sequence[str], rate_limit: str | None, access: str | None
 ) -> str:
-    """What restricts a key but never an Admin, as the end of "a key that …". Empty if nothing does."""
+    """What restricts a key but never an Admin, as the end of "a key that …". Empty if nothing restricts it."""
     if expires_at is not None:
         return "expires"
     if allowed_networks:

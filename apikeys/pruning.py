@@ -12,10 +12,10 @@ from accounts.services import prune_closed
 
 from .models import AccountUsage, APIKey, IdempotencyKey, KeyOrigin, KeyUsage, Notice
 
-#: Two years and today, so that the Overview can compare a year with the previous one.
+#: Two years and one day, so that the Overview can compare a year with the previous one.
 USAGE_KEPT = timedelta(days=2 * 364 + 1)
 NOTICES_KEPT = timedelta(days=400)
-#: The period of the keys' charts.
+#: The longest period in the charts of keys.
 SOURCES_KEPT = timedelta(days=30)
 #: The latest sources of a key that are kept.
 MAX_SOURCES = 1_000

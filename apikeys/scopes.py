@@ -25,15 +25,15 @@ MAX_PATTERN_LENGTH = 200  # characters
 MAX_LENGTH = 10_000  # characters, as stored
 
 SERVICE = re.compile(r"svc_[0-9A-Za-z]{1,36}", re.ASCII)
-#: The values of an entry's service, for JSON Schema.
+#: What the service of an entry can be, for JSON Schema.
 SERVICE_PATTERN = f"^({SERVICE.pattern}|{API})$"
 
 # A readable target: visible ASCII, two hexadecimal digits after each %, no encoded slash.
 _TARGET = re.compile(r"/[!-$&-~]*(?:%(?!2[Ff])[0-9A-Fa-f]{2}[!-$&-~]*)*", re.ASCII)
 
-# What makes a decoded path ambiguous. Windows code pages turn U+2044, U+2215 and U+2216 into slashes, and the Japanese
-# and Korean ones turn the yen and won signs into backslashes. Windows, and any service that strips spaces, reads a
-# segment of dots and spaces as a dot segment.
+# What makes a decoded path ambiguous. Windows code pages turn U+2044, U+2215 and U+2216 into slashes, and Japanese and
+# Korean ones turn the yen and won signs into backslashes. Windows, like any service that strips spaces, reads a segment
+# of dots and spaces as a dot segment.
 _AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f-\x9f\xa5%\\;?#\u2044\u20a9\u2215\u2216\ud800-\udfff]|//|/[\s.]+(?:/|\Z)")
 
 
@@ -91,7 +91,7 @@ def read_path(target: str) -> str | None:
     Ambiguous are: dot segments, `//`, `;`, backslashes, a raw `#`, control characters, unencoded spaces and non-ASCII
     letters, a `%` without two hexadecimal digits, an encoded slash, question mark, number sign or percent sign (the
     path would be encoded twice), invalid UTF-8, and text that is not in Unicode's form NFC or whose form NFKC would be
-    ambiguous. A target in absolute form is not a path.
+    ambiguous. A target in absolute form (a whole URL) is not a path.
     """
     path = target.partition("?")[0]
     if not _TARGET.fullmatch(path):
@@ -109,7 +109,7 @@ def _is_unambiguous(path: str) -> bool:
         return False
     if path.isascii():
         return True
-    if not is_normalized("NFC", path):  # before NFKC, which takes long to sort many unordered marks
+    if not is_normalized("NFC", path):  # before NFKC, which takes long to sort many combining marks
         return False
     compatible = normalize("NFKC", path)
     return compatible.count("/") == path.count("/") and not _AMBIGUOUS.search(compatible)
@@ -140,9 +140,8 @@ def parse(value: object) -> Access:
 
 
 def parse_options(texts: Sequence[str]) -> Access:
-    """Parse the commands' form: texts such as `api`, `none` or `svc_…[:/path,…]`. Without any, it is everything.
-
-    Paths with a comma can't be written this way. Raises `ValueError` with a message for people.
+    """Parse the commands' form: texts such as `api`, `none` or `svc_…[:/path,…]`. No text means everything. Paths with
+    a comma can't be written this way. Raises `ValueError` with a message for people.
     """
     if not texts:
         return None

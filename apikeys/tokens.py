@@ -22,7 +22,7 @@ CHECKSUM_LENGTH = 6
 #: For secret scanners: matches every key in a text.
 SCANNER_PATTERN = r"\batk_[0-9A-Za-z]{36}\b"
 
-#: The length of an imported key, which was created elsewhere.
+#: The length of an imported key.
 FOREIGN_MINIMUM, FOREIGN_MAXIMUM = 16, 512
 
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
@@ -32,8 +32,8 @@ _ESCAPE = r"(?:%(?:25){0,8}|\\{1,8}(?:u00|x))"
 _PREFIX = "".join(rf"(?:{letter}|{_ESCAPE}(?:{ord(letter):x}|{ord(letter.upper()):x}))" for letter in PREFIX)
 _BASE62 = rf"(?:[0-9a-z]|{_ESCAPE}(?:3[0-9]|[46][1-9a-f]|[57][0-9a]))"
 
-# A key within other text: next to any characters, in any case, and with any of its characters escaped.
-# Only the prefix contains a `_`, so no match hides the beginning of another.
+# A key within other text: next to any characters, in upper or lower case, and with any of its characters escaped. Only
+# the prefix contains a `_`, so no match hides the beginning of another.
 _LIKE_A_KEY = re.compile(f"{_PREFIX}{_BASE62}{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII | re.IGNORECASE)
 _ESCAPED = re.compile(f"{_ESCAPE}([0-9a-f]{{2}})", re.ASCII | re.IGNORECASE)
 
@@ -50,9 +50,8 @@ def is_well_formed(key: str) -> bool:
 
 
 def may_be_a_key(text: str) -> bool:
-    """Whether the text is worth a query.
-
-    Imported keys can be any visible ASCII characters without our prefix.
+    """Whether the text may be a key, so that it is worth a query. An imported key can be any visible ASCII characters
+    without our prefix.
     """
     if text.startswith(PREFIX):
         return is_well_formed(text)
@@ -78,7 +77,7 @@ def mask(key: str) -> str:
 
 
 def is_in(text: str) -> bool:
-    """Whether the text contains a key, even next to other characters, escaped or in another case.
+    """Whether the text contains a key, even next to other characters, escaped, or in upper or lower case.
 
     The checksum of an all-lower-case key, as in stored e-mail addresses, can't be verified. It counts as a key,
     because the checksum lets an attacker recover the case of its letters by trying.
@@ -87,7 +86,7 @@ def is_in(text: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text with everything masked that looks like a key, even with a typo, which would be easy to correct."""
+    """The text with every key masked, even a key with a typo, because the typo would be easy to correct."""
     if not _may_hold_one(text):
         return text
     return _LIKE_A_KEY.sub(lambda found: mask(_unescaped(found.group())), text)

@@ -1,6 +1,6 @@
 """Validators for the fields of keys and services, used by pages, the API, the commands and admin. Pure.
 
-Each raises Django's `ValidationError`, which models, forms and serializers show at the field.
+They raise Django's `ValidationError`, which models, forms and serializers show at the field.
 """
 
 import json
@@ -18,7 +18,7 @@ from accounts.validators import no_secret, one_line
 
 from . import networks, rates, scopes
 
-#: A century. More is probably a mistake, and a time near year 9999 can't be converted to every time zone.
+#: A century. A later time is probably a mistake, and a time near year 9999 can't be converted to every time zone.
 MAXIMUM_DAYS = 36_500
 
 
@@ -152,7 +152,7 @@ def gateway_list(texts: Any) -> list[str]:
 
 
 def upstream(text: str) -> None:
-    """Refuse all but an origin with an optional path, because it is inserted into gateways' configurations."""
+    """Refuse anything but an origin with an optional path: the text is inserted into gateways' configurations."""
     try:
         is_url = not text or (_UPSTREAM.fullmatch(text) is not None and urlsplit(text).port != 0)
     except ValueError:  # of the port, or of an IPv6 address

@@ -36,7 +36,7 @@ class OperatorSite(AdminSite):
         return super().has_permission(request) and session_has_second_factor(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Refuse a NUL in path, query or form: PostgreSQL stores none in text, and Django passes it to the database."""
+        """Refuse a NUL in path, query or form: Django passes it to the database, but PostgreSQL can't store it."""
 
         @wraps(view)
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -50,7 +50,7 @@ class OperatorSite(AdminSite):
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002  as Django calls it
-        """Redirect to the missing step of sign-in, and after it to the requested page.
+        """Redirect to the step of sign-in that is missing, and from there to the requested page.
 
         Django's own form is never shown, because it asks for no second factor.
         """

@@ -10,8 +10,7 @@ from django.template.loader import render_to_string
 from accounts.errors import Unavailable
 from apikeys import outages
 
-#: PostgreSQL's internal errors (class 25) that are outages: a standby refuses writes, and a transaction that was idle
-#: for too long is ended.
+#: PostgreSQL's errors of class 25 that are outages: a standby refuses writes, or a transaction was idle for too long.
 _OUTAGE_STATES = ("25006", "25P03")
 
 

@@ -55,7 +55,7 @@ class Client(redis.RedisCacheClient):
 
 
 def _call(call: Callable[[], Any], default: Any) -> Any:
-    """What Redis answers, or else the default. Raises `RedisError` if LIMITS_WITHOUT_REDIS is `refuse`."""
+    """Redis' answer or, if it is unavailable, the default. Raises `RedisError` if LIMITS_WITHOUT_REDIS is `refuse`."""
     answer = limits.call_redis(call)
     return default if answer is limits.NO_ANSWER else answer
 

@@ -176,7 +176,7 @@ def _may_connect(alias: str) -> bool:
 
 @register(Tags.security, deploy=True)
 def scheduled_jobs(**kwargs: Any) -> list[CheckMessage]:
-    """Jobs that fail or that no server runs. No messages without a database, as above."""
+    """Jobs that fail or that no server runs. No messages without a database or before its first migration, as above."""
     if not _may_connect("default"):
         return []
     try:

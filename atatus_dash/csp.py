@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of pages: they load files from this server only. No inline script or style, no frame."""
+"""The Content-Security-Policy of pages: files of this server only, no inline script or style, no frame."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "

@@ -66,7 +66,7 @@ _SHOWN_HEADERS = ("WWW-Authenticate", "Retry-After")
 
 
 class DescribedRequest(NamedTuple):
-    """A request to test. The path is as it would be sent; the address may be empty."""
+    """A request to test. The path is as a client would send it. The address may be empty."""
 
     service: str
     method: str

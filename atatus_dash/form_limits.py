@@ -1,6 +1,6 @@
 """Limits on forms, on pages and in the API, checked before a form is parsed.
 
-They limit what makes parsing slow, because bytes alone are cheap, and are far above any normal use. The slowest body
+They limit what makes parsing slow (bytes alone are cheap), and are far above any normal use. The slowest body
 within them took 50 ms, measured with 1 MiB of each kind.
 """
 

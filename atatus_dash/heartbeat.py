@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 #: Seconds between two reads of the maintenance state, which has to change in every process within a second.
 INTERVAL = 0.5
 
-#: Seconds between two writes of the sources that keys are used from, which are not urgent.
+#: Seconds between two writes of the sources that keys are used from. These writes are not urgent.
 SOURCES_INTERVAL = 10
 
 #: Seconds between two probes of a database or Redis that failed.
@@ -54,7 +54,7 @@ def start() -> None:
         mail.start()
         has_looked = threading.Event()
         threading.Thread(target=_run, args=[mail, has_looked], name="heartbeat").start()
-        # A daemon: it has nothing to write, and has to run while the others finish.
+        # A daemon, because it has nothing to write at the end, and has to run while the others finish.
         threading.Thread(target=_probe, name="probe", daemon=True).start()
         has_looked.wait(INTERVAL)
         _has_started = True
@@ -105,8 +105,8 @@ def _finish(tasks: "TaskRunner") -> None:
 def _send_mail() -> None:
     """Send this process's mail soon after it is committed. In its own thread, because a mail server may be slow.
 
-    A scheduled job sends what fails and what other processes leave. The thread is a daemon, because a mail server that
-    hangs must not delay a stop: an interrupted mail is sent again later.
+    Mail that fails, or that other processes couldn't send, is sent by a scheduled job. The thread is a daemon, because
+    a mail server that hangs must not delay a stop: an interrupted mail is sent again later.
     """
     outages.mark_background_thread()
     main = threading.main_thread()

@@ -131,7 +131,7 @@ class ApiMiddleware:
 class KeyInURLMiddleware:
     """Removes an API key from the query string of a request for a page.
 
-    A page doesn't use it, and would repeat it: in a redirect, in `next`, in a form's action.
+    A page doesn't use the key, and would repeat it in a redirect, in `next` or in a form's action.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -205,7 +205,7 @@ class UserMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            request.user.is_authenticated  # noqa: B018  loads both; the request caches them
+            request.user.is_authenticated  # noqa: B018  loads session and user; the request caches them
         except Exception as error:
             if not availability.is_outage(error):
                 raise
@@ -217,8 +217,8 @@ class FormBodyMiddleware:
     """Refuses a page's form that would be costly to read, and reads the others.
 
     A form in chunks or over 2 MiB is refused. One over 16 KiB counts against a limit of the user, or of the
-    address if nobody is signed in. A malformed form is refused here, because whatever reads it later, such as an
-    error page, would fail too. Forms are read as UTF-8, whatever charset the client names.
+    address if nobody is signed in. A malformed form is refused here, because code that reads it later, such as an error
+    page, would fail too. Forms are read as UTF-8, whatever charset the client names.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

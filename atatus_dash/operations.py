@@ -28,7 +28,7 @@ class JobStatus(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What is wrong, to be read after the job's name. Empty if nothing is."""
+        """What is wrong, to follow the job's name. Empty if nothing is wrong."""
         if self.row is None:
             return ""
         if self.row.failures:
@@ -42,7 +42,7 @@ class JobStatus(NamedTuple):
 
     @property
     def every(self) -> str:
-        """The interval, after the word "every": `15 minutes`, or `day`."""
+        """The interval, to follow the word "every": `15 minutes`, or `day`."""
         for unit, length in UNITS.items():
             number, rest = divmod(self.job.interval, length)
             if number and not rest:

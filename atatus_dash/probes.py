@@ -15,7 +15,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Whether database, migrations and cache are ready, each by name. 503 if one is not.
+    """Whether database, migrations and cache are ready, each by name. The status is 503 if one is not.
 
     With `LIMITS_WITHOUT_REDIS=allow` the cache is optional.
     """

@@ -55,7 +55,7 @@ def site(request: AccountRequest, **items: Named) -> Site:
 
 
 def _items(request: AccountRequest) -> Iterator[tuple[str, Named]]:
-    """The newest item of each kind that the member may see, by the first letters of its id."""
+    """The newest item of each kind that the member may see, under the first letters of its id."""
     account, may = request.account, request.actor.may
     if project := Project.objects.for_account(account).first():
         yield "prj", Named(project.public_id, project.name)

@@ -29,13 +29,13 @@ from .models import ScheduledJob
 
 logger = logging.getLogger(__name__)
 
-#: How long a lease lasts without a renewal. When a process died, another takes its job over after this time.
+#: How long a lease lasts without a renewal. If a process dies, another claims its job after this time.
 LEASE = timedelta(seconds=30)
 
 #: Seconds between two renewals. Several may fail, or wait for a lock, before the lease expires.
 RENEW_SECONDS = 5
 
-#: The wait after a job's first failure, its second, and so on. Never longer than the job's interval.
+#: The wait after a job's first failure, its second, and so on. It is never longer than the job's interval.
 BACK_OFF = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60)]
 
 #: Seconds between two attempts of a command to claim a job that another process runs.
@@ -43,7 +43,7 @@ WAIT_SECONDS = 0.5
 
 
 class Stopped(Exception):
-    """A run ended early, because the server stops or another process has taken the job over."""
+    """A run ended early, because the server stops or another process has claimed the job."""
 
 
 class Run:
@@ -169,7 +169,7 @@ def run_and_wait(job: Job, notify: Callable[[str], object]) -> dict[str, int]:
     has_notified = False
     while True:
         if run := claim(job, ignore_schedule=True):
-            with suppress(Stopped):  # another process took it over: wait for that one
+            with suppress(Stopped):  # another process has claimed it: wait for that one
                 return run.work()
         elif not has_notified:
             node = ScheduledJob.objects.get(pk=job.name).node
@@ -195,7 +195,7 @@ def create_rows() -> None:
 class Scheduler:
     """Runs due jobs in a server, each in its own thread, because one may take long.
 
-    The threads are daemons: a stop waits a few seconds for them and leaves the rest to another process.
+    The threads are daemons: a stop waits a few seconds for them, and another process then does the rest of their work.
     """
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ _PAGES = {
 class SearchResult(NamedTuple):
     kind: str
     name: str
-    #: Tells results of the same name apart.
+    #: Distinguishes results of the same name.
     detail: str
     url: str
 

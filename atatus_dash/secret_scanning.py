@@ -19,7 +19,7 @@ PublicKeys = Mapping[str, EllipticCurvePublicKey]
 def parse_public_keys(text: str) -> PublicKeys:
     """The keys by their identifiers, from GitHub's JSON. Raises `ValueError`, `TypeError` or `KeyError`.
 
-    Those that are no longer current count too, as in GitHub's examples: `is_current` says which one signs new reports.
+    Keys that are no longer current count too, as in GitHub's examples: `is_current` says which one signs new reports.
     """
     entries = json.loads(text)["public_keys"]
     keys = {str(entry["key_identifier"]): _public_key(entry["key"]) for entry in entries}

@@ -32,7 +32,7 @@ FAILED_AUTH_LIMIT = env.rate("FAILED_AUTH_LIMIT")
 GITHUB_SECRET_SCANNING_KEYS = env.github_keys("GITHUB_SECRET_SCANNING_KEYS")
 WEB_CONCURRENCY = env.whole_number("WEB_CONCURRENCY", maximum=256)
 THREADS = env.whole_number("THREADS", maximum=256)
-# A crash loses the counts of this many seconds.
+# A crash loses the counts of up to this many seconds.
 USAGE_FLUSH_SECONDS = env.whole_number("USAGE_FLUSH_SECONDS", maximum=600)
 PORT = env.whole_number("PORT", maximum=65535)
 BIND = env.address("BIND")
@@ -47,7 +47,7 @@ EMAIL_HOST_PASSWORD: str = _email["password"]
 EMAIL_USE_TLS: bool = _email["tls"]
 EMAIL_USE_SSL: bool = _email["ssl"]
 EMAIL_FILE_PATH: str | None = _email["directory"]
-# No request waits for it, and a mail server that scans messages needs time (RFC 5321, 4.5.3.2).
+# No request waits for mail, and a mail server that scans messages needs time (RFC 5321, 4.5.3.2).
 EMAIL_TIMEOUT = 60
 DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
@@ -92,7 +92,7 @@ CACHES = {
         {
             "BACKEND": "atatus_dash.cache.RedisCache",
             "LOCATION": REDIS_URL,
-            "KEY_PREFIX": "atatus-json",  # 0.1 wrote other values under "atatus"
+            "KEY_PREFIX": "atatus-json",  # version 0.1 wrote other values under "atatus"
             # No retries and short time-outs, so that a page fails quickly while Redis is unavailable.
             "OPTIONS": {
                 "serializer": "atatus_dash.cache.JSONSerializer",
@@ -104,8 +104,8 @@ CACHES = {
         if REDIS_URL
         else {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            # It counts attempts to sign in, an entry for each address and person. When it is full, the least recently
-            # used hundredth is deleted: if more were, a flood of new entries could reset a limit.
+            # It counts attempts to sign in, an entry for each address and person. When it is full, only the least
+            # recently used hundredth is deleted: otherwise a flood of new entries could reset a limit.
             "OPTIONS": {"MAX_ENTRIES": 100_000, "CULL_FREQUENCY": 100},
         }
     )
@@ -194,7 +194,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # pages name no others, and each takes time to compress
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True  # pages use no others, and each takes time to compress
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "staticfiles": {
@@ -239,8 +239,8 @@ ACCOUNT_FORMS = {
     "reset_password": "accounts.sign_in_forms.ResetPasswordForm",
 }
 ACCOUNT_RATE_LIMITS = {
-    # allauth's own limits don't distinguish known devices. `accounts.sign_in.count` counts instead: by the
-    # client's address and by the person, or for a device that the person has used before by that device only.
+    # allauth's own limits don't distinguish known devices. `accounts.sign_in.count` counts instead: by the client's
+    # address and by the person or, on a device that the person has used before, by that device only.
     "login": None,
     "login_failed": None,
     "reset_password": None,
@@ -254,7 +254,7 @@ ACCOUNT_RATE_LIMITS = {
     "reset_mail_on_known_device": "5/5m/key",
     # Accounts that one person, and one address, may create at /accounts/new/.
     "new_account": "5/h/user,20/h/ip",
-    # Audit events of failures, of each kind, and of lock-outs that are recorded for one person.
+    # How many audit events are recorded for one person: of failures, for each kind, and of lock-outs.
     "failure_event": "10/h/key",
     "lock_out_event": "1/h/key",
 }
@@ -282,7 +282,7 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = ALLOW_HTTP
 USERSESSIONS_TRACK_ACTIVITY = True
 
 SESSION_ENGINE = "accounts.sessions"
-# Unused sessions end after this time, or earlier after SESSION_DAYS.
+# Unused sessions end after this time, or after SESSION_DAYS if that is shorter.
 SESSION_COOKIE_AGE = min(SESSION_DAYS, 14) * 24 * 3600
 # In the session, because another cookie would be sent with every request and could be set by others.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
@@ -306,7 +306,7 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 0 if ALLOW_HTTP else 31_536_000
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# HSTS is for this host only: its subdomains and the preload list are not ours to decide about.
+# HSTS is for this host only: subdomains and the preload list are a decision of the domain's owner.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # API --------------------------------------------------------------------------------------------

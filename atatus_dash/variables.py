@@ -19,7 +19,7 @@ class Variable(NamedTuple):
     summary: str
     #: What docs/operations.md adds to it.
     details: str = ""
-    #: The default in the documents if it has no text.
+    #: What the documents show as the default if it is empty.
     default_shown: str = "none"
     #: Whether NAME_FILE may name a file with the value. True for all variables that can contain a secret.
     has_file: bool = False
@@ -136,7 +136,7 @@ VARIABLES = (
     Variable(
         "FAILED_AUTH_LIMIT",
         "30/minute",
-        "How many requests with a key that fails (401) one address, or one IPv6 /64, may send",
+        "How many requests with a failing key (401) one address, or one IPv6 /64, may send",
         "The same number, counted separately, applies to reports of leaked keys, to bodies over 16 KiB without a key "
         "in header or query string, and to forms over 16 KiB (by user, if signed in)",
     ),

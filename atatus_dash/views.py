@@ -127,7 +127,7 @@ def test_request(request: AccountRequest, id: str) -> HttpResponse:
 
 
 def _urgent_keys(request: AccountRequest) -> list[APIKey]:
-    """The keys that need attention most. Empty for members who may not see keys."""
+    """The keys that most need attention. Empty for members who may not see keys."""
     if not request.actor.may(Permission.API_KEY_READ):
         return []
     urgent = APIKey.objects.for_account(request.account).needing_attention()[: 2 * MAX_ATTENTION]
@@ -135,7 +135,7 @@ def _urgent_keys(request: AccountRequest) -> list[APIKey]:
 
 
 def _services(request: AccountRequest) -> dict[str, Any]:
-    """The services with the most requests, and those whose gateway was refused recently."""
+    """The services with the most requests, and those that recently refused their gateway."""
     services = {service.id: service for service in Service.objects.visible_to(request.account)[:MAX_SERVICES]}
     usage = KeyUsage.objects.for_account(request.account).filter(service__in=services)
     uses = charts.by_value(usage, "service", SERVICE_DAYS, most=LATEST) if services else {}
@@ -155,7 +155,7 @@ def _guide(request: AccountRequest) -> str:
     keys = APIKey.objects.for_account(request.account)
     if keys.filter(last_used_at__isnull=False).exists():
         return ""
-    # A key's secret is known to its creator only: no member has the secrets of the demonstration's keys.
+    # Only the creator of a key knows its secret, and no member has created the demonstration's keys.
     members = Membership.objects.for_account(request.account).values("user__email")
     return "call" if keys.in_state(State.ACTIVE).filter(created_by__in=members).exists() else "key"
 

@@ -16,13 +16,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atatus_dash.settings")
 django.setup(set_prefix=False)
 
 from accounts import bodies  # noqa: E402
-from atatus_dash import guard, heartbeat  # noqa: E402  they need the apps
+from atatus_dash import guard, heartbeat  # noqa: E402 they import models, which need the apps
 
 
 class WholeStream(LimitedStream):
     """A body of a known length. A shorter one was cut off on its way, and must not be used.
 
-    Raises `OSError` for it, which Django turns into `UnreadablePostError`, and we answer with 400.
+    Raises `OSError` for a shorter one. Django turns it into `UnreadablePostError`, which becomes a 400.
     """
 
     def __init__(self, stream: Any, limit: int) -> None:
@@ -78,8 +78,8 @@ class Application(WSGIHandler):
 
 application = Application()
 
-# What is loaded now stays in memory. Freezing it excludes it from full garbage collections, which took 30 ms each and
-# which any client could cause with a request of many parts.
+# What is loaded now stays in memory. Freezing it excludes it from full garbage collections. These took 30 ms each, and
+# any client could cause them with a request of many parts.
 reverse("home")  # loads all views
 engines.all()
 gc.collect()

@@ -51,7 +51,7 @@ class OutgoingMailAdmin(ExactSearch, ViewOnlyAdmin):
         return request.user.has_perm("accounts.change_outgoingmail")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Otherwise `?text__startswith=…` could guess a text letter by letter."""
+        """Otherwise an operator could guess a text letter by letter, with `?text__startswith=…`."""
         return lookup.partition("__")[0] != "text" and super().lookup_allowed(lookup, value, request)
 
     @admin.action(description="Send selected mail again", permissions=["send"])

@@ -19,7 +19,7 @@ class AccountQuerySet(models.QuerySet["Account"]):
         return self.filter(memberships__user=user)
 
     def active(self) -> Self:
-        """Neither closed nor suspended: the accounts whose pages can be used."""
+        """The accounts whose pages can be used: neither closed nor suspended."""
         return self.filter(closed_at=None, suspended_at=None)
 
 
@@ -121,7 +121,7 @@ class Membership(models.Model):
 
 class InvitationQuerySet(AccountOwnedQuerySet["Invitation"]):
     def open(self) -> Self:
-        """Neither accepted nor withdrawn. An expired one can be sent again."""
+        """Invitations that were neither accepted nor withdrawn. An expired one can be sent again."""
         return self.filter(accepted_at=None, withdrawn_at=None)
 
     def pending(self) -> Self:

@@ -20,7 +20,7 @@ class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
         return self.filter(pk=public_id, kept_id=None)
 
     def search(self, text: str) -> Self:
-        """Projects whose name contains the text, or with this public id, in rows of one account."""
+        """Projects whose name contains the text, or whose public id it is, in rows of one account."""
         return self.filter(name__icontains=text) | self.with_public_id(text)
 
 

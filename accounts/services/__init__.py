@@ -1,4 +1,4 @@
-"""Services: every change to an account and what it owns. Pages, API, commands and admin call them.
+"""Services: all changes to an account and to what it owns. Pages, API, commands and admin call them.
 
 A service takes an actor, checks its permission, checks the state, changes and records, in one transaction.
 """

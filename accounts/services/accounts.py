@@ -60,7 +60,7 @@ def _insert(name: str) -> Account:
 
 @transaction.atomic
 def create_account(*, name: str, owner: User, by: Initiator = SYSTEM) -> Account:
-    """Create an account with its Owner. It has no actors yet, so `by` says who creates it."""
+    """Create an account with its Owner. The account has no actors yet, so `by` says who creates it."""
     name = name.strip()
     if not name:
         raise Invalid("An account needs a name.", errors={"name": ["This field may not be blank."]})

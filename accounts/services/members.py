@@ -135,7 +135,7 @@ def is_registered(email: str) -> bool:
 def accept_invitation(*, token: str, user: User, context: RequestContext) -> Membership:
     """Make the user a member.
 
-    Raises `NotFound`, `InvalidState` for a link that no longer works, and `NotPermitted` for another user's.
+    Raises `NotFound`, `InvalidState` for a link that no longer works, and `NotPermitted` for another user's invitation.
     """
     found = find_invitation(token)
     if found is None:
@@ -167,7 +167,7 @@ def accept_invitation(*, token: str, user: User, context: RequestContext) -> Mem
 def join(*, token: str, name: str, password: str, context: RequestContext) -> User:
     """Create a user who accepts an invitation. The link verifies the address, so no second mail is needed.
 
-    Raises as `accept_invitation` does, and `AlreadyExists` if a user has the address: they must sign in.
+    Raises the errors of `accept_invitation`, and `AlreadyExists` if a user has the address: they must sign in.
     """
     invitation = find_invitation(token)
     if invitation is None:
@@ -221,14 +221,14 @@ def _require_no_flood(account: Account, email: str) -> None:
 
 
 def _lock_recipient(email: str) -> None:
-    """Serialise transactions that mail to this address. SQLite allows only one writer anyway."""
+    """Run transactions that mail to this address one after another. SQLite allows only one writer anyway."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"invitations to {email}"])
 
 
 def _mail(sent: SentInvitation, link: Link) -> None:
-    """Mail the link, instead of an unsent mail with the old link."""
+    """Mail the link. A mail with the old link is not sent, if it is still unsent."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
     mail.notify(
@@ -286,7 +286,7 @@ def remove_member(*, actor: Actor, membership: Membership) -> None:
 
 @transaction.atomic
 def leave(*, actor: Actor) -> None:
-    """Leave the account. Raises `NotPermitted` for the Owner, who must transfer it first."""
+    """Leave the account. Raises `NotPermitted` for the Owner, who must transfer the account first."""
     lock_account(actor)
     membership = Membership.objects.for_account(actor.account).get(user_id=actor.id)
     _end_membership(actor, membership, Event.MEMBER_LEFT)
@@ -321,7 +321,7 @@ def _member(actor: Actor, membership: Membership) -> Membership:
 def _require_power_to_give(actor: Actor, role: Role) -> None:
     """Raise `NotPermitted` if the role has permissions that the actor lacks.
 
-    An Admin doesn't expire, works from any address and without a rate limit of their own, and can create such keys.
+    An Admin doesn't expire, works from any address, has no rate limit, and can create keys without these limits.
     So a key with one of these limits can't make anyone an Admin.
     """
     _require_not_ownership(role)

@@ -97,7 +97,7 @@ def exact(when: datetime, clock: str = "%H:%M") -> str:
 
 @register.filter
 def control(field: BoundField) -> SafeString:
-    """The field's control in our style. The first one with an error gets the focus."""
+    """The field's control in our style. The first control with an error gets the focus."""
     widget = field.field.widget
     # allauth's forms repeat the label as placeholder; ours have examples only.
     attrs: dict[str, Any] = {"placeholder": widget.attrs.get("data-example", False), "data-example": False}
@@ -172,7 +172,7 @@ def label(field: str) -> str:
 def changes_in_words(changes: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """An audit event's changes for people: field, value before (empty for a new item) and after.
 
-    A newer version may have recorded something else than a pair; that is shown unchanged.
+    A newer version may have recorded something other than a pair, which is shown unchanged.
     """
     return [
         (label(field), "" if before is None else plain(field, before), plain(field, after))

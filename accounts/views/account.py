@@ -125,7 +125,7 @@ def audit_log(request: AccountRequest) -> HttpResponse:
     events = filters.apply(AuditEvent.objects.for_account(request.account))
     try:
         page = keyset.page(events, size=PAGE_SIZE, cursor=request.GET.get("page", ""))
-    except ValueError:  # an old or edited URL
+    except ValueError:  # an old URL, or one that was edited
         page = keyset.page(events, size=PAGE_SIZE)
     template = "accounts/audit_log.html#events" if request.htmx else "accounts/audit_log.html"
     return render(request, template, {"page": page, "filters": filters})

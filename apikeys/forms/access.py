@@ -91,7 +91,7 @@ class BoundAccess(forms.BoundField):
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The account's services by name, at most `MAX_SERVICES`, and the others that the key lists."""
+        """The account's services by name, at most `MAX_SERVICES`, and any others that the key lists."""
         named = [(id, service.name, service.shared) for id, service in self._services.items()]
         deleted = [(id, "", False) for id in self._entries if id != scopes.API and id not in self._services]
         return [
@@ -135,7 +135,7 @@ class BoundAccess(forms.BoundField):
 
 
 class AccessField(forms.Field):
-    """An access, as stored. If the form sends none, a new key gets everything and an existing key keeps its access.
+    """An access, as stored. If the form sends no access, a new key gets everything and an existing key keeps its own.
 
     An error about a service's paths has the service's id as its code. The form sets `account`, whose services can be
     selected.
@@ -178,7 +178,7 @@ def _read(text: str | None) -> Any:
 
 
 def _by_service(access: Any) -> dict[str, Any] | None:
-    """The paths by service, so that the order doesn't matter. None is everything, or invalid."""
+    """The paths by service, so that the order doesn't matter. None if the access is everything, or invalid."""
     if not isinstance(access, list):
         return None
     return {str(entry.get("service")): entry.get("paths") for entry in access if isinstance(entry, dict)}

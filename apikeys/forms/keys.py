@@ -148,7 +148,7 @@ class APIKeyForm(KeySettingsForm):
     """A new key. The form contains the key's id, so that submitting it twice creates one key."""
 
     id = forms.RegexField(r"^key_[0-9A-Za-z]{16}\Z", required=False, initial=ids.new_key_id, widget=forms.HiddenInput)
-    #: The service whose page links here, and the host name entered there: for the first calls with the key.
+    #: The service whose page links here, and the host name entered there. They are for the first calls with the key.
     for_service = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
     host = forms.CharField(required=False, validators=LINE, widget=forms.HiddenInput)
 
@@ -263,7 +263,7 @@ class ImportForm(forms.Form):
         widget=forms.Textarea({"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
     )
 
-    #: nginx accepts 2 MiB, and the form itself needs some of it.
+    #: nginx accepts 2 MiB, and the form's other fields need some of it.
     MAXIMUM_BYTES = 1_900 * 1024
 
     rows: list[ImportedKey]
@@ -313,7 +313,7 @@ class KeyFilter(forms.Form):
         "disabled": "Disabled",
         "ended": "Revoked or expired",
     }
-    #: The field of each order, and whether the first click sorts in descending order (newest, last used).
+    #: The field of each order, and whether the first click sorts in descending order, as for newest and last used.
     ORDERS = {
         "name": ("name", False),
         "created": ("created_at", True),

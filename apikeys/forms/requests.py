@@ -42,5 +42,5 @@ class DescribedRequestForm(forms.Form):
         return self.name_of(self.cleaned_data["service"])
 
     def name_of(self, service: str) -> str:
-        """The name of a service; empty if it is not a choice."""
+        """The name of a service. Empty if the service is not a choice."""
         return self._names.get(service, "")

@@ -94,7 +94,7 @@ def _places(networks: list[str]) -> str:
 
 
 def _end(expiry: str) -> list[str]:
-    """When it expires, unless that is not changed."""
+    """When it expires, if the form changes that."""
     match expiry:
         case "" | "never":
             return ["until it is revoked"]

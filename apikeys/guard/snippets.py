@@ -13,7 +13,7 @@ _OPTIONAL = re.compile(r"^(\s*)#\? ?(.*)$")
 
 
 def addresses(name: str, url: str) -> dict[str, str]:
-    """The values from a URL: `name` itself, its scheme, address, host and port, and for https the host for TLS."""
+    """The values from a URL: itself as `name`, its scheme, address, host and port, and for https the host for TLS."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -31,7 +31,7 @@ def addresses(name: str, url: str) -> dict[str, str]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """The configuration with every placeholder replaced. Raises `KeyError` for one that has no value."""
+    """The configuration with every placeholder replaced. Raises `KeyError` for a placeholder without a value."""
     return "\n".join(_line(line, values) for line in text.split("\n"))
 
 

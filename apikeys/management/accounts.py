@@ -6,7 +6,7 @@ from accounts.models import Account
 
 
 def account_named(slug: str) -> Account:
-    """Raises `CommandError` if there is none."""
+    """Raises `CommandError` if the account doesn't exist."""
     account = Account.objects.filter(slug=slug).first()
     if account is None:
         raise CommandError(f"Unknown account “{slug}”.")

@@ -1,4 +1,4 @@
-"""API keys, their usage, notices about them, answers that are repeated to them, and services."""
+"""API keys, their usage, notices about them, answers stored for `Idempotency-Key`s, and services."""
 
 from .idempotency import ANSWERS_KEPT, IdempotencyKey, IdempotencyKeyQuerySet
 from .keys import APIKey, APIKeyQuerySet, Retirement, State

@@ -20,7 +20,7 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
         return self.filter(api_key__account_id=account.id)
 
     def current(self) -> Self:
-        """Those whose answer is still repeated. `prune` deletes the others."""
+        """Rows whose answer is still repeated. `prune` deletes the others."""
         return self.filter(created_at__gt=timezone.now() - ANSWERS_KEPT)
 
     def outdated(self) -> Self:
@@ -30,8 +30,8 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
 class IdempotencyKey(models.Model):
     """An `Idempotency-Key` that an API key sent, and the answer to its request.
 
-    `digest` is the SHA-256 of its value, which may be anything, and `fingerprint` that of the request. `body` is the
-    answer's JSON without its secrets.
+    `digest` is the SHA-256 of its value, which may be any text. `fingerprint` is the SHA-256 of the request. `body` is
+    the answer's JSON without its secrets.
     """
 
     api_key = models.ForeignKey(APIKey, on_delete=models.CASCADE, related_name="idempotency_keys", db_index=False)

@@ -37,7 +37,7 @@ class Retirement(models.TextChoices):
     """Whether a rotated key can be revoked before its overlap ends."""
 
     IN_USE = "in_use"
-    TOO_EARLY = "too_early"  # not used since the rotation, which was only a short time ago
+    TOO_EARLY = "too_early"  # not used since the rotation, but that was only a short time ago
     SAFE = "safe"
 
 
@@ -105,7 +105,7 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         created_by: str = "",
         service: str = "",
     ) -> Self:
-        """The filters of the API. `created_by` is the whole label, `service` the id of a service, or `api`."""
+        """The filters of the API. `created_by` is the whole label. `service` is `api` or the id of a service."""
         found = self.search(q) if q else self
         if state:
             found = found.in_state(State(state))
@@ -116,7 +116,7 @@ class APIKeyQuerySet(AccountOwnedQuerySet["APIKey"]):
         return found if administrator is None else found.filter(administrator=administrator)
 
     def search(self, text: str) -> Self:
-        """Keys whose name or mask contains the text, or with this id."""
+        """Keys whose name or mask contains the text, or whose id it is."""
         return self.filter(models.Q(name__icontains=text) | models.Q(mask__icontains=text) | models.Q(pk=text))
 
 

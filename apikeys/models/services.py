@@ -23,7 +23,7 @@ class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
         return self.filter(models.Q(account_id=account.id) | models.Q(shared=True))
 
     def search(self, text: str) -> Self:
-        """Services whose name contains the text, or with this id."""
+        """Services whose name contains the text, or whose id it is."""
         return self.filter(models.Q(name__icontains=text) | models.Q(pk=text))
 
     def ids_among(self, ids: Collection[str]) -> set[str]:
@@ -32,7 +32,7 @@ class ServiceQuerySet(AccountOwnedQuerySet["Service"]):
 
 
 class Service(models.Model):
-    """An API of the account that accepts the account's keys: the gateway in front of it asks this server.
+    """An API of the account that accepts the account's keys. The gateway in front of it asks this server.
 
     A shared service accepts the keys of every account. Other accounts see only its id and name.
     `last_question_at` is the time of the last authorization request, even if it was refused. `problem` says what was

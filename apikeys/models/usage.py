@@ -48,7 +48,7 @@ class KeyUsageQuerySet(UsageQuerySet["KeyUsage"]):
         return self.filter(api_key__account_id=account.id)
 
     def at_own_services(self, services: Collection[str]) -> Self:
-        """Usage of all accounts' keys at the services of one account, which may see it for its shared ones."""
+        """Usage of all accounts' keys at the services of one account, which may see it for its shared services."""
         return self.filter(service__in=services)
 
     def visible_to(self, account: HasAccountId, *, own_services: Collection[str]) -> Self:
@@ -81,7 +81,7 @@ class KeyUsage(Usage):
     objects: ClassVar[models.Manager["KeyUsage"]] = KeyUsageQuerySet.as_manager()
 
     class Meta:
-        # The default name belongs to the table that older processes write to: see the migration `usage_by_service`.
+        # The default name is that of the table that older processes write to: see the migration `usage_by_service`.
         db_table = "apikeys_usage"
         verbose_name = "usage of a key"
         verbose_name_plural = "usage of keys"

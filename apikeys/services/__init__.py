@@ -1,4 +1,4 @@
-"""Every change to keys and services. Pages, the API, commands and admin call these functions."""
+"""All changes to keys and services. Pages, the API, commands and admin call these functions."""
 
 from .imports import Imported, ImportedKey, import_api_keys, import_valid_api_keys
 from .keys import (

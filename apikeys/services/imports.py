@@ -1,4 +1,4 @@
-"""Importing keys that were created elsewhere."""
+"""Importing keys of another system."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class ImportedKey(NamedTuple):
-    """A key that was created elsewhere, by the SHA-256 digest of its secret, which this server doesn't get.
+    """A key of another system, by the SHA-256 digest of its secret. This server never gets the secret.
 
     `line` is its line in the file, or its place in the list.
     """
@@ -49,8 +49,8 @@ class Imported(NamedTuple):
 def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey]:
     """Import keys by their digests, all or none. Raises `Invalid` for a digest that the account has already.
 
-    A digest that another account has is not revealed, because a digest doesn't prove knowledge of the key. The imported
-    key looks like any other, but never works. The operator gets `Invalid` for that too.
+    That another account has a digest is not revealed, because a digest doesn't prove knowledge of the key: the imported
+    key looks like any other, but never works. Only the operator gets `Invalid` for such a digest too.
     """
     actor = lock_actor(actor, Permission.API_KEY_CHANGE)
     known = _known_keys(actor, rows)
@@ -81,9 +81,8 @@ def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[
 
 
 class _Known(NamedTuple):
-    """The digests that other accounts have, and the account's own keys by theirs, or by the one in its place.
-
-    For the operator, all are the account's: importing a key into the wrong account fails.
+    """The digests that other accounts have, and the account's own keys by their digest, or by the digest that they
+    stand for. For the operator, all count as the account's own: importing a key into the wrong account fails.
     """
 
     elsewhere: Collection[str]
@@ -107,7 +106,7 @@ def _substitute(actor: Actor, digest: str) -> str:
 
 
 def _refusals(actor: Actor, rows: Sequence[ImportedKey]) -> dict[int, DomainError]:
-    """The rows that can't be imported, by their lines: what is wrong with each."""
+    """What is wrong with each row that can't be imported, by its line."""
     latest, own = latest_expiry(actor), own_power(actor)
     services = known_services(actor.account, [row.access for row in rows])
     found = {row.line: _refusal(row, latest, services, own) for row in rows}
@@ -172,6 +171,6 @@ def _insert(actor: Actor, rows: Iterable[ImportedKey], known: _Known) -> dict[st
         if digest in known.elsewhere:
             api_key.digest = _substitute(actor, digest)
     with transaction.atomic():
-        # In one order, so that two accounts that import the same keys at the same moment don't deadlock.
+        # In a fixed order, so that two accounts that import the same keys at the same moment don't deadlock.
         APIKey.objects.bulk_create(sorted(api_keys.values(), key=lambda api_key: api_key.digest))
     return api_keys

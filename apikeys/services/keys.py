@@ -62,9 +62,9 @@ def create_api_key(
 ) -> Issued:
     """Create a key in the actor's account.
 
-    `id` makes it safe to retry: raises `AlreadyExists` if a key with it exists. Raises `Invalid` for what `validators`
-    refuses, such as an expiry in the past or beyond the account's limit, and `NotPermitted` if the actor may not create
-    keys, or is a key and would create one beyond its own power.
+    `id` makes it safe to retry: if a key with this id exists, this raises `AlreadyExists`. Raises `Invalid` for what
+    `validators` refuses, such as an expiry in the past or beyond the account's limit, and `NotPermitted` if the actor
+    may not create keys, or is a key and would create one beyond its own power.
     """
     api_key = APIKey(
         id=id or ids.new_key_id(),
@@ -113,9 +113,9 @@ def change_api_key(
     """Change settings of a key. They apply to the next request.
 
     Granting more (Read to Read & Write, administrator access, a later expiry, a wider network, a higher rate limit,
-    more access, another place to send the key in) is recorded as `api_key.widened`. Raises `InvalidState` for a
-    revoked key and when a rotated key is granted more, `Invalid` as `create_api_key` does, and `NotPermitted` where a
-    key would widen a key beyond its own power.
+    more access, another place to send the key in) is recorded as `api_key.widened`. Raises `InvalidState` for a revoked
+    key, or if a rotated key would be granted more; `Invalid` as `create_api_key` does; and `NotPermitted` if a key
+    would grant more than its own power.
     """
     actor, api_key = lock_key(actor, api_key)
     require_not_revoked(api_key, "changed")

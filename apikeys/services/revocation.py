@@ -18,7 +18,7 @@ from ..leaks import Leak
 from ..models import APIKey, Notice, State
 from .rules import lock_key, lock_keys
 
-#: A key that is sent over plain HTTP again within this time is not reported again.
+#: If a key is sent over plain HTTP again within this time, that is not reported again.
 EXPOSURE_IS_NEWS_AFTER = timedelta(days=1)
 
 #: The most URLs that are recorded for one leaked key.
@@ -72,9 +72,8 @@ def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
 
 
 def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, reporter: str = "Leak report") -> None:
-    """Revoke these keys. The reporter needs no permission: to know the secret is enough.
-
-    A URL and a source are recorded as they are, so they must come from a reporter who is trusted with them.
+    """Revoke these keys. The reporter needs no permission: knowing the secret is enough. A URL and a source are
+    recorded as they are, so they must come from a trusted reporter.
     """
     found = defaultdict[str, list[Leak]](list)
     for leak in leaks:
@@ -91,7 +90,7 @@ def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, report
 
 
 def _places(leaks: list[Leak]) -> Changes:
-    """Where one key was found, as far as it is known: its first URLs, and their kinds of source."""
+    """Where one key was found, if known: the first URLs, and their kinds of source."""
     places = {
         notices.FOUND_IN: list(dict.fromkeys(leak.url for leak in leaks if leak.url))[:MAX_PLACES],
         "source": list(dict.fromkeys(leak.source for leak in leaks if leak.source))[:MAX_PLACES],

@@ -46,7 +46,7 @@ def rotate_api_key(*, actor: Actor, api_key: APIKey, overlap: Overlap, id: str |
 
     The successor doesn't outlive the key's original expiry. Without an overlap the old key is revoked immediately.
     Raises `InvalidState` unless the key is active and was not rotated before, `AlreadyExists` for an `id` that was
-    used, and `NotPermitted` where a key would get more power than its own.
+    used, and `NotPermitted` if the successor would get more power than the acting key has.
     """
     actor, old = lock_key(actor, api_key)
     if id is not None and APIKey.objects.filter(pk=id).exists():

@@ -1,4 +1,4 @@
-"""Checks that the services for keys share: locks, valid fields, known services, and a limit on granted power."""
+"""Checks that the service functions for keys share: locks, valid fields, known services, the limit on power."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -23,7 +23,7 @@ def lock_key(actor: Actor, api_key: APIKey) -> tuple[Actor, APIKey]:
 def lock_keys(actor: Actor, api_keys: Iterable[APIKey]) -> tuple[Actor, list[APIKey]]:
     """The actor and the keys as they are now. An acting key is locked together with them, always in the same order.
 
-    Raises `NotFound` for a key that no longer exists or belongs to another account, and as `lock_actor` does.
+    Raises `NotFound` for a key that no longer exists or belongs to another account, and the errors of `lock_actor`.
     """
     wanted = [api_key.pk for api_key in api_keys]
     locked = actors.lock(actor.account, [*wanted, actor.id] if actor.kind == ActorKind.KEY else wanted)
@@ -82,19 +82,19 @@ def latest_expiry(actor: Actor) -> datetime | None:
 
 
 def require_within_own_power(actor: Actor, wanted: Power) -> None:
-    """Raise `NotPermitted` if the actor is a key with less power than `wanted`: it can't get or grant more."""
+    """Raise `NotPermitted` if the actor is a key with less power than `wanted`: a key can't get or grant more."""
     if problem := beyond(own_power(actor), wanted):
         raise NotPermitted(problem)
 
 
 def own_power(actor: Actor) -> Power | None:
-    """The power of an acting key. None for others, who may grant any."""
+    """The power of an acting key. None for other actors, who may grant any power."""
     if actor.kind != ActorKind.KEY:
         return None
     return Power.of(APIKey.objects.for_account(actor.account).get(pk=actor.id))
 
 
 def beyond(own: Power | None, wanted: Power) -> str:
-    """An error message if a key with the power `own` would grant more than that. Empty if it may."""
+    """An error message if a key with the power `own` would grant more than it has. Empty if the key may grant it."""
     excess = own and own.exceeded_by(wanted)
     return f"A key can't create a key {excess}." if excess else ""

@@ -47,7 +47,7 @@ _LISTS = {
 def create_service(*, actor: Actor, **settings: Unpack[ServiceSettings]) -> Service:
     """Create a service in the actor's account.
 
-    Raises `Invalid` for what `validators` refuses, by field, and `NotPermitted` where the actor may not: only the
+    Raises `Invalid` for what `validators` refuses, by field, and `NotPermitted` if the actor may not do this: only the
     operator shares a service with every account.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
@@ -69,8 +69,8 @@ def change_service(*, actor: Actor, service: Service, **settings: Unpack[Service
     """Change settings of a service. They apply to the next authorization request.
 
     A change that allows more is recorded as `service.widened`, because it widens every key with access to the service.
-    Raises `NotFound` for a service that no longer exists, and as `create_service` does. A key with only Write can't
-    change what counts as reading, because it could grant itself more.
+    Raises `NotFound` for a service that no longer exists, and the errors of `create_service`. A key with only Write
+    can't change what counts as reading, because then it could grant itself more.
     """
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)

@@ -1,4 +1,4 @@
-"""Usage of keys: how often, at which service, and from where. Recorded in memory, and written by a thread."""
+"""Usage of keys: how often, at which service, and from where. It is recorded in memory, and written by a thread."""
 
 import time
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Records of requests in memory. A flush writes them in one transaction.
 
 A clean stop loses nothing, `kill -9` loses what was recorded since the last flush, and nothing is counted twice: a
-batch is written again only if its transaction is known to have failed. If the database refuses one slot, only that
-slot is lost.
+batch is written again only if its transaction is known to have failed. If the database refuses the records of one slot,
+only those are lost.
 """
 
 import logging
@@ -29,7 +29,7 @@ class KeyRequest(NamedTuple):
     """One answered request of a key."""
 
     at: float  # Unix time
-    address: str  # empty if it came over a Unix socket
+    address: str  # empty if the request came over a Unix socket
     source: str  # the address, or the /64 of an IPv6 one
     agent: str
     place: Place
@@ -63,7 +63,8 @@ class Buffer(Generic[S, E]):
         self._write = write
         self._pending: dict[S, E] = {}
         self._lock = threading.Lock()  # of _pending
-        self._in_doubt: tuple[str, dict[S, E]] | None = None  # the transaction, and what it may have written
+        #: The transaction, and the records that it may have written.
+        self._in_doubt: tuple[str, dict[S, E]] | None = None
         self._flushing = threading.Lock()
 
     def record(self, slot: S, request: KeyRequest) -> None:
@@ -87,7 +88,7 @@ class Buffer(Generic[S, E]):
                 self._commit(batch)
 
     def discard(self) -> int:
-        """Drop what is not known to be written. Returns how many requests that were."""
+        """Drop all records that may not have been written. Returns the number of their requests."""
         with self._flushing, self._lock:
             _, in_doubt = self._in_doubt or ("", {})
             lost = sum(entry.requests for batch in (self._pending, in_doubt) for entry in batch.values())
@@ -167,7 +168,7 @@ def _status(transaction_id: str) -> str | None:
     """`committed`, `aborted` or `in progress`; None if the transaction is too old for the server to know.
 
     A server that was restored from a backup, or a replica that took over before it received the transaction, refuses
-    the id because it is higher than its own. The transaction's rows are missing there, as if it had been aborted.
+    the id, because the id is higher than its own. The transaction's rows are missing there, so the result is `aborted`.
     """
     try:
         with connection.cursor() as cursor:

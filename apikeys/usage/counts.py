@@ -27,7 +27,7 @@ COUNTS = (
 _PLACES = {Place.HEADER: 5, Place.QUERY: 6, Place.BODY: 7}
 _EPOCH = date(1970, 1, 1)
 
-Slot = tuple[str, int, str]  # a key's id, a day, in days since 1970, and a service
+Slot = tuple[str, int, str]  # a key's id, a day (in days since 1970) and a service
 
 
 class _Tally:
@@ -76,7 +76,7 @@ def flush() -> None:
 
 
 def discard() -> int:
-    """Drop what is not known to be written. Returns how many requests that were."""
+    """Drop all records that may not have been written. Returns the number of their requests."""
     return _buffer.discard()
 
 

@@ -11,7 +11,7 @@ from .buffer import SKEW, database_time
 
 
 class Latest:
-    """The time of the latest record of each service, for the column `at`, and its texts, for `columns`."""
+    """The latest record of each service: its time, for the column `at`, and its texts, for `columns`."""
 
     def __init__(self, at: str, *columns: str) -> None:
         self._at = at
@@ -41,12 +41,12 @@ class Latest:
             raise
 
     def discard(self) -> None:
-        """Drop what is not written."""
+        """Drop all records that are not written."""
         with self._lock:
             self._pending.clear()
 
     def _statement(self) -> str:
-        """Keeps a later time from another node, unless it is in the future, which means a wrong clock."""
+        """Keeps a later time from another node, unless that is in the future, because of a wrong clock."""
         table = connection.ops.quote_name(Service._meta.db_table)
         values = ", ".join(f"{column} = %s" for column in (self._at, *self._columns))
         return (

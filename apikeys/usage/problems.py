@@ -1,6 +1,5 @@
-"""The latest problem with the gateways of each service. Flushed with the counts.
-
-It is also logged, at most once a minute for each service and gateway, because a gateway asks for every request.
+"""The latest problem with the gateways of each service. It is flushed with the counts. It is also logged, but at most
+once a minute for each service and gateway, because a gateway asks about every request.
 """
 
 import logging
@@ -16,7 +15,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until a problem that continues is logged again.
 REMIND_AFTER = 60
-#: The most gateways whose log times are kept. A sender can vary its address only within its /64, which counts as one.
+#: The most gateways whose log times are kept. A sender can vary its address only within its /64, which counts as one
+#: gateway.
 MAX_LOGGED = 1000
 _UNLISTED = "A request came from {}, which is not among this service's gateways: add it."
 _UNLISTED_PATTERN = re.compile(re.escape(_UNLISTED).replace(re.escape("{}"), "([0-9A-Fa-f:.]+)"))
@@ -64,7 +64,7 @@ def flush() -> None:
 
 
 def discard() -> None:
-    """Drop what is not written, and what was logged."""
+    """Drop all records that are not written, and the times of log lines."""
     _latest.discard()
     with _lock:
         _logged.clear()

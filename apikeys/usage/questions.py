@@ -1,4 +1,4 @@
-"""The time of the last authorization request for each service. Flushed with the counts."""
+"""The time of the last authorization request for each service. It is flushed with the counts."""
 
 from .latest import Latest
 

@@ -1,4 +1,4 @@
-"""The sources of keys' requests. Flushed every few seconds."""
+"""The sources of keys' requests. They are flushed every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from accounts.fields import AGENT_LENGTH
 from ..models import APIKey, KeyOrigin
 from .buffer import SKEW, Buffer, KeyRequest, database_time
 
-#: The most sources of one key in a flush. Only `counts` counts requests from further sources.
+#: The most sources of one key in a flush. Requests from further sources are counted by `counts` only.
 MAX_SOURCES = 20
 
 
@@ -64,7 +64,7 @@ def flush() -> None:
 
 
 def discard() -> None:
-    """Drop what is not known to be written."""
+    """Drop all records that may not have been written."""
     _buffer.discard()
 
 
@@ -88,7 +88,7 @@ def _rows(key: str, sources: _Sources, now: float) -> Iterator[tuple[Any, ...]]:
 
 
 def _upsert() -> str:
-    """Adds the requests. Updates the last use if it is later, or if the stored one is in the future: a wrong clock."""
+    """Adds the requests. Updates the last use if it is later, or if the stored one is in the future (a wrong clock)."""
     table = connection.ops.quote_name(KeyOrigin._meta.db_table)
     latest = ", ".join(
         f"{column} = CASE WHEN excluded.last_used_at > {table}.last_used_at OR {table}.last_used_at > %s "

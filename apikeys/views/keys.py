@@ -153,7 +153,7 @@ def _by_service(request: AccountRequest, usage: KeyUsageQuerySet) -> list[tuple[
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def new_key(request: AccountRequest) -> HttpResponse:
-    """The form. Its response shows the new key, which is shown nowhere else."""
+    """The form. Only its response shows the new key."""
     if request.method != "POST":
         return _new_form(request, APIKeyForm.prefilled(initial_data(request), {}, account=request.account))
     form = APIKeyForm(request.POST, account=request.account)
@@ -212,7 +212,7 @@ def key_summary(request: AccountRequest) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
-    """The form for the overlap. Its response shows the new key, which is shown nowhere else."""
+    """The form for the overlap. Only its response shows the new key."""
     api_key = _api_key(request, id)
     form = RotateForm(request.POST) if request.method == "POST" else RotateForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
@@ -232,7 +232,7 @@ def rotate_key(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.API_KEY_CHANGE)
 @recently_authenticated
 def import_keys(request: AccountRequest) -> HttpResponse:
-    """Import keys that were created elsewhere, by their digests."""
+    """Import keys of another system, by their digests."""
     sent = request.method == "POST"
     form = ImportForm(request.POST, request.FILES) if sent else ImportForm(initial=initial_data(request).dict())
     if form.is_bound and form.is_valid():
@@ -361,7 +361,7 @@ def revoke_keys(request: AccountRequest) -> HttpResponse:
 
 
 def _are_used_at_services(api_keys: Sequence[APIKey]) -> bool:
-    """Whether these keys were used at services, where open connections may outlive them."""
+    """Whether these keys were used at services. There, open connections may outlive a revoked key."""
     return bool(api_keys) and KeyUsage.objects.at_services(api_keys).exists()
 
 

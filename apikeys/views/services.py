@@ -59,7 +59,7 @@ def services(request: AccountRequest) -> HttpResponse:
 
 @account_page(Permission.SERVICE_READ)
 def service(request: AccountRequest, id: str) -> HttpResponse:
-    """The page of one service. Of another account's shared service it shows the name."""
+    """The page of one service. For another account's shared service it shows only the name."""
     service = _service(request, id)
     events = AuditEvent.objects.for_account(request.account).filter(target_id=service.id)
     keys = _keys_opening(request, service) if Permission.API_KEY_READ in request.actor.permissions else []
@@ -80,13 +80,13 @@ def service(request: AccountRequest, id: str) -> HttpResponse:
 
 
 def _new_key_query(service: Service, *, host: str) -> str:
-    """The query string for the form of a new key with access to only this service, which links back to its page."""
+    """The query string for the form of a new key for only this service. It makes the form link back to its page."""
     query = {"access": "chosen", "service": service.id, "for_service": service.id}
     return urlencode({**query, "host": host} if host else query)
 
 
 def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey]) -> dict[str, str]:
-    """The headers that the service receives, with a key that can access it as example."""
+    """The headers that the service receives, for a key that can access it, as an example."""
     api_key = keys[0] if keys else None
     return {
         "X-Account": "the account's slug" if service.shared else request.account.slug,
@@ -98,9 +98,8 @@ def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey])
 
 
 def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
-    """The configuration of the gateway in the URL, or else the last one that this service's page showed.
-
-    So the page looks the same after its reader edits the service or creates a key for it.
+    """The configuration of the gateway in the URL, or else of the gateway that this service's page showed last. So the
+    page looks the same after its reader edits the service or creates a key for it.
     """
     last = request.session.get(LAST_CONFIGURATION, {})
     chosen = {**(last if last.get("service") == service.id else {}), **request.GET.dict()}
@@ -156,9 +155,8 @@ def configuration(request: AccountRequest, id: str, gateway: str, file: str = ""
 
 @account_page(Permission.SERVICE_READ)
 def connection(request: AccountRequest, id: str) -> HttpResponse:
-    """The connection status of a service's gateway. The page polls it.
-
-    204 while the page already shows the current status. `seen` is the problem that the page shows, or empty.
+    """The connection status of a service's gateway, which the page polls. The status is 204 while the page already
+    shows the current one. `seen` is the problem that the page shows, or empty.
     """
     service = _own(request, id)
     context = _connection(service)
@@ -172,13 +170,13 @@ def _connection(service: Service) -> dict[str, Any]:
     return {
         "problem": problem,
         "unlisted": problems.unlisted_in(problem),
-        # Only a proxy serves HTTPS, and it refuses unlisted gateways before their requests reach this server.
+        # HTTPS is served by a proxy only, which refuses unlisted gateways before their requests reach this server.
         "asked_through_proxy": settings.GUARD_URL.startswith("https:"),
     }
 
 
 def _keys_opening(request: AccountRequest, service: Service) -> list[tuple[APIKey, Entry | None]]:
-    """The account's newest keys that can access the service, one more than is shown, each with its entry if any."""
+    """The account's newest keys that can access the service, one more than is shown, with their entries for it."""
     keys = APIKey.objects.for_account(request.account).in_state(State.ACTIVE).with_access_to(service.pk)
     return [(api_key, scopes.entry_of(api_key.access, service.pk)) for api_key in keys[: NEWEST_KEYS + 1]]
 
@@ -269,7 +267,7 @@ def _service(request: AccountRequest, id: str) -> Service:
 
 
 def _own(request: AccountRequest, id: str) -> Service:
-    """The account's own service. Other accounts can't see this page of a shared one."""
+    """The account's own service. For a shared service, other accounts can't see this page."""
     return get_object_or_404(Service.objects.for_account(request.account), pk=id)
 
 

@@ -1,7 +1,7 @@
 """Authenticates a request: finds the key in header, query string or body, and looks it up.
 
-Several keys are refused, in two places or in one (RFC 6750 §2). The body is searched for a key only if
-header and query have none. A body over 16 KiB then counts against a limit of its address before it is parsed,
+More than one key is refused, in different places or in the same one (RFC 6750 §2). The body is searched for a key only
+if header and query have none. A body over 16 KiB then counts against a limit of its address before it is parsed,
 because anybody can send one.
 """
 
@@ -30,8 +30,8 @@ AS_JSON = "Send it with Content-Type: application/json."
 class APIKeyAuthentication(BaseAuthentication):
     """Sets `request.user` to an `Actor` and `request.auth` to a `Credential`.
 
-    Raises `Refused` without a key, for an invalid or inactive one, and for one that may not be sent in this place or
-    from this address; `AmbiguousKey` (400) for more than one key. `HasKeyPermission` checks the rest of the verdict.
+    Raises `Refused` if the key is missing, invalid or inactive, or may not be sent in this place or from this address.
+    Raises `AmbiguousKey` (400) if there is more than one. `HasKeyPermission` checks the rest of the verdict.
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
@@ -49,7 +49,7 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def find_key(request: Request) -> tuple[str, Place | None, str]:
-    """The key as it was sent, its place, and without a key a hint for the client. Raises `AmbiguousKey`."""
+    """The key as it was sent, and its place. If there is no key, also a hint for the client. Raises `AmbiguousKey`."""
     meta = request._request.META
     if with_commas(meta):
         raise AmbiguousKey(
@@ -71,7 +71,7 @@ def find_key(request: Request) -> tuple[str, Place | None, str]:
 
 
 def _in_body(request: Request) -> tuple[list[str], str]:
-    """The keys in the body's field, and why the body was not read as JSON, if so.
+    """The keys in the body's field, and the reason if the body was not read as JSON.
 
     Raises DRF's `ParseError` for a malformed body, and `TooManyRequests` for too many large ones from one address.
     """
@@ -93,5 +93,5 @@ def _in_body(request: Request) -> tuple[list[str], str]:
 
 
 def _is_json_read_as_form(fields: QueryDict) -> bool:
-    """Whether a form is really JSON, as `curl -d` sends it by default: its first field's name begins with `{`."""
+    """Whether a form is really JSON, as `curl -d` sends it by default: the name of its first field begins with `{`."""
     return next(iter(fields), "").lstrip("\ufeff \t\r\n").startswith("{")

@@ -32,20 +32,19 @@ from .serializers import BodySerializer, FilterSerializer, ModelSerializer
 
 M = TypeVar("M", bound=Model)
 
-#: Parameters of a list that are no filters.
+#: Parameters of a list that are not filters.
 _NO_FILTERS = (*Pagination.parameters, FIELD)
 
 
 class APIView(NeedsPermission):
     """A view behind `apikeys.gate`: authentication asks it, and the permission checks the rest of its verdict.
 
-    It names the serializers of each method's request and answer. `validated`, `item`, `page` and `created` use no
-    others, so that the schema is true. The schema also has the docstrings of the methods.
+    It names the serializers of each method's request and response. `validated`, `item`, `page` and `created` use only
+    these, so that the schema is true. The schema also has the docstrings of the methods.
 
-    With `has_etag`, GET answers an item with its `ETag` (304 if it is in `If-None-Match`), and PUT, PATCH and DELETE
-    take `If-Match` (412 if it has changed). The view then has a `get_object`.
-    `idempotent_methods` take an `Idempotency-Key`, and ignore it elsewhere. Their request serializers are
-    `BodySerializer`s.
+    With `has_etag`, GET sends the item's `ETag` (or 304 if `If-None-Match` has it), and PUT, PATCH and DELETE read
+    `If-Match` (412 if the item has changed). The view then has a `get_object`. `idempotent_methods` read an
+    `Idempotency-Key`; other methods ignore it. Their request serializers are `BodySerializer`s.
     """
 
     #: The name of each method's operation in the schema, such as `list_projects`.
@@ -60,7 +59,7 @@ class APIView(NeedsPermission):
     idempotent_methods: ClassVar[Sequence[str]] = ()
     #: Further headers that its methods read, with descriptions.
     request_headers: ClassVar[Mapping[str, str]] = {}
-    #: Statuses of errors that its methods have, and others of their kind don't.
+    #: Statuses of errors that its methods have and similar methods of other views don't.
     refusals: ClassVar[Sequence[int]] = ()
     #: Whether GET answers with one page of a list.
     lists: ClassVar[bool] = False
@@ -113,7 +112,7 @@ class APIView(NeedsPermission):
         return idempotency.once(attempt, partial(method, *args, **kwargs), secret_fields)
 
     def _if_unchanged(self, method: Callable[..., HttpResponse], request: Request, **ids: str) -> HttpResponse:
-        """Call the method if the item matches the preconditions, locked so that it can't change in between."""
+        """Call the method if the item matches the preconditions. A lock prevents changes in between."""
         with transaction.atomic():
             actors.lock_item(self.actor, self.get_object(**ids))
             etag = cast(Any, self).get(request, **ids)["ETag"]
@@ -137,7 +136,7 @@ class APIView(NeedsPermission):
 
     @property
     def body(self) -> Any:
-        """The body without the key, if it was sent there: it is not a field of the item."""
+        """The body without the key, which may have been sent there but is not a field of the item."""
         fields: Any = self.request.data
         if self.request.auth is not None and self.credential.place is Place.BODY:
             fields = fields.copy()
@@ -151,7 +150,7 @@ class APIView(NeedsPermission):
         return dict(serializer.validated_data)
 
     def filters(self) -> dict[str, Any]:
-        """The filters that a list's query string sets; an empty one is none. Raises `ValidationError`."""
+        """The filters that a list's query string sets. An empty filter counts as not set. Raises `ValidationError`."""
         sent = self.request.query_params
         if repeated := [name for name, values in sent.lists() if len(values) > 1]:
             raise ValidationError({name: ["Send this parameter once."] for name in repeated})

@@ -73,7 +73,7 @@ def question_about(method: str, target: str, address: str | None) -> Question:
 
 
 def _resolve(path: str) -> tuple[View | None, dict[str, Any]]:
-    """The view of a path, with or without a trailing slash, and its arguments. None if there is none."""
+    """The view of a path, with or without a trailing slash, and its arguments. None for an unknown path."""
     if is_legacy(path):
         return None, {}
     if path[-1] == "/":

@@ -64,9 +64,10 @@ class DocsView(APIView):
 
 @lru_cache(maxsize=256)
 def _html(content: Content, arguments: tuple[tuple[str, str], ...], look: Look) -> bytes:
-    """The page as HTML, for `EXAMPLE_ORIGIN`. Drawing takes 50 ms, and anybody can ask for it.
+    """The page as HTML, for `EXAMPLE_ORIGIN`. Rendering takes 50 ms, and anybody can request it.
 
-    All pages in all looks are kept. A server without `PUBLIC_URL` has an origin for each port that clients name.
+    All pages are cached, in every combination of cookies. A server without `PUBLIC_URL` has an origin for each port
+    that clients name.
     """
     return _drawn(content(Site(START, "", EXAMPLE_ORIGIN), **dict(arguments)), look)
 

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
-#: Fields of one refusal, and sentences for each.
+#: The most fields of one refusal, and the most sentences for each.
 MAX_FIELDS = MAX_SENTENCES = 20
 #: Characters of each. Both may come from the request, and longer ones are truncated.
 MAX_NAME_LENGTH, MAX_SENTENCE_LENGTH = 100, 500
@@ -97,7 +97,7 @@ _TYPE_OF_RULE: Mapping[Rule, ProblemType] = {
     Rule.METHOD: problems.METHOD_NOT_ALLOWED,
     Rule.PERMISSION: problems.PERMISSION_MISSING,
 }
-#: Where the rule was about to refuse a key, and its limiter refused first or could not be asked.
+#: If the rule was about to refuse a key, but its limiter refused first or was unavailable.
 _TYPE_OF_LIMITER = {429: problems.TOO_MANY_ATTEMPTS, 503: problems.UNAVAILABLE}
 
 
@@ -112,7 +112,7 @@ def type_of(error: DomainError) -> ProblemType:
 def type_of_verdict(verdict: Verdict) -> ProblemType:
     """The type of a refusal by a rule."""
     assert verdict.rule is not None
-    if verdict.headers.get("WWW-Authenticate") == CHALLENGE:  # without an error: no key was sent (RFC 6750, §3.1)
+    if verdict.headers.get("WWW-Authenticate") == CHALLENGE:  # no key was sent (RFC 6750, §3.1)
         return problems.KEY_REQUIRED
     found = _TYPE_OF_RULE[verdict.rule]
     return found if verdict.status in found.statuses else _TYPE_OF_LIMITER[verdict.status]
@@ -178,7 +178,7 @@ def _sentences(detail: Any) -> Iterator[str]:
 
 
 def _bounded(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The errors within the limits above. Keys are masked before truncation, which could leave a part of one."""
+    """The errors within the limits above. Keys are masked first, because truncation could leave a part of one."""
     return {
         tokens.redact(field)[:MAX_NAME_LENGTH]: [
             tokens.redact(sentence)[:MAX_SENTENCE_LENGTH] for sentence in islice(sentences, MAX_SENTENCES)

@@ -1,8 +1,8 @@
 """ETags and conditional requests (RFC 9110, §8.8.3 and §13): a program can't undo a change that it hasn't seen.
 
 A tag is a digest of the item as GET shows it. So it changes with every field, whatever changed it, and is the same on
-all nodes. Fields that change with each use of the item don't count. Their tag is weak, because it may stay the same
-while the answer differs (§8.8.1).
+all nodes. Fields that change with each use of the item don't count. The tag of an item with such fields is weak,
+because it may stay the same while the response differs (§8.8.1).
 
 `If-Match` is compared weakly, although §13.1.1 asks for the strong comparison: otherwise nothing could protect an item
 with a weak tag, and a proxy that compresses answers makes every tag weak.
@@ -36,9 +36,8 @@ def has_preconditions(meta: Mapping[str, str]) -> bool:
 
 
 def require_match(meta: Mapping[str, str], etag: str) -> None:
-    """Raises `PreconditionFailed` unless `If-Match`, if sent, has the tag, and `Invalid` for one without any tag.
-
-    To ignore a malformed one would make a change that its sender wanted to protect.
+    """Raises `PreconditionFailed` if `If-Match` was sent without this tag, and `Invalid` if it has no tag at all. A
+    malformed header must not be ignored: its sender wanted to protect the item.
     """
     if _IF_MATCH not in meta:
         return
@@ -50,7 +49,7 @@ def require_match(meta: Mapping[str, str], etag: str) -> None:
 
 
 def is_known(meta: Mapping[str, str], etag: str) -> bool:
-    """Whether `If-None-Match` has the tag: the client has the item as it is (304), or wants no change of it (412)."""
+    """Whether `If-None-Match` has the tag: the client already has this version (304), or wants to keep it (412)."""
     return _lists(meta.get(_IF_NONE_MATCH, ""), etag)
 
 

@@ -38,7 +38,7 @@ def attempt(request: Request, api_key_id: str, fields: Any) -> Attempt:
 
 
 def once(attempt: Attempt, method: Callable[[], Response], secret_fields: Sequence[str]) -> HttpResponse:
-    """Call the method, unless an earlier attempt was answered: then that answer, with its secret fields null."""
+    """Call the method, unless an earlier attempt was answered: then return that answer, with its secret fields null."""
     if answer := stored(attempt):
         return _repeated(answer)
     with only_one(attempt):

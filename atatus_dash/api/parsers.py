@@ -17,12 +17,12 @@ from accounts.errors import Invalid
 
 from ..form_limits import require_few_escapes
 
-#: Values in one JSON body, at every depth: 1,000 objects of nine members fit.
+#: Values in one JSON body, at every depth. It is enough for 1,000 objects of nine members.
 MAX_VALUES = 10_000
 #: Arrays and objects within each other. Python's own limit depends on its version and on what called the parser, and
 #: code that walks through a value needs more of its stack than the parser.
 MAX_DEPTH = 64
-#: Charsets of forms. Python has more codecs, but some don't decode text, some raise other errors than UnicodeError, and
+#: Charsets of forms. Python has more codecs, but some don't decode text, some raise errors other than UnicodeError, and
 #: one takes a second for 100 KB.
 CHARSETS = {
     *("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-2", "iso-8859-9", "iso-8859-15"),
@@ -40,7 +40,8 @@ CHARSETS = {
     ),
 }
 
-# A string, or an unfinished one up to the end. Possessive, and it matches at every quote: there is no backtracking.
+# A string, or an unfinished one up to the end. There is no backtracking: the quantifier is possessive, and the
+# expression matches at every quote.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 
@@ -65,7 +66,7 @@ class JSONParser(DRFJSONParser):
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises `RefusedJSONError`, whose text is empty for a syntax error, and `Invalid` for too many values."""
+    """Raises `RefusedJSONError`, with an empty text for a syntax error, and `Invalid` for too many values."""
     _require_few_values(body)
     _require_shallow(body)
     try:
@@ -102,7 +103,7 @@ def _require_shallow(body: bytes) -> None:
 
 
 def _without_strings(body: bytes) -> bytes:
-    """The body without its strings, of which one with few values has at most two for each: a name and a value."""
+    """The body without its strings. A body with few values has at most two strings for each: a name and a value."""
     return _STRING.sub(b"", body, count=2 * MAX_VALUES)
 
 

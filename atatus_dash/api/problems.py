@@ -1,14 +1,15 @@
 """The types of errors, as RFC 9457 names them. Pure.
 
-`errors` gives each refusal exactly one of them. The page of errors in the API reference describes all of them, and a
-type's URI leads there.
+`errors` gives each refusal exactly one of them. The page of errors in the API reference describes them all, and a
+type's URI leads to its description there.
 """
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-#: The page that describes the types. A type's URI is its place there. It stays the same while the page is switched off.
+#: The page that describes the types. A type's URI is this page with an anchor. It stays the same while the page is
+#: switched off.
 PAGE = "/v2/docs/errors"
 
 
@@ -22,9 +23,9 @@ class ProblemType(NamedTuple):
     meaning: str
     #: What the caller can do about it.
     remedy: str
-    #: Members that every such answer has besides those of RFC 9457.
+    #: Members of such a response that RFC 9457 doesn't define.
     members: Mapping[str, object] = MappingProxyType({})
-    #: Whether only operations that need a key can fail with it, or only the others. None: all can.
+    #: Whether only operations that need a key can fail with it, or only operations that need none. None: all can.
     needs_key: bool | None = None
     is_of_changes: bool = False
 
@@ -61,7 +62,7 @@ INVALID_STATE = ProblemType(
     (400,),
     "The item's state doesn't allow this",
     "The item is in a state in which this change is not possible. For example, a revoked key can't be rotated.",
-    "Get the item to see its state. A key that is revoked or expired needs a new key in its place.",
+    "Get the item to see its state. Replace a revoked or expired key with a new one.",
     needs_key=True,
     is_of_changes=True,
 )
@@ -86,9 +87,10 @@ KEY_INVALID = ProblemType(
     "key-invalid",
     (401,),
     "The API key is invalid",
-    "The text that was sent is not a key of this server, or the service doesn't accept this key. A typo or a missing "
-    "character is enough.",
-    "Copy the whole key again. If it is lost, create a new one: nobody can read it again.",
+    "The text that was sent is not a key of this server, or the service doesn't accept this key. A single wrong "
+    "or missing character is enough.",
+    "Copy the whole key again. If it is lost, create a new one: the server doesn't store the key, and can't show it "
+    "again.",
     needs_key=True,
 )
 KEY_REVOKED = ProblemType(
@@ -128,7 +130,7 @@ HTTPS_REQUIRED = ProblemType(
     "https-required",
     (403,),
     "HTTPS is required",
-    "The request came over plain HTTP. It was not read. If it had a key, others may have read that key on its way.",
+    "The request came over plain HTTP, and was not read. If it had a key, others on the network may have seen it.",
     "Use https:// in the URL, and rotate the key.",
 )
 ACCOUNT_CLOSED = ProblemType(
@@ -167,7 +169,7 @@ NO_ACCESS = ProblemType(
     "no-access",
     (403,),
     "The API key has no access to this",
-    "The key's `access` doesn't include this API, this service or this path, or the path can be read in two ways.",
+    "The key's `access` doesn't include this API, this service or this path, or the path is ambiguous.",
     "Use a key with access, or have the key's `access` extended. Send paths without `..`, `//` and encoded slashes.",
     needs_key=True,
 )
@@ -208,7 +210,7 @@ REQUEST_RUNNING = ProblemType(
     (409,),
     "The same request is still running",
     "A request with this Idempotency-Key is still running.",
-    "Wait for the seconds in Retry-After, then send the same request again. It gets the first one's response.",
+    "Wait for the seconds in Retry-After, then send the same request again. It gets the response to the first one.",
 )
 LENGTH_REQUIRED = ProblemType(
     "length-required",
@@ -268,7 +270,7 @@ SERVER_ERROR = ProblemType(
     "server-error",
     (500,),
     "The server has a problem",
-    "The request met a fault of this server. Whether it changed something is unknown.",
+    "The request failed because of an error in this server. It may have changed something.",
     "Send the request again later. If it fails again, tell the operator the id in X-Request-ID.",
 )
 MAINTENANCE = ProblemType(
@@ -282,8 +284,8 @@ UNAVAILABLE = ProblemType(
     "unavailable",
     (503,),
     "Temporarily unavailable",
-    "The server can't reach its database or its rate limits, or has too many requests waiting.",
-    "Wait for the seconds in Retry-After, then send the request again, later each time.",
+    "The server can't reach its database or the store of its rate limits, or has too many requests waiting.",
+    "Wait for the seconds in Retry-After, then send the request again. Wait longer after each failure.",
 )
 
 #: Every type, in the order of the statuses.

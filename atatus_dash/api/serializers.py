@@ -35,9 +35,8 @@ class BodySerializer(serializers.Serializer[Any]):
         return {name: self._or_empty(name, value) for name, value in data.items()}
 
     def meaning(self, data: Any) -> Any:
-        """The fields as this serializer reads them, before validation: the same for a form as for the same JSON.
-
-        It stays the same as time passes. What a field can't read is left as it is.
+        """The fields as this serializer reads them, before validation: the same for a form and for the equivalent JSON.
+        The result doesn't depend on the time. A value that a field can't read is unchanged.
         """
         if not isinstance(data, Mapping):
             return data
@@ -48,7 +47,7 @@ class BodySerializer(serializers.Serializer[Any]):
         if field is None or field.read_only or value is None:
             return value
         child = getattr(field, "child", None)
-        if isinstance(child, BodySerializer) and isinstance(value, list):  # its `to_internal_value` would validate
+        if isinstance(child, BodySerializer) and isinstance(value, list):  # `to_internal_value` would validate
             return [child.meaning(item) for item in value]
         try:
             return field.to_internal_value(value)
@@ -87,10 +86,8 @@ class JSONField(serializers.Field[Any, Any, Any, Any]):
 
 
 class BooleanField(serializers.BooleanField):
-    """True or false, which forms and query strings send as text.
-
-    DRF would read many texts and numbers as booleans, also in JSON: a text there is a mistake of the program, and may
-    mean the opposite of what DRF reads.
+    """True or false, which forms and query strings send as text. DRF would read many texts and numbers as booleans, in
+    JSON too. There, a text is a program's mistake, and may mean the opposite of what DRF reads.
     """
 
     #: `True` and `False` are what Python writes.
@@ -101,7 +98,7 @@ class BooleanField(serializers.BooleanField):
     default_error_messages = {"invalid": "Send true or false."}
 
     def of_text(self, text: str) -> bool | str:
-        """What the text means. Another text is returned as it is, and is refused."""
+        """The boolean that the text stands for. Any other text is returned unchanged, and then refused."""
         return self.TEXTS.get(text, text)
 
     def to_internal_value(self, data: Any) -> bool:
@@ -124,7 +121,7 @@ class StrictSerializer(BodySerializer):
 
 
 def _is_number_for_text(field: Any, value: Any) -> bool:
-    """Whether DRF would read a number as text, in the field or in a list."""
+    """Whether DRF would read a number as text, in this field or in a list of such fields."""
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return any(_is_number_for_text(field.child, item) for item in value)
     return isinstance(field, serializers.CharField) and isinstance(value, int | float) and not isinstance(value, bool)
@@ -133,8 +130,8 @@ def _is_number_for_text(field: Any, value: Any) -> bool:
 class FilterSerializer(serializers.Serializer[Any]):
     """Reads the filters of a list from its query string, as `base.APIView.filters` passes it.
 
-    A misspelled filter would select everything, and a program may go on to revoke what it gets. So an unknown
-    parameter is refused, as unknown fields are.
+    An unknown parameter is refused, as an unknown field is: a misspelled filter would select everything, and a program
+    may revoke all the keys that it gets.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -147,7 +144,7 @@ class FilterSerializer(serializers.Serializer[Any]):
         return field.of_text(text) if isinstance(field, BooleanField) else text
 
 
-#: As long as the longest label of an actor or a target.
+#: This is the length of the longest label of an actor or a target.
 MAX_FILTER_LENGTH = 254
 
 
@@ -170,7 +167,7 @@ def writable(*names: str) -> list[str]:
 
 
 class TextField(serializers.CharField):
-    """Text of several lines, which end in a line feed."""
+    """Text of several lines, each ending in a line feed."""
 
     def run_validation(self, data: Any = empty) -> Any:
         text = super().run_validation(data)
@@ -180,9 +177,9 @@ class TextField(serializers.CharField):
 class ModelSerializer(serializers.ModelSerializer[M]):
     """Fields are read-only unless `Meta.fields` marks them `writable`."""
 
-    #: Fields that only the first answer has: they are null where it is repeated.
+    #: Fields that only the first answer has: they are null in a repeated answer.
     secret_fields: ClassVar[Sequence[str]] = ()
-    #: If some callers see these fields only: the others are null for them.
+    #: The only fields that some callers see: the others are null for them. None if all callers see all fields.
     fields_shown_to_all: ClassVar[Sequence[str] | None] = None
     #: Fields that change with each use of the item, and so don't count for its ETag.
     volatile_fields: ClassVar[Sequence[str]] = ()
@@ -205,7 +202,7 @@ class ModelSerializer(serializers.ModelSerializer[M]):
 
 
 class PatternField(serializers.CharField):
-    """A text that the serializer or the service checks. The pattern is for the schema alone."""
+    """A text that the serializer or the service checks. The pattern is only for the schema."""
 
     def __init__(self, pattern: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -224,7 +221,7 @@ class ShortListField(serializers.ListField):
 
 
 class EachField(JSONField, ShortListField):
-    """A list of objects that are valid or not for themselves: the value of each, or its `ValidationError`."""
+    """A list of objects, each validated by itself: the result has its value or its `ValidationError`."""
 
     def run_child_validation(self, data: Any) -> list[Any]:
         if len(data) > self.max_length:

@@ -19,8 +19,9 @@ class FetchRowMixin(BaseDatabaseWrapper):
     def fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
         """The first row, or None. Values and exceptions are the same as a cursor's.
 
-        A cursor is used in a transaction, which psycopg begins with one, and while queries are logged or wrapped, such
-        as by a test that counts them. The wrapper `mask_writes`, which every connection has, doesn't concern reads.
+        A cursor is used in a transaction, because psycopg begins a transaction only with a cursor, and while queries
+        are logged or wrapped, such as by a test that counts them. The wrapper `mask_writes`, which every connection
+        has, doesn't concern reads.
         """
         if self.in_atomic_block or self.queries_logged or self.execute_wrappers not in _UNWATCHED:
             with self.cursor() as cursor:

@@ -22,7 +22,7 @@ from ..api.renderers import JSONRenderer
 
 logger = logging.getLogger(__name__)
 
-#: The value of each header without a key, so that a gateway still overwrites a client's header.
+#: The value of each of these headers if there is no key, so that a gateway still overwrites a client's header.
 _NONE = "-"
 
 
@@ -65,7 +65,7 @@ def refusal(
 def _refusal(
     environ: Mapping[str, Any], verdict: Verdict, problem: ProblemType, errors: Mapping[str, Sequence[str]]
 ) -> Answer:
-    # The Host may be that of the service: gateways send the client's.
+    # Without the Host, which may be that of the service: some gateways send the client's.
     page = links.of_document(PAGE, None)
     media_type, body = error_content(problem, verdict.status, verdict.message, errors, meta=environ, page=page)
     return Answer(
@@ -97,7 +97,7 @@ def json_answer(status: int, content: Mapping[str, Any], headers: Mapping[str, s
 
 
 def failure(environ: Mapping[str, Any], error: Exception) -> Answer:
-    """The answer for any exception. An unexpected one is logged and is a 503, because gateways handle no 500."""
+    """The answer for any exception. An unexpected one is logged and becomes a 503: gateways can't handle a 500."""
     if isinstance(error, SuspiciousOperation):
         error = NotPermitted("The request is malformed.")
     elif availability.is_outage(error):

@@ -106,7 +106,7 @@ def _read_check(environ: Mapping[str, Any]) -> Check:
 
 
 def _asker_secret(environ: Mapping[str, Any]) -> str:
-    """The asker's key in the headers; empty if there is none or several."""
+    """The asker's key in the headers; empty if there is none or more than one."""
     found = credentials.in_headers(environ)
     return found[0] if len(found) == 1 else ""
 
@@ -114,7 +114,7 @@ def _asker_secret(environ: Mapping[str, Any]) -> str:
 def _refuse_asker(
     environ: Mapping[str, Any], secret: str, key: KeyRecord | None, account_id: int | None
 ) -> Answer | None:
-    """None for an administrator key of the account over HTTPS. All others get the same message."""
+    """None if the asker has an administrator key of the account and uses HTTPS. All others get the same message."""
     headers: Mapping[str, str] = {"WWW-Authenticate": CHALLENGE}
     if environ["wsgi.url_scheme"] != "https" and not settings.ALLOW_HTTP:
         exposure.record(environ)
@@ -138,7 +138,7 @@ def _refuse_asker(
 
 
 def _dry_run_answer(key: KeyRecord | None, question: Question) -> Answer:
-    """A dry run. It counts nothing, except invalid keys, against the asker's address."""
+    """A dry run. It counts only invalid keys, against the asker's address."""
     verdict, results = gate.explain(key, question, limits.limiter, counts_failures=True)
     return json_answer(
         200,

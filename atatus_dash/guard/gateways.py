@@ -111,5 +111,5 @@ def question_about(service: ServiceRecord, method: str, target: str, address: st
 
 
 def digest_of(secret: str) -> str:
-    """The digest to look up; empty for a text that can't be a key."""
+    """The digest to look up. Empty for a text that can't be a key."""
     return tokens.digest(secret) if tokens.may_be_a_key(secret) else ""

@@ -18,7 +18,7 @@ from .worker import DRAIN_SECONDS
 
 #: Seconds within which a worker has to load the application or report that it is alive, or it is replaced.
 ALIVE_SECONDS = 60
-#: Seconds before a stopping worker is killed: two to drain a proxy's connections, ten to finish its requests.
+#: Seconds before a stopping worker is killed: two for a proxy to close its connections, ten to finish the requests.
 STOP_SECONDS = 12
 
 
@@ -56,7 +56,7 @@ class Server(BaseApplication):
 
 
 class DrainingArbiter(Arbiter):
-    """Lets workers drain their proxy's connections before the listening socket is closed."""
+    """Lets workers finish the proxy's connections before the listening socket is closed."""
 
     def manage_workers(self) -> None:
         """Let new workers load the application before old ones, which they replace, stop accepting connections."""
@@ -65,7 +65,7 @@ class DrainingArbiter(Arbiter):
             end = time.monotonic() + START_SECONDS
             while not all(map(_has_started, newest)) and time.monotonic() < end:
                 time.sleep(0.05)
-                self.reap_workers()  # raises `HaltServer` for one that could not load it
+                self.reap_workers()  # raises `HaltServer` for a worker that could not load the application
         super().manage_workers()
 
     def stop(self, graceful: bool = True) -> None:
@@ -84,7 +84,7 @@ def _has_started(worker: Any) -> bool:
     """Whether a worker has loaded the application: its first report sets its file to the time of a monotonic clock."""
     try:
         return bool(worker.tmp.last_update() <= time.monotonic())
-    except (OSError, ValueError):  # its file is closed, for it has ended
+    except (OSError, ValueError):  # its file is closed, because it has ended
         return True
 
 

@@ -1,11 +1,11 @@
 """One connection: turns bytes into WSGI requests (llhttp parses them), and answers into bytes.
 
-Other servers leave the following to a proxy or to the application:
+It does the following, which other servers leave to a proxy or to the application:
 
-- A thread works on a request only when it is complete, body included. One that was cut off, such as a chunked body
-  without its last chunk (RFC 9112 §8), never reaches the application.
+- A thread works on a request only when it is complete, including its body. A request that was cut off, such as a
+  chunked body without its last chunk (RFC 9112 §8), never reaches the application.
 - Head, body and answer have deadlines, even if bytes keep coming slowly.
-- Pipelined requests are answered one by one, and other connections between them.
+- Pipelined requests are answered one by one, and other connections are served between them.
 - The server's own answers have the API's format.
 """
 
@@ -36,7 +36,7 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 #: Bytes of an answer that are kept for a slow reader. A longer answer is sent by the thread that generates it.
 ANSWER_BYTES = 2 * 1024 * 1024
 RECEIVED_BYTES = 64 * 1024
-#: Estimated bytes of a pipelined request, besides its body, while it waits.
+#: The estimated bytes of a pipelined request while it waits, without its body.
 REQUEST_BYTES = 2 * 1024
 #: How long a thread sends one part of a longer answer. A client slower than about 25 KiB a second is cut off.
 SEND_SECONDS = 120.0
@@ -49,7 +49,7 @@ class Phase(Enum):
     BODY = "body", 30.0  #: since the end of the head
     ANSWER = "answer", 20.0  #: since the client read a part of it
     IDLE = "idle", 75.0  #: until the next request
-    #: After a last answer while the client still sends. Closing immediately could lose the answer.
+    #: After the last answer, while the client still sends. Closing immediately could lose the answer.
     LINGER = "linger", 5.0
 
     @property
@@ -98,14 +98,14 @@ class Connection:
 
     @property
     def events(self) -> int:
-        """The events to poll for. With pipelined requests, the socket is soon writable and the next one is answered."""
+        """The events to poll for. If one is pipelined, the socket is soon writable, and the request is answered."""
         return select.EPOLLOUT if self._unsent or self._requests else select.EPOLLIN
 
     def cut(self) -> None:
         """Cut the connection off, from any thread: the poll then returns it to a thread that closes it."""
         self._is_overdue = True
         reads = self.phase in (Phase.HEAD, Phase.BODY, Phase.IDLE)
-        # What has arrived is still read and answered, and half a request gets a 408.
+        # What has arrived is still read and answered. An incomplete request gets a 408.
         self._shut(socket.SHUT_RD if reads else socket.SHUT_RDWR)
 
     def _shut(self, how: int) -> None:
@@ -141,7 +141,7 @@ class Connection:
         return True
 
     def _wait(self) -> None:
-        """Set the deadline: a new one for another phase, or if the client has read a part of its answer."""
+        """Set a new deadline if the phase has changed or the client has read a part of its answer."""
         if self._unsent or self._requests:
             phase = Phase.ANSWER
         elif self._is_last:

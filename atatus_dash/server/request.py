@@ -9,10 +9,10 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-#: Bytes of the request line and all headers together. Each of them may have 8 KiB, as with nginx.
+#: Bytes of the request line and all headers together. The request line and each header may have 8 KiB, as with nginx.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
-#: The largest body that the application reads. Of a larger one it gets the length only, and refuses it.
+#: The largest body that the application reads. It gets only the length of a larger one, and refuses it.
 MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
@@ -74,7 +74,7 @@ class Request:
         path, _, environ["QUERY_STRING"] = target.partition("#")[0].partition("?")
         if not path.startswith("/"):
             if "HTTP_X_FORWARDED_URI" in environ:
-                # Gateways written in Go send their request to what the client sent as target, such as
+                # Gateways written in Go send their request to the target that the client sent, such as
                 # `a:http://guard/healthz`, and accept any 200.
                 raise RefusedError(HTTPStatus.FORBIDDEN, "This gateway may not ask about this service.")
             path = _path(path)
@@ -86,7 +86,7 @@ class Request:
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
             raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "This transfer coding is not supported.")
         if version == "1.0" and "HTTP_TRANSFER_ENCODING" in environ:
-            raise MALFORMED  # a proxy without chunked coding would end the body elsewhere (RFC 9112 §6.1)
+            raise MALFORMED  # a proxy may not know chunked coding and see another end (RFC 9112 §6.1)
         self.waits_to_continue = version == "1.1" and environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         self.is_too_large = int(environ.get("CONTENT_LENGTH", 0)) > MAX_BODY_BYTES
 
@@ -116,12 +116,12 @@ _KEYS: dict[bytes, str] = {}
 
 
 def _key(name: bytes) -> str:
-    """The header's key in WSGI's environ; empty for one that is dropped."""
+    """The header's key in WSGI's environ. Empty if the header is dropped."""
     if b"_" in name:
         return ""
     key = name.decode("latin-1").upper().replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
-    if len(_KEYS) < 500:  # otherwise clients could fill the memory
+    if len(_KEYS) < 500:  # not more, or clients could fill the memory
         _KEYS[name] = key
     return key

@@ -8,12 +8,12 @@ LATE_SECONDS = 0.005
 
 
 class Slots:
-    """Lets a few threads work at a time, and another one for each of them that waits for something.
+    """Lets a few threads work at a time. While one of them waits for something, another may work in its place.
 
-    Python runs one thread at a time. A thread that returns from a system call while another runs waits for the
-    interpreter's lock, up to 5 ms and several times in a request, while the other may answer several requests. With
-    one slot on SQLite, whose statements take microseconds, p99 of four clients is half as long. With PostgreSQL or
-    Redis, other threads can work during their answers: three slots were best.
+    Python runs one thread at a time. A thread that returns from a system call while another runs has to wait for the
+    interpreter's lock: up to 5 ms, several times in a request. In that time the other thread may answer several
+    requests. On SQLite, whose statements take microseconds, one slot halves p99 with four clients. With PostgreSQL or
+    Redis, other threads can work while one waits for an answer: three slots were best.
     """
 
     def __init__(self, number: int) -> None:

@@ -1,7 +1,7 @@
 """A worker of `manage.py serve`: threads that share connections, and a stop that loses no request.
 
 A thread waits for the next readable connection, reads it, runs the application and answers. No request is passed from
-one thread to another, which would cost more than all the rest. A connection with an incomplete request goes back to
+one thread to another: that would cost more than everything else. A connection with an incomplete request goes back to
 the poll and occupies no thread. A few threads work at a time (`slots`); the others take over while those wait for a
 database.
 
@@ -43,13 +43,14 @@ DRAIN_SECONDS = 1.5
 ACCEPT_SECONDS = 0.2
 #: Seconds between two searches for overdue connections and checks that the parent process is alive.
 SWEEP_SECONDS = 0.5
-#: Connections of one worker. Above that, each new one cuts another off.
+#: Connections of one worker. If there are more, each new one cuts off another.
 MAX_CONNECTIONS = 850
-#: Connections that were cut off and are not yet closed. Above that, new ones are closed immediately.
+#: Connections that were cut off and are not yet closed. If there are more, new ones are closed immediately.
 MAX_CUT = 50
-#: Files that a worker has open besides its connections, and each thread. A database in WAL mode is three files.
+#: Files that a worker has open besides its connections, and files of each thread. A database in WAL mode is three
+#: files.
 OTHER_FILES, FILES_OF_THREAD = 64, 4
-#: Bytes of incomplete bodies and unsent answers in one worker. Above that, the largest are cut off.
+#: Bytes of incomplete bodies and unsent answers in one worker. If there are more, the largest are cut off.
 MAX_HELD_BYTES = 256 * 1024 * 1024
 
 
@@ -72,7 +73,7 @@ class Worker(base.Worker):
     skips_proxy_wait = False
 
     def run(self) -> None:
-        from accounts import exports  # here, because the apps are loaded in the worker only
+        from accounts import exports  # imported here, because only workers load the apps
         from atatus_dash import heartbeat
 
         heartbeat.start()
@@ -86,8 +87,8 @@ class Worker(base.Worker):
             self.poll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         waits = settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         self._slots = Slots(3 if waits else 1)
-        # An export occupies a thread until its client has read it: that many are added to THREADS.
-        # One more is added because `outages` keeps one free to answer while all others wait for the database.
+        # An export occupies a thread until its client has read it, so a thread for each export is added to THREADS. One
+        # more is added because `outages` keeps one free to answer while all others wait for the database.
         threads = settings.THREADS + exports.MAX_EXPORTS + 1
         self._most_connections = _most_connections(threads)
         for number in range(threads):
@@ -123,7 +124,7 @@ class Worker(base.Worker):
             self._work(number, connection)
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Accept a connection. False if there is none."""
+        """Accept a connection. False if there is no new connection."""
         try:
             accepted, peer = listener.accept()
         except BlockingIOError:
@@ -178,7 +179,7 @@ class Worker(base.Worker):
             if goes_on:
                 self.poll.modify(number, connection.events | select.EPOLLONESHOT)
             else:
-                del self.connections[number]  # before closing frees its file number
+                del self.connections[number]  # before it is closed, which frees its file number
                 connection.socket.close()
 
     # In the main thread -------------------------------------------------------------------------

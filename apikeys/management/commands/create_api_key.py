@@ -41,8 +41,8 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="SERVICE[:PATH,…]",
-            help="What the key can access: the ID of a service, alone or with paths, or “api” for /v2. Repeat for "
-            "more. “none” is only /v2 itself. Default: everything.",
+            help="What the key can access: the ID of a service, alone or with paths, or “api” for /v2. Repeat the "
+            "option for more. “none” means only /v2 itself. Default: everything.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py import_api_keys`: imports keys that were created elsewhere, by their digests."""
+"""`manage.py import_api_keys`: imports keys of another system, by their digests."""
 
 import sys
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""`manage.py revoke_api_key`: revokes a key by its id, or by the key itself if its id is unknown."""
+"""`manage.py revoke_api_key`: revokes a key, given by its id or, if that is unknown, by its secret."""
 
 import sys
 from typing import Any
@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
 
 def _find(sent: str) -> APIKey | None:
-    """The key with that id, or else with that secret, which may be of an imported key."""
+    """The key with that id, or else the key with that secret, which may be an imported key."""
     if not sent.isprintable():
         return None
     keys = APIKey.objects.select_related("account")

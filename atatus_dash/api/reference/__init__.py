@@ -2,5 +2,5 @@
 
 `operations` reads the description, `guides` the Markdown, `search` searches both, and `pages` puts them into
 templates. The pages under `/v2/docs` and those in the dashboard are the same, with other examples. No module here
-knows a view of the API: what a page says, the description says too.
+imports a view of the API, so a page says nothing that the description doesn't.
 """

@@ -27,11 +27,11 @@ UrlOf = Callable[[str], str]
 
 
 class Guide(NamedTuple):
-    #: Its file's name without the ending.
+    #: The name of its file without the suffix.
     name: str
     title: str
     summary: str
-    #: Everything below the summary, as Markdown.
+    #: Everything after the summary, as Markdown.
     text: str
 
 
@@ -60,7 +60,7 @@ def anchor(heading: str) -> str:
 
 
 def in_html(text: str, origin: str, url_of: UrlOf) -> SafeString:
-    """Markdown with the address of this server. HTML in it is text, and a link to a file that isn't a guide is none."""
+    """Markdown with the address of this server. HTML, and a link to a file that isn't a guide, become text."""
     tokens = _MARKDOWN.parse(text.replace(EXAMPLE_ORIGIN, origin))
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
@@ -68,7 +68,7 @@ def in_html(text: str, origin: str, url_of: UrlOf) -> SafeString:
         elif token.type == "table_open":
             token.attrSet("class", "ref-table plain-table")
         elif token.type == "th_open" and not tokens[position + 1].content:
-            token.tag = tokens[position + 2].tag = "td"  # a header has to name its column
+            token.tag = tokens[position + 2].tag = "td"  # an empty header names no column
         elif token.type == "inline" and token.children:
             token.children = list(_relinked(token.children, url_of))
     return _rendered(tokens)
@@ -101,7 +101,7 @@ def _relinked(tokens: Sequence[Token], url_of: UrlOf) -> list[Token]:
 
 
 def _url(link: str, url_of: UrlOf) -> str:
-    """Where a link of a guide leads here. Empty if nowhere: the file is not part of the reference."""
+    """The URL for a link of a guide. Empty if the file is not part of the reference."""
     if link.startswith(("https://", "#")):
         return link
     path, mark, fragment = link.partition("#")

@@ -34,7 +34,7 @@ class Field:
 
     @property
     def choices(self) -> Sequence[str]:
-        """Every value that it can have, if they are few."""
+        """Every value that it can have, if there are few."""
         return self.values or (("true", "false") if self.type == "boolean" else ())
 
     @property
@@ -63,12 +63,12 @@ class Answer:
 class Operation:
     id: str
     method: str
-    #: Whether every other method does the same.
+    #: Whether the other methods of the path do the same.
     takes_any_method: bool
     path: str
     title: str
     description: str
-    #: That the key needs: `read`, `write`, or empty if any will do.
+    #: The permission that the key needs: `read`, `write`, or empty if any is enough.
     permission: str
     needs_administrator: bool
     needs_key: bool
@@ -134,7 +134,7 @@ class _Reader:
         described = {tag["name"]: tag for tag in self.document.get("tags", ())}
         by_tag: dict[str, list[Operation]] = {name: [] for name in described}
         for path, item in self.document["paths"].items():
-            # Several methods with one summary are one operation, which any method reaches.
+            # Methods of a path with the same summary are one operation, which accepts any method.
             by_summary: dict[str, list[str]] = {}
             for method in METHODS:
                 if method in item:
@@ -204,7 +204,7 @@ class _Reader:
         )
 
     def fields(self, schema: Node, *, without: str, depth: int = 0) -> tuple[Field, ...]:
-        """The fields of an object, or of the objects in a list, or of each object that is possible."""
+        """The fields of an object, of the objects in a list, or of every alternative."""
         shape = self.resolved(schema)
         if "items" in shape:
             shape = self.resolved(shape["items"])
@@ -225,7 +225,7 @@ class _Reader:
         )
 
     def field(self, name: str, schema: Node, described: Node, *, without: str = "readOnly", depth: int = 0) -> Field:
-        """`described` is what says more about the field than its schema: a parameter, or whether it is required."""
+        """`described` says more about the field than its schema: a parameter, or whether it is required."""
         shape = self.resolved(schema)
         items = self.resolved(shape.get("items", {}))
         description = described.get("description") or shape.get("description") or items.get("description", "")
@@ -258,7 +258,7 @@ class _Reader:
         return name
 
     def resolved(self, node: Node) -> Node:
-        """The node without references: `$ref` and `allOf` are merged, and so is the one choice besides null."""
+        """The node without references: `$ref` and `allOf` are merged, and so is a single choice besides null."""
         if "$ref" in node:
             target: Any = self.document
             for part in node["$ref"].removeprefix("#/").split("/"):
@@ -274,7 +274,7 @@ class _Reader:
                 resolved = [self.resolved(one) for one in node[word]]
                 # A form sends an empty string instead of null.
                 filled = [one for one in resolved if one.get("type") != "null" and one.get("maxLength") != 0]
-                # One that says nothing allows anything. It is not shown.
+                # An empty schema allows anything, and is not shown.
                 choices = [one for one in filled if one.keys() - {"description"}]
                 if len(choices) == 1:
                     types = choices[0].get("type", "object")
@@ -285,7 +285,7 @@ class _Reader:
         return node
 
     def example(self, media: Node, *, without: str, is_whole: bool = True, depth: int = 0) -> Any:
-        """The example of a media type, or one that its schema allows. It has all fields, or the required ones."""
+        """The example of a media type, or else one made from its schema, with all fields or only the required ones."""
         for examples in (media, self.resolved(media.get("schema", {}))):
             if "example" in examples:
                 return examples["example"]

@@ -1,4 +1,4 @@
-"""The pages of the reference: which there are, their URLs, and what their templates show."""
+"""The pages of the reference: their list, their URLs, and what their templates show."""
 
 import json
 import re
@@ -23,10 +23,10 @@ from ..schema.document import document
 from . import guides, operations, search
 from .operations import Field, Operation, Reference, Resource
 
-#: Statuses of errors on the way of a request, whatever it asks for.
+#: Statuses of errors that every operation can have.
 _GENERAL = (408, 411, 413, 415, 431, 500, 503)
 
-#: Ids and keys, which are not the reader's own unless they are known.
+#: Ids and keys in examples. They are not the reader's own, unless the reference knows those.
 _REPLACEABLE = re.compile(r"\b(?:[a-z]{3}_[0-9A-Za-z]{16}\b|atk_[0-9A-Za-z]*…?)")
 _TIME = re.compile(r"\d{4}(-\d\d-\d\dT.+Z)")
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -48,7 +48,7 @@ class Site:
     end: str
     #: This server's address, such as `https://keys.example.com`.
     origin: str
-    #: Of the reader's account, by the first three letters of its id.
+    #: Items of the reader's account, by the first three letters of their ids.
     items: Mapping[str, Named] = field(default_factory=dict)
 
     def url(self, path: str = "") -> str:
@@ -143,7 +143,7 @@ def start(site: Site, typed: str = "") -> Page:
 
 
 def _first_operation() -> Operation:
-    """The one that works with every key."""
+    """The operation that works with every key."""
     operations = (one for resource in reference().resources for one in resource.operations)
     return next(one for one in operations if one.path == "/v2" and one.is_safe)
 
@@ -197,7 +197,7 @@ def all_paths() -> Iterator[str]:
 
 
 def next_year(body: Any, today: date) -> Any:
-    """The body with its times in the next year: an expiry has to be in the future whenever somebody reads the page."""
+    """The body with its times in the next year: an expiry has to be in the future, whenever the page is read."""
     if isinstance(body, Mapping):
         return {name: next_year(value, today) for name, value in body.items()}
     if isinstance(body, list):
@@ -230,7 +230,7 @@ def _described(site: Site, operation: Operation) -> Described:
 
 
 def _call(site: Site, operation: Operation, path: str, body: Any) -> Call:
-    """The call with what it requires. Ids and keys that are not the reader's have to be replaced."""
+    """The call with only what it requires. The reader has to replace ids and keys of others."""
     query = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
     own = {item.id for item in site.items.values()}
     named = dict.fromkeys(_REPLACEABLE.findall(f"{path} {as_json([*query.values(), body])}"))

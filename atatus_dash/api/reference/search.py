@@ -11,7 +11,7 @@ from .operations import Field, Operation, Reference
 #: Results, and characters of the search text.
 MAX_RESULTS, MAX_LENGTH = 30, 100
 
-#: A message of an error that is pasted ends with it.
+#: A pasted error message ends with it.
 PUNCTUATION = "!?.,:;…"
 
 OPERATION = "Operation"
@@ -21,13 +21,13 @@ class Entry(NamedTuple):
     kind: str
     title: str
     detail: str
-    #: Its page below the start page, with an anchor.
+    #: The path of its page below the start page, with an anchor.
     path: str
     #: Further words that find it.
     text: str = ""
 
     def rank(self, words: Sequence[str]) -> int | None:
-        """Smaller is better. None if a word is nowhere."""
+        """Smaller is better. None if a word isn't found."""
         if self.title.lower() == " ".join(words):
             return 0
         texts = (self.title, self.detail, f"{self.title} {self.detail} {self.text}")
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 def find(reference: Reference, typed: str) -> list[Entry]:
-    """What matches all words, best first: an equal title, then a title, then a path or a place, then a text."""
+    """What matches all words, best first: by the whole title, by its words, by the path or place, by the text."""
     return _ranked(_index(reference), typed)[:MAX_RESULTS]
 
 
@@ -64,7 +64,7 @@ def _operations(reference: Reference) -> Iterator[Entry]:
 
 
 def _fields(reference: Reference) -> Iterator[Entry]:
-    """Every field of a resource once: where it is sent, or else where it is first answered."""
+    """Every field of a resource once: in a request that has it, or else in the first response that has it."""
     for resource in reference.resources:
         found: dict[str, tuple[Operation, Field]] = {}
         for one in resource.operations:
@@ -97,5 +97,5 @@ def _guides() -> Iterator[Entry]:
             if anchor:
                 yield Entry("Guide", title, guide.title, f"guides/{guide.name}#{anchor}", text)
             else:
-                # Its name is what the field calls it, such as `pagination`.
+                # Its name is as in the field, such as `pagination`.
                 yield Entry("Guide", guide.title, guide.summary, f"guides/{guide.name}", f"{guide.name} {text}")

@@ -104,7 +104,7 @@ class APIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
 
 
 class IssuedAPIKeySerializer(APIKeySerializer):
-    """A key in the only answer with its secret, which is in the serializer's context."""
+    """A key with its secret, for the only response that has it. The secret is in the serializer's context."""
 
     key = serializers.SerializerMethodField(allow_null=True)
     secret_fields = ["key"]
@@ -145,7 +145,7 @@ class APIKeysView(APIView):
     def get(self, request: Request) -> Response:
         """List API keys.
 
-        Newest first, revoked and expired ones too.
+        Newest first, including revoked and expired keys.
         """
         return self.page(APIKey.objects.for_account(self.actor.account).matching(**self.filters()))
 

@@ -1,7 +1,7 @@
 """Revoking and importing several API keys with one request, and a result for each.
 
-A request that can be read is a 200, whatever becomes of the keys. Results are in the order of the request, so a
-program can pair them.
+The status is 200 if the request can be read, even if keys in it are refused. Results are in the order of the request,
+so that programs can match them.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -54,11 +54,11 @@ class RevokeView(APIView):
     def post(self, request: Request) -> Response:
         """Revoke several API keys.
 
-        Those that exist stop working at once, or none of them if the request fails. The response has a result for each
+        Keys that exist stop working at once. If the request fails, none of them do. The response has a result for each
         id, in the order of the request. Revoking a key again changes nothing. The key that sends the request may be
         among them.
         """
-        # What is no id may be a key, which must not be in the answer, nor stored with an Idempotency-Key.
+        # A text that isn't an id may be a key, which must not be in the answer, nor stored with an Idempotency-Key.
         sent = [id if ids.is_id(id) else None for id in self.validated()["ids"]]
         found = APIKey.objects.for_account(self.actor.account).in_bulk(list(filter(None, sent)))
         revoked = services.revoke_api_keys(actor=self.actor, api_keys=found.values())
@@ -66,7 +66,7 @@ class RevokeView(APIView):
 
 
 def _revoked(sent: Iterable[str | None], found: Collection[str], revoked: set[str]) -> Iterator[dict[str, str | None]]:
-    """The result for each id. The second time that an id is in the list, its key is revoked already."""
+    """The result for each id. If an id is in the list twice, its key is already revoked the second time."""
     for id in sent:
         if id not in found:
             yield {"id": id, "status": "not_found", "Message": gate.NOT_FOUND}
@@ -90,13 +90,13 @@ class ImportedAPIKeySerializer(StrictSerializer, ModelSerializer[APIKey]):
         extra_kwargs = {"permission": {"error_messages": {"invalid_choice": "Send one of read, write and read_write."}}}
 
     def run_validation(self, data: Any = empty) -> Any:
-        """Errors repeat nothing that is long enough to be a key: it may be in a wrong field."""
+        """Errors repeat no text that is long enough to be a key, because a key may be in a wrong field."""
         try:
             return super().run_validation(data)
         except serializers.ValidationError as error:
             found = field_errors(error.detail)
             for text in filter(_may_be_a_key, _texts(data)):
-                repeated = text[:100]  # as much as an error repeats of it
+                repeated = text[:100]  # an error repeats only this much of it
                 found = {
                     name.replace(repeated, "…"): [sentence.replace(repeated, "…") for sentence in sentences]
                     for name, sentences in found.items()
@@ -156,10 +156,10 @@ class ImportView(APIView):
     def post(self, request: Request) -> Response:
         """Import API keys.
 
-        Keys of another system are imported by their SHA-256 digests, and their programs keep them. Valid ones are
+        Keys of another system are imported by their SHA-256 digests, so programs can go on using them. Valid ones are
         imported although others are refused: the response has a result for each, in the order of the request. Importing
-        a key again changes nothing. A digest that another account has looks like any other, but its key never works
-        here.
+        a key again changes nothing. A digest that another account has is answered like any other, but its key never
+        works here.
         """
         sent = self.validated()["api_keys"]
         rows = [_row(place, item) for place, item in enumerate(sent) if isinstance(item, dict)]

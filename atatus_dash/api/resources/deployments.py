@@ -31,7 +31,7 @@ class CutField(serializers.CharField):
 
 
 class DeploymentSerializer(BodySerializer, ModelSerializer[Deployment]):
-    """Lenient, for existing clients: unknown fields are ignored, and null or empty means omitted.
+    """Lenient, for existing clients: unknown fields are ignored, and a field that is null or empty counts as omitted.
 
     A commit message must not fail a pipeline: a key in `changes` is masked and not refused, and all fields but
     `revision` are truncated.
@@ -85,7 +85,7 @@ class DeploymentsView(APIView):
     def post(self, request: Request, project_id: str) -> Response:
         """Record a deployment.
 
-        Unknown fields are ignored, and null or an empty field is the same as one that is left out. A key in `changes`
+        Unknown fields are ignored, and a field that is null or empty counts as left out. A key in `changes`
         is masked, and long text is truncated: a commit message must not fail a pipeline.
         """
         project = project_or_404(self, project_id)

@@ -53,7 +53,8 @@ class ReportReceivedSerializer(serializers.Serializer[Any]):
 class LeakedKeysView(APIView):
     """Anybody who has a key may revoke it. The answer is the same for all keys.
 
-    Each address has a limit. GitHub, which signs its reports, has none: it sends all that it finds from few addresses.
+    Each address has a limit. GitHub, which signs its reports, has no limit: it sends all that it finds from few
+    addresses.
     """
 
     authentication_classes = []
@@ -87,10 +88,10 @@ class LeakedKeysView(APIView):
             reporter="GitHub secret scanning" if is_from_github else "Leak report",
             context=RequestContext.of(request),
         )
-        return Response({"Message": "Thank you. All of these that are keys of this server are revoked."}, status=202)
+        return Response({"Message": "Thank you. Those that are keys of this server are revoked."}, status=202)
 
     def _is_from_github(self) -> bool:
-        """Whether GitHub signed this request; any other one counts against its address.
+        """Whether GitHub signed this request. A request without a signature counts against its address.
 
         Raises `InvalidSignature` for a wrong signature, before the body is parsed, and `TooManyRequests`.
         """
@@ -114,7 +115,7 @@ class LeakedKeysView(APIView):
         return False
 
     def _found_keys(self, *, trusted: bool) -> list[Leak]:
-        """The keys in a body that is a list, without what an unknown sender says. Raises `ValidationError`."""
+        """The keys in a list. URLs and sources of an unknown sender are left out. Raises `ValidationError`."""
         field = ShortListField(child=FoundKeySerializer(), min_length=1, max_length=MAX_KEYS)
         found = field.run_validation(self.request.data)
         if not trusted:

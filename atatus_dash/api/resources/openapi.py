@@ -14,7 +14,8 @@ from ..base import APIView
 from ..permissions import IsOpen
 from ..schema.document import rendered
 
-#: Caches may store it, and ask each time whether it is still current: a newer version of this server has another one.
+#: Caches may store it, but have to check each time whether it is current: a new version of this server has a new
+#: description.
 REVALIDATED = "no-cache"
 
 
@@ -42,7 +43,7 @@ class OpenAPIView(APIView):
         """
         content, etag = rendered(links.in_answer("/", request._request).removesuffix("/"))
         headers = {"ETag": etag}
-        # It depends on nothing but its URL. A URL with a key must not be stored anywhere.
+        # It depends on its URL only. A URL with a key must not be stored anywhere.
         if FIELD not in request.query_params:
             headers["Cache-Control"] = REVALIDATED
         response = HttpResponse(content, content_type="application/json", headers=headers)

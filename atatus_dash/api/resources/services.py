@@ -1,4 +1,4 @@
-"""APIs of the account's own that accept its keys, and services of the operator that are shared with every account."""
+"""The account's own APIs that accept its keys, and services of the operator that are shared with every account."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..serializers import (
 
 
 class ServiceSerializer(StrictSerializer, ModelSerializer[Service]):
-    """A service as the account in the context sees it: of another account's, only `fields_shown_to_all`."""
+    """A service as the account in the context sees it: only `fields_shown_to_all` if it belongs to another account."""
 
     reading_methods = ShortListField(
         child=PatternField(patterns.METHOD, max_length=50), max_length=validators.MAX_METHODS, required=False
@@ -83,7 +83,7 @@ class ServicesView(APIView):
     def get(self, request: Request) -> Response:
         """List services.
 
-        Newest first. Of another account's shared service, all fields but `id`, `name` and `shared` are null.
+        Newest first. For a shared service of another account, all fields but `id`, `name` and `shared` are null.
         """
         account, filters = self.actor.account, self.filters()
         found = Service.objects.visible_to(account)
@@ -115,7 +115,7 @@ class ServiceView(APIView):
     def patch(self, request: Request, service_id: str) -> Response:
         """Change a service.
 
-        A field that is left out keeps its value. Only its own account can change a shared service.
+        A field that is left out keeps its value. Only the account that owns a shared service can change it.
         """
         service = self.get_object(service_id)
         service = services.change_service(actor=self.actor, service=service, **self.validated())
@@ -124,7 +124,7 @@ class ServiceView(APIView):
     def delete(self, request: Request, service_id: str) -> Response:
         """Delete a service.
 
-        Authorization requests about it are refused from then on.
+        Authorization requests about it are then refused.
         """
         services.delete_service(actor=self.actor, service=self.get_object(service_id))
         return Response(status=204)

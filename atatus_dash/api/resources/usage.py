@@ -30,9 +30,10 @@ class UsageSerializer(ModelSerializer[KeyUsage]):
 
 
 class UsageFilterSerializer(FilterSerializer):
-    """Days in UTC; `since` and `until` are both included. `key` is an id: `api_key` would be a credential.
+    """Days are in UTC; `since` and `until` are both included.
 
-    `service` is an id, also of a service that was deleted, or `api`.
+    `key` is an id. It isn't named `api_key`, because a parameter of that name is a credential. `service` is `api`, or
+    the id of a service, which may have been deleted.
     """
 
     key = TextFilter(help_text="The id of a key.")

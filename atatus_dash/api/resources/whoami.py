@@ -46,7 +46,7 @@ class KeyInBodySerializer(BodySerializer):
 
 
 class WhoAmIView(APIView):
-    """The account, the key and its rate limit. Any permission, any access.
+    """The account, the key and its rate limit, for a key with any permission and any access.
 
     POST is answered like GET, because Atatus' documentation has the example `curl -F api_key=KEY`. Other fields of
     the body are ignored.

@@ -27,7 +27,7 @@ HEADERS: dict[str, Schema] = {
         examples=["9f86d081884c7d659a2feaa0c55ad015"],
     ),
     "Cache-Control": _header(
-        "Responses are not stored. Only this description may be, and is validated by its `ETag`.",
+        "Responses must not be stored. Only this description may be stored, and is validated by its `ETag`.",
         enum=["private, no-store", "no-cache"],
     ),
     "RateLimit-Policy": _header(
@@ -42,7 +42,8 @@ HEADERS: dict[str, Schema] = {
         examples=['"default";r=599;t=42'],
     ),
     "Deprecation": _header(
-        "The key was rotated, or expires within 7 days: since when, in seconds since 1970 (RFC 9745).",
+        "The time since which the key is deprecated, because it was rotated or expires within 7 days. In seconds since "
+        "1970 (RFC 9745).",
         pattern="^@[0-9]+$",
         examples=["@1798761600"],
     ),
@@ -157,7 +158,7 @@ def _refusal(status: int, *names: str) -> Schema:
 
 
 def _refusal_of_server(description: str) -> Schema:
-    """The server itself refuses the request, before the API sees it. It writes JSON whatever `Accept` says."""
+    """The server itself refuses the request, before the API sees it. The response is JSON, whatever `Accept` says."""
     return {"description": description, "headers": headers(["X-Request-ID"]), "content": {JSON: ERROR_CONTENT[JSON]}}
 
 
@@ -209,8 +210,8 @@ SECURITY_SCHEMES: dict[str, Schema] = {
 #: Any one of the ways to send a key.
 ANY_SCHEME: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
 
-#: The key in a body. It is not a field of the item. Where the key is elsewhere, this may be anything.
+#: The key in a body. It is not a field of the item. If the key is elsewhere, this may have any value.
 KEY_FIELD: Schema = {
     "writeOnly": True,
-    "description": "The API key, if it is in no header and not in the query string.",
+    "description": "The API key, if it is in neither a header nor the query string.",
 }

@@ -30,7 +30,7 @@ def document() -> Schema:
         return _generated()
 
 
-#: drf-spectacular keeps its view and its settings in shared objects. And it takes a second.
+#: drf-spectacular keeps its view and its settings in shared objects, and takes a second.
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""Describes the fields of bodies, beyond what drf-spectacular knows of a serializer."""
+"""Describes the fields of bodies, beyond what drf-spectacular reads from a serializer."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,11 +14,11 @@ from .meanings import meaning
 
 
 def in_response(serializer: Any, properties: Mapping[str, Schema]) -> dict[str, Schema]:
-    """The fields of a response, without what is about requests. Some are null for some callers."""
+    """The fields of a response, without what only concerns requests. Some are null for some callers."""
     fields = {}
     for name, schema in properties.items():
         fields[name] = {key: value for key, value in schema.items() if key not in ("readOnly", "default")}
-        if list(fields[name]) == ["allOf"]:  # a reference that had `readOnly` beside it
+        if list(fields[name]) == ["allOf"]:  # a reference, without the `readOnly` beside it
             (fields[name],) = schema["allOf"]
     if isinstance(serializer, ModelSerializer) and serializer.fields_shown_to_all is not None:
         for name in fields.keys() - serializer.fields_shown_to_all:
@@ -28,7 +28,7 @@ def in_response(serializer: Any, properties: Mapping[str, Schema]) -> dict[str, 
 
 
 def is_always_there(serializer: Any, name: str) -> bool:
-    """Whether a response always has the field. Those of models leave out none."""
+    """Whether a response always has the field. Responses of models have all fields."""
     field = serializer.fields[name]
     return isinstance(serializer, ModelSerializer) or bool(field.read_only or field.required)
 
@@ -52,7 +52,7 @@ def in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> 
     if isinstance(field, serializers.ListField) and (pattern := patterns.of(field.child)):
         schema = {**schema, "items": {**schema["items"], "pattern": pattern}}
     schema = _with_empty(schema, field) if (is_lenient and not field.required) or _may_be_empty(field) else {**schema}
-    if isinstance(field, EachField):  # which accepts any item, and refuses those that don't match in their results
+    if isinstance(field, EachField):  # which accepts any item, and refuses invalid ones in their results only
         schema["items"] = {"anyOf": [schema["items"], {"description": "Anything else is refused by itself."}]}
     if is_lenient and isinstance(field, serializers.CharField):
         types = schema["type"]

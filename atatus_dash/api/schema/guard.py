@@ -39,7 +39,7 @@ _PATH = {
     "name": "path",
     "in": "path",
     "required": True,
-    "description": "The path of the original request as the client sent it, undecoded, with its slashes.",
+    "description": "The path of the original request as the client sent it: undecoded, with its slashes.",
     "schema": {"type": "string"},
     "example": "reports/today",
 }
@@ -62,7 +62,7 @@ _FORWARDED = [
     _header("X-Forwarded-Proto", "The scheme of the original request, for every hop: `https` or `wss`.", "https"),
 ]
 
-#: Who asks is known by the address. The key is the original request's.
+#: The asker is known by its address. The key is that of the original request.
 _SECURITY: list[dict[str, list[str]]] = [
     {"X-API-KEY": []},
     {"Bearer": []},
@@ -88,12 +88,12 @@ RESPONSES: dict[str, Schema] = {
         "No key, or it is unknown, expired, disabled, revoked or of another account.", "WWW-Authenticate"
     ),
     "GuardForbidden": _refused(
-        "The key may not do this at this service; or the sender may not ask about the service, or left out a header.",
+        "The key may not do this at this service. Or the sender may not ask about the service, or left out a header.",
         "WWW-Authenticate",
         *_LIMITS,
     ),
     "GuardTooManyRequests": _refused(
-        "Over the key's rate limit, or too many unknown keys from one client.", "Retry-After", *_LIMITS
+        "The key is over its rate limit, or one client sent too many unknown keys.", "Retry-After", *_LIMITS
     ),
     "GuardServiceUnavailable": _refused(
         "Maintenance, a fault of the server, or the database or Redis can't be reached.", "Retry-After", *_LIMITS
@@ -122,7 +122,7 @@ def _by_gateway(contract: Contract) -> Schema:
     names = NAMED_BY.get(contract)
     parameters: list[Schema] = [_SERVICE]
     if names is None:
-        source = "The method, path and query of this request are those of the original one."
+        source = "This request has the method, path and query of the original one."
         parameters.append(_PATH)
     else:
         source = f"Its method and target are in `{names[0]}` and `{names[1]}`."
@@ -201,10 +201,13 @@ def schemas(account: Schema, api_key: Schema, rate_limit: Schema) -> dict[str, S
             "type": "object",
             "properties": {
                 "allowed": {"type": "boolean", "description": "Whether the request may pass."},
-                "Message": {"type": "string", "description": "Why not. Only if the request may not pass."},
+                "Message": {"type": "string", "description": "Why not. Only sent if the request may not pass."},
                 "account": {"description": "The key's account.", "anyOf": [account, {"type": "null"}]},
                 "api_key": {"description": "The client's key.", "anyOf": [api_key, {"type": "null"}]},
-                "rate_limit": {"description": "What is left of its limit.", "anyOf": [rate_limit, {"type": "null"}]},
+                "rate_limit": {
+                    "description": "What is left of the key's limit.",
+                    "anyOf": [rate_limit, {"type": "null"}],
+                },
             },
             "required": ["allowed", "account", "api_key", "rate_limit"],
         },

@@ -1,11 +1,11 @@
 """What each field of a body means, for those who call the API. The help texts of models are for forms. Pure.
 
-A filter says so itself, in its `help_text`. Other fields have none, because it wouldn't be shown.
+A filter has its meaning in its `help_text`. Other fields have no `help_text`, because it wouldn't be shown.
 """
 
 #: By serializer and field, or by field alone where it means the same everywhere.
 MEANINGS = {
-    "id": "The id. It never changes and is never used again.",
+    "id": "The id. It never changes, and no other item ever gets it.",
     "name": "A name for people.",
     "created_at": "When it was created.",
     "role": "`owner`, `admin` or `user`.",
@@ -24,8 +24,8 @@ MEANINGS = {
     "disabled": "Whether the key is refused until it is enabled again.",
     "expires_at": "When it expires, in UTC. Null is never.",
     "Invitation.expires_at": "When its link stops working.",
-    "allowed_networks": "The networks (CIDR) from which the key works. An empty list is every network.",
-    "rate_limit": "The key's own limit, such as `100/minute` or `5000/hour`. Null is this server's default.",
+    "allowed_networks": "The networks (CIDR) from which the key works. An empty list means every network.",
+    "rate_limit": "The key's own limit, such as `100/minute` or `5000/hour`. Null means this server's default.",
     "WhoAmI.rate_limit": "The key's limit and what is left of it. Null while limits are unavailable.",
     "APIKey.accepts_query": "Whether the key may be sent in the query string. URLs are often logged.",
     "APIKey.accepts_body": "Whether the key may be sent in the body.",
@@ -42,14 +42,14 @@ MEANINGS = {
     "Revoked.Message": "Why the key was not revoked.",
     "api_keys": "The keys to import.",
     "ImportedAPIKey.digest": "SHA-256 of the key, as 64 hexadecimal digits.",
-    "ImportedAPIKey.mask": "What people see of the key.",
+    "ImportedAPIKey.mask": "The key's beginning and end, as people see it.",
     "Imported.id": "The key's id. Null if it was refused.",
     "Imported.Message": "Why the key was refused.",
     "Imported.Errors": "The invalid fields, each with what to change.",
     # Account
     "slug": "The account's name in URLs.",
     "Account.name": "The account's name.",
-    "max_key_lifetime_days": "The longest lifetime of a new key in days. Null: keys need not expire.",
+    "max_key_lifetime_days": "The longest lifetime of a new key in days. If null, keys need not expire.",
     "Account.accepts_query": "Whether any key of the account may be sent in the query string.",
     "Account.accepts_body": "Whether any key of the account may be sent in the body.",
     "revoke_exposed_keys": "Whether a key that was sent over plain HTTP is revoked at once.",
@@ -60,18 +60,18 @@ MEANINGS = {
     "revision": "The version that was deployed, such as a commit's hash.",
     "release_stage": "Where it was deployed.",
     "changes": "Each changed field, with its value before and after.",
-    "Deployment.changes": "What is new in it. A key in it is masked.",
+    "Deployment.changes": "What is new in this version. A key in the text is masked.",
     "user": "Who deployed it.",
     # Services
     "Service.name": "The service's name.",
     "reading_methods": "The methods that need the Read permission. All others need Write.",
     "reading_paths": "Paths where every method counts as reading. `/search/*` is `/search` and all below it.",
-    "preflight": "Whether a browser's CORS preflight passes, which never has a key.",
+    "preflight": "Whether a browser's CORS preflight, which never has a key, passes.",
     "query_keys": "Whether a key is accepted in the service's own query string. It is then in the service's logs.",
     "gateways": "The addresses or networks (CIDR) from which authorization requests are accepted.",
     "upstream": "Where the service listens. It fills in configurations and is never contacted.",
     "shared": "Whether the keys of every account are accepted.",
-    "last_question_at": "When a gateway last asked, also if it was refused. Null is never.",
+    "last_question_at": "When a gateway last asked, even if it was refused. Null is never.",
     # Members and invitations
     "email": "The e-mail address.",
     "Member.name": "The person's name.",
@@ -80,8 +80,8 @@ MEANINGS = {
     "at": "When it happened.",
     "event": "What happened: a subject and a verb in the past tense.",
     "actor": "Who did it: a person, a key or the system.",
-    "target": "What it was done to.",
-    "address": "The address that it came from.",
+    "target": "The item that was changed.",
+    "address": "The address that the change was made from.",
     "request_id": "The request's `X-Request-ID`.",
     # Usage
     "day": "The day in UTC.",
@@ -108,6 +108,6 @@ MEANINGS = {
 
 
 def meaning(serializer: type, field: str) -> str:
-    """What a field of a serializer means: as its class says, or one that it inherits from, or as everywhere."""
+    """What a field of a serializer means: the text for its class or a base class, or else the text for all."""
     names = [f"{kind.__name__.removesuffix('Serializer')}.{field}" for kind in serializer.__mro__]
     return next((MEANINGS[name] for name in (*names, field) if name in MEANINGS), "")

@@ -36,7 +36,7 @@ TAGS = {
 PATH_PARAMETERS = {
     "project_id": "A project's id.",
     "deployment_id": "A deployment's id.",
-    "key_id": "An API key's id. It is not the key.",
+    "key_id": "The id of an API key, not the key itself.",
     "service_id": "A service's id.",
     "member_id": "A member's id.",
     "invitation_id": "An invitation's id.",
@@ -54,7 +54,8 @@ _PAGE_PARAMETERS = [
         name="cursor",
         location="query",
         schema={"type": "string", "pattern": "^[0-9A-Za-z_-]*={0,2}$"},
-        description="Where the page begins, from `next` of the page before. Follow `next` instead of building it.",
+        description="Where the page begins: the cursor in `next` of the previous page. Follow `next` instead of "
+        "building it.",
     ),
 ]
 
@@ -83,7 +84,7 @@ _IDEMPOTENCY_KEY = build_parameter_type(
 
 
 class OperationSchema(AutoSchema):
-    """Describes a method by what its view states: operations, permissions, serializers, filters and statuses."""
+    """Describes a method from its view's attributes: operations, permissions, serializers, filters and statuses."""
 
     def get_operation(
         self, path: str, path_regex: str, path_prefix: str, method: str, registry: ComponentRegistry
@@ -137,7 +138,7 @@ class OperationSchema(AutoSchema):
             for (name, schema), field in zip(filters.items(), view.filter_serializer().fields.values(), strict=True):
                 description = schema.pop("description", "")
                 if schema.pop("minLength", None) and (pattern := patterns.of(field)):
-                    schema["pattern"] = patterns.or_empty(pattern, spaces=False)  # an empty parameter is none
+                    schema["pattern"] = patterns.or_empty(pattern, spaces=False)  # an empty one counts as not sent
                 parameter = build_parameter_type(name=name, location="query", schema=schema, description=description)
                 parameters.append({**parameter, "allowEmptyValue": True})
             parameters += _PAGE_PARAMETERS
@@ -193,7 +194,7 @@ class OperationSchema(AutoSchema):
 
     def _map_basic_serializer(self, serializer: Any, direction: str) -> Schema:
         schema = cast(Schema, super()._map_basic_serializer(serializer, direction))
-        schema.pop("description", None)  # the docstring, which is for those who read the code
+        schema.pop("description", None)  # the docstring, which is for readers of the code
         properties: dict[str, Schema] = schema.setdefault("properties", {})
         for property in properties.values():
             for name in ("title", "x-spec-enum-id"):

@@ -9,7 +9,8 @@ from accounts import validators as accounts_validators
 from apikeys import rates
 from apikeys import validators as apikeys_validators
 
-#: `If-Match`: `*`, or entity tags without a comma in them, which would read as two (RFC 9110, section 8.8.3).
+#: `If-Match`: `*`, or entity tags. None has a comma in it, because that would read as two tags (RFC 9110, section
+#: 8.8.3).
 _TAG = '(W/)?"[!#-+.-~-]*"'
 ENTITY_TAGS = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
 
@@ -37,7 +38,7 @@ _INVISIBLE = (
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
 )
 _VISIBLE = rf"[^\s{_INVISIBLE}]"
-#: A text in one line that is not blank.
+#: A text of one line that is not blank.
 LINE = rf"^{_VISIBLE}[^{_INVISIBLE}]*$|^\s+{_VISIBLE}[^{_INVISIBLE}]*$"
 #: A text of several lines that is not blank.
 TEXT = rf"^\s*{_VISIBLE}([^{_INVISIBLE}]|[\t\n\r])*$"
@@ -71,5 +72,5 @@ def of(field: Any) -> str | None:
 
 
 def or_empty(pattern: str, *, spaces: bool) -> str:
-    """The pattern, or an empty text, which may have spaces."""
+    """The pattern, or a text that is empty or has only spaces."""
     return rf"^\s*$|{pattern}" if spaces else f"^$|{pattern}"

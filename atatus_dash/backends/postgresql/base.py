@@ -30,7 +30,7 @@ GRACE_SECONDS = 1
 
 
 class _WaitSlot:
-    """A context for each wait for an answer. Raises `OperationalError` if none can be expected."""
+    """A context for each wait for an answer. Raises `OperationalError` if no answer can be expected."""
 
     __slots__ = ()
 
@@ -52,9 +52,8 @@ class _NoAnswer(psycopg.OperationalError):
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when the database no longer answers.
-
-    Raises `psycopg.OperationalError` then, and when too many threads are waiting.
+    """A connection that is closed when the database no longer answers. Raises `psycopg.OperationalError` then, or if
+    too many threads are waiting.
     """
 
     @classmethod
@@ -78,7 +77,7 @@ class Connection(psycopg.Connection[Any]):
 
         PostgreSQL plans it once for each connection, because planning takes four times as long as running it. If the
         plan is unusable, because a pooler switched connections or a migration changed columns, this connection stops
-        using plans. This error would end a transaction, so it must not be called in one.
+        using plans. Such an error would end a transaction, so this must not be called in one.
         It calls libpq directly: psycopg's cursors take eight times as long.
         """
         if self._keeps_plans:
@@ -197,7 +196,7 @@ class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
         return row
 
     def get_connection_params(self) -> dict[str, Any]:
-        """Django's, and in a server also time-outs: a command such as `migrate` may take long."""
+        """Django's parameters, and in a server also time-outs. Commands have none: `migrate` may take long."""
         params: dict[str, Any] = super().get_connection_params()
         limit = outages.longest_wait()
         if limit is not None:

@@ -1,6 +1,6 @@
 """Django's backend for SQLite, with a limit on threads that wait for a lock. SQLite waits `DATABASE_LOCK_TIMEOUT`.
 
-It caches statements with SQLite's placeholders: to convert them takes as long as running a short one.
+It caches statements with SQLite's placeholders: converting a short statement takes as long as running it.
 """
 
 import sqlite3

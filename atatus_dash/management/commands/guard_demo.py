@@ -72,7 +72,7 @@ class Command(BaseCommand):
         for wanted, name in ((port, "GATEWAY_PORT"), (settings.PORT, "PORT")):
             if _listens(wanted):
                 raise CommandError(f"Port {wanted} is in use. Choose another one: make guard {name}={wanted + 1}")
-        if options["new_database"]:  # after the ports: a first `make guard` may use both
+        if options["new_database"]:  # after the ports, both of which a first `make guard` may use
             _delete_database()
         call_command("migrate", verbosity=0)
         people = StringIO()
