@@ -23,6 +23,7 @@ from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
 from .services import Initiator
 from .sessions import SIGNED_IN_AT
+from .turns import turns
 
 P = ParamSpec("P")
 
@@ -98,6 +99,8 @@ def account_page(
             if response := _blocking_response(request, membership, allow_closed=allow_closed):
                 return response
             policy.require(request.actor, permission)
+            if request.method == "POST":
+                turns.take(request.META, request.account.pk)
             if request.session.get(LAST_ACCOUNT) != slug and not allow_closed:
                 request.session[LAST_ACCOUNT] = slug
             return view(request, *args, **kwargs)

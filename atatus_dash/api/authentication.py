@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from accounts import bodies
 from accounts.context import RequestContext
 from accounts.policy import Actor
+from accounts.turns import TURN, Turn
 from apikeys import actors, gate, limits, networks, tokens
 from apikeys.credentials import FIELD, Credential, in_headers, in_query_string, stripped, with_commas
 from apikeys.gate import Place, Refused
@@ -35,6 +36,10 @@ class APIKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Actor, Credential]:
+        credential = _kept(request) or self._check(request)
+        return actors.actor_of(credential.key, context=RequestContext.of(request._request)), credential
+
+    def _check(self, request: Request) -> Credential:
         view = request.parser_context["view"]
         assert isinstance(view, NeedsPermission)
         secret, place, hint = find_key(request)
@@ -45,7 +50,14 @@ class APIKeyAuthentication(BaseAuthentication):
             raise Refused(verdict, errors={FIELD: [hint]} if hint else None)
         assert key is not None
         assert place is not None
-        return actors.actor_of(key, context=RequestContext.of(request._request)), Credential(key, place, verdict)
+        return Credential(key, place, verdict)
+
+
+def _kept(request: Request) -> Credential | None:
+    """The credential of a request that was postponed: it was checked and counted then (`accounts.turns`)."""
+    turn: Turn | None = request._request.META.get(TURN)
+    kept: Credential | None = None if turn is None else turn.kept
+    return kept
 
 
 def find_key(request: Request) -> tuple[str, Place | None, str]:

@@ -14,7 +14,8 @@ from rest_framework.serializers import Serializer, ValidationError
 
 from accounts import bodies, links
 from accounts.errors import PreconditionFailed
-from accounts.policy import Actor
+from accounts.policy import Actor, Permission
+from accounts.turns import turns
 from apikeys import actors
 from apikeys.credentials import FIELD, Credential
 from apikeys.gate import Place
@@ -85,6 +86,9 @@ class APIView(NeedsPermission):
         self.check_permissions(request)
         meta = request._request.META
         bodies.require_whole(meta)
+        needed = self.needs(self.method)
+        if isinstance(needed, Permission) and not needed.reads:
+            turns.take(meta, self.actor.account.id, keep=self.credential)
         if idempotency.HEADER in meta and self.method in self.idempotent_methods:
             self._call_through(self._once)
         elif self.has_etag and etags.has_preconditions(meta) and self.method in etags.CHANGING:

@@ -25,6 +25,7 @@ from typing import Any
 
 import httptools
 
+from accounts.turns import TURN, Postponed, turns
 from apikeys import networks
 
 from .request import HEAD_TOO_LONG, MALFORMED, MAX_HEAD_BYTES, RefusedError, Request
@@ -68,7 +69,7 @@ class Connection:
         """Serve a non-blocking socket. `environ` is copied for each of its requests."""
         self.socket = sock
         self.phase = Phase.HEAD
-        #: When the connection is cut off. None while a thread works on it.
+        #: When the connection is cut off. None while a thread works on it, and while its request is postponed.
         self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
         self.origin = networks.source(environ.get("REMOTE_ADDR", ""))
         self._until = self.deadline
@@ -79,6 +80,7 @@ class Connection:
         self._incoming: Request | None = None
         self._is_raw = False  # the rest of the body bypasses the parser
         self._requests: deque[Request] = deque()
+        self._postponed_bytes = 0  # of the body of the first of them
         self._refusal: RefusedError | None = None
         self._unsent = memoryview(b"")
         self._is_overdue = False
@@ -92,9 +94,9 @@ class Connection:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held in memory: the incomplete body, the unsent answer and pipelined requests."""
-        incoming = self._incoming
-        return len(self._unsent) + (incoming.length if incoming else 0) + REQUEST_BYTES * len(self._requests)
+        """Bytes held in memory: incomplete and postponed bodies, the unsent answer and pipelined requests."""
+        body = (self._incoming.length if self._incoming else 0) + self._postponed_bytes
+        return len(self._unsent) + body + REQUEST_BYTES * len(self._requests)
 
     @property
     def events(self) -> int:
@@ -115,9 +117,10 @@ class Connection:
     def work(self, application: Application, *, is_draining: bool) -> bool:
         """Read, or continue to send, and answer one complete request. Other connections are served before the next.
 
-        False if the connection is finished. Raises `GoneError`.
+        False if the connection is finished. Raises `GoneError`, and `Postponed` if the request has to run again.
         """
         self.deadline = None
+        self._postponed_bytes = 0
         if self._unsent:
             self._send()
         elif not self._requests:
@@ -258,7 +261,7 @@ class Connection:
     def _answer(self, request: Request, application: Application, *, is_last: bool) -> None:
         answer = Answer(self, request, is_last=is_last or not request.keeps_connection)
         try:
-            result = application(request.environ, answer.start)
+            result = application(request.environ.copy(), answer.start)  # a copy, because it changes it
             try:
                 for part in result:
                     answer.add(part)
@@ -266,6 +269,11 @@ class Connection:
             finally:
                 if hasattr(result, "close"):
                     result.close()
+        except Postponed:
+            request.environ["wsgi.input"].seek(0)
+            self._requests.appendleft(request)
+            self._postponed_bytes = request.length
+            raise
         except GoneError:
             raise
         except Exception as error:
@@ -273,6 +281,8 @@ class Connection:
             if answer.is_sent:
                 raise GoneError from error
             self._refuse(FAULT)
+        finally:
+            turns.end(request.environ[TURN])
         if answer.is_last:
             self._is_last = True
             self._requests.clear()

@@ -9,6 +9,8 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from accounts.turns import TURN, Turn
+
 #: Bytes of the request line and all headers together. The request line and each header may have 8 KiB, as with nginx.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
@@ -99,10 +101,11 @@ class Request:
             self.body += part
 
     def end(self) -> None:
-        """Set the length of a chunked body, and the application's input."""
+        """Set the length of a chunked body, the application's input, and the request's turn."""
         if self.environ.pop("HTTP_TRANSFER_ENCODING", None):
             self.environ["CONTENT_LENGTH"] = str(self.length)
         self.environ["wsgi.input"] = BytesIO(self.body)
+        self.environ[TURN] = Turn()
 
 
 def _path(target: str) -> str:

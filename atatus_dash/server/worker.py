@@ -2,8 +2,8 @@
 
 A thread waits for the next readable connection, reads it, runs the application and answers. No request is passed from
 one thread to another: that would cost more than everything else. A connection with an incomplete request goes back to
-the poll and occupies no thread. A few threads work at a time (`slots`); the others take over while those wait for a
-database.
+the poll and occupies no thread. Nor does a connection whose request has to wait for others of its account
+(`accounts.turns`). A few threads work at a time (`slots`); the others take over while those wait for a database.
 
 A proxy keeps connections open and may send a request at the moment when one is closed. It can't repeat a POST that got
 no answer, so the worker must not close such a connection. On SIGTERM
@@ -27,10 +27,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from gunicorn.workers import base
+
+from accounts.turns import Postponed, turns
 
 from .connection import Connection, GoneError, Phase
 from .slots import Slots
@@ -86,11 +89,17 @@ class Worker(base.Worker):
             # Of the workers that wait for the same socket, the kernel wakes one.
             self.poll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         waits = settings.REDIS_URL or not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
-        self._slots = Slots(3 if waits else 1)
+        working = 3 if waits else 1
+        self._slots = Slots(working)
         # An export occupies a thread until its client has read it, so a thread for each export is added to THREADS. One
         # more is added because `outages` keeps one free to answer while all others wait for the database.
         threads = settings.THREADS + exports.MAX_EXPORTS + 1
         self._most_connections = _most_connections(threads)
+        turns.limit(
+            of_one=max(1, working - 1),  # another thread can work for others, and SQLite has one writer
+            of_all=max(1, settings.THREADS * 3 // 4),
+            waiting=self._most_connections // 4,
+        )
         for number in range(threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
         while self.alive and os.getppid() == self.ppid:
@@ -170,17 +179,24 @@ class Worker(base.Worker):
             min((each for each in waiting if numbers[each.origin] == most), key=_deadline).cut()
 
     def _work(self, number: int, connection: Connection) -> None:
-        goes_on = False
+        resume = partial(self._resume, number, connection)
+        finish = partial(self._close, number, connection)
         try:
-            goes_on = connection.work(self.wsgi, is_draining=self.is_draining)
+            if connection.work(self.wsgi, is_draining=self.is_draining):
+                finish = resume
         except GoneError:
             pass
+        except Postponed as postponed:
+            finish = partial(turns.wait, postponed.turn, resume)
         finally:
-            if goes_on:
-                self.poll.modify(number, connection.events | select.EPOLLONESHOT)
-            else:
-                del self.connections[number]  # before it is closed, which frees its file number
-                connection.socket.close()
+            finish()
+
+    def _resume(self, number: int, connection: Connection) -> None:
+        self.poll.modify(number, connection.events | select.EPOLLONESHOT)
+
+    def _close(self, number: int, connection: Connection) -> None:
+        del self.connections[number]  # before it is closed, which frees its file number
+        connection.socket.close()
 
     # In the main thread -------------------------------------------------------------------------
 

@@ -1,12 +1,15 @@
 """Bytes to requests and answers to bytes, on a pair of sockets, without processes and clocks."""
 
 import json
+import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from accounts.turns import TURN, Postponed, Turn, turns
 from apikeys.raw_target import raw_target
 from atatus_dash import form_limits
 from atatus_dash.server import connection as server
@@ -406,3 +409,55 @@ def test_an_application_that_fails_midway_closes_the_connection(
     with pytest.raises(GoneError):
         client.send(GET + b"\r\n", application)
     assert drained
+
+
+# Requests that run again --------------------------------------------------------------------------
+
+
+def test_a_postponed_request_runs_again_as_it_arrived_and_before_those_behind_it(client: Client) -> None:
+    runs: list[tuple[str, bytes, Turn]] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        runs.append((environ.pop("HTTP_X_FIRST", ""), environ["wsgi.input"].read(), environ[TURN]))
+        if len(runs) == 1:
+            raise Postponed(environ[TURN])
+        return client.application(environ, start_response)
+
+    with pytest.raises(Postponed):
+        client.send(POST + b"X-First: 1\r\nContent-Length: 3\r\n\r\nabc" + GET + b"\r\n", application)
+    assert client.read() == b""
+    assert not client.connection.is_waiting
+    assert client.connection.events == select.EPOLLOUT
+    assert client.connection.held_bytes == 3 + 2 * server.REQUEST_BYTES
+    for _ in range(2):
+        assert client.work(application)
+    first, again, behind = runs
+    assert first == again == ("1", b"abc", first[2])
+    assert behind[:2] == ("", b"")
+    assert behind[2] is not first[2]
+    assert client.read().count(b"HTTP/1.1 200 OK") == 2
+    assert client.connection.held_bytes == 0
+
+
+def _fails() -> list[bytes]:
+    raise ValueError
+
+
+def _is_gone() -> list[bytes]:
+    raise GoneError
+
+
+@pytest.mark.parametrize("end", [lambda: [b"done"], _fails, _is_gone])
+def test_a_turn_ends_with_its_request_however_it_ends(client: Client, end: Callable[[], list[bytes]]) -> None:
+    taken: list[Turn] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        turns.take(environ, -1)
+        taken.append(environ[TURN])
+        assert taken[0].has_begun
+        start_response("200 OK", [])
+        return end()
+
+    with suppress(GoneError):
+        client.send(GET + b"\r\n", application)
+    assert not taken[0].has_begun

@@ -1,0 +1,191 @@
+"""Which requests run, wait and are refused while others run. `tests/test_busy_accounts.py` has a server."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from accounts import turns as module
+from accounts.errors import Unavailable
+from accounts.turns import TURN, Postponed, Turn, Turns
+
+
+class Request:
+    """A request that changes an account, and how a server runs it."""
+
+    def __init__(self, turns: Turns, account_id: int = 1, name: str = "") -> None:
+        self.turns, self.account_id, self.name = turns, account_id, name
+        self.turn = Turn()
+        self.is_running = self.was_resumed = False
+
+    def run(self) -> bool:
+        """Whether it runs; otherwise it was postponed."""
+        try:
+            self.turns.take({TURN: self.turn}, self.account_id, keep=self.name)
+        except Postponed as postponed:
+            self.turns.end(self.turn)  # as a server does for every request
+            self.turns.wait(postponed.turn, self.resume)
+        else:
+            self.is_running = True
+        return self.is_running
+
+    def resume(self) -> None:
+        self.was_resumed = True
+        assert self.run()
+
+    def end(self) -> None:
+        self.turns.end(self.turn)
+        self.is_running = False
+
+
+def _turns(of_one: int = 1, of_all: int = 9, waiting: int = 9) -> Turns:
+    turns = Turns()
+    turns.limit(of_one=of_one, of_all=of_all, waiting=waiting)
+    return turns
+
+
+def test_requests_of_one_account_begin_in_the_order_of_their_arrival() -> None:
+    turns = _turns(of_one=2)
+    first, second, third, fourth = requests = [Request(turns) for _ in range(4)]
+    assert [request.run() for request in requests] == [True, True, False, False]
+    second.end()
+    assert (third.is_running, fourth.is_running) == (True, False)
+    first.end()
+    assert fourth.is_running
+    assert Request(turns).run() is False
+
+
+def test_a_request_of_another_account_does_not_wait() -> None:
+    turns = _turns()
+    assert Request(turns, 1).run()
+    assert not Request(turns, 1).run()
+    assert Request(turns, 2).run()
+
+
+def test_accounts_that_wait_for_a_thread_take_turns() -> None:
+    turns = _turns(of_one=1, of_all=1)
+    running = Request(turns, 3)
+    running.run()
+    waiting = [Request(turns, account_id, name) for account_id, name in [(1, "a"), (1, "b"), (1, "c"), (2, "d")]]
+    assert not any(request.run() for request in waiting)
+    order = []
+    while waiting:
+        running.end()
+        (running,) = (request for request in waiting if request.is_running)
+        waiting.remove(running)
+        order.append(running.name)
+    assert order == ["a", "d", "b", "c"]
+
+
+def test_an_account_with_room_goes_before_one_without() -> None:
+    turns = _turns(of_one=1, of_all=2)
+    requests = [Request(turns, account_id) for account_id in (1, 2, 1, 3)]
+    assert [request.run() for request in requests] == [True, True, False, False]
+    requests[1].end()
+    assert [request.is_running for request in requests] == [True, False, False, True]
+
+
+def test_what_the_first_run_kept_is_there_in_the_second_run() -> None:
+    turns = _turns()
+    first, second = Request(turns), Request(turns, name="accepted")
+    first.run()
+    second.run()
+    first.end()
+    assert second.was_resumed
+    assert second.turn.kept == "accepted"
+
+
+def test_a_turn_that_ended_before_the_request_waited_is_taken_at_once() -> None:
+    turns = _turns()
+    first, second = Request(turns), Request(turns)
+    first.run()
+    with pytest.raises(Postponed):
+        turns.take({TURN: second.turn}, 1)
+    first.end()
+    turns.wait(second.turn, second.resume)
+    assert second.is_running
+
+
+@pytest.mark.parametrize("accounts", [[1, 1, 1], [1, 1, 2, 2, 3]], ids=["of one account", "of all"])
+def test_no_more_wait_than_there_is_room_for(accounts: list[int]) -> None:
+    turns = _turns(of_all=1, waiting=2)
+    first = Request(turns, 9)
+    first.run()
+    *waiting, refused = [Request(turns, account_id) for account_id in accounts]
+    assert not any(request.run() for request in waiting)
+    with pytest.raises(Unavailable) as error:
+        refused.run()
+    assert error.value.retry_after == 1
+    turns.end(refused.turn)
+    first.end()
+    assert [request.is_running for request in waiting] == [True] + [False] * (len(waiting) - 1)
+    assert refused.run() is False
+
+
+def test_a_request_that_has_waited_too_long_is_refused_and_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = _turns()
+    first, second, third = (Request(turns) for _ in range(3))
+    for request in (first, second, third):
+        request.run()
+    second.turn.arrived_at -= module.MAX_SECONDS
+    with pytest.raises(Unavailable):
+        first.end()
+    second.end()
+    assert third.is_running
+
+
+def test_a_request_that_changes_nothing_ends_no_turn() -> None:
+    turns = _turns()
+    assert Request(turns).run()
+    turns.end(Turn())
+    assert not Request(turns).run()
+
+
+def test_a_request_that_takes_its_turn_twice_has_one() -> None:
+    turns = _turns()
+    first, second = Request(turns), Request(turns)
+    assert first.run()
+    assert first.run()
+    assert not second.run()
+    first.end()
+    assert second.is_running
+
+
+def test_without_our_server_nothing_is_postponed() -> None:
+    turns = _turns()
+    for _ in range(3):
+        turns.take({}, 1)
+
+
+def test_many_threads_never_exceed_the_limits_and_leave_nothing_behind() -> None:
+    turns = _turns(of_one=2, of_all=3, waiting=1000)
+    running, most, most_of_all, done = Counter[int](), Counter[int](), [0], threading.Semaphore(0)
+    lock = threading.Lock()
+
+    def run(request: Request, pool: ThreadPoolExecutor) -> None:
+        try:
+            turns.take({TURN: request.turn}, request.account_id)
+        except Postponed:
+            turns.wait(request.turn, lambda: pool.submit(run, request, pool))
+            return
+        with lock:
+            running[request.account_id] += 1
+            most[request.account_id] = max(most[request.account_id], running[request.account_id])
+            most_of_all[0] = max(most_of_all[0], running.total())
+        time.sleep(0.0005)
+        with lock:
+            running[request.account_id] -= 1
+        turns.end(request.turn)
+        done.release()
+
+    with ThreadPoolExecutor(12) as pool:
+        for number in range(300):
+            pool.submit(run, Request(turns, number % 4), pool)
+        for _ in range(300):
+            assert done.acquire(timeout=10)
+    assert max(most.values()) == 2
+    assert most_of_all == [3]
+    assert vars(turns)["_waiting"] == {}
+    assert not vars(turns)["_running"]

@@ -1,0 +1,234 @@
+"""An account that sends many changes at once: others don't notice, and its own are all made."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.models import Account, AuditEvent
+from accounts.policy import KeyPermission
+from accounts.turns import OPERATORS, TURN, Postponed, Turn, turns
+from apikeys.models import APIKey, KeyUsage
+from apikeys.usage import counts
+
+from . import factories
+from .api.test_matrix import ROUTES, fill, things
+from .conftest import Browser, Cast, Program
+from .servers import Answer, Installation, Server, install, serving
+from .test_guard_served import GATEWAY
+from .test_pages_access import CHANGES, PAGES_OF_AN_ACCOUNT, address
+
+pytestmark = pytest.mark.stores
+
+__all__ = ["address", "things"]  # fixtures
+
+
+# Which requests wait ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def occupy(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Turn]:
+    """Takes the only turn of an account."""
+    monkeypatch.setattr(turns, "_running", Counter())
+    monkeypatch.setattr(turns, "_waiting", {})
+    turns.limit(of_one=1, of_all=9, waiting=9)
+
+    def occupy(account_id: int) -> Turn:
+        turn = Turn()
+        turns.take({TURN: turn}, account_id)
+        return turn
+
+    return occupy
+
+
+def _waits(send: Callable[..., Any], *args: Any) -> bool:
+    """Whether the request would wait on our server."""
+    turn = Turn()
+    try:
+        send(*args, **{TURN: turn})
+    except Postponed:
+        return True
+    finally:
+        turns.end(turn)
+    return False
+
+
+def test_every_change_by_a_key_waits_while_its_account_is_busy_and_nothing_else_does(
+    cast: Cast, administrator: Program, things: dict[str, str], occupy: Any
+) -> None:
+    occupy(cast.account.id)
+    for route, methods in ROUTES.items():
+        for method in [*methods, "OPTIONS"]:
+            permission = methods.get(method)
+            changes = permission is not None and not permission.reads
+            body: dict[str, str] | None = {} if method in ("POST", "PUT", "PATCH") else None
+            assert _waits(administrator.send, method, fill(route, things), body) is changes, (method, route)
+
+
+def test_a_change_of_another_account_does_not_wait(cast: Cast, program: Program, occupy: Any) -> None:
+    occupy(cast.elsewhere.id)
+    assert not _waits(program.send, "POST", "/v2/projects", {"name": "web"})
+
+
+def test_a_request_that_is_refused_does_not_wait(cast: Cast, program: Program, occupy: Any) -> None:
+    occupy(cast.account.id)
+    read_only = Program(factories.make_key(cast.account, permission=KeyPermission.READ).secret)
+    revoked = Program(factories.make_key(cast.account, revoked_at=timezone.now()).secret)
+    for refused in (read_only, revoked, Program("atk_" + "a" * 36), Program()):
+        assert not _waits(refused.send, "POST", "/v2/projects", {"name": "web"})
+    assert not _waits(program.send, "PUT", "/v2/projects", {"name": "web"})
+    assert _waits(program.send, "POST", "/v2/projects", {"name": "web"})
+
+
+def test_every_form_of_an_account_waits_while_it_is_busy_and_no_page_does(
+    cast: Cast, browser: Browser, address: Any, occupy: Any
+) -> None:
+    occupy(cast.account.id)
+    browser.as_(cast.owner)
+    assert [name for name, (fields, _) in CHANGES.items() if not _waits(browser.post, address(name), fields)] == []
+    assert [name for name in PAGES_OF_AN_ACCOUNT if _waits(browser.get, address(name))] == []
+
+
+def test_a_strangers_form_does_not_wait(cast: Cast, address: Any, occupy: Any) -> None:
+    occupy(cast.account.id)
+    assert not _waits(Browser().as_(cast.stranger).post, address("accounts:new_project"), {"name": "web"})
+    assert not _waits(Browser().as_(cast.user).post, address("accounts:new_project"), {"name": "web"})
+
+
+def test_changes_of_operators_wait_for_each_other(desk: Browser, cast: Cast, occupy: Any) -> None:
+    occupy(OPERATORS)
+    assert not _waits(desk.get, "/admin/accounts/account/add/")
+    assert not _waits(Browser().as_(cast.owner).post, "/admin/accounts/account/add/")
+    assert _waits(desk.post, "/admin/accounts/account/add/")
+
+
+@pytest.mark.parametrize("in_body", [False, True])
+def test_a_request_that_waited_counts_once_and_is_answered_as_any_other(cast: Cast, occupy: Any, in_body: bool) -> None:
+    key = factories.make_key(cast.account, rate_limit="2/minute")
+    sent = {"name": "web", **({"api_key": key.secret} if in_body else {})}
+    program = Program(None if in_body else key.secret)
+    busy, turn = occupy(cast.account.id), Turn()
+    with pytest.raises(Postponed):
+        program.send("POST", "/v2/projects", sent, **{TURN: turn})
+    turns.wait(turn, lambda: None)
+    turns.end(busy)
+    response = program.send("POST", "/v2/projects", sent, **{TURN: turn})
+    turns.end(turn)
+    assert response.status_code == 201
+    assert response["RateLimit"].startswith('"default";r=1;')
+    assert AuditEvent.objects.get(event="project.created").request_id == response["X-Request-ID"]
+    assert [program.send("POST", "/v2/projects", sent).status_code for _ in range(2)] == [201, 429]
+    counts.flush()
+    assert KeyUsage.objects.get(api_key=key.api_key).requests == 3
+
+
+def test_a_key_that_was_revoked_while_its_request_waited_changes_nothing(cast: Cast, occupy: Any) -> None:
+    key = factories.make_key(cast.account)
+    busy, turn = occupy(cast.account.id), Turn()
+    with pytest.raises(Postponed):
+        Program(key.secret).send("POST", "/v2/projects", {"name": "web"}, **{TURN: turn})
+    turns.wait(turn, lambda: None)
+    APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
+    turns.end(busy)
+    response = Program(key.secret).send("POST", "/v2/projects", {"name": "web"}, **{TURN: turn})
+    turns.end(turn)
+    assert (response.status_code, response.json()) == (401, {"Message": "API key has been revoked!"})
+
+
+# On a server --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installation(transactional_db: None, tmp_path: Path) -> Installation:
+    environment = {"ALLOW_HTTP": "1", "API_RATE_LIMIT": "100000/minute"}
+    if connection.vendor == "sqlite":
+        return install(tmp_path, **environment)
+    database = connection.settings_dict
+    login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))
+    place = f"{database['HOST']}:{database['PORT'] or 5432}"
+    return Installation(tmp_path, {**environment, "DATABASE_URL": f"postgres://{login}@{place}/{database['NAME']}"})
+
+
+@pytest.fixture
+def server(installation: Installation) -> Iterator[Server]:
+    with serving(installation, REDIS_URL=None) as server:
+        yield server
+
+
+def _account(name: str) -> Account:
+    return factories.make_account(name, factories.make_user(f"{name.lower()}@example.com"))
+
+
+def _post(server: Server, key: str) -> Answer:
+    body = '{"name": "web"}'
+    return server.get("/v2/projects", key, "POST", body, Content_Type="application/json")
+
+
+@pytest.mark.xdist_group("serve")
+def test_changes_that_wait_for_a_lock_refuse_no_request_of_another_account(
+    installation: Installation, server: Server
+) -> None:
+    def ask(method: str, path: str, key: str | None) -> int:
+        started = time.monotonic()
+        status = server.get(path, key, method, **GATEWAY).status
+        assert time.monotonic() - started < 2
+        return status
+
+    with installation.connected(), ThreadPoolExecutor(40) as pool:
+        busy, calm = _account("Busy"), _account("Calm")
+        key, other = factories.make_key(busy), factories.make_key(calm)
+        service = factories.make_service(calm, gateways=["127.0.0.1"])
+        with transaction.atomic():
+            list(APIKey.objects.select_for_update().filter(pk=key.api_key.pk))  # on SQLite, the database is locked
+            changes = [pool.submit(_post, server, key.secret) for _ in range(40)]
+            for _ in range(6):
+                time.sleep(0.2)
+                assert ask("GET", "/healthz", None) == 200
+                assert ask("GET", "/v2/projects", other.secret) == 200
+                assert ask("GET", "/v2/projects", key.secret) == 200
+                assert ask("GET", f"/v2/verify/{service.id}/auth-request", other.secret) == 200
+                assert ask("GET", "/auth/login/", None) == 200
+                if connection.vendor != "sqlite":
+                    assert _post(server, other.secret).status == 201
+            assert not any(change.done() for change in changes)
+        assert _post(server, other.secret).status == 201
+        assert Counter(change.result().status for change in changes) == {201: 40}
+
+
+@pytest.mark.xdist_group("serve")
+def test_a_burst_of_changes_by_one_key_is_made_completely_and_counted_exactly(
+    installation: Installation, server: Server
+) -> None:
+    with installation.connected(), ThreadPoolExecutor(100) as pool:
+        account = _account("Busy")
+        key, limited = factories.make_key(account), factories.make_key(account, rate_limit="30/minute")
+        for count in (16, 100):
+            answers = list(pool.map(lambda _: _post(server, key.secret), range(count)))
+            assert Counter(answer.status for answer in answers) == {201: count}
+        answers = list(pool.map(lambda _: _post(server, limited.secret), range(60)))
+        assert Counter(answer.status for answer in answers) == {201: 30, 429: 30}
+        events = AuditEvent.objects.filter(event="project.created", account=account)
+        assert events.count() == 16 + 100 + 30
+        sent = {answer.headers["x-request-id"] for answer in answers if answer.status == 201}
+        assert set(events.filter(actor_id=limited.api_key.pk).values_list("request_id", flat=True)) == sent
+
+
+@pytest.mark.xdist_group("serve")
+def test_a_stop_makes_the_changes_that_wait(installation: Installation) -> None:
+    with installation.connected(), ThreadPoolExecutor(20) as pool:
+        key = factories.make_key(_account("Busy"))
+        with serving(installation, REDIS_URL=None) as server:
+            with transaction.atomic():
+                list(APIKey.objects.select_for_update().filter(pk=key.api_key.pk))
+                changes = [pool.submit(_post, server, key.secret) for _ in range(20)]
+                time.sleep(1)
+                server.process.terminate()
+                time.sleep(1)
+            assert Counter(change.result().status for change in changes) == {201: 20}
+            assert server.process.wait(timeout=20) == 0
