@@ -241,8 +241,6 @@ def call_redis(call: Callable[[], Any]) -> Any:
         finally:
             outages.redis_slots.release()
     except redis.RedisError as error:
-        if isinstance(error, redis.TimeoutError):
-            outages.REDIS.suspect()
         passes = settings.LIMITS_WITHOUT_REDIS == "allow"
         outages.REDIS.record_failure(error, "requests pass unlimited" if passes else "requests are refused")
         if not passes:
