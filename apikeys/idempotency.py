@@ -9,17 +9,23 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import NamedTuple
 
 from django.db import connection, transaction
+from django.db.models import Min, Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from accounts.errors import Conflict, TooManyRequests, Unprocessable
 
-from .models import ANSWERS_KEPT, IdempotencyKey
+from .models import ANSWERS_KEPT, APIKey, IdempotencyKey
 
-#: Answers that are stored for one API key. Each may be as large as an item, so without a limit they could fill a disk.
+#: Answers that are stored for one API key. Without limits they could fill a disk.
 MAXIMUM = 10_000
+#: Characters of an answer from which on it is large, and of an account's large answers together. An item is rarely as
+#: large. An import answers up to 700,000 characters, five times its request, even if it changes nothing.
+LARGE, MAXIMUM_LARGE = 16_000, 100_000_000
 
 
 class Attempt(NamedTuple):
@@ -66,7 +72,12 @@ def only_one(attempt: Attempt) -> Iterator[None]:
 
 
 def store(attempt: Attempt, answer: Answer) -> None:
-    """Keep the answer. The transaction must be that of `only_one`."""
+    """Keep the answer. The transaction must be that of `only_one`.
+
+    Raises `TooManyRequests` for a large answer if its account has no room for another one.
+    """
+    if len(answer.body) >= LARGE:
+        _require_room_for_large(attempt.api_key_id)
     IdempotencyKey.objects.update_or_create(
         api_key_id=attempt.api_key_id,
         digest=attempt.digest,
@@ -111,8 +122,20 @@ def _require_room(api_key_id: str) -> None:
     answers = IdempotencyKey.objects.current().filter(api_key_id=api_key_id).order_by("-created_at")
     oldest = answers.values_list("created_at", flat=True)[MAXIMUM - 1 : MAXIMUM].first()
     if oldest is not None:
-        wait = oldest + ANSWERS_KEPT - timezone.now()
-        raise TooManyRequests(
-            f"This API key sent {MAXIMUM:,} Idempotency-Keys within a day. Send the request without one, or wait.",
-            retry_after=max(1, int(wait.total_seconds())),
-        )
+        raise _no_room(f"This API key sent {MAXIMUM:,} Idempotency-Keys within a day", oldest)
+
+
+def _require_room_for_large(api_key_id: str) -> None:
+    account = APIKey.objects.filter(pk=api_key_id).values("account")
+    answers = IdempotencyKey.objects.current().filter(api_key__account__in=account)
+    large = answers.annotate(size=Length("body")).filter(size__gte=LARGE)
+    found = large.aggregate(total=Sum("size", default=0), oldest=Min("created_at"))
+    if found["total"] >= MAXIMUM_LARGE:
+        raise _no_room("The long responses to Idempotency-Keys of this account take up 100 MB", found["oldest"])
+
+
+def _no_room(reason: str, oldest: datetime) -> TooManyRequests:
+    wait = oldest + ANSWERS_KEPT - timezone.now()
+    return TooManyRequests(
+        f"{reason}. Send the request without one, or wait.", retry_after=max(1, int(wait.total_seconds()))
+    )

@@ -263,7 +263,8 @@ TOO_MANY_ATTEMPTS = ProblemType(
     (429,),
     "Too many attempts",
     "Too many requests with an invalid key, with a large body without a key in a header, or with reports of leaked "
-    "keys came from this address. Or the account has sent too many invitations, or the key too many Idempotency-Keys.",
+    "keys came from this address. Or the account has sent too many invitations, or the key too many Idempotency-Keys, "
+    "or the responses to them are too long.",
     "Correct the key, wait for the seconds in Retry-After, then send the request again.",
 )
 SERVER_ERROR = ProblemType(

@@ -390,6 +390,38 @@ def test_429_for_more_answers_than_are_kept_for_a_key(
     assert post(program, "/v2/projects", key="3").status_code == 201
 
 
+def test_429_for_a_large_answer_if_those_of_the_account_take_up_too_much(
+    cast: Cast, root: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "MAXIMUM_LARGE", 2 * idempotency.LARGE)
+    administrator, other = Program(root.secret), Program(factories.make_key(cast.account, administrator=True).secret)
+    elsewhere = Program(factories.make_key(cast.elsewhere, administrator=True).secret)
+    key = factories.make_key(cast.account, "Old").api_key
+
+    def revoke(program: Program, name: str, ids: list[str]) -> Any:
+        return post(program, "/v2/api-keys/revoke", {"ids": ids}, key=name)
+
+    many = [f"key_{number:016}" for number in range(200)]
+    first = revoke(administrator, "1", many)
+    assert len(first.content) >= idempotency.LARGE
+    at_age(timedelta(hours=23))
+    assert revoke(other, "2", many).status_code == 200
+    full = revoke(administrator, "3", [key.id, *many])
+    assert_refused(
+        full,
+        429,
+        "The long responses to Idempotency-Keys of this account take up 100 MB. Send the request without one, or wait.",
+    )
+    assert 3590 <= int(full["Retry-After"]) <= 3600
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    assert revoke(administrator, "1", many).json() == first.json()
+    assert revoke(administrator, "4", [key.id]).status_code == 200
+    assert revoke(elsewhere, "1", many).status_code == 200
+    at_age(timedelta(hours=24))
+    assert revoke(administrator, "3", many).status_code == 200
+
+
 # The gates ---------------------------------------------------------------------------------------
 
 
