@@ -36,6 +36,7 @@ def test_a_slash_focuses_the_search_and_n_opens_the_form_for_a_new_item(visit: V
 def test_a_question_mark_shows_the_shortcuts_and_returns_the_focus(visit: Visit) -> None:
     visitor = visit().sign_in("user@example.com")
     page = visitor.page
+    visitor.goto("/accounts/acme/")
     page.get_by_role("link", name="Projects").focus()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
@@ -60,6 +61,7 @@ def test_shortcuts_can_be_switched_off(visit: Visit) -> None:
 def test_the_guide_ends_by_itself_when_the_first_call_arrives(visit: Visit, site: str) -> None:
     visitor = visit().sign_in("owner@example.com")
     page = visitor.page
+    visitor.goto("/accounts/acme/")
     expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
     other = page.context.new_page()
     other.goto(site + KEYS)
@@ -77,6 +79,7 @@ def test_the_guide_ends_by_itself_when_the_first_call_arrives(visit: Visit, site
 def test_times_are_those_of_the_browsers_own_clock(visit: Visit, cast: Cast) -> None:
     api_key = factories.make_key(cast.account).api_key
     visitor = visit(timezone_id="Asia/Tokyo").sign_in("owner@example.com")
+    visitor.goto("/accounts/acme/")
     visitor.goto(f"{KEYS}{api_key.id}/")
 
     expect(visitor.page.get_by_role("main")).to_contain_text(" JST")

@@ -26,6 +26,7 @@ WITH_AND_WITHOUT = pytest.mark.parametrize("javascript", [True, False], ids=["ja
 
 
 def open_keys(page: Page) -> None:
+    page.goto("/accounts/acme/")
     page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_role("link", name="Account Settings", exact=True).click()
     page.get_by_role("link", name="API Keys", exact=True).click()
@@ -68,6 +69,7 @@ def test_an_owner_or_admin_generates_a_key_that_works_with_the_api(
 def test_a_user_is_refused_and_sees_no_link(visit: Visit, cast: Cast) -> None:
     visitor = visit().sign_in("user@example.com")
     page = visitor.page
+    visitor.goto("/accounts/acme/")
     page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_role("link", name="Account Settings", exact=True).click()
 

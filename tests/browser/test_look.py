@@ -365,6 +365,7 @@ def test_the_page_of_operators_on_a_narrow_screen(theme: str, visit: Visit, brow
 
 def test_the_menu_of_a_narrow_screen_needs_no_javascript(visit: Visit) -> None:
     visitor = visit(viewport=SIZES["narrow"], java_script_enabled=False).sign_in("owner@example.com")
+    visitor.goto("/accounts/acme/")
     settings = visitor.page.get_by_role("link", name="Settings", exact=True)
     expect(settings).to_have_count(0)
     visitor.page.get_by_role("button", name="Menu").click()
@@ -376,6 +377,7 @@ def test_the_menu_of_a_narrow_screen_needs_no_javascript(visit: Visit) -> None:
 def test_the_accounts_switcher_needs_no_javascript(visit: Visit, cast: Cast) -> None:
     factories.make_account("Second", cast.owner)
     visitor = visit(java_script_enabled=False).sign_in("owner@example.com")
+    visitor.goto("/accounts/acme/")
     visitor.page.locator("summary", has_text="Acme").click()
     visitor.page.get_by_role("link", name="Second").click()
 

@@ -71,7 +71,7 @@ def sign_out(page: Page) -> None:
 @WITH_AND_WITHOUT
 def test_a_newcomer_accepts_an_invitation_and_signs_in(javascript: bool, visit: Visit, cast: Cast) -> None:
     owner = visit(java_script_enabled=javascript).sign_in("owner@example.com").page
-    owner.goto(f"{owner.url}settings/members/")
+    owner.goto("/accounts/acme/settings/members/")
     owner.get_by_role("link", name="Invite member", exact=True).click()
     owner.get_by_label("E-mail", exact=True).fill("new@example.com")
     owner.get_by_role("radio", name="Admin", exact=True).check()
@@ -148,6 +148,7 @@ def test_the_account_is_transferred_then_closed_and_reopened(javascript: bool, v
 
     new_owner = visit(java_script_enabled=javascript).sign_in("admin@example.com")
     page = new_owner.page
+    new_owner.goto("/accounts/acme/")
     page.get_by_role("button", name="Accept ownership", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("You are now the Owner of Acme.")
     page.get_by_role("link", name="Close account", exact=True).click()

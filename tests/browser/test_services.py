@@ -20,6 +20,7 @@ Visit = Callable[..., Visitor]
 def test_a_service_is_created_changed_and_deleted(javascript: bool, visit: Visit, cast: Cast) -> None:
     visitor = visit(java_script_enabled=javascript).sign_in("owner@example.com")
     page = visitor.page
+    visitor.goto("/accounts/acme/")
     page.get_by_role("link", name="Services", exact=True).click()
     page.get_by_role("link", name="New service").click()
     page.get_by_label("Service name").fill("Reports API")
@@ -58,6 +59,7 @@ def test_the_id_of_a_service_is_copied_from_the_list(visit: Visit, cast: Cast) -
 
 def test_n_opens_the_dialog_of_a_new_service(visit: Visit, cast: Cast) -> None:
     page = visit().sign_in("owner@example.com").page
+    page.goto("/accounts/acme/")
     page.get_by_role("link", name="Services", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Services")
     page.keyboard.press("n")
@@ -197,6 +199,7 @@ def test_a_request_is_tested_by_keyboard_alone(visit: Visit, cast: Cast) -> None
 def test_ctrl_k_finds_a_service_by_keyboard_alone(visit: Visit, cast: Cast) -> None:
     factories.make_service(cast.account)
     page = visit().sign_in("owner@example.com").page
+    page.goto("/accounts/acme/")
     page.keyboard.press("Control+k")
     expect(page.get_by_role("dialog").get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("reports")
@@ -210,6 +213,7 @@ def test_ctrl_k_finds_a_service_by_keyboard_alone(visit: Visit, cast: Cast) -> N
 def test_without_javascript_find_is_a_page(visit: Visit, cast: Cast) -> None:
     factories.make_service(cast.account)
     page = visit(java_script_enabled=False).sign_in("owner@example.com").page
+    page.goto("/accounts/acme/")
     page.get_by_role("link", name="Find", exact=True).click()
     page.get_by_role("searchbox").fill("reports")
     page.get_by_role("button", name="Find").click()
