@@ -1,20 +1,30 @@
 """Keyset pagination: the last page is as fast as the first, and pages stay stable while rows are added.
 
 A page starts after the row that its cursor names, by the values of the columns that order the list. No rows are
-counted or skipped, so with an index in that order every page takes the same time.
+counted or skipped, so with an index in that order every page takes the same time. Times are in microseconds since
+1970 and dates in days, such as in `1764530381695197.prj_7Kd2Qm0aXb9LsTyW`: every number is a valid one, so a regular
+expression can describe the cursors of a list (`pattern`). A cursor of the previous page begins with `~`.
 """
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote, unquote
 
 from django.core.exceptions import ValidationError
-from django.db.models import Field, Model, Q, QuerySet
+from django.db.models import DateField, DateTimeField, Field, IntegerField, Model, Q, QuerySet
 
 M = TypeVar("M", bound=Model)
+
+_BACKWARD = "~"
+_SEPARATOR = "."
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = _EPOCH.date()
+_MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1)
+#: Digits, of which all numbers are valid: up to the year 5138 in microseconds, 4707 in days, and 64 bits.
+_TIME_DIGITS, _DAY_DIGITS, _INTEGER_DIGITS = 17, 6, 18
 
 
 @dataclass(frozen=True)
@@ -92,18 +102,20 @@ class Order:
         return further & alternatives
 
     def cursor(self, row: Model, *, backward: bool) -> str:
-        values = [field.value_to_string(row) for field in self.fields]
-        return urlsafe_b64encode(json.dumps([int(backward), *values]).encode()).decode().rstrip("=")
+        texts = [_text(field.value_from_object(row)) for field in self.fields]
+        return (_BACKWARD if backward else "") + _SEPARATOR.join(texts)
 
     def read(self, cursor: str) -> tuple[bool, list[Any]]:
         """The direction and the values in a cursor. Raises `ValueError`."""
-        try:
-            content = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        except RecursionError as error:
-            raise ValueError from error
-        if not isinstance(content, list) or len(content) != len(self.names) + 1 or content[0] not in (0, 1):
-            raise ValueError
-        return bool(content[0]), [_value(field, text) for field, text in zip(self.fields, content[1:], strict=True)]
+        texts = cursor.removeprefix(_BACKWARD).split(_SEPARATOR)
+        values = [_value(field, text) for field, text in zip(self.fields, texts, strict=True)]
+        return cursor.startswith(_BACKWARD), values
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for cursors of a list whose texts are ids. All that match it can be read."""
+        values = f"[{_SEPARATOR}]".join(map(_pattern, self.fields))
+        return f"^{_BACKWARD}?{values}$"
 
 
 def _column(name: str) -> str:
@@ -115,17 +127,42 @@ def _direction(name: str) -> str:
     return "lt" if name.startswith("-") else "gt"
 
 
-def _value(field: "Field[Any, Any]", text: Any) -> Any:
+def _text(value: Any) -> str:
+    """A column's value as it stands in a cursor."""
+    if isinstance(value, datetime):
+        return str((value - _EPOCH) // _MICROSECOND)
+    if isinstance(value, date):
+        return str((value - _FIRST_DAY) // _DAY)
+    return quote(str(value), safe="").replace(_SEPARATOR, "%2E")
+
+
+def _value(field: "Field[Any, Any]", text: str) -> Any:
     """A column's value, strictly validated because the database gets it. Raises `ValueError`."""
-    if not isinstance(text, str) or "\0" in text:
-        raise ValueError
     try:
-        value = field.to_python(text)
+        if isinstance(field, DateTimeField):
+            return _EPOCH + _number(text, _TIME_DIGITS) * _MICROSECOND
+        if isinstance(field, DateField):
+            return _FIRST_DAY + _number(text, _DAY_DIGITS) * _DAY
+        value = _number(text, _INTEGER_DIGITS) if isinstance(field, IntegerField) else unquote(text)
         field.run_validators(value)
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                raise ValueError
-            return value.astimezone(UTC)  # PostgreSQL doesn't accept every offset that Python does
-        return value
-    except (ValidationError, OverflowError) as error:
+    except ValidationError as error:
         raise ValueError from error
+    if value == "" or (isinstance(value, str) and "\0" in value):
+        raise ValueError
+    return value
+
+
+def _number(text: str, digits: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
+        raise ValueError
+    return int(text)
+
+
+def _pattern(field: "Field[Any, Any]") -> str:
+    if isinstance(field, DateTimeField):
+        return f"[0-9]{{1,{_TIME_DIGITS}}}"
+    if isinstance(field, DateField):
+        return f"[0-9]{{1,{_DAY_DIGITS}}}"
+    if isinstance(field, IntegerField):
+        return f"[0-9]{{1,{_INTEGER_DIGITS}}}"
+    return f"[0-9A-Za-z_]{{1,{field.max_length}}}"

@@ -4,7 +4,6 @@ import json
 import logging
 import sqlite3
 import tempfile
-from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -152,30 +151,24 @@ def test_400_for_a_host_that_is_not_served_and_nothing_is_created(program: Progr
     assert not Project.objects.exists()
 
 
-def cursor(*values: object) -> str:
-    return "cursor=" + urlsafe_b64encode(json.dumps([0, *values]).encode()).decode().replace("=", "%3D")
-
-
-@pytest.mark.parametrize("position", ["notadate", "1", "2026-13-45", "0001-01-01T00:00:00+23:59"])
+@pytest.mark.parametrize("position", ["notadate", "-1", "1.5", "٣", "", "1" * 18, "9" * 5000])
 def test_400_for_a_cursor_whose_position_is_not_a_time(program: Program, position: str) -> None:
-    assert_refused(program.get(f"/v2/projects?{cursor(position, '1')}"), 400, "The cursor is invalid.")
+    response = program.get("/v2/projects", {"cursor": f"{position}.prj_1"})
+    assert_refused(response, 400, "The cursor is invalid.")
 
 
-@pytest.mark.parametrize("position", ["2026-11-24T10:00:00", "9999-12-31T23:59:59Z", "20261124T100000"])
+@pytest.mark.parametrize("position", ["2026-11-24", "9999999", "1764530381695197", ""])
 def test_400_for_a_cursor_of_usage_whose_position_is_not_a_day(program: Program, position: str) -> None:
-    assert_refused(program.get(f"/v2/usage?{cursor(position, '1')}"), 400, "The cursor is invalid.")
+    assert_refused(program.get("/v2/usage", {"cursor": f"{position}.1"}), 400, "The cursor is invalid.")
 
 
-def test_a_cursor_may_have_any_offset_that_python_reads(program: Program) -> None:
-    """PostgreSQL accepts fewer offsets."""
-    assert program.get(f"/v2/projects?{cursor('2026-11-24T10:00:00+23:59:59', 'prj_1')}").status_code == 200
+@pytest.mark.parametrize("position", ["x", "-1", "", "9" * 19, "1" * 5000])
+def test_400_for_a_cursor_of_usage_whose_row_is_not_a_number(program: Program, position: str) -> None:
+    assert_refused(program.get("/v2/usage", {"cursor": f"20787.{position}"}), 400, "The cursor is invalid.")
 
 
-@pytest.mark.parametrize(
-    "content", ["[]", "[0]", "[2, 1, 1]", '[0, "2026-11-24T10:00:00Z", "\\u0000"]', "null", "{}", "[" * 5000, "\\xff"]
-)
-def test_400_for_a_cursor_that_is_not_one_of_ours(program: Program, content: str) -> None:
-    text = urlsafe_b64encode(content.encode()).decode()
+@pytest.mark.parametrize("text", ["1", "1.", ".", "~", "1.prj_1.2", "1.\0", "1.%00", f"1.{'x' * 500}", "WzAsIjIwMjYi"])
+def test_400_for_a_cursor_that_is_not_one_of_ours(program: Program, text: str) -> None:
     assert_refused(program.get("/v2/projects", {"cursor": text}), 400, "The cursor is invalid.")
 
 

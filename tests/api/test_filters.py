@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,12 +11,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.fields import Field
 
 from accounts.models import AuditEvent
 from accounts.policy import KeyPermission, Role, system
 from apikeys import services, tokens
 from apikeys.models import APIKey
+from atatus_dash.api.schema.document import document
 from atatus_dash.api.serializers import TextFilter
 from tests import factories
 from tests.conftest import Cast, Program
@@ -237,6 +240,36 @@ def pages(program: Program, path: str) -> Iterator[list[str]]:
         assert response.headers.get("Link", "") == (f'<{content["next"]}>; rel="next"' if content["next"] else "")
         yield [row["id"] for row in content["results"]]
         path = (content["next"] or "").removeprefix("https://testserver")
+
+
+def cursor_pattern(route: str) -> str:
+    """What `/v2/openapi.json` says about the cursors of a list."""
+    path = re.sub("<id:([^>]*)>", r"{\1}", f"/{route}")
+    (parameter,) = [each for each in document()["paths"][path]["get"]["parameters"] if each["name"] == "cursor"]
+    return str(parameter["schema"]["pattern"])
+
+
+@pytest.mark.parametrize("route", LISTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data())
+def test_a_list_accepts_every_cursor_that_the_description_allows(
+    administrator: Program, things: dict[str, str], route: str, data: st.DataObject
+) -> None:
+    pattern = re.compile(cursor_pattern(route).replace("$", r"\Z"))
+    cursor = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii")))
+    assert administrator.get(fill(route, things), {"cursor": cursor}).status_code == 200
+
+
+@pytest.mark.parametrize("route", ["v2/members", "v2/api-keys", "v2/usage"])
+def test_the_description_has_the_pattern_of_cursors_that_lists_return(
+    cast: Cast, administrator: Program, route: str
+) -> None:
+    """Of texts and numbers, times and days."""
+    for number in range(3):
+        factories.make_usage(factories.make_key(cast.account).api_key, date(2026, 11, 24 + number), succeeded=1)
+    following = administrator.get(f"/{route}", {"limit": "1"}).json()["next"]
+    (cursor,) = parse_qs(urlsplit(following).query)["cursor"]
+    assert re.search(cursor_pattern(route), cursor)
 
 
 def test_next_keeps_the_filters_and_never_the_key(cast: Cast) -> None:

@@ -62,7 +62,7 @@ HEADERS: dict[str, Schema] = {
     "Link": _header(
         "The next page (RFC 8288). Missing on the last one.",
         pattern='^<[^>]+>; rel="next"$',
-        examples=['<https://keys.example.com/v2/projects?cursor=WzAsIjIwMjYi>; rel="next"'],
+        examples=['<https://keys.example.com/v2/projects?cursor=1764530381695197.prj_7Kd2Qm0aXb9LsTyW>; rel="next"'],
     ),
     "Retry-After": {
         "description": "Seconds to wait before the next try.",

@@ -4,9 +4,11 @@ import inspect
 from http import HTTPStatus
 from typing import Any, cast
 
+from django.db.models import Model
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent, build_parameter_type, get_doc
 
+from accounts import keyset
 from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission
 from apikeys.credentials import FIELD
 
@@ -43,21 +45,12 @@ PATH_PARAMETERS = {
     "event_id": "An audit event's id.",
 }
 
-_PAGE_PARAMETERS = [
-    build_parameter_type(
-        name="limit",
-        location="query",
-        schema={"type": "integer", "minimum": 1, "maximum": Pagination.max_page_size, "default": Pagination.page_size},
-        description="How many items to return.",
-    ),
-    build_parameter_type(
-        name="cursor",
-        location="query",
-        schema={"type": "string", "pattern": "^[0-9A-Za-z_-]*={0,2}$"},
-        description="Where the page begins: the cursor in `next` of the previous page. Follow `next` instead of "
-        "building it.",
-    ),
-]
+_LIMIT = build_parameter_type(
+    name="limit",
+    location="query",
+    schema={"type": "integer", "minimum": 1, "maximum": Pagination.max_page_size, "default": Pagination.page_size},
+    description="How many items to return.",
+)
 
 _PRECONDITIONS = [
     build_parameter_type(
@@ -81,6 +74,17 @@ _IDEMPOTENCY_KEY = build_parameter_type(
     description="A text that names this request, such as a UUID. Sent again within 24 hours, it has no further effect, "
     "and the response is repeated without secrets.",
 )
+
+
+def _cursor(model: type[Model]) -> Schema:
+    """The parameter of a list. An empty cursor is none."""
+    return build_parameter_type(
+        name="cursor",
+        location="query",
+        schema={"type": "string", "pattern": patterns.or_empty(keyset.Order.of(model).pattern, spaces=False)},
+        description="Where the page begins: the cursor in `next` of the previous page. Follow `next` instead of "
+        "building it.",
+    )
 
 
 class OperationSchema(AutoSchema):
@@ -141,7 +145,7 @@ class OperationSchema(AutoSchema):
                     schema["pattern"] = patterns.or_empty(pattern, spaces=False)  # an empty one counts as not sent
                 parameter = build_parameter_type(name=name, location="query", schema=schema, description=description)
                 parameters.append({**parameter, "allowEmptyValue": True})
-            parameters += _PAGE_PARAMETERS
+            parameters += [_LIMIT, _cursor(view.response_serializers["GET"].Meta.model)]
         if view.has_etag:
             parameters += _PRECONDITIONS
         if self.method in view.idempotent_methods:
