@@ -116,9 +116,14 @@ class APIView(NeedsPermission):
         return idempotency.once(attempt, partial(method, *args, **kwargs), secret_fields)
 
     def _if_unchanged(self, method: Callable[..., HttpResponse], request: Request, **ids: str) -> HttpResponse:
-        """Call the method if the item matches the preconditions. A lock prevents changes in between."""
+        """Call the method if the item matches the preconditions. A lock prevents changes in between.
+
+        Invalid fields are a 400 whatever the preconditions say (RFC 9110, §13.2.1).
+        """
         with transaction.atomic():
             actors.lock_item(self.actor, self.get_object(**ids))
+            if self.method in self.request_serializers:
+                self.validated()
             etag = cast(Any, self).get(request, **ids)["ETag"]
             etags.require_match(request.META, etag)
             if etags.is_known(request.META, etag):

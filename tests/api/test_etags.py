@@ -340,6 +340,17 @@ def test_dates_are_no_preconditions_because_items_have_none(cast: Cast, program:
 # Other refusals come first (RFC 9110, §13.2.1) ---------------------------------------------------
 
 
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+def test_invalid_fields_are_400_and_not_412(cast: Cast, program: Program, header: str) -> None:
+    project = factories.make_project(cast.account, "web")
+    headers = {header: '"0"' if header == "If-Match" else "*"}
+    answers = [
+        program.send("PATCH", f"/v2/projects/{project.id}", fields, headers=headers)
+        for fields in ({"name": "Web"}, {"name": ""}, {"nom": "Web"})
+    ]
+    assert [answer.status_code for answer in answers] == [412, 400, 400]
+
+
 def test_what_may_not_be_changed_is_403_and_not_412(cast: Cast, administrator: Program) -> None:
     shared = factories.make_service(cast.elsewhere)
     Service.objects.update(shared=True)
