@@ -215,6 +215,13 @@ def test_a_wrong_value_is_refused_by_name(
         assert (response.status_code, list(response.json()["Errors"])) == (400, [name])
 
 
+@pytest.mark.parametrize("key", ["mine", "key_", "key_ä", "svc_7Qm2xV9tKc4LrBzW"])
+def test_usage_of_what_is_no_id_of_a_key_is_refused(administrator: Program, key: str) -> None:
+    """Not an empty list: it would look as if the key had never been used."""
+    response = administrator.get("/v2/usage", {"key": key})
+    assert (response.status_code, list(response.json()["Errors"])) == (400, ["key"])
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 @pytest.mark.parametrize("name", ["since", "until"])
 def test_a_time_at_the_ends_of_the_calendar_is_no_fault(administrator: Program, name: str, moment: str) -> None:

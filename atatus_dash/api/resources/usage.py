@@ -1,6 +1,7 @@
 """How many requests each key sent, by day and service."""
 
-from typing import TypedDict
+import re
+from typing import Any, TypedDict
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -29,6 +30,16 @@ class UsageSerializer(ModelSerializer[KeyUsage]):
         return {"id": usage.api_key.id, "name": usage.api_key.name}
 
 
+class KeyIdFilter(TextFilter):
+    pattern = "^key_[0-9A-Za-z]{1,36}$"  # for the schema
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if re.search(self.pattern, text) is None:
+            raise serializers.ValidationError("Send the id of a key, such as key_7Kd2Qm0aXb9LsTyW.")
+        return text
+
+
 class UsageFilterSerializer(FilterSerializer):
     """Days are in UTC; `since` and `until` are both included.
 
@@ -36,7 +47,7 @@ class UsageFilterSerializer(FilterSerializer):
     the id of a service, which may have been deleted.
     """
 
-    key = TextFilter(help_text="The id of a key.")
+    key = KeyIdFilter(help_text="The id of a key.")
     service = TextFilter(help_text="The id of a service, or `api`.")
     since = serializers.DateField(required=False, help_text="A day in UTC. Included.")
     until = serializers.DateField(required=False, help_text="A day in UTC. Included.")
