@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from django.core.exceptions import ValidationError
+from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
@@ -23,11 +24,16 @@ class BodySerializer(serializers.Serializer[Any]):
     DRF reads a boolean that a form omits as an unchecked checkbox. Programs have no checkboxes, so an omitted field
     gets its default. A list is a field sent several times, or once and empty. In JSON only `[]` is an empty list: a
     program that sends null or an empty string by mistake must not remove a key's restriction to networks.
-    A form sends a `JSONField` as the text of JSON; an empty string is an error.
+    A form sends a `JSONField` as the text of JSON, either the whole list or one item each time; an empty string is an
+    error. The length of a text is what was sent, with the spaces around it, which are removed.
     """
 
     def to_internal_value(self, data: Any) -> Any:
-        return super().to_internal_value(self.plain(data) if isinstance(data, Mapping) else data)
+        if isinstance(data, Mapping):
+            data = self.plain(data)
+            if too_long := {name: [error] for name, value in data.items() if (error := self._too_long(name, value))}:
+                raise serializers.ValidationError(too_long)
+        return super().to_internal_value(data)
 
     def plain(self, data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(data, MultiValueDict):
@@ -56,11 +62,13 @@ class BodySerializer(serializers.Serializer[Any]):
 
     def _from_form(self, name: str, values: list[Any]) -> Any:
         field = self.fields.get(name)
-        if isinstance(field, serializers.ListField) and not isinstance(field, JSONField):
+        if isinstance(field, JSONField):
+            return field.of_texts([str(value) for value in values])
+        if isinstance(field, serializers.ListField):
             return [value for value in values if value != ""]
         if field is not None and len(values) > 1:
             raise serializers.ValidationError({name: ["Send this field once."]})
-        if isinstance(field, BooleanField | JSONField):
+        if isinstance(field, BooleanField):
             return field.of_text(str(values[-1]))
         return values[-1] if values else ""
 
@@ -73,11 +81,26 @@ class BodySerializer(serializers.Serializer[Any]):
             return None
         return "" if getattr(field, "allow_blank", False) else value
 
+    def _too_long(self, name: str, value: Any) -> str | None:
+        """The error of a text that is too long, or of a list of texts with one that is."""
+        field: Any = self.fields.get(name)
+        texts = [value]
+        if isinstance(field, serializers.ListField):
+            field, texts = field.child, value if isinstance(value, list) else []
+        length = field.max_length if isinstance(field, serializers.CharField) else None
+        if length is None or not any(isinstance(text, str) and len(text) > length for text in texts):
+            return None
+        return str(field.error_messages["max_length"]).format(max_length=length)
+
 
 class JSONField(serializers.Field[Any, Any, Any, Any]):
-    """A nested value, which a form sends as the text of JSON."""
+    """A list of objects, which a form sends as the text of JSON."""
 
-    def of_text(self, text: str) -> Any:
+    def of_texts(self, texts: Sequence[str]) -> Any:
+        values = [self._of_text(text) for text in texts]
+        return values[0] if len(values) == 1 and (values[0] is None or isinstance(values[0], list)) else values
+
+    def _of_text(self, text: str) -> Any:
         try:
             return parse_json(text.encode())
         except RefusedJSONError as error:
@@ -223,6 +246,16 @@ class ShortListField(serializers.ListField):
 class EachField(JSONField, ShortListField):
     """A list of objects, each validated by itself: the result has its value or its `ValidationError`."""
 
+    def of_texts(self, texts: Sequence[str]) -> Any:
+        values = [self._of_text_or_itself(text) for text in texts]
+        return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+
+    def _of_text_or_itself(self, text: str) -> Any:
+        try:
+            return self._of_text(text)
+        except serializers.ValidationError:
+            return text  # no object, so it is refused for itself
+
     def run_child_validation(self, data: Any) -> list[Any]:
         if len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
@@ -233,3 +266,11 @@ class EachField(JSONField, ShortListField):
             return self.child.run_validation(item)
         except serializers.ValidationError as error:
             return error
+
+
+class AnyTextField(serializers.CharField):
+    """A text that is looked up and not stored: one that names nothing is an answer, not an error."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, **kwargs)
+        self.validators = [each for each in self.validators if not isinstance(each, ProhibitNullCharactersValidator)]

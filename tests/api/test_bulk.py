@@ -107,13 +107,19 @@ def test_keys_are_revoked_by_a_form_too(cast: Cast) -> None:
     assert statuses(Program().post(REVOKE, {"api_key": own.secret, "ids": ids})) == ["revoked", "revoked"]
 
 
-@pytest.mark.parametrize("ids", [[], None, "key_1", [None], [{"id": "key_1"}], ["x" * 1001], ["k\x00"], ["key"] * 1001])
+@pytest.mark.parametrize("ids", [[], None, "key_1", [None], [{"id": "key_1"}], ["x" * 1001], ["key"] * 1001])
 def test_a_list_of_ids_that_cannot_be_read_revokes_nothing(cast: Cast, administrator: Program, ids: Any) -> None:
     key = factories.make_key(cast.account).api_key.id
     sent = [key, *ids] if isinstance(ids, list) and ids else ids
     response = administrator.send("post", REVOKE, {"ids": sent})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["ids"])
     assert APIKey.objects.get(pk=key).revoked_at is None
+
+
+@pytest.mark.parametrize("id", ["", " ", "k\x00", "\u202e", "key_" + "0" * 996])
+def test_a_text_that_is_no_id_is_not_found_and_hides_no_other(cast: Cast, administrator: Program, id: str) -> None:
+    key = factories.make_key(cast.account).api_key.id
+    assert statuses(administrator.send("post", REVOKE, {"ids": [id, key]})) == ["not_found", "revoked"]
 
 
 @pytest.mark.parametrize("secret", [tokens.generate(), SECRET, "x" * 512], ids=["ours", "imported", "long"])
@@ -293,8 +299,11 @@ def test_one_of_our_own_keys_in_any_field_is_not_repeated_logged_or_stored(
 
 def test_keys_are_imported_by_a_form_too(cast: Cast) -> None:
     own = factories.make_key(cast.account, administrator=True)
-    form = {"api_key": own.secret, "api_keys": json.dumps([legacy(), {}])}
-    assert statuses(Program().post(IMPORT, form)) == ["imported", "refused"]
+    program, items = Program(own.secret), [legacy(), {}]
+    assert statuses(program.post(IMPORT, {"api_keys": json.dumps(items)})) == ["imported", "refused"]
+    each = [*(json.dumps(item) for item in items), "no JSON"]
+    assert statuses(program.post(IMPORT, {"api_keys": each})) == ["already_imported", "refused", "refused"]
+    assert statuses(program.post(IMPORT, {"api_keys": each[0]})) == ["already_imported"]
 
 
 @pytest.mark.parametrize("item", [None, "text", 5, [], [legacy()]])

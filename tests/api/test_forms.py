@@ -102,6 +102,28 @@ def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator: P
         assert [answer.json()["allowed_networks"] for answer in answers] == [sent] * 3
 
 
+def test_a_list_of_objects_in_a_form_may_be_an_object_each_time(cast: Cast, administrator: Program) -> None:
+    access = [{"service": "api"}, {"service": factories.make_service(cast.account).id, "paths": ["/a"]}]
+    for sent in (access[:1], access):
+        fields = {"name": "Deploys", "permission": "write", "access": [json.dumps(entry) for entry in sent]}
+        assert administrator.post("/v2/api-keys", fields).json()["access"] == sent
+
+
+@pytest.mark.parametrize("name", ["é" * 100, f" {'x' * 99}", f"{'x' * 98}\n "])
+def test_a_text_of_the_greatest_length_is_kept_without_spaces_around_it(program: Program, name: str) -> None:
+    assert program.send("POST", "/v2/projects", {"name": name}).json()["name"] == name.strip()
+
+
+def test_spaces_around_a_text_count_for_its_length(cast: Cast, administrator: Program) -> None:
+    """The description has the length of what is sent."""
+    sentence = "Ensure this field has no more than 100 characters."
+    for answer in send_each_way(administrator, "POST", "/v2/projects", {"name": f" {'x' * 100}"}):
+        assert (answer.status_code, answer.json()["Errors"]) == (400, {"name": [sentence]})
+    fields = {"name": "Deploys", "permission": "write", "allowed_networks": ["10.0.0.0/8", f"{' ' * 50}10.1.0.0"]}
+    answer = administrator.send("POST", "/v2/api-keys", fields)
+    assert (answer.status_code, list(answer.json()["Errors"])) == (400, ["allowed_networks"])
+
+
 def test_an_empty_field_of_a_form_is_null(administrator: Program) -> None:
     fields = {"name": "x", "permission": "read", "expires_at": "", "rate_limit": "", "description": ""}
     made = administrator.post("/v2/api-keys", {**fields, "allowed_networks": ""}).json()
@@ -184,7 +206,7 @@ KEY: dict[str, st.SearchStrategy[Any]] = {
     "rate_limit": st.sampled_from(["100/minute", "5/hour", "fast", "", None]),
     "accepts_query": BOOLEAN,
     "accepts_body": BOOLEAN,
-    "access": st.sampled_from([None, [], [{"service": "api"}], [{"service": "svc_1", "paths": ["/a"]}], {}, "", "api"]),
+    "access": st.sampled_from([None, [], [{"service": "api"}], [{"service": "svc_1", "paths": ["/a"]}], [{}], ["api"]]),
 }
 
 SERVICE = {
@@ -227,7 +249,7 @@ BODIES: dict[tuple[str, str], dict[str, st.SearchStrategy[Any]]] = {
     ("PATCH", "v2/invitations/<id:invitation_id>"): ROLE,
     ("POST", "v2/api-keys/revoke"): {"ids": st.lists(st.sampled_from(["key_1", " ", "é", "x" * 65]), max_size=3)},
     ("POST", "v2/api-keys/import"): {
-        "api_keys": st.sampled_from([[], None, "x", {}, [{"name": "x", "permission": "read", "digest": "0" * 64}]])
+        "api_keys": st.lists(st.just({"name": "x", "permission": "read", "digest": "0" * 64}), max_size=3)
     },
     ("POST", "v2/leaked-keys"): {"credentials": st.lists(st.sampled_from(["a", "b" * 40, "é", " "]), max_size=3)},
 }

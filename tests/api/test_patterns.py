@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from accounts import ids
 from accounts.validators import no_secret, one_line, plain_text
-from apikeys import networks, rates, validators
+from apikeys import networks, rates, scopes, validators
 from atatus_dash.api.resources.projects import KeptIdField
 from atatus_dash.api.schema import patterns
 from tests.conftest import Program
@@ -32,8 +33,8 @@ def is_text(text: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    # Some letters beyond ASCII mean the same as a separator. The pattern does not list them.
-    return not text.isascii() or validators.path_list([text]) == [text]
+    is_too_long = len(normalize("NFC", text)) > scopes.MAX_PATTERN_LENGTH  # no pattern limits lengths
+    return is_too_long or validators.path_list([text]) == [normalize("NFC", text)]
 
 
 def is_upstream(text: str) -> bool:
@@ -78,6 +79,13 @@ def test_a_pattern_refuses_what_the_server_refuses(name: str) -> None:
         assert re.search(pattern, text) is None, text
         with contextlib.suppress(ValidationError, ValueError):
             assert not accepts(text), text
+
+
+def test_the_pattern_of_paths_names_every_letter_that_means_a_separator_or_a_dot() -> None:
+    changed = [letter for letter in map(chr, range(0x110000)) if normalize("NFKC", letter) != letter]
+    for text in (f"/{letter}{after}" for letter in changed for after in ("", "a")):
+        if re.search(patterns.PATH, text):
+            assert is_path(text), ascii(text)
 
 
 def test_a_number_is_refused_where_a_text_is_expected(administrator: Program) -> None:

@@ -22,7 +22,7 @@ from apikeys.services import Imported, ImportedKey
 
 from ..base import APIView
 from ..errors import field_errors
-from ..serializers import EachField, ModelSerializer, ShortListField, StrictSerializer, writable
+from ..serializers import AnyTextField, EachField, ModelSerializer, ShortListField, StrictSerializer, writable
 from .api_keys import AccessField, APIKeySerializer
 
 #: Keys of one request.
@@ -30,7 +30,7 @@ MAXIMUM = 1_000
 
 
 class RevokeSerializer(StrictSerializer):
-    ids = ShortListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=MAXIMUM)
+    ids = ShortListField(child=AnyTextField(max_length=1000), min_length=1, max_length=MAXIMUM)
 
 
 class RevokedSerializer(serializers.Serializer[Any]):

@@ -18,7 +18,7 @@ from ... import secret_scanning
 from ..base import APIView
 from ..negotiation import require_not_too_large
 from ..permissions import IsOpen
-from ..serializers import BodySerializer, ShortListField, StrictSerializer
+from ..serializers import AnyTextField, BodySerializer, ShortListField, StrictSerializer
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ PUBLIC_KEY_UNKNOWN = "The public key of the signature is unknown."
 
 
 class LeakedKeysSerializer(StrictSerializer):
-    credentials = ShortListField(child=serializers.CharField(max_length=1000), min_length=1, max_length=MAX_KEYS)
+    credentials = ShortListField(child=AnyTextField(max_length=1000), min_length=1, max_length=MAX_KEYS)
 
 
 class FoundKeySerializer(BodySerializer):

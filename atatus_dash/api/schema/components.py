@@ -13,6 +13,8 @@ from ..errors import PROBLEM
 Schema = dict[str, Any]
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
 
 
 def _header(description: str, *, required: bool = False, **schema: Any) -> Schema:

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from ..serializers import BooleanField, EachField, FilterSerializer, JSONField, ModelSerializer, StrictSerializer
 from . import patterns
-from .components import JSON, Schema
+from .components import Schema
 from .meanings import meaning
 
 
@@ -87,23 +87,35 @@ def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) ->
 
 
 def in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
-    """The schema of a field in a form, which has no null, and sends an empty list as one empty text."""
+    """The schema of a field in a form, which has no null, and sends an empty list as one empty text.
+
+    A list that is sent once is one item. Those of `JSONField` are objects, which form encoding sends as JSON.
+    """
+    if isinstance(field, EachField):
+        return _or_one_item(schema, {"type": ["object", "string", "number", "boolean", "null"]})
     if isinstance(field, JSONField):
-        content = {name: value for name, value in schema.items() if name not in ("description", "default")}
-        description = {"description": schema["description"]} if "description" in schema else {}
-        return {"type": "string", "contentMediaType": JSON, "contentSchema": content, **description}
+        return schema
     if isinstance(field, BooleanField):
         texts = [text for text in field.TEXTS if text not in ("true", "false")]
         value = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": texts}]}
         return {**value, **{name: value for name, value in schema.items() if name != "type"}}
-    if isinstance(field, serializers.ListField) and "minItems" not in schema:
-        return {**schema, "items": {"anyOf": [schema["items"], {"type": "string", "maxLength": 0}]}}
+    if isinstance(field, serializers.ListField):
+        if "minItems" in schema:
+            item = {**schema["items"], "minLength": 1}
+        else:
+            item = {"anyOf": [schema["items"], {"type": "string", "maxLength": 0}]}
+        return _or_one_item({**schema, "items": item}, item)
     if "anyOf" in schema:
         return {**schema, "anyOf": [each for each in schema["anyOf"] if each != {"type": "null"}]}
     if isinstance(types := schema.get("type"), list):
         left = [name for name in types if name != "null"]
         return {**schema, "type": left[0] if len(left) == 1 else left}
     return schema
+
+
+def _or_one_item(schema: Schema, item: Schema) -> Schema:
+    about = {name: value for name, value in schema.items() if name in ("description", "default")}
+    return {"anyOf": [{name: value for name, value in schema.items() if name not in about}, item], **about}
 
 
 def _default_of(model: type[Model], name: str) -> Any:

@@ -12,10 +12,11 @@ from accounts import keyset
 from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission
 from apikeys.credentials import FIELD
 
+from ...form_limits import MAX_PARTS
 from ..pagination import Pagination
 from ..serializers import BodySerializer, StrictSerializer
 from . import components, fields, patterns
-from .components import JSON, Schema
+from .components import FORM, JSON, MULTIPART, Schema
 
 #: The module of each resource with its tag, in reading order. The module's docstring describes the tag.
 TAGS = {
@@ -56,7 +57,10 @@ _PRECONDITIONS = [
     build_parameter_type(
         name="If-Match",
         location="header",
-        schema={"type": "string", "pattern": patterns.ENTITY_TAGS, "examples": ["*"]},
+        schema={
+            "anyOf": [{"type": "string", "const": "*"}, {"type": "string", "pattern": patterns.ENTITY_TAGS}],
+            "examples": ["*"],
+        },
         description="An `ETag` that the client has, or `*` for any. If it is no longer current, the response is 412.",
     ),
     build_parameter_type(
@@ -163,26 +167,31 @@ class OperationSchema(AutoSchema):
             return None
         serializer = kind(partial=self.method == "PATCH")
         component = self.resolve_serializer(serializer, "request")
-        json, form = component.ref, self._form(component, serializer)
-        media_types = [parser.media_type for parser in view.parser_classes]
+        schemas = {
+            JSON: component.ref,
+            FORM: self._form(component, serializer, max_items=None),
+            MULTIPART: self._form(component, serializer, max_items=MAX_PARTS),
+        }
         needs_some = any(field.required and not field.read_only for field in serializer.fields.values())
         return {
             "required": needs_some and self.method != "PATCH",
-            "content": {media: {"schema": json if media == JSON else form} for media in media_types},
+            "content": {parser.media_type: {"schema": schemas[parser.media_type]} for parser in view.parser_classes},
         }
 
-    def _form(self, component: ResolvedComponent, serializer: Any) -> Schema:
-        """The same fields as a form sends them.
+    def _form(self, component: ResolvedComponent, serializer: Any, *, max_items: int | None) -> Schema:
+        """The same fields as a form sends them, with up to `max_items` of each list.
 
         It is always a component of its own: generated clients choose the media type by the class of the body.
         """
         schema: Schema = component.schema
-        properties = {
-            name: fields.in_form(serializer.fields[name], property) if name in serializer.fields else property
-            for name, property in schema.get("properties", {}).items()
-        }
+        properties, name = {}, f"{component.name}Form"
+        for field, property in schema.get("properties", {}).items():
+            if max_items and property.get("maxItems", 0) > max_items:
+                property, name = {**property, "maxItems": max_items}, f"{component.name}MultipartForm"
+            is_ours = field in serializer.fields
+            properties[field] = fields.in_form(serializer.fields[field], property) if is_ours else property
         form = ResolvedComponent(
-            name=f"{component.name}Form",
+            name=name,
             type=ResolvedComponent.SCHEMA,
             object=type(serializer),
             schema={**schema, "properties": properties},

@@ -9,10 +9,9 @@ from accounts import validators as accounts_validators
 from apikeys import rates
 from apikeys import validators as apikeys_validators
 
-#: `If-Match`: `*`, or entity tags. None has a comma in it, because that would read as two tags (RFC 9110, section
-#: 8.8.3).
+#: Entity tags. None has a comma in it, because that would read as two tags (RFC 9110, section 8.8.3).
 _TAG = '(W/)?"[!#-+.-~-]*"'
-ENTITY_TAGS = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+ENTITY_TAGS = rf"^{_TAG}([ \t]*,[ \t]*{_TAG})*$"
 
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"({_BYTE}\.){{3}}{_BYTE}"
@@ -31,21 +30,29 @@ _IPV6 = "|".join(
 NETWORK = rf"^({_IPV4}(/([12]?[0-9]|3[0-2]))?|({_IPV6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
 
 
-# The invisible characters, for a class in brackets. Those beyond U+FFFF stand for themselves: no escape is shared.
+# The invisible characters, for a class in brackets. Those beyond U+FFFF stand for themselves, because no escape is
+# shared, and one by one: programs that read expressions in UTF-16 refuse ranges of them.
+_BEYOND = [0x110BD, 0x110CD, *range(0x13430, 0x13440), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)]
+_BEYOND += [0xE0001, *range(0xE0020, 0xE0080)]
 _INVISIBLE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b\u200e-\u200f"
-    r"\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    r"\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb" + "".join(map(chr, _BEYOND))
 )
 _VISIBLE = rf"[^\s{_INVISIBLE}]"
-#: A text of one line that is not blank.
-LINE = rf"^{_VISIBLE}[^{_INVISIBLE}]*$|^\s+{_VISIBLE}[^{_INVISIBLE}]*$"
+#: A text of one line that is not blank. White space around it, also line breaks, is removed.
+LINE = rf"^{_VISIBLE}[^{_INVISIBLE}]*\s*$|^\s+{_VISIBLE}[^{_INVISIBLE}]*\s*$"
 #: A text of several lines that is not blank.
-TEXT = rf"^\s*{_VISIBLE}([^{_INVISIBLE}]|[\t\n\r])*$"
+TEXT = rf"^\s*{_VISIBLE}([^{_INVISIBLE}]|[\t\n\r])*\s*$"
 
-_REFUSED_IN_PATHS = rf"/*%\\;?#\u00a5\u2044\u20a9\u2215\u2216{_INVISIBLE}"
-_SEGMENT = rf"[^{_REFUSED_IN_PATHS}]*[^.\s{_REFUSED_IN_PATHS}][^{_REFUSED_IN_PATHS}]*"
-#: `/reports` or `/reports/*`: no segment is only dots and spaces. Some letters beyond ASCII are refused too.
+# Separators, and letters that mean one of them in another form (NFKC), such as a fullwidth slash.
+_REFUSED_IN_PATHS = (
+    rf"/*%\\;?#\u00a5\u00bc-\u00be\u037e\u2044\u2047-\u2049\u20a9\u2100\u2101\u2105\u2106\u2150-\u215f\u2189\u2215\u2216"
+    r"\u33a7\u33a8\u33ae\u33af\u33c6\u33de\u33df\ufe14\ufe16\ufe54\ufe56\ufe5f\ufe68\ufe6a"
+    rf"\uff03\uff05\uff0f\uff1b\uff1f\uff3c\uffe5\uffe6{_INVISIBLE}"
+)
+_DOTS = r".\u2024-\u2026\ufe19\ufe30\ufe52\uff0e"
+_SEGMENT = rf"[^{_REFUSED_IN_PATHS}]*[^{_DOTS}\s{_REFUSED_IN_PATHS}][^{_REFUSED_IN_PATHS}]*"
+#: `/reports` or `/reports/*`: no segment is only dots and spaces.
 PATH = rf"^/(({_SEGMENT})(/{_SEGMENT})*(/\*?)?|\*)?$"
 
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
