@@ -151,12 +151,13 @@ def record(cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> dict[st
     send("get_service", "GET", f"/v2/services/{service}")
     send("change_service", "PATCH", f"/v2/services/{service}", {"reading_paths": ["/search/*"]})
 
-    access = [{"service": service, "paths": ["/reports/*"]}]
-    fields = {"name": "Reports", "permission": "read", "expires_at": "2027-06-01T00:00:00Z", "access": access}
+    # Valid in any account, for programs that send the examples, and for years.
+    fields = {"name": "Reports", "permission": "read", "expires_at": "2034-06-01T00:00:00Z"}
     key = "/v2/api-keys/" + send("create_api_key", "POST", "/v2/api-keys", fields)["id"]
     send("list_api_keys", "GET", "/v2/api-keys?limit=1&permission=read")
     send("get_api_key", "GET", key)
-    send("change_api_key", "PATCH", key, {"rate_limit": "100/minute", "allowed_networks": ["203.0.113.0/24"]})
+    access = [{"service": service, "paths": ["/reports/*"]}]
+    send("change_api_key", "PATCH", key, {"access": access, "allowed_networks": ["203.0.113.0/24"]})
     successor = send("rotate_api_key", "POST", f"{key}/rotate", {"overlap": "24h"})["id"]
     send("revoke_api_key", "DELETE", key)
     send("revoke_api_keys", "POST", "/v2/api-keys/revoke", {"ids": [successor, "key_0000000000000000"]})
@@ -165,7 +166,7 @@ def record(cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> dict[st
         "permission": "read",
         "digest": hashlib.sha256(b"an old key").hexdigest(),
     }
-    imported["expires_at"] = "2027-06-01T00:00:00Z"
+    imported["expires_at"] = "2034-06-01T00:00:00Z"
     items = [imported, {**imported, "name": "Kiosk", "digest": "unknown"}]
     send("import_api_keys", "POST", "/v2/api-keys/import", {"api_keys": items})
 
