@@ -11,10 +11,14 @@ from django.core.exceptions import ValidationError
 from django.utils.http import parse_etags
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
 
 from accounts import ids
+from accounts.errors import Invalid
 from accounts.validators import no_secret, one_line, plain_text
 from apikeys import networks, rates, scopes, validators
+from atatus_dash.api import idempotency
 from atatus_dash.api.resources.projects import KeptIdField
 from atatus_dash.api.schema import patterns
 from tests.conftest import Program
@@ -42,6 +46,14 @@ def is_upstream(text: str) -> bool:
     return bool(text)
 
 
+def is_idempotency_key(text: str) -> bool:
+    request = Request(APIRequestFactory().post("/v2/projects", headers={"Idempotency-Key": text}))
+    try:
+        return bool(idempotency.attempt(request, "key_1", {}))
+    except Invalid:
+        return False
+
+
 #: Each pattern with what the server says, and texts that it refuses.
 PATTERNS: dict[str, tuple[str, Callable[[str], Any], list[str]]] = {
     "line": (patterns.LINE, is_line, ["", " ", "a\nb", "a\tb", "\u202ea", "a\u2028b", "\U000e0001"]),
@@ -60,6 +72,11 @@ PATTERNS: dict[str, tuple[str, Callable[[str], Any], list[str]]] = {
         ["10.0.0.8", "ftp://a", "http://a b", "http://a?b", "http://a:65536"],
     ),
     "kept id": (KeptIdField.pattern, ids.is_kept_id, ["", "a" * 23, "g" * 24]),
+    "idempotency key": (
+        patterns.IDEMPOTENCY_KEY,
+        is_idempotency_key,
+        ["", '"', '""', "a b", '"a', '"a"b', "é", "x" * 256, f'"{"x" * 256}"', '"\\a"'],
+    ),
     "entity tags": (patterns.ENTITY_TAGS, parse_etags, ["", "0", "W/", '"', "*, *", '"a,b"']),
 }
 

@@ -74,7 +74,7 @@ _PRECONDITIONS = [
 _IDEMPOTENCY_KEY = build_parameter_type(
     name="Idempotency-Key",
     location="header",
-    schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+    schema={"type": "string", "pattern": patterns.IDEMPOTENCY_KEY},
     description="A text that names this request, such as a UUID. Sent again within 24 hours, it has no further effect, "
     "and the response is repeated without secrets.",
 )

@@ -13,6 +13,9 @@ from apikeys import validators as apikeys_validators
 _TAG = '(W/)?"[!#-+.-~-]*"'
 ENTITY_TAGS = rf"^{_TAG}([ \t]*,[ \t]*{_TAG})*$"
 
+#: An `Idempotency-Key`, bare or as a structured field's string (RFC 9651, section 3.3.3).
+IDEMPOTENCY_KEY = r"""^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"""
+
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"({_BYTE}\.){{3}}{_BYTE}"
 _GROUP = "[0-9A-Fa-f]{1,4}"
