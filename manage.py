@@ -4,7 +4,7 @@
 import os
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  whoever runs it with an older one is told so
+if sys.version_info < (3, 11):  # noqa: UP036  an older Python gets this message
     sys.exit("Atatus Dash needs Python 3.11 or newer; this is Python {}.{}.".format(*sys.version_info))
 
 

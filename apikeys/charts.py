@@ -174,8 +174,9 @@ def _parts(use: Use, scale: float) -> list[Part]:
 
 
 class Spark(NamedTuple):
-    """30 days of one key or service, scaled to its own maximum, as SVG paths with a vertical stroke for each day. There
-    are two paths, because an element for each stroke would make long lists large.
+    """30 days of one key or service, scaled to its own maximum, as SVG paths with a vertical stroke for each day.
+
+    There are two paths, because an element for each stroke would make long lists large.
     """
 
     path: str

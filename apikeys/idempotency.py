@@ -62,8 +62,9 @@ def stored(attempt: Attempt) -> Answer | None:
 
 @contextmanager
 def only_one(attempt: Attempt) -> Iterator[None]:
-    """A transaction in which no other attempt with the `Idempotency-Key` runs, on any node. Raises `Conflict` if
-    another attempt runs, and `TooManyRequests` if the API key has too many stored answers.
+    """A transaction in which no other attempt with the `Idempotency-Key` runs, on any node.
+
+    Raises `Conflict` if another attempt runs, and `TooManyRequests` if the API key has too many stored answers.
     """
     with _only_one_here(attempt), transaction.atomic():
         _require_only_one_anywhere(attempt)

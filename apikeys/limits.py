@@ -69,8 +69,9 @@ class Limiter(Protocol):
 
 
 class DryRun:
-    """A limiter that counts nothing, but returns what a real hit would. It does count in buckets whose names begin with
-    `counting`.
+    """A limiter that counts nothing, but returns what a real hit would.
+
+    It does count in buckets whose names begin with `counting`.
     """
 
     def __init__(self, limiter: Limiter, *, counting: str | None = None) -> None:

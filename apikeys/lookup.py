@@ -195,8 +195,7 @@ Row = tuple[Any, ...] | None
 
 
 def _fetch_with_retry(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
-    """Run the statement, and retry it once on a new connection: after a restart of the database, each thread has a dead
-    one.
+    """Run the statement, and retry it once on a new connection: a restart of the database kills that of each thread.
 
     A health check would add a query to each request.
     """

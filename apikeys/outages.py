@@ -55,8 +55,9 @@ class Dependency:
         self.is_unresponsive = slots.are_limited
 
     def record_failure(self, error: Exception, consequence: str = "") -> None:
-        """Log that an outage has begun, and its effect, unless it was logged already. `ALL_WAITING` is not a failure of
-        this dependency: the threads may be waiting for the other one.
+        """Log that an outage has begun, and its effect, unless it was logged already.
+
+        `ALL_WAITING` is not a failure of this dependency: the threads may be waiting for the other one.
         """
         if str(error) == ALL_WAITING:
             return

@@ -140,8 +140,10 @@ def parse(value: object) -> Access:
 
 
 def parse_options(texts: Sequence[str]) -> Access:
-    """Parse the commands' form: texts such as `api`, `none` or `svc_…[:/path,…]`. No text means everything. Paths with
-    a comma can't be written this way. Raises `ValueError` with a message for people.
+    """Parse the commands' form: texts such as `api`, `none` or `svc_…[:/path,…]`.
+
+    No text means everything. Paths with a comma can't be written this way. Raises `ValueError` with a message for
+    people.
     """
     if not texts:
         return None

@@ -50,8 +50,9 @@ def is_well_formed(key: str) -> bool:
 
 
 def may_be_a_key(text: str) -> bool:
-    """Whether the text may be a key, so that it is worth a query. An imported key can be any visible ASCII characters
-    without our prefix.
+    """Whether the text may be a key, so that it is worth a query.
+
+    An imported key can be any visible ASCII characters without our prefix.
     """
     if text.startswith(PREFIX):
         return is_well_formed(text)

@@ -1,4 +1,4 @@
-"""Authorization requests: models of gateways with our configurations, and what clients forge."""
+"""Authorization requests: models of gateways with our configurations, and headers that clients forge."""
 
 import json
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ Pairs = list[tuple[str, str]]
 
 
 def cgi(pairs: Pairs) -> dict[str, str]:
-    """Headers as `manage.py serve` passes them on: none with an underscore, and repeated ones joined."""
+    """Headers as `manage.py serve` passes them on: none with an underscore, and repeated headers joined."""
     headers: dict[str, str] = {}
     for name, value in pairs:
         if "_" not in name:
@@ -232,6 +232,6 @@ def send(
     names = [name.lower() for name, _ in found.headers]
     assert len(names) == len(set(names)), "no header comes twice"
     assert all(value and value.isascii() and value.isprintable() for _, value in found.headers)
-    if method in openapi.METHODS:  # others have no place in the document
+    if method in openapi.METHODS:  # the document can't describe other methods
         openapi.check(HttpResponse(found.body, status=found.status, headers=dict(found.headers)), method, target)
     return Answer(found.status, {name.lower(): value for name, value in found.headers}, found.body)

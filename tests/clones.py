@@ -1,4 +1,4 @@
-"""What factories wrote once in this process, written again for each test: several times as fast as the factories."""
+"""Copies of rows that factories wrote once in this process: a copy takes a fraction of a factory's time."""
 
 import copy
 import itertools
@@ -12,14 +12,15 @@ from django.utils import timezone
 
 T = TypeVar("T")
 
-#: On SQLite, ids are counted anew in every test. Each clone has a range of its own, far from the rows of factories.
+#: On SQLite, ids start again from 1 in every test. Each clone has its own range, far from the rows of factories.
 _first_ids = itertools.count(1_000_000, 1_000)
 
 
 class Clone(Generic[T]):
-    """`build` is called once. `get` inserts the rows that it wrote, as one statement for each table.
+    """`build` is called once.
 
-    Ids and secrets are the same in every test. Times are as long ago as they were after `build`.
+    `get` inserts the rows that `build` wrote, with one statement for each table. Ids and secrets are the same in every
+    test. Times are as long ago as they were after `build`.
     """
 
     def __init__(self, build: Callable[..., T]) -> None:

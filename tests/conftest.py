@@ -28,7 +28,7 @@ from apikeys.usage import counts, problems, questions, sources
 from . import factories, openapi
 from .clones import Clone
 
-# An example must not fail because the machine is busy.
+# An example of Hypothesis must not fail because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage seldom, and not in what every test needs. It took an eighth of the suite's time."""
+    """Collect garbage rarely, and not among objects that every test needs. It took an eighth of the suite's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -1,4 +1,4 @@
-"""Sent mail. A server's mail thread would have sent it by now."""
+"""Sent mail. For mail that a server's mail thread would have sent by now."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ import pytest
 
 
 def install(packages: Path, directory: Path) -> Path:
-    """Install the `package.json` of a directory of tests in another directory, and return that.
+    """Install the packages of a test directory's `package.json` in another directory, and return that directory.
 
     Without Node the test is skipped, or fails if REQUIRE_NODE is set.
     """

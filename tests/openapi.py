@@ -21,7 +21,7 @@ from atatus_dash.api.schema.document import document
 _UNDESCRIBED = {"content-type", "content-length", "vary", "x-content-type-options", "strict-transport-security"}
 #: The methods that OpenAPI can name.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-#: What a request to an unknown path, or with an unknown method, can get.
+#: The statuses that a request to an unknown path, or with an unknown method, can get.
 _OF_UNKNOWN = {400, 401, 403, 404, 405, 411, 413, 429, 500, 503}
 
 
@@ -115,7 +115,8 @@ def _check_body(response: Any, described: Mapping[str, Any], about: str, method:
 
 def _check_request(operation: Mapping[str, Any], data: str | bytes, about: str) -> None:
     described = operation.get("requestBody")
-    if described is None or operation["operationId"] == "check_api_key_in_body":  # which reads no body but for the key
+    # The latter reads the body only to find the key.
+    if described is None or operation["operationId"] == "check_api_key_in_body":
         return
     try:
         value = orjson.loads(data.encode() if isinstance(data, str) else data.removeprefix(BOM_UTF8))
@@ -148,7 +149,7 @@ def _validator(schema: str) -> Any:
 
 @cache
 def _strict_components() -> Any:
-    """The components, where responses have no more than the known fields: a client may expect more, but not a test."""
+    """The components, without unknown fields in responses: clients have to accept these, but tests must not."""
     schemas = document()["components"]["schemas"]
     return {
         "schemas": {

@@ -113,7 +113,7 @@ class Installation:
         return printed.getvalue()
 
     def seed(self, module: str, *arguments: str) -> Any:
-        """Run a module of the tests, which creates items, and return the JSON on the last line that it prints."""
+        """Run a module of the tests that creates items, and return the JSON on the last line of its output."""
         made = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=ROOT,

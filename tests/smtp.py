@@ -60,7 +60,7 @@ class MailServer(socketserver.ThreadingTCPServer):
         self.port = port
         #: Accepted mail, with the recipient.
         self.taken: list[tuple[str, EmailMessage]] = []
-        #: Its refusal of a recipient or, as `DATA`, of a text.
+        #: The refusal to send for a recipient or, under `DATA`, for a text.
         self.replies: dict[str, str] = {}
         self.is_silent = False
         #: Called when a text has arrived. If it returns False, the connection is closed and the mail is not accepted.

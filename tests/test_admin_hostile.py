@@ -52,7 +52,8 @@ def test_every_table_has_the_shared_settings(model: Any) -> None:
 def _that_fail(desk: Browser, address: str, names: Sequence[str], value: str) -> list[str]:
     """The parameters that cause a server error with this value.
 
-    A page that opens with all of them has read each, and a forbidden one none. Else every one is sent by itself.
+    First all are sent together: a page that opens has read all of them, and a forbidden page none. Otherwise each is
+    sent on its own.
     """
     sent = value.encode(errors="surrogatepass")
     together = desk.get(address, dict.fromkeys(names, sent)).status_code

@@ -1,4 +1,4 @@
-"""Django admin opens only to operators with a second factor. They reset those of other people."""
+"""Only operators with a second factor can open Django admin. They can reset the second factors of others."""
 
 import re
 from collections.abc import Iterator

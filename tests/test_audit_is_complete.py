@@ -1,4 +1,4 @@
-"""Every service that changes something records it. A new one fails here until it is listed with a call."""
+"""Every service that changes something records the change. A new service fails here until it is listed with a call."""
 
 import inspect
 import re
@@ -248,11 +248,11 @@ def test_a_service_records_what_it_changes_and_outside_a_request_too(name: str, 
 
 
 class RecordFails(Exception):
-    """The last record of a service could not be written."""
+    """As if the last event of a service could not be written."""
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows that services write."""
+    """All rows of the tables that services write to."""
     models = [*apps.get_app_config("accounts").get_models(), *apps.get_app_config("apikeys").get_models()]
     return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in models}
 
@@ -290,7 +290,8 @@ def test_a_service_whose_event_can_not_be_recorded_changes_nothing(
     assert called
 
 
-#: Rows that refer to an account or a key can still be written, and what is joined to another row isn't locked with it.
+#: Rows that refer to an account or a key can still be written, and a row that is joined to another isn't locked with
+#: it.
 LOCK_OPTIONS = {
     "account": {"no_key": True},
     "apikey": {"no_key": True},
@@ -300,7 +301,7 @@ LOCK_OPTIONS = {
 
 
 def operator(cast: Cast) -> Actor:
-    """Unlike a person, the operator locks no account by acting."""
+    """Unlike a person, the operator doesn't lock the account when they act."""
     return policy.system(cast.account.ref)
 
 

@@ -19,7 +19,7 @@ def test_a_cached_value_is_read_back_unchanged(value: object) -> None:
 
 
 def test_a_pickle_in_redis_is_not_loaded() -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # JSON's own, or that of bytes that are no text
+    with pytest.raises(ValueError):  # noqa: PT011  # JSON's error, or the error for bytes that are not text
         JSONSerializer().loads(pickle.dumps(["a list"]))
 
 

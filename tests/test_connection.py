@@ -1,4 +1,4 @@
-"""What one connection does with the bytes of a client, without a server."""
+"""How one connection handles the bytes of a client, without a server."""
 
 import socket
 import time
@@ -135,7 +135,7 @@ def test_a_client_of_http_1_0_is_not_told_to_continue(connect: Connect) -> None:
 
 
 def test_http_1_0_has_no_chunks(connect: Connect) -> None:
-    """A proxy with HTTP/1.0 would end the body elsewhere (RFC 9112 §6.1)."""
+    """A proxy with HTTP/1.0 would see another end of the body (RFC 9112 §6.1)."""
     client = connect()
     client.send(CHUNKED.replace(b"1.1", b"1.0").replace(b"Host: h", b"Connection: keep-alive") + b"0\r\n\r\n" + GET % 2)
     assert client.received().startswith(b"HTTP/1.1 400")
@@ -167,7 +167,7 @@ def test_a_request_with_too_many_headers_keeps_none_beyond_the_limit(connect: Co
 
 
 def test_a_body_takes_no_more_memory_than_its_bytes(connect: Connect) -> None:
-    """With any chunk size: a separate object for each two bytes would take forty."""
+    """With any chunk size: a separate object for every two bytes would take forty times the memory."""
     client = connect()
     client.send(CHUNKED + b"2\r\nab\r\n" * 1000)
     incoming = client.connection._incoming

@@ -564,7 +564,7 @@ def test_a_question_is_one_query_and_it_reads(service: Service, key: Issued) -> 
         assert ask(service, key=key.secret).status == 200
         assert ask(service, key="nonsense").status == 401
         assert ask("svc_nothing", key=key.secret).status == 403
-    # one each: the service, the key and its account
+    # one query for each: the service, the key and its account
     assert len(captured) == 3
     assert all(query["sql"].startswith("SELECT") for query in captured)
 

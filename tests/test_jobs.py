@@ -80,7 +80,7 @@ def claimed(job: Job, **how: bool) -> Run:
 
 
 def let_the_lease_lapse() -> None:
-    """As if the holder had not renewed the lease for that time."""
+    """Change the lease as if the holder had not renewed it for that time."""
     ScheduledJob.objects.update(leased_until=F("leased_until") - LEASE - timedelta(seconds=1))
 
 

@@ -1,4 +1,4 @@
-"""Two nodes on one PostgreSQL. One is killed or frozen while it sends mail: all mail is sent, and once only."""
+"""Two nodes on one PostgreSQL. One is killed or frozen while it sends mail, but all mail is sent, and only once."""
 
 import os
 import signal

@@ -79,7 +79,7 @@ def test_every_module_and_test_that_is_named_exists() -> None:
 
 # A run of them -----------------------------------------------------------------------------------
 
-#: The module and its tests are no libraries, although they are outside the repository.
+#: The module and its tests are not libraries, although they are outside the repository.
 RUN = """
 import json
 from pathlib import Path
@@ -114,7 +114,7 @@ def survivors_of(tmp_path: Path) -> Survivors:
 
 
 def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(survivors_of: Survivors) -> None:
-    """As `conftest.py` makes it do for all that is imported."""
+    """As `conftest.py` does for everything that is imported."""
     conftest = "import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n"
     assert survivors_of({**DOUBLE, "conftest.py": conftest}) == ["double: 2 -> 3"]
 

@@ -1,4 +1,4 @@
-"""With a Python that is too old, there is one sentence and no traceback."""
+"""With a Python that is too old, `manage.py` prints one sentence and no traceback."""
 
 import ast
 import subprocess

@@ -41,7 +41,7 @@ NOWHERE = "redis://127.0.0.1:1"
 
 
 class _Gone:
-    """Fails the given statement, and all after it unless only that one should fail."""
+    """Fails the given statement and, unless only that one should fail, all statements after it."""
 
     def __init__(self, first: int, *, only: bool) -> None:
         self.first, self.only, self.seen = first, only, 0

@@ -20,7 +20,7 @@ OWN = {"owner": 200, "admin": 403, "user": 403}
 #: Changes something immediately, so it accepts POST only.
 POST_ONLY = {"owner": 405, "admin": 405, "user": 405}
 POST_ALONE = {"owner": 405, "admin": 405, "user": 403}
-#: Nothing to show: it redirects to a page that says so.
+#: There is nothing to show, so the page redirects to one that says so.
 LEAD = {"owner": 302, "admin": 302, "user": 302}
 
 #: The status of a GET for each role, by the name of the page.
@@ -123,7 +123,7 @@ CHANGES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "apikeys:delete_service": ({}, DONE),
 }
 
-#: They change a closed account, a disabled key and selected keys. Tests of these pages post to them.
+#: These pages change a closed account, a disabled key and selected keys. Their own tests post to them.
 CHANGE_OTHER_STATES = {"accounts:reopen", "apikeys:enable_key", "apikeys:revoke_keys"}
 
 

@@ -1,7 +1,7 @@
 """The database queries of every page and of every GET of the API, against query_counts.json.
 
-The file has a line for each: how many queries there are, and their tables in order. After an intended change, rewrite
-it with `WRITE_QUERY_COUNTS=1 .venv/bin/python -m pytest tests/test_query_counts.py` and read the diff.
+The file has a line for each page: how many queries there are, and their tables in order. After an intended change,
+rewrite it with `WRITE_QUERY_COUNTS=1 .venv/bin/python -m pytest tests/test_query_counts.py` and read the diff.
 """
 
 import json
@@ -66,7 +66,7 @@ def furnish(cast: Cast, times: int) -> dict[str, str]:
 
 
 def pages(cast: Cast, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Name and address of every page that opens to an Owner."""
+    """The name and URL of every page that an Owner can open."""
     of_folder = {"api-keys/": "key", **{f"{name}s/": name for name in ids}}
     for name, answers in PAGES_OF_AN_ACCOUNT.items():
         if answers["owner"] == 200:
@@ -85,7 +85,7 @@ def lists_of_admin() -> Iterator[tuple[str, str]]:
 
 
 def queries_of(get: Callable[[str], Any], address: str) -> str:
-    """The queries of the second GET, in a line: the first one fills caches."""
+    """The queries of the second GET, in one line. The first GET fills caches."""
     get(address)
     with CaptureQueriesContext(connection) as queries:
         response = get(address)

@@ -1,7 +1,7 @@
 """Lists over millions of rows: each uses an index for its order and counts nothing.
 
-A test's tables are small, and PostgreSQL reads small tables without an index. So this is switched off here, unless
-there is no other plan. SQLite always prefers an index.
+A test's tables are small, and PostgreSQL reads small tables without an index. So such reads are switched off here,
+unless there is no other plan. SQLite always prefers an index.
 """
 
 import re
@@ -202,7 +202,7 @@ def test_the_days_of_one_key_are_found_by_an_index(cast: Cast) -> None:
     keys = [factories.make_key(cast.account).api_key for _ in range(40)]
     days = [timezone.now().date() - timedelta(days=number) for number in range(50)]
     KeyUsage.objects.bulk_create(KeyUsage(api_key=key, day=day) for key in keys for day in days)
-    _analyze()  # PostgreSQL selects an index by how many rows it expects
+    _analyze()  # PostgreSQL chooses an index by the number of rows that it expects
     plan = _plan(_sql(KeyUsage.objects.filter(api_key=keys[0], day__gte=days[-1]).order_by("day")))
     assert "key_usage_once_a_day_and_service" in plan
 

@@ -1,4 +1,4 @@
-"""Files for GitHub and editors: well-formed, and what they call exists."""
+"""Files for GitHub and editors are well-formed, and the commands and files that they name exist."""
 
 import os
 import re

@@ -31,13 +31,13 @@ pytestmark = pytest.mark.xdist_group("restore")
 
 
 def _line(start: str) -> str:
-    """The one line of the page's commands that begins with it."""
+    """The only line of the page's commands that begins with this text."""
     (line,) = re.findall(rf"^{re.escape(start)}.*$", OPERATIONS, re.MULTILINE)
     return str(line)
 
 
 def _run(line: str, places: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A line of the page, with paths of this test in place of a server's."""
+    """A line of the page, with this test's paths instead of a server's."""
     for theirs, ours in {"sudo -u atatus-dash ": "", **places}.items():
         line = line.replace(theirs, ours)
     return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602  our own docs

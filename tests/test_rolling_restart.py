@@ -40,7 +40,7 @@ def database() -> Iterator[str]:
 
 
 class Clients:
-    """At least the given number of requests, until the test stops them. Every other one creates a project."""
+    """At least the given number of requests, until the test stops them. Every second request creates a project."""
 
     def __init__(self, front: Front, key: str) -> None:
         self.front, self.key = front, key

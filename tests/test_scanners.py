@@ -1,4 +1,4 @@
-"""The rules of deploy/scanners: their regular expressions, and what TruffleHog asks about a key.
+"""The rules of deploy/scanners: their regular expressions, and the requests that TruffleHog sends about a key.
 
 The scanners themselves don't run here. They are Go programs, and Python's `re` reads these expressions as RE2 does,
 with `re.ASCII` for `\\b`.
@@ -32,7 +32,7 @@ SCANNERS = ROOT / "deploy" / "scanners"
 [GITLEAKS] = tomllib.loads((SCANNERS / "gitleaks.toml").read_text())["rules"]
 [TRUFFLEHOG] = yaml.safe_load((SCANNERS / "trufflehog.yaml").read_text())["detectors"]
 PATTERNS = {"gitleaks": GITLEAKS["regex"], "trufflehog": TRUFFLEHOG["regex"]["key"]}
-#: Well-formed, but no key of any server: they only have a right checksum.
+#: Well-formed and with a correct checksum, but not keys of any server.
 KEYS = [tokens.generate() for _ in range(3)]
 KEY = KEYS[0]
 
@@ -158,7 +158,7 @@ def test_a_running_server_says_which_keys_work(tmp_path: Path) -> None:
         assert [verifier.status_of(key) for key in (root, writer, elsewhere)] == [200, 200, 200]
         assert [verifier.status_of(key) for key in (revoked, KEY)] == [403, 403]
         no_keys = [f"{KEY[:-6]}000000", *NOT_FOUND]
-        assert {verifier.status_of(text) for text in no_keys * 2} == {403}  # more than the server would answer
+        assert {verifier.status_of(text) for text in no_keys * 2} == {403}  # a longer body than TruffleHog sends
         assert verifier.ask(b"x" * 70_000) == verifier.ask(b"\xff") == 403
         assert verifier.status_of(KEY) == 403
         assert verifier.status_of(KEY) == 502  # the server's 429: unknown

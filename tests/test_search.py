@@ -26,7 +26,7 @@ def find(browser: Browser, typed: str, **headers: str) -> Any:
 
 
 def found(browser: Browser, typed: str) -> list[tuple[str, str]]:
-    """What is found in the account. Operations of the API come after it."""
+    """The results from the account. Operations of the API come after them."""
     results = [(one.kind, one.name) for one in find(browser, typed).context["found"]]
     return [one for one in results if one[0] != "API operation"]
 

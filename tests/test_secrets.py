@@ -36,7 +36,7 @@ from .conftest import Browser, Cast, Program, SecureClient
 
 #: Well formed, and the same in every process, because it is in names of tests.
 CANARY = "atk_TESTtestTESTtestTESTtestTESTte0x4sVJ"
-SEEN = CANARY[len(tokens.PREFIX) :].lower()  # however it is joined, cased or escaped below
+SEEN = CANARY[len(tokens.PREFIX) :].lower()  # the texts below join it to others, change its case or escape it
 DISGUISES = [CANARY, f"x{CANARY}y", CANARY.lower(), CANARY.replace("_", "%5F"), f"?api_key={CANARY}&a=b"]
 
 
@@ -100,7 +100,8 @@ NOT_STORED = {
     *("password", "password1", "password2", "oldpassword", "new_password1", "new_password2"),
     *("allowed_networks", "rate_limit", "id", "text", "credentials", "token", "unsafe_hex", "usable_password"),
 }
-#: Compared and not stored, checked by `AccountAdapter.clean_email` or by `validators`, or a field that isn't used.
+#: Fields that are compared but not stored, are checked by `AccountAdapter.clean_email` or by `validators`, or aren't
+#: used.
 OTHERWISE = {
     *("OfferForm.name", "CloseForm.name"),
     *("SignupForm.email", "ResetPasswordForm.email"),
@@ -122,7 +123,7 @@ def of_ours(kind: type) -> bool:
 
 
 def test_every_text_field_of_a_form_refuses_keys_or_is_not_stored() -> None:
-    list(get_resolver().url_patterns)  # loads every view and its forms
+    list(get_resolver().url_patterns)  # this loads every view and its forms
     forgotten = []
     for form in filter(of_ours, subclasses(forms.BaseForm)):
         checked_by_model = getattr(getattr(form, "_meta", None), "model", None) is not None
@@ -153,7 +154,7 @@ def test_every_text_field_of_a_serializer_refuses_keys_or_is_not_stored() -> Non
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_write_of_a_row_stores_no_key(cast: Cast, disguise: str) -> None:
-    """Saves without validation, bulk writes, JSON, models of other apps, and SQL: keys are masked."""
+    """Keys are masked in saves without validation, bulk writes, JSON, models of other apps, and SQL."""
     project = factories.make_project(cast.account, name=disguise)
     Project.objects.bulk_create([Project(account=cast.account, name=disguise) for _ in range(2)])
     Project.objects.filter(pk=project.pk).update(name=f"{disguise} again")
@@ -262,7 +263,7 @@ def routes(resolver: URLResolver, prefix: str = "") -> Iterator[str]:
 
 
 def paths(route: str, ids: dict[str, str]) -> list[str]:
-    """The URLs of a route: of an existing item, and with a key in place of its id."""
+    """Two URLs of a route: one of an existing item, and one with a key in place of its id."""
     there = next((id for part, id in ids.items() if part in route), "1")
     route = "/" + re.sub(r"[\^$]|\\Z", "", route.replace("<slug:slug>", "acme"))
     found = dict.fromkeys(re.sub(r"<(id:id|str:token|path:object_id|int:pk)>", id, route) for id in (there, CANARY))

@@ -86,7 +86,7 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
             opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(200)
         ]
         for connection in connections:
-            with suppress(OSError):  # it has been cut off
+            with suppress(OSError):  # the connection has been cut off
                 connection.sendall(head + b" " * 1_999_999)
         wait_for(lambda: len(select.select(connections, [], [], 0)[0]) >= 60, "the largest to be cut off", 8)
         assert server.get("/healthz").status == 200
@@ -94,7 +94,7 @@ def test_bodies_on_their_way_take_a_bounded_part_of_the_memory(server: Server) -
 
 
 def test_a_client_that_takes_every_connection_does_not_lock_others_out(server: Server) -> None:
-    """More connections than allowed, used or not. Closed ones are opened again."""
+    """More connections than allowed, with or without requests. Closed ones are opened again."""
     with ExitStack() as opened:
         for number in range(1000):
             connection = opened.enter_context(socket.socket())
@@ -125,7 +125,7 @@ def test_few_open_files_allow_fewer_connections_and_lock_no_one_out(installation
 
 
 def test_a_client_that_pipelines_thousands_of_requests_does_not_delay_others(server: Server) -> None:
-    """On more connections than threads."""
+    """There are more connections than threads."""
     requests = b"GET /v2 HTTP/1.1\r\nHost:localhost\r\n\r\n" * 1500
     with ExitStack() as opened:
         for _ in range(20):
@@ -190,7 +190,7 @@ def test_a_header_with_an_underscore_never_reaches_the_application(installation:
 
 
 def test_slow_heads_and_bodies_do_not_delay_others_and_are_cut_off(server: Server) -> None:
-    """More of each than there are threads, at one byte a second."""
+    """More requests of each kind than there are threads, at one byte a second."""
     starts = {
         b"GET /v2 HTTP/1.1\r\nX-Slow: ": Phase.HEAD,
         b"POST /v2/leaked-keys HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n": Phase.BODY,
@@ -303,7 +303,7 @@ def test_a_key_header_sent_twice_is_ambiguous(server: Server, key: str) -> None:
 def test_no_key_appears_in_the_servers_output(server: Server, key: str) -> None:
     server.get(f"/v2?api_key={key}")
     server.get(f"/nowhere?api_key={key}", key)
-    log = server.log.read_text()  # mail on the console may contain masks of other tests' keys
+    log = server.log.read_text()  # mail on the console may contain the masks of keys from other tests
     assert key not in log
     assert re.search(tokens.SCANNER_PATTERN, log) is None
 

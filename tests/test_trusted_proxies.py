@@ -1,4 +1,4 @@
-"""Which proxies' headers about address and scheme are used."""
+"""Headers about address and scheme are used only from trusted proxies."""
 
 from ipaddress import ip_network
 from typing import Any

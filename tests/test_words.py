@@ -13,7 +13,7 @@ from accounts.audit import Event
 
 from .servers import ROOT
 
-#: What no text says, and what to write instead. `*` at an end stands for any ending.
+#: Phrases that no text may use, and what to write instead. `*` at an end stands for any ending.
 BANNED = {
     "all who rule": "Owners and Admins",
     "any more": "no longer",
@@ -117,7 +117,7 @@ SERVICE_OF_EVENT = {
     "invitation.sent": {"resend"},  # the first sending is `member.invited`
     "member.added": {"create"},  # the Owner of a new account
     "member.joined": {"accept"},  # an invitation
-    "ownership.taken": {"accept"},  # its name in the log is older
+    "ownership.taken": {"accept"},  # the name in the log is older than the service's
     "service.widened": {"change"},
 }
 WORDS_OF_EVENT = {
@@ -162,7 +162,7 @@ class Function(NamedTuple):
         return self.name.partition("_")[0]
 
     def names(self, of: str) -> set[str]:
-        """Attributes that its body asks of a name, such as `Event.API_KEY_CREATED`."""
+        """Attributes of a name that the function's body uses, such as `Event.API_KEY_CREATED`."""
         return {
             node.attr
             for node in ast.walk(self.node)
@@ -194,7 +194,7 @@ def functions(*folders: str) -> list[Function]:
 
 SERVICES = functions("accounts/services", "apikeys/services")
 VIEWS = functions("accounts/views", "apikeys/views")
-#: What changes something takes its actor by name.
+#: A service that changes something takes its actor as a keyword argument.
 NAMES = {service.name for service in SERVICES if "actor" in [arg.arg for arg in service.node.args.kwonlyargs]}
 
 
@@ -243,7 +243,7 @@ def test_a_toast_has_the_verb_of_its_service_and_no_full_stop(view: Function, se
 
 
 def buttons(template: str) -> list[str]:
-    """What the last button of a page does, with what is included."""
+    """The text of the last button of a page, including its components."""
     html = re.sub(r"\{%.*?%\}", "", (ROOT / "templates" / template).read_text())
     included = re.findall(r'submit="([^"]+)"', (ROOT / "templates" / template).read_text())
     found = re.findall(r'<button class="btn btn-(?!quiet)\w+">(.*?)</button>', html)

@@ -52,7 +52,7 @@ def _ask_once(installation: Installation, key: str) -> list[str]:
 
 
 def _lasting(threads: str) -> list[str]:
-    """The threads that a process keeps. A due job has one for a moment, and its lease another."""
+    """The threads that a process keeps. A due job has a thread for a moment, and its lease has another."""
     return [name for name in json.loads(threads) if not name.startswith(("job-", "lease-"))]
 
 

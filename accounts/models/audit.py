@@ -55,8 +55,10 @@ class AuditEventQuerySet(AccountOwnedQuerySet["AuditEvent"]):
 
 
 def _named(who: str, text: str) -> models.Q:
-    """Look up one of our ids as a whole, by an index; compare other text with parts of labels too. Kept ids of projects
-    count as other text, because the label of a deployment is its revision, which can look the same.
+    """Look up one of our ids as a whole, by an index; compare other text with parts of labels too.
+
+    Kept ids of projects count as other text, because the label of a deployment is its revision, which can look the
+    same.
     """
     by_id = models.Q(**{f"{who}_id": text})
     return by_id if ids.is_id(text) else by_id | models.Q(**{f"{who}_label__icontains": text})

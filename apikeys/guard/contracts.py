@@ -73,10 +73,11 @@ class Check(NamedTuple):
 def read(
     contract: Contract, headers: Headers, trusted: Sequence[Network], *, method: str = "", target: str = ""
 ) -> Facts:
-    """The original request of an authorization request. The client is the last hop that is not in `trusted` networks.
-    `method` and `target` belong to the authorization request itself; `target` is its raw target, from the original path
-    on. Only ext-authz reads them. Raises `Misconfigured`, or a plain `NotPermitted` for a request that a client can
-    send through any gateway.
+    """The original request of an authorization request.
+
+    The client is the last hop that is not in `trusted` networks. `method` and `target` belong to the authorization
+    request itself; `target` is its raw target, from the original path on. Only ext-authz reads them. Raises
+    `Misconfigured`, or a plain `NotPermitted` for a request that a client can send through any gateway.
     """
     if named_by := NAMED_BY.get(contract):
         method, target = _method(headers, named_by[0]), _target(headers, named_by[1])

@@ -81,8 +81,9 @@ def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[
 
 
 class _Known(NamedTuple):
-    """The digests that other accounts have, and the account's own keys by their digest, or by the digest that they
-    stand for. For the operator, all count as the account's own: importing a key into the wrong account fails.
+    """The digests that other accounts have, and the account's own keys by the digest that was imported.
+
+    For the operator, all count as the account's own: importing a key into the wrong account fails.
     """
 
     elsewhere: Collection[str]

@@ -72,8 +72,10 @@ def flag_exposed_key(*, api_key: APIKey, address: str) -> None:
 
 
 def report_leaked_keys(*, leaks: Iterable[Leak], context: RequestContext, reporter: str = "Leak report") -> None:
-    """Revoke these keys. The reporter needs no permission: knowing the secret is enough. A URL and a source are
-    recorded as they are, so they must come from a trusted reporter.
+    """Revoke these keys.
+
+    The reporter needs no permission: knowing the secret is enough. A URL and a source are recorded as they are, so they
+    must come from a trusted reporter.
     """
     found = defaultdict[str, list[Leak]](list)
     for leak in leaks:

@@ -1,5 +1,7 @@
-"""The latest problem with the gateways of each service. It is flushed with the counts. It is also logged, but at most
-once a minute for each service and gateway, because a gateway asks about every request.
+"""The latest problem with the gateways of each service.
+
+It is flushed with the counts. It is also logged, but at most once a minute for each service and gateway, because a
+gateway asks about every request.
 """
 
 import logging

@@ -98,8 +98,9 @@ def _received(request: AccountRequest, service: Service, keys: Sequence[APIKey])
 
 
 def _configuration(request: AccountRequest, service: Service) -> dict[str, Any]:
-    """The configuration of the gateway in the URL, or else of the gateway that this service's page showed last. So the
-    page looks the same after its reader edits the service or creates a key for it.
+    """The configuration of the gateway in the URL, or else of the gateway that this service's page showed last.
+
+    So the page looks the same after its reader edits the service or creates a key for it.
     """
     last = request.session.get(LAST_CONFIGURATION, {})
     chosen = {**(last if last.get("service") == service.id else {}), **request.GET.dict()}
@@ -155,8 +156,9 @@ def configuration(request: AccountRequest, id: str, gateway: str, file: str = ""
 
 @account_page(Permission.SERVICE_READ)
 def connection(request: AccountRequest, id: str) -> HttpResponse:
-    """The connection status of a service's gateway, which the page polls. The status is 204 while the page already
-    shows the current one. `seen` is the problem that the page shows, or empty.
+    """The connection status of a service's gateway, which the page polls.
+
+    The status is 204 while the page already shows the current one. `seen` is the problem that the page shows, or empty.
     """
     service = _own(request, id)
     context = _connection(service)

@@ -36,8 +36,9 @@ def has_preconditions(meta: Mapping[str, str]) -> bool:
 
 
 def require_match(meta: Mapping[str, str], etag: str) -> None:
-    """Raises `PreconditionFailed` if `If-Match` was sent without this tag, and `Invalid` if it has no tag at all. A
-    malformed header must not be ignored: its sender wanted to protect the item.
+    """Raises `PreconditionFailed` if `If-Match` was sent without this tag, and `Invalid` if it has no tag at all.
+
+    A malformed header must not be ignored: its sender wanted to protect the item.
     """
     if _IF_MATCH not in meta:
         return

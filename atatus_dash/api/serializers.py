@@ -42,6 +42,7 @@ class BodySerializer(serializers.Serializer[Any]):
 
     def meaning(self, data: Any) -> Any:
         """The fields as this serializer reads them, before validation: the same for a form and for the equivalent JSON.
+
         The result doesn't depend on the time. A value that a field can't read is unchanged.
         """
         if not isinstance(data, Mapping):
@@ -109,8 +110,10 @@ class JSONField(serializers.Field[Any, Any, Any, Any]):
 
 
 class BooleanField(serializers.BooleanField):
-    """True or false, which forms and query strings send as text. DRF would read many texts and numbers as booleans, in
-    JSON too. There, a text is a program's mistake, and may mean the opposite of what DRF reads.
+    """True or false, which forms and query strings send as text.
+
+    DRF would read many texts and numbers as booleans, in JSON too. There, a text is a program's mistake, and may mean
+    the opposite of what DRF reads.
     """
 
     #: `True` and `False` are what Python writes.

@@ -31,7 +31,7 @@ def has_checksum(key: str) -> bool:
 
 
 def status_of(key: str, server: str) -> HTTPStatus:
-    """What TruffleHog is told: 200 for a key that works, which it calls verified; 403 for another; 502 if unknown."""
+    """The status for TruffleHog: 200 for a key that works, which it calls verified, 403 for another, 502 if unknown."""
     url = urlsplit(server)
     connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
     connection = connect(url.netloc, timeout=10)

@@ -10,7 +10,7 @@ function tell(text, level = "success") {
   status.replaceChildren(toast);
 }
 
-// A live region reads out what comes into it, not what stands in it when the page opens.
+// Screen readers announce text that is added to a live region, but not text that it has when the page opens.
 const said = [...status.children];
 status.replaceChildren();
 setTimeout(() => status.append(...said), 150);
@@ -33,7 +33,7 @@ async function copy(button) {
     await navigator.clipboard.writeText(source.textContent);
     tell("Copied");
   } catch {
-    // No clipboard without HTTPS or consent: the text is selected, the person copies.
+    // Without HTTPS or consent there is no clipboard: the text is selected, so that the person can copy it.
     getSelection().selectAllChildren(source);
     tell("Selected. Press Ctrl+C or ⌘C to copy.", "info");
   }
@@ -48,13 +48,13 @@ document.addEventListener("submit", (event) => {
   form.dataset.once = "sent";
 });
 
-// A page that comes back out of the browser's cache may be sent again.
+// A form on a page that comes back from the browser's cache may be sent again.
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   for (const form of document.querySelectorAll("[data-once]")) form.dataset.once = "";
 });
 
-/* The new key doesn't go away by accident */
+/* The new key is not closed by accident */
 
 function unstored(where = document) {
   const form = where.querySelector("[data-reveal]");
@@ -75,7 +75,7 @@ function closeMenus(but) {
 
 document.addEventListener("click", (event) => {
   const item = event.target.closest(".menu-x a");
-  // A dialog gives the focus back to what had it: the menu, and not an item that is hidden again.
+  // A closed dialog returns the focus to the menu, and not to the menu's item, which is hidden again.
   if (item) item.closest("details").querySelector("summary").focus();
   closeMenus(item ? null : event.target.closest("details"));
 });
@@ -92,7 +92,7 @@ document.addEventListener("change", (event) => {
   for (const box of document.querySelectorAll("#keys .select [name=id]")) box.checked = event.target.checked;
 });
 
-/* Single keys: what carries `data-key` has the focus or is clicked */
+/* Single keys: the element with this `data-key` gets the focus or is clicked */
 
 document.addEventListener("keydown", (event) => {
   if (!("shortcuts" in document.body.dataset) || dialog?.open || event.repeat) return;
@@ -120,17 +120,17 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     dialog.close();
   }
-  // What it points at may stand on this page, behind the dialog.
+  // Its target may be on this page, behind the dialog.
   if (dialog?.open && event.target.closest("#dialog a[href*='#']")) dialog.close();
 });
 
 if (dialog) {
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id !== "dialog-content") return;
-    // The reveal ends with Done alone; Escape would lose the key.
+    // Only Done closes the page of a new key, because Escape would lose the key.
     dialog.setAttribute("closedby", unstored(dialog) ? "none" : "closerequest");
     if (dialog.open) return;
-    // What lies outside an open dialog is hidden from screen readers, the status included: it moves along.
+    // Everything outside an open dialog is hidden from screen readers, so the status region is moved into the dialog.
     dialog.append(status);
     dialog.showModal();
   });
@@ -191,7 +191,7 @@ document.addEventListener("submit", async (event) => {
 
 /* Busy */
 
-// What asks by itself: nobody waits for that.
+// Requests that the page sends by itself, because nobody waits for them.
 function asked(event) {
   return !("quiet" in event.detail.elt.dataset);
 }

@@ -12,7 +12,7 @@ document.addEventListener("change", (event) => {
   try {
     localStorage.setItem("language", event.target.value);
   } catch {
-    // The browser stores nothing: the choice is for this page.
+    // If the browser can't store it, the choice is only for this page.
   }
 });
 
@@ -45,7 +45,7 @@ const spy = new IntersectionObserver(
 );
 for (const operation of document.querySelectorAll("section.op")) spy.observe(operation);
 
-/* Try it. The key is in this variable and in the fields for it, and leaves them only in the header of a request. */
+/* Try it. The key is only in this variable and in the fields for it, and is sent only in the header of a request. */
 
 let key = "";
 
@@ -62,7 +62,7 @@ document.addEventListener("input", (event) => {
   for (const field of keyFields()) if (field !== event.target) field.value = event.target.value;
 });
 
-// A page that comes back out of the browser's cache has no key either.
+// A page that comes back from the browser's cache has no key either.
 addEventListener("pagehide", () => {
   key = "";
   for (const field of keyFields()) field.value = "";

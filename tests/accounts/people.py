@@ -1,4 +1,4 @@
-"""Helpers of the tests of members: memberships, actors and recorded events."""
+"""Helpers for the tests of members: memberships, actors and recorded events."""
 
 from accounts import policy, services
 from accounts.context import RequestContext

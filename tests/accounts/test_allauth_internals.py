@@ -1,6 +1,6 @@
 """The internals of allauth that we import, with the signatures that our calls rely on.
 
-allauth can change these in any release. Then this fails when the lock file is renewed, and names what changed.
+allauth can change these in any release. If it does, this fails when the lock file is updated, and names what changed.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Second factors at rest: encrypted in every row, readable with every configured key, and an error message if not."""
+"""Second factors at rest: encrypted in every row, readable with every configured key, otherwise an error message."""
 
 import html
 import json

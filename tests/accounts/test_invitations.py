@@ -126,7 +126,8 @@ def test_an_address_is_a_persons_if_they_sign_in_with_it_or_have_confirmed_it(
     EmailAddress.objects.create(user=cast.stranger, email="second@example.com", verified=True)
     EmailAddress.objects.create(user=cast.stranger, email="unconfirmed@example.com", verified=False)
     EmailAddress.objects.create(user=cast.user, email="of-user@example.com", verified=True)
-    EmailAddress.objects.filter(email="stranger@example.com").delete()  # an address to sign in with needs no other row
+    # A user may sign in with an address that has no row in allauth's table.
+    EmailAddress.objects.filter(email="stranger@example.com").delete()
     assert services.has_address(cast.stranger, email) == is_strangers
     assert services.is_registered(email) == is_registered
 

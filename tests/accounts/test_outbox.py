@@ -52,7 +52,7 @@ def add(recipient: str = "a@example.com", lifetime: timedelta = timedelta(days=1
 
 
 def later(delta: timedelta) -> None:
-    """Let this time pass for all mail that is retried."""
+    """Move all mail that is retried into the past by this time."""
     OutgoingMail.objects.update(due_at=F("due_at") - delta)
 
 

@@ -84,7 +84,7 @@ def test_an_offer_ends_when_its_recipient_leaves(cast: Cast) -> None:
 
 
 def test_an_owner_who_transferred_the_account_meanwhile_cannot_offer_it(cast: Cast) -> None:
-    """The request arrived while they were the Owner, and waited for the one that accepted."""
+    """The request arrived while they were still the Owner, and waited for the request that accepted the ownership."""
     was_owner = actor_of(cast.owner, cast.account)
     services.offer_ownership(actor=was_owner, membership=membership(cast.admin, cast.account))
     services.accept_ownership(actor=actor_of(cast.admin, cast.account))

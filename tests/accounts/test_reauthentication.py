@@ -31,7 +31,7 @@ def member(cast: Cast, person: Any) -> Membership:
 
 
 def forms(cast: Cast) -> dict[str, tuple[str, dict[str, str]]]:
-    """The path and the fields of each form, for the Admin, to whom the account is offered."""
+    """The path and the fields of each form. The Admin sends them, and the account is offered to the Admin."""
     return {
         "accept_transfer": (page(cast, "accept_transfer"), {}),
         "key_policy": (page(cast, "key_policy"), {"max_key_lifetime_days": "90", "accepts_body": "on"}),
@@ -55,7 +55,7 @@ def stale(cast: Cast, browser: Browser) -> Browser:
 
 
 def enter_password(browser: Browser, asked_at: str) -> str:
-    """Enter the password on the page that we are redirected to; return where it redirects to."""
+    """Enter the password on the page to which the response redirects. Returns the path to which that page redirects."""
     form = browser.get(asked_at).content.decode()
     back = re.findall(r'name="next" value="([^"]+)"', form)[0].replace("&amp;", "&")
     return browser.post(REAUTHENTICATE, {"password": PASSWORD, "next": back}).headers["Location"]

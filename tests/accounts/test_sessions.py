@@ -236,7 +236,7 @@ def test_without_tls_cookies_have_plain_names(tmp_path: Path) -> None:
     assert told.stdout.split() == ["sessionid", "csrftoken"]
 
 
-#: Malformed cookies: NUL, control characters, quotes, octal escapes, no text at all, and very long.
+#: Malformed cookies: NUL, control characters, quotes, octal escapes, an empty text, and a very long one.
 ODD = [
     r'"aaaaaaaaaaaa\000b"',
     r'"\000\000\000\000\000\000\000\000"',

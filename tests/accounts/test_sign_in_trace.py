@@ -1,4 +1,4 @@
-"""What is logged and recorded of sign-ins, sign-outs, failures and lock-outs."""
+"""What is logged and recorded about sign-ins, sign-outs, failures and lock-outs."""
 
 import json
 import logging

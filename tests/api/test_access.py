@@ -1,4 +1,4 @@
-"""A key's access over HTTP: its effect under /v2, how it is set, and that no key gets or grants more than its own."""
+"""A key's access over HTTP: its effect under /v2, how it is set, and that no key exceeds its own."""
 
 import json
 from typing import Any

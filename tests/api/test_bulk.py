@@ -35,7 +35,7 @@ def legacy(**fields: Any) -> dict[str, Any]:
 
 
 def results(response: Any) -> list[dict[str, Any]]:
-    """The results, which have the fields and values that the view's serializer declares."""
+    """The results. They must have the fields and values that the view's serializer declares."""
     assert response.status_code == 200, response.content
     content = response.json()
     for serializer in (RevokeResultsSerializer(data=content), ImportResultsSerializer(data=content)):
@@ -366,8 +366,8 @@ def test_many_keys_are_imported_with_few_statements(cast: Cast, administrator: P
             assert statuses(administrator.send("post", IMPORT, {"api_keys": sent})) == ["imported"] * number
         return len(queries)
 
-    # The key, savepoints, the acting key locked and read again, the account, which digests are known, here and as
-    # substitutes, the account's maximum lifetime, the acting key's power, the keys, their events.
+    # The key, savepoints, the acting key locked and read again, the account, known digests and known substitutes for
+    # them, the account's maximum lifetime, the acting key's power, the keys, their events.
     assert statements(2, "few") == statements(30, "many") <= 16
 
 

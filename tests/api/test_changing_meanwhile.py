@@ -1,4 +1,4 @@
-"""If a key is revoked or restricted after its request passed the gates, the request changes nothing."""
+"""If a key is revoked or restricted after its request passed the gate, the request changes nothing."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ from .test_matrix import ROUTES, fill
 
 pytestmark = pytest.mark.django_db
 
-#: The body of each changing request, with which it would change something.
+#: For each request, a body with which it would change something.
 BODIES: dict[tuple[str, str], dict[str, Any] | None] = {
     ("PATCH", "v2/account"): {"name": "Other"},
     ("POST", "v2/projects"): {"name": "site"},
@@ -63,7 +63,7 @@ def body_of(method: str, route: str, things: dict[str, str]) -> Any:
 
 A_MINUTE_AGO = timezone.now() - timedelta(minutes=1)
 
-#: Changes to the key or its account in the meantime, and the response to the request.
+#: What happens to the key or its account in the meantime, and the response to the request.
 FATES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
     "revoked": ({"revoked_at": A_MINUTE_AGO}, {}, 401, "API key has been revoked!"),
     "expired": ({"expires_at": A_MINUTE_AGO}, {}, 401, "API key has expired!"),
@@ -116,7 +116,7 @@ Meanwhile = Callable[[Callable[[], object]], None]
 
 
 def once_past_the_gates(patch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
-    """Call `happen` after a request has passed the gates, as if the rest of its body were still arriving."""
+    """Call `happen` after a request has passed the gate, as if the rest of its body were still arriving."""
     gates = APIView.check_permissions
 
     def pass_gates(view: APIView, request: Request) -> None:
@@ -221,7 +221,7 @@ def test_a_request_that_only_reads_locks_nothing(
 
 
 def answer_after(send: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
-    """The answer to a request that has passed the gates, and waits for a lock while `meanwhile` runs."""
+    """The answer to a request that has passed the gate, and waits for a lock while `meanwhile` runs."""
     answers: list[Any] = []
 
     def send_once() -> None:
@@ -249,7 +249,7 @@ def answer_after(send: Callable[[], Any], meanwhile: Callable[[], object]) -> An
     ("narrowed", "status"), [({"revoked_at": A_MINUTE_AGO}, 401), ({"permission": "read"}, 403)], ids=["ended", "read"]
 )
 def test_a_change_waits_for_a_running_revocation(cast: Cast, narrowed: dict[str, Any], status: int) -> None:
-    """The request passes the gates before the other transaction ends, and is refused afterwards."""
+    """The request passes the gate before the other transaction ends, and is refused afterwards."""
     root = factories.make_key(cast.account, "Root", administrator=True)
     answer = answer_after(
         lambda: Program(root.secret).send("POST", "/v2/projects", {"name": "late"}),

@@ -1,4 +1,4 @@
-"""ETags: a program can't undo a change that it hasn't seen, and gets no item again that it has."""
+"""ETags: a program can't undo a change that it hasn't seen, and an item that it already has isn't sent again."""
 
 import threading
 from collections.abc import Callable
@@ -103,7 +103,7 @@ def test_the_answer_to_a_change_has_the_new_tag(
 def test_the_answer_to_a_change_of_everything_has_the_tag_of_the_stored_item(
     administrator: Program, things: dict[str, str]
 ) -> None:
-    """What was sent and what the database returns may be spelled differently."""
+    """A value that was sent and the same value from the database may be written differently."""
     given = {**VALUES, "expires_at": "2030-01-01T02:00:00.5+02:00", "allowed_networks": ["127.0.0.0/8", "::1"]}
     for route in ITEMS:
         if "PATCH" in VIEWS[route].request_serializers:
@@ -127,7 +127,7 @@ def _set(key: APIKey, **settings: Any) -> None:
     services.change_api_key(actor=system(key.account.ref), api_key=key, **settings)
 
 
-#: Every change of a key that GET shows, by any way.
+#: Every way to change a key so that GET shows the change.
 CHANGES: dict[str, Callable[[APIKey], object]] = {
     "name": partial(_set, name="Other"),
     "description": partial(_set, description="x"),
@@ -404,7 +404,7 @@ ELSEWHERE: dict[str, Callable[[], object]] = {
 def test_412_for_a_change_that_waits_while_somebody_else_changes_the_item(
     cast: Cast, things: dict[str, str], method: str, route: str
 ) -> None:
-    """The tag still matches when the request arrives, and no longer once it has the lock."""
+    """The tag still matches when the request arrives, but no longer when the request has got the lock."""
     root = factories.make_key(cast.account, "Root", administrator=True)
     path = fill(route, things)
     tag = etag(Program(root.secret), path)
@@ -429,7 +429,7 @@ def test_412_for_a_change_that_waits_while_somebody_else_changes_the_item(
 def test_of_many_changes_of_one_version_at_once_one_is_made(
     cast: Cast, things: dict[str, str], route: str, field: str
 ) -> None:
-    """Each with a key of its own, so that no lock of a key puts them in order."""
+    """Each request has its own key, so that the lock of a key doesn't put them in order."""
     programs = [Program(factories.make_key(cast.account, f"Root {n}", administrator=True).secret) for n in range(6)]
     path = fill(route, things)
 

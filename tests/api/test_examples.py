@@ -65,7 +65,7 @@ class Recorder:
 
 
 class Clock:
-    """A clock that stands still between two requests."""
+    """A clock that moves only with each request."""
 
     def __init__(self) -> None:
         self.time = START
@@ -99,7 +99,7 @@ def _stable_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cast(db: None, clock: Clock, _stable_ids: None) -> Cast:
-    """A new one, because that of other tests was created at another time and with other ids."""
+    """A new account, because that of other tests was created at another time and with other ids."""
     return new_cast()
 
 
@@ -108,13 +108,13 @@ KEY = "atk_…"
 
 
 def new_key(text: str) -> str:
-    """A key that is the same on each run, and so is its mask."""
+    """A key that is the same on each run, and therefore has the same mask."""
     body = tokens.PREFIX + text.ljust(tokens.RANDOM_LENGTH, "0")
     return body + tokens._checksum(body)
 
 
 def record(cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """A request for each operation, in an order in which each finds what it needs."""
+    """A request for each operation. Each one comes after those that create what it needs."""
     numbers = itertools.count(1)
     monkeypatch.setattr(tokens, "generate", lambda: new_key(f"{next(numbers)}fKx"))
     monkeypatch.setattr(factories, "_number", itertools.count(1))
@@ -212,7 +212,7 @@ def refusals(cast: Cast, program: Program, monkeypatch: pytest.MonkeyPatch) -> d
 
 
 def in_documents(recorded: Any) -> Any:
-    """As the file has it: without keys, and for the server that the documents name."""
+    """The value as it is in the file: without keys, and with the server's address that the documents use."""
     text = re.sub(tokens.SCANNER_PATTERN, KEY, orjson.dumps(recorded).decode())
     for scheme in ("http", "https"):
         text = text.replace(f"{scheme}://testserver", examples.SERVER)

@@ -1,4 +1,4 @@
-"""Every field of every serializer, generated from the URLconf: taken by what its view calls, and documented."""
+"""Every field of every serializer, generated from the URLconf, is accepted by its view's service, and documented."""
 
 import re
 from collections.abc import Iterator

@@ -87,7 +87,7 @@ def test_another_word_in_a_form_is_no_boolean(administrator: Program, value: str
 @pytest.mark.parametrize("value", [1, 0, 1.0, "true", "", None, [True], {}])
 @pytest.mark.parametrize("name", BOOLEANS)
 def test_only_true_and_false_are_booleans_in_json(administrator: Program, name: str, value: object) -> None:
-    """A program that sends a text or a number by mistake must not create another key than it meant to."""
+    """A program that sends a text or a number by mistake must not create a key with settings that it didn't intend."""
     fields = {"name": "Deploys", "permission": "write", name: value}
     answer = administrator.send("POST", "/v2/api-keys", fields)
     sentence = "This field may not be null." if value is None else "Send true or false."
@@ -141,7 +141,7 @@ def test_null_and_an_empty_string_are_the_same_in_json(administrator: Program, e
 
 @pytest.mark.parametrize("empty", [None, "", " "])
 def test_neither_null_nor_a_text_is_a_list_in_json(administrator: Program, cast: Cast, empty: str | None) -> None:
-    """Also not an empty one: an unset variable of a program must not remove a key's networks."""
+    """Not even an empty text: an unset variable of a program must not remove a key's networks."""
     key = factories.make_key(cast.account, administrator=True, allowed_networks=["10.0.0.0/8"]).api_key
     answers = [
         administrator.send("PATCH", f"/v2/api-keys/{key.id}", {"allowed_networks": empty}),
@@ -191,7 +191,7 @@ def test_patch_does_not_change_fields_missing_in_a_form(
 
 LINE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.sampled_from(["Café", "東京"])
 TEXT = LINE | st.none() | st.just("")
-#: Of the texts, only those that are no boolean in a form either: there, "true" is one.
+#: Only texts that are not booleans in a form either, where "true" is one.
 BOOLEAN = st.booleans() | st.sampled_from(["yes", "no", "maybe", "", None])
 ROLE = {"role": st.sampled_from(["admin", "user", "owner", "", None])}
 NAME = {"name": TEXT}

@@ -97,7 +97,7 @@ def test_a_served_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> Non
             connection.request(method, path, headers={"Host": "localhost", "X-API-Key": sent})
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, headers, response.read()  # a body of HEAD would be read as the next answer
+            return response.status, headers, response.read()  # a body of HEAD would be taken for the next answer
 
         for path, sent in [(path, key) for path in paths] + [("/v2/projects", "nonsense"), ("/v2", "")]:
             status, headers, body = ask("GET", path, sent)

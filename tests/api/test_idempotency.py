@@ -66,7 +66,7 @@ def post(program: Program, path: str, fields: Any = None, key: str | None = KEY,
 
 
 def assert_refused(response: Any, status: int, message: str) -> None:
-    """The refusal in both formats: the body is always the first one's here."""
+    """The refusal in both formats. Here, the body is always that of the first request."""
     assert (response.status_code, response["Content-Type"]) == (status, "application/json")
     assert response.json()["Message"] == message
     assert response["X-Request-ID"]
@@ -140,7 +140,7 @@ def test_post_v2_ignores_it(program: Program) -> None:
     assert program.send("POST", "/v2", {}, headers={"Idempotency-Key": ""}).status_code == 200
 
 
-# What is the same request ------------------------------------------------------------------------
+# Which requests are the same ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [{"name": "site"}, {}, {"name": "web", "more": 1}, [], {"name": ["web"]}])
@@ -474,7 +474,7 @@ def test_no_secret_is_stored(
     stored = IdempotencyKey.objects.get()
     assert secret not in repr(stored.__dict__)
     assert json.loads(stored.body)["key"] is None
-    assert "masked" not in caplog.text  # it was not even about to be written
+    assert "masked" not in caplog.text  # the server didn't even try to write it
     assert Program(secret).get("/v2").status_code == 200
 
 
@@ -591,7 +591,7 @@ def test_409_while_the_first_request_runs(cast: Cast, slow: Slow) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_another_process_does_not_run_it_a_second_time(cast: Cast, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL says that it is running. SQLite waits for its end, and then finds the answer."""
+    """On PostgreSQL, the second request gets a 409. On SQLite, it waits for the first, and then finds its answer."""
     secret = factories.make_key(cast.account).secret
     answers: list[Any] = []
     threads = [in_thread(answers, Program(secret))]
@@ -619,7 +619,7 @@ def test_of_many_attempts_at_once_one_has_an_effect(
 
         class Forgetful(set[Any]):
             def add(self, item: Any) -> None:
-                """Each process knows only its own."""
+                """Each process knows only its own running requests."""
 
         monkeypatch.setattr(idempotency, "_running", Forgetful())
 

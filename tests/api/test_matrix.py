@@ -173,7 +173,7 @@ def test_head_works_like_get(administrator: Program, things: dict[str, str], rou
     assert administrator.head(path).status_code == administrator.get(path).status_code == 200
 
 
-#: All but the description, which is the same for everybody, and whose example is an account called Acme.
+#: Every route but the description, which is the same for everybody, and has an account called Acme in its examples.
 OF_AN_ACCOUNT = [
     route for route in ROUTES if "<" not in route and "GET" in ROUTES[route] and route != "v2/openapi.json"
 ]

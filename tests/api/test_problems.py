@@ -283,7 +283,7 @@ def test_the_problems_of_nginx_are_those_of_the_catalogue() -> None:
     answers = re.findall(r'"type":"([^"]+)","title":"([^"]+)","status":(\d+)', config)
     assert len(answers) == config.count("$atatus_shape = problem") > 10
     for uri, title, status in answers:
-        if uri == "about:blank":  # what only a server in front of the application answers
+        if uri == "about:blank":  # types that only a server in front of the application sends
             assert status in ("501", "505")
         else:
             page, _, name = uri.partition("#")

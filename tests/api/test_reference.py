@@ -1,4 +1,4 @@
-"""The API reference under /v2/docs: what every page has, and what it never has."""
+"""The API reference under /v2/docs: what every page must have, and must not have."""
 
 import re
 from datetime import date

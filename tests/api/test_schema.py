@@ -119,7 +119,7 @@ def test_a_request_refuses_unknown_fields_except_where_they_are_ignored() -> Non
 
 
 def test_every_field_of_a_body_is_described_where_the_description_reads_it() -> None:
-    """`schema.meanings` overrides a `help_text`, which nobody would then notice to be missing."""
+    """`schema.meanings` overrides a `help_text`, so nobody would notice if a filter's `help_text` were missing."""
     used = {
         serializer
         for _, view in api_routes()

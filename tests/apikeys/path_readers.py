@@ -1,7 +1,7 @@
 """Readers of paths, one for each way in which web servers, frameworks and file systems read them.
 
-They are independent of `apikeys.scopes`, whose tests compare it with them. Each step is something that such a program
-may do to a path, in any order and any number of times.
+They are independent of `apikeys.scopes`, whose tests compare it with them. Each step is an operation that such a
+program may apply to a path, in any order and any number of times.
 """
 
 import re
@@ -26,7 +26,7 @@ def decoded(path: str) -> str:
 
 
 def decoded_by_segment(path: str) -> str:
-    """For programs that split first: an encoded slash is then a letter of its segment."""
+    """For programs that first split the path: an encoded slash is then an ordinary character of its segment."""
     return each_segment(lambda segment: decoded(segment).replace("/", "<slash>"))(path)
 
 
@@ -57,7 +57,7 @@ def with_dots_resolved(path: str) -> str:
     return "/".join(kept)
 
 
-#: They change no pattern, because patterns contain nothing that they would change.
+#: Steps that change no pattern, because patterns contain nothing that they would change.
 STRUCTURAL: dict[str, Step] = {
     "decoded": decoded,
     "%u decoded": decoded_as_iis,
@@ -74,7 +74,7 @@ STRUCTURAL: dict[str, Step] = {
     "without scheme and host": lambda path: re.sub(r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*", "", path),
 }
 
-#: They change letters of patterns and paths alike, so that both still mean the same path.
+#: Steps that change letters of patterns and paths in the same way, so that both still mean the same path.
 FOLDING: dict[str, Step] = {
     "NFC": lambda path: unicodedata.normalize("NFC", path),
     "NFD": lambda path: unicodedata.normalize("NFD", path),
@@ -88,7 +88,7 @@ FOLDING: dict[str, Step] = {
 }
 STEPS = {**STRUCTURAL, **FOLDING}
 
-#: They change only a raw target, before it is decoded.
+#: Steps that change only a raw target, before it is decoded.
 BEFORE: dict[str, Step] = {**STRUCTURAL, "as Latin-1": lambda path: path.encode(errors="replace").decode("latin-1")}
 DECODING = {"once": decoded, "by segment": decoded_by_segment}
 
@@ -98,7 +98,7 @@ def read(path: str, steps: Iterable[str]) -> str:
 
 
 class Service(NamedTuple):
-    """How one service reads a path. It decodes at some point: a service that never does has no path with a %."""
+    """How one service reads a path. It decodes at some point: without that, a path with a % has no meaning."""
 
     before: list[str]
     decoding: str

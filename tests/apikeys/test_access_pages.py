@@ -1,4 +1,4 @@
-"""A key's access on pages: selected in the form, shown on the key's and the service's pages, found in the list."""
+"""A key's access: selected in the form, shown on the pages of key and service, and filtered in the list."""
 
 import json
 import re

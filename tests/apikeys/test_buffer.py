@@ -1,4 +1,4 @@
-"""The buffer under counts and sources."""
+"""The buffer that counts and sources use."""
 
 import random
 import threading

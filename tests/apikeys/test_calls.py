@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 
 def words_of(call: Call) -> list[str]:
-    return [word for word in shlex.split(call.curl) if word != "\n"]  # a line that goes on
+    return [word for word in shlex.split(call.curl) if word != "\n"]  # a line that continues
 
 
 def arguments_of(call: Call) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A COMMIT without an answer within the client's deadline, of a flush or of a request: was it written or not?"""
+"""The COMMIT of a flush or of a request gets no answer within the client's deadline: was it executed or not?"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture
 def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
-    """A cable between the database and this thread, which waits for a second."""
+    """A proxy between the database and this thread, which waits at most a second for an answer."""
     database = connection.settings_dict
     with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.wait_at_most(1):
         connection.close()
@@ -132,7 +132,7 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(
 def test_a_batch_that_a_restored_server_does_not_have_is_written_again(
     cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its transactions are numbered from where the backup was made, and the one in doubt has a higher number."""
+    """Its transaction ids continue from the time of the backup, and the transaction in doubt has a higher id."""
     key = factories.make_key(cast.account).api_key
     record(key)
     cable.next_commit = Commit.LOST
@@ -185,7 +185,7 @@ def test_a_retry_with_an_idempotency_key_creates_one_item_whether_or_not_the_com
 
     cable.next_commit = fate
     assert send() == 503
-    # While a late commit is on its way, PostgreSQL holds its locks.
+    # Until a late COMMIT arrives, PostgreSQL keeps the transaction's locks.
     assert send() == (409 if fate is Commit.HELD else 201)
     cable.released.set()
     wait_for(lambda: send() == 201, "the lock to end")

@@ -31,7 +31,7 @@ def test_every_file_of_a_gateway_is_offered(gateway: configurations.Gateway) -> 
 
 
 def test_after_its_header_a_configuration_is_the_shipped_file(gateway: configurations.Gateway) -> None:
-    """So the tests of the gateways run what people paste."""
+    """So the tests of the gateways run the same files that people paste."""
     values = {
         "service": "svc_1",
         "host": "api.acme.test",
@@ -74,7 +74,7 @@ def test_an_upstream_that_nobody_entered_is_an_example_too(gateway: configuratio
 
 
 def test_the_path_of_an_upstream_is_left_out(gateway: configurations.Gateway) -> None:
-    """With a path, a gateway would send the service another path than the guard checked."""
+    """With a path, a gateway would send the service a path that the guard hasn't checked."""
     text = "".join(filled(gateway, upstream="http://10.0.0.8:3000/v1/").values())
     assert "/v1" not in text
 

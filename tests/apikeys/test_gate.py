@@ -61,7 +61,7 @@ NETWORKS = [[], ["10.0.0.0/8"], ["2001:db8::/32", "192.0.2.1/32"]]
 
 
 def often(usual: Any) -> Callable[..., st.SearchStrategy[Any]]:
-    """Mostly the value of a request that passes, so that late rules are reached too."""
+    """Mostly the value of a request that passes, so that the last rules are reached too."""
     return lambda *others: st.sampled_from([usual] * 3 + list(others))
 
 
@@ -143,7 +143,7 @@ def bucket_of(address: str | None) -> str:
 
 
 def failing(key: KeyRecord | None, asked: Question, limiter: MemoryLimiter) -> Iterator[tuple[str, int, str]]:  # noqa: C901  a rule a branch
-    """Each rule that fails by itself, in the documented order: its name, status and message."""
+    """Each rule that would fail on its own, in the documented order: its name, status and message."""
     if not asked.secure:
         yield "https", 403, "HTTPS is required."
     if asked.maintenance:
@@ -506,7 +506,7 @@ def test_a_refusing_verdict_is_raised_with_all_its_details() -> None:
     gate.decide(GOOD, ASKED, MemoryLimiter()).raise_if_refused()
 
 
-# Later, in the transaction of what the key changes ----------------------------------------------
+# Later, in the transaction of the key's change --------------------------------------------------
 
 
 @given(key=keys | st.none(), address=st.sampled_from(ADDRESSES))

@@ -85,7 +85,7 @@ def test_a_dead_connection_is_replaced_once(cast: Cast) -> None:
 
 
 def fetch_row(sql: str, parameters: Sequence[str]) -> Any:
-    """Use the method of our own backends."""
+    """The row, by the method of our own backends."""
     backend: Any = connection
     return backend.fetch_row(sql, parameters)
 
@@ -112,7 +112,7 @@ def test_a_row_is_the_same_with_a_cursor_and_without(cast: Cast) -> None:
         assert (row is None) == (digest != tokens.digest(issued.secret))
     with CaptureQueriesContext(connection) as captured:
         fetch_row(sql, ("",))
-    assert len(captured) == 1  # who counts queries sees it
+    assert len(captured) == 1  # code that counts queries sees the query
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""The page that imports keys that were created elsewhere."""
+"""The page that imports keys of another system."""
 
 import hashlib
 from typing import Any

@@ -218,7 +218,7 @@ def test_a_key_stays_with_the_account_that_had_it_first(cast: Cast) -> None:
     assert Program(SECRET).get("/v2").json()["account"]["slug"] == "acme"
     services.revoke_api_key(actor=owner_of(cast.elsewhere), api_key=second)
     assert Program(SECRET).get("/v2").status_code == 200
-    for account in (cast.account, cast.elsewhere):  # the text that was hashed is no key
+    for account in (cast.account, cast.elsewhere):  # the text that was hashed is not a key
         for text in (f"\0{account.pk}\0{DIGEST}", f"{account.pk}{DIGEST}", second.digest):
             assert Program().get("/v2", {"api_key": text}).status_code == 401
 

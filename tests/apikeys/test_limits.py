@@ -122,7 +122,7 @@ def test_a_peek_starts_no_window(limiter: WithinReach) -> None:
     assert limiter.peek("key", Rate(1, 2)).reset == 2
     threading.Event().wait(1.2)
     limiter.hit("key", Rate(1, 2))
-    threading.Event().wait(0.9)  # a window that began with the peek would have ended
+    threading.Event().wait(0.9)  # a window that began when the limiter was asked without counting would have ended
     assert not limiter.peek("key", Rate(1, 2)).allowed
 
 
@@ -167,7 +167,7 @@ def test_a_cleared_limiter_starts_anew(limiter: WithinReach) -> None:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time of memory limiters, to change."""
+    """The clock of memory limiters, which tests can move."""
     now = [100.0]
     monkeypatch.setattr("apikeys.limits.time.monotonic", lambda: now[0])
     return now
@@ -198,7 +198,7 @@ def test_the_memory_limiter_drops_windows_that_have_ended_when_it_has_doubled_in
     assert size_after(1023, 1) == 1024
     now[0] += 1
     assert size_after(1, 60) == 1
-    assert size_after(1499, 60) == 1500  # looked for ended windows at 1024, and next at 2048
+    assert size_after(1499, 60) == 1500  # it looked for ended windows at 1024 entries, and will look again at 2048
     now[0] += 60
     assert size_after(548, 60) == 2048
     assert size_after(1, 60) == 549

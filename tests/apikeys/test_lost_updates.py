@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 IN_A_WEEK = (timezone.now() + timedelta(days=7)).replace(second=0, microsecond=0)
 
-#: What a colleague sets, and the field of the form that conflicts with it.
+#: What a colleague sets, and the field of the form that conflicts with this.
 SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "name": ("Theirs", {"name": "Mine"}, "Theirs"),
     "description": ("Their\nlines", {"description": "Mine"}, "Their lines"),
@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, str | None], str]] = {
     "accepts_query": (False, {"accepts_query": None}, "no"),
     "administrator": (True, {"administrator": None}, "yes"),
 }
-#: A check box has two values, so two people who change it agree.
+#: A check box has only two values, so two people who both change it choose the same value.
 DISPUTED = [name for name in SETTINGS if name not in ("accepts_query", "administrator")]
 
 
@@ -102,7 +102,7 @@ def test_what_both_changed_is_shown_once_and_saved_when_sent_again(
 def test_a_refused_form_shows_what_others_changed(
     cast: Cast, owner: Browser, desk: Browser, colleague: Actor, key: APIKey
 ) -> None:
-    """Whatever the error: fields that the reader didn't change show their current values, and keep them."""
+    """Whatever the error, fields that the reader didn't change show their current values, and keep them."""
     theirs = {name: value for name, (value, *_) in SETTINGS.items() if name not in ("rate_limit", "expires_at")}
     for browser, url in ((owner, page(cast, "edit_key", key.id)), (desk, admin_url(key, "change"))):
         sent = filled(browser.get(url), "permission", rate_limit="fast")

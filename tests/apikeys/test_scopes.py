@@ -1,6 +1,6 @@
 """Access and paths, tested with services that read paths in all the ways that real programs do (`path_readers`).
 
-What is allowed must be within the key's paths for all of them.
+Every allowed target must be within the key's paths for all these services.
 """
 
 import json
@@ -71,7 +71,7 @@ def services(after: Iterable[str] = STEPS) -> st.SearchStrategy[Service]:
 
 @st.composite
 def patterns_and_targets(draw: st.DrawFn) -> tuple[list[str], str]:
-    """Targets close to the patterns: one of them, encoded or not, with parts that may lead to another path."""
+    """Targets that resemble the patterns: a pattern's path, encoded or not, and parts that may lead elsewhere."""
     chosen = draw(st.lists(patterns, min_size=1, max_size=3))
     near = draw(st.sampled_from(chosen)).removesuffix("*")
     near = draw(st.sampled_from([near, quote(near), near.rstrip("/") + "/"]))
@@ -120,7 +120,7 @@ def test_a_path_that_is_read_is_what_every_service_reads(target: str, service: S
 
 
 def test_no_trick_makes_two_services_read_different_paths() -> None:
-    """Each trick next to a letter, a slash or another trick, which random targets rarely contain."""
+    """Each special part next to a letter, a slash or another such part, which random targets rarely contain."""
     firsts = ["/a", "/a/", "/", *(f"/a{trick}" for trick in TRICKS)]
     targets = ["".join(parts) for parts in product(firsts, ["", "b", "/b", "41", *TRICKS])]
     services = [
@@ -292,7 +292,7 @@ accesses = values.map(scopes.parse)
 
 
 def opens(value: Any, service: str, target: str) -> bool:
-    """Whether an access opens a target of a service, in a slow implementation."""
+    """Whether an access allows a target of a service, in a slow implementation."""
     if value is None:
         return True
     for entry in value:

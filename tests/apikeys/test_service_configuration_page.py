@@ -170,7 +170,7 @@ def test_an_address_is_read_from_its_message(address: str) -> None:
 
 
 def test_it_says_what_a_gateways_configuration_lacks(cast: Cast, owner: Browser, service: Service) -> None:
-    """Such a gateway did send a request, which shows what is missing."""
+    """Even such a gateway did send a request, so the page can say what is missing."""
     questions.record(service.id)
     problems.record(service.id, "10.0.0.5", MISSING)
     problems.flush()

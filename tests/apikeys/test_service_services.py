@@ -1,4 +1,4 @@
-"""Changes to services: who may make them, what is refused, what widens, what is recorded."""
+"""Changes to services: who may make them, which are refused, which widen keys, and what is recorded."""
 
 from collections.abc import Callable
 from typing import Any

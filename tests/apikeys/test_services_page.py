@@ -283,7 +283,7 @@ NARROWER = {
 WIDER = (
     ("gateways", "10.0.0.0/24\n10.1.0.1"),
     ("reading_methods", "GET, HEAD, OPTIONS, POST"),
-    ("reading_methods", "GET"),  # HEAD and OPTIONS open to keys that have Write alone
+    ("reading_methods", "GET"),  # keys that only have Write can then use HEAD and OPTIONS
     ("reading_paths", "/search/*\n/graphql"),
     ("reading_paths", ""),
     ("preflight", "on"),
@@ -502,7 +502,7 @@ def test_its_page_asks_the_same_queries_however_many_accounts_use_it(
         account = factories.make_account(f"Account {number}")
         use(factories.make_key(account).api_key, service=service.id, succeeded=1)
     owner.get(page(cast, "service", service.id))
-    # Session, person, membership; the service, the keys that open it, its use by day and by account, these accounts,
-    # its events; the switcher.
+    # Session, person, membership; the service, the keys with access to it, its use by day and by account, these
+    # accounts, its events; the switcher.
     with django_assert_num_queries(10):
         owner.get(page(cast, "service", service.id))

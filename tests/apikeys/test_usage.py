@@ -128,7 +128,7 @@ def test_the_last_use_is_kept_with_address_and_user_agent(cast: Cast) -> None:
 
 
 def test_the_last_use_is_the_latest_whichever_is_written_last(cast: Cast) -> None:
-    """Nodes flush in any order, and a failed flush is written after later requests."""
+    """Nodes flush in any order, and a flush that failed may be written after later requests."""
     key = factories.make_key(cast.account).api_key
     with mock.patch("time.time", return_value=1_700_000_000.0):
         count(key, address="203.0.113.2")

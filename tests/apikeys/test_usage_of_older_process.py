@@ -1,6 +1,6 @@
 """A process of the version that counted only by key and day keeps running for a while on the migrated database.
 
-Delete this file together with the migration's table for it.
+Delete this file when the old table is deleted.
 """
 
 from concurrent.futures import ThreadPoolExecutor

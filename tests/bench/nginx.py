@@ -32,7 +32,7 @@ server {{
 
 @dataclass
 class Route:
-    """A route through nginx to the service. `asks` is the path and port that nginx asks; None if it doesn't."""
+    """A route through nginx to the service. `asks` is the path and port of the authorization request, or None."""
 
     name: str
     port: int
@@ -90,7 +90,7 @@ class Route:
 
 
 def report(routes: Sequence[Route]) -> Iterator[str]:
-    """Lines of a table. The first route has no authorization request, the second one is the yardstick of the others."""
+    """Lines of a table. The first route has no authorization request, the second is the yardstick for the others."""
     titles = (f"{f'{number} open: p50':>15} {'p99':>8}" for number in CONNECTIONS)
     yield f"{'through nginx, ms, by connections':36} " + "  ".join(titles)
     for route in routes:

@@ -1,7 +1,7 @@
 """The benchmark: CPU time of the server per request, as ratios of medians over interleaved runs, and its duration.
 
 A gateway's authorization request is compared with a plain Django view, `GET /v2` with a DRF view. If nginx is
-installed, it then sends the same authorization requests for requests that pass through it.
+installed, requests through nginx are measured too, with the same authorization requests.
 
 make bench
 BENCH_DATABASE_URL=postgres://… BENCH_REDIS_URL=redis://… make bench     the scaled-out set-up too
@@ -62,7 +62,7 @@ for number in range({keys}):
 
 @dataclass
 class Server:
-    """A process that contestants share."""
+    """A process that several of the compared servers share."""
 
     name: str
     command: list[str]

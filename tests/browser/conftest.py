@@ -41,9 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
-    """One for all tests: Chromium keeps connections open, whose threads would outlive a server of one test.
+    """One server for all tests:
 
-    It is never stopped in full, because that would take the database from those threads.
+    Chromium keeps connections open, whose threads would outlive a server of one test. It is never completely stopped,
+    because then these threads would lose the database.
     """
     with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
         server = LiveServer("127.0.0.1")
@@ -102,7 +103,7 @@ class Visitor:
 
 @pytest.fixture
 def visit(chromium: Browser, site: str, cast: Cast) -> Iterator[Callable[..., Visitor]]:
-    """Opens a browser window. At the end of the test none of them may have complained."""
+    """Opens a browser window. At the end of the test, no window may have complaints."""
     contexts: list[BrowserContext] = []
     visitors: list[Visitor] = []
 

@@ -174,7 +174,7 @@ def described_requests(account: Account) -> Iterator[dict[str, str]]:
 
 
 def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
-    """axe's findings, by the given rules only if there are any."""
+    """axe's findings, only by the given rules if there are any."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}
@@ -184,7 +184,7 @@ def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
 
 
 def check(page: Page) -> None:
-    """Accessible in both themes, which differ in nothing but colors, one heading, no sideways scroll."""
+    """Accessible in both themes, which differ only in colors, with one heading and no horizontal scrolling."""
     assert violations(page) == [], page.url
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")  # no colors in transition
     assert violations(page, rules=OF_COLORS) == [], f"{page.url} in the dark"
@@ -303,7 +303,7 @@ def test_pages_of_an_empty_account(visit: Visit, cast: Cast) -> None:
 
 @in_parts
 def test_what_a_user_sees(part: slice, visit: Visit, furnished: Account) -> None:
-    """The pages that a User may open, and one refusal, which stands for all others."""
+    """The pages that a User may open, and one page that is refused, because all refusals look the same."""
     visitor = visit().sign_in("user@example.com")
     is_refusal_checked = False
     for path in [*pages_of(furnished)][part]:

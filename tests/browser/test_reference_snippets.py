@@ -1,4 +1,4 @@
-"""Every snippet of the reference works as it is copied from the page, and answers as documented."""
+"""Every snippet of the reference works as copied from the page, and gets the documented response."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ class Texts(HTMLParser):
 
 
 def furnish(cast: Cast) -> str:
-    """Make the newest item of each kind, which the page then names. Returns a key that has nothing to do with them."""
+    """Create the newest item of each kind, which the page then names. Returns a key that is not one of them."""
     Account.objects.update(max_key_lifetime_days=None)
     other = factories.make_key(cast.account, "Client").secret
     factories.make_deployment(factories.make_project(cast.account, 'it\'s "new" & <b>'))

@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.servers import PASSWORD, install, serving
 
-# A full page of keys, each with other usage every day, which compresses worst.
+# A full page of keys whose usage differs every day, because this compresses worst.
 FULL = """
 from datetime import timedelta
 from django.utils import timezone
@@ -31,7 +31,7 @@ PAGES = ["/accounts/acme/", "/accounts/acme/settings/api-keys/", "/accounts/acme
 PAGES += ["/accounts/acme/settings/api-keys/new/"]
 
 
-#: They have a style sheet and a script of their own.
+#: These pages have their own style sheet and script.
 REFERENCE = ["", "errors", "api-keys", "guides/errors"]
 
 

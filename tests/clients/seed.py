@@ -1,4 +1,4 @@
-"""Fills a database for the clients, and prints ids and keys as JSON."""
+"""Fills a database with items for the clients, and prints ids and keys as JSON."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Clients that others' generators make from `/v2/openapi.json` call every operation of a running server once."""
+"""Clients that other projects generate from `/v2/openapi.json` call every operation of a running server once."""
 
 import json
 import os
@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[Server, Any]]:
-    """A new server, and what its database has."""
+    """A new server, and the ids and keys in its database."""
     installation = install(tmp_path, ALLOW_HTTP="1")
     seeded = installation.seed("tests.clients.seed")
     with serving(installation) as running:
@@ -46,7 +46,7 @@ def every_operation() -> list[str]:
 
 
 def run(command: list[str], directory: Path, **environment: str) -> str:
-    """Its output. Fails with what it wrote if it fails."""
+    """Its output. Run the command. If it fails, the test fails with the command's output."""
     ran = subprocess.run(
         command, cwd=directory, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -57,7 +57,7 @@ def run(command: list[str], directory: Path, **environment: str) -> str:
 def test_the_python_client_calls_every_operation(server: tuple[Server, Any], description: Path, tmp_path: Path) -> None:
     scripts = Path(sys.executable).parent
     generate = [str(scripts / "openapi-python-client"), "generate", f"--path={description}", "--meta=none"]
-    # It formats what it generates with Ruff, and warns without it.
+    # The generator formats its output with Ruff, and warns without Ruff.
     path = os.pathsep.join([str(scripts), os.environ["PATH"]])
     run([*generate, "--output-path=atatus_client", "--fail-on-warning"], tmp_path, PATH=path)
 

@@ -8,7 +8,7 @@ import django
 
 
 def main(limited: list[str]) -> None:
-    """`limited` are names of keys that can be used once a day."""
+    """`limited` has the names of keys that can be used once a day."""
     django.setup()
     from accounts.models import Account
     from accounts.policy import KeyPermission

@@ -86,7 +86,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
 
 @dataclass
 class Service:
-    """A running service, and the guard that it asks."""
+    """A running service, and the guard to which it sends its requests."""
 
     name: str
     port: int
@@ -152,7 +152,7 @@ def running(name: str, guard: Guard, directory: Path, *, packages: Path | None, 
 def services(
     request: pytest.FixtureRequest, guard: Guard, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Service]]:
-    """The same service behind a proxy on this machine, with a proxy elsewhere, and with an unknown ID."""
+    """The same service three times: behind a proxy on this machine, with a proxy elsewhere, with an unknown ID."""
     name = request.param
     packages = request.getfixturevalue("packages") if name == "express" else None
     directory = tmp_path_factory.mktemp(name)

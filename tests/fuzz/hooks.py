@@ -1,4 +1,4 @@
-"""What requests depend on that `/v2/openapi.json` can't say: the time, other items, and earlier requests."""
+"""What `/v2/openapi.json` can't describe, but requests depend on: the time, other items, and earlier requests."""
 
 import os
 import re
@@ -12,23 +12,24 @@ import schemathesis
 OWN_KEY_ID = os.environ["FUZZ_KEY_ID"]
 _OTHER_KEY_ID = "key_0000000000000000"
 
-#: Sentences of the 400s of valid requests, which depend on other items.
+#: Messages of a 400 that a valid request may get, because it depends on other items.
 BY_STATE = [
     r"This key was already rotated",
     r"is already (invited|a member)",
     r"Unknown service: ",
     r"Keys of this account expire on",
     r"This is not a cursor",
-    r"” is ambig",  # a letter that is another one when it is normalized; long sentences are truncated
+    r"” is ambig",  # a letter that becomes another one when it is normalized; long messages are truncated
     r"List \w+ once, with all of its paths",
     r"Another project of this account has this id",
     r"This contains an API key",
     r"An account has one Owner",
-    r"If-Match is malformed",  # the pattern says so, but schemathesis sends 0 beside an empty If-None-Match
+    r"If-Match is malformed",  # the pattern forbids it, but schemathesis sends 0 beside an empty If-None-Match
     r"Send this as JSON, such as null or \[\]|NaN is not valid JSON",  # it ignores `contentMediaType` in a form
-    r"This field may not be blank",  # without the spaces around it, which no pattern names in all languages alike
+    # The server removes the spaces around a text. No pattern describes them alike in all languages.
+    r"This field may not be blank",
     r"Null characters are not allowed",
-    r"These fields are invalid: Errors\.",  # schemathesis adds it to a form from an earlier response
+    r"These fields are invalid: Errors\.",  # schemathesis adds this field to a form, from an earlier response
 ]
 
 #: Fields that are true or false.
@@ -44,7 +45,7 @@ _number = count()
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     _spare_own_key(case)
     if _is_positive(case, "header") and "Idempotency-Key" in (case.headers or {}):
-        # A key that was sent before with another request is a 422.
+        # An Idempotency-Key that was sent before with another request is a 422.
         case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'].strip(chr(34))[:200]}-{next(_number)}"
     if _is_positive(case, "body") and isinstance(case.body, dict) and isinstance(case.body.get("expires_at"), str):
         case.body["expires_at"] = _in_future(case.body["expires_at"])
@@ -68,14 +69,15 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
 
 
 def _is_long(value: Any) -> bool:
-    """Whether it has a list with more items than a multipart body may have parts (`form_limits`)."""
+    """Whether the body has a list with more items than a multipart body may have parts (`form_limits`)."""
     return isinstance(value, dict) and any(isinstance(each, list) and len(each) > 190 for each in value.values())
 
 
 def _is_only_text(case: Any, message: str) -> bool:
-    """Whether a form is wrong by a type alone: its fields are texts, and it is never another value than fields.
+    """Whether a form is wrong only by a type, so that the sent form is valid.
 
-    Of a list, one text is the same as a list of it, and empty texts are left out.
+    All fields of a form are texts, and a form is always an object. For a list, one text means the same as a list with
+    that text, and empty texts are left out.
     """
     if case.media_type in (None, "application/json"):
         return False
@@ -86,7 +88,7 @@ def _is_only_text(case: Any, message: str) -> bool:
 
 
 def _is_trimmed(value: Any) -> bool:
-    """Whether it has a text that is only too long with the spaces around it, which the server removes."""
+    """Whether a text is too long only because of the spaces around it, which the server removes."""
     if isinstance(value, dict | list):
         return any(map(_is_trimmed, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and value != value.strip()
@@ -98,7 +100,7 @@ def _is_positive(case: Any, location: str) -> bool:
 
 
 def _spare_own_key(case: Any) -> None:
-    """Don't change, rotate or revoke the key that is sent: the rest would be 401."""
+    """Don't change, rotate or revoke the key that schemathesis sends, because all later requests would get 401."""
     if case.method != "GET" and (case.path_parameters or {}).get("key_id") == OWN_KEY_ID:
         case.path_parameters["key_id"] = _OTHER_KEY_ID
     if isinstance(case.body, dict) and isinstance(ids := case.body.get("ids"), list):
@@ -106,7 +108,7 @@ def _spare_own_key(case: Any) -> None:
 
 
 def _in_future(text: str) -> str:
-    """The time, in a year in which a key may expire. Other texts are returned as they are."""
+    """The time, moved to a year in which a key may expire. Other texts are returned unchanged."""
     try:
         year = datetime.fromisoformat(text).year
     except ValueError:

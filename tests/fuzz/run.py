@@ -12,18 +12,18 @@ from typing import Any
 from tests.servers import Installation, serving
 
 HERE = Path(__file__).parent
-#: Above what schemathesis can send: a 429 would hide what a request does.
+#: More than schemathesis can send, because a 429 would hide what a request does.
 _NO_LIMITS = {"API_RATE_LIMIT": "1000000000/minute", "FAILED_AUTH_LIMIT": "1000000000/minute"}
 
 
 def install(directory: Path, **environment: str) -> tuple[Installation, Any]:
-    """A database with data, and what `seed` says about it."""
+    """A database with data, and the ids and keys that `seed` printed."""
     installation = Installation(directory, {"ALLOW_HTTP": "1", **_NO_LIMITS, **environment})
     return installation, installation.seed("tests.fuzz.seed")
 
 
 def schemathesis(url: str, seeded: Any, key: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run it in a directory of its own, because it leaves files."""
+    """Run schemathesis in a separate directory, because it leaves files."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}"),
         *("run", f"{url}/v2/openapi.json", "--checks=all", "--generation-database=none", "--no-color", *options),

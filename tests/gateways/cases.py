@@ -67,7 +67,7 @@ def refused(title: str, key: str | None, message: str, challenge: str | None = I
 
 
 def forged(title: str, *headers: tuple[str, str], **fields: Any) -> Case:
-    """A client forges the guard's headers: the service gets the guard's values, or the request fails."""
+    """A client forges the guard's headers. The service must get the guard's values, or the request must fail."""
     return Case(
         title,
         headers=headers,

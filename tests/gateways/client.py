@@ -74,7 +74,7 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 def ask_over_http_2(
     port: int, certificate: Path, method: str, target: str, headers: Iterable[tuple[str, str]] = ()
 ) -> None:
-    """Send a request without a body, its path unchanged, and wait until the gateway has answered or refused it."""
+    """Send a request without a body, with its path unchanged. Waits until the gateway has answered or refused it."""
     context = ssl.create_default_context(cafile=str(certificate))
     context.set_alpn_protocols(["h2"])
     pairs = [(":method", method), (":scheme", "https"), (":authority", "api.example.com"), (":path", target), *headers]
@@ -82,7 +82,7 @@ def ask_over_http_2(
     with (
         socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(CLIENT, 0)) as plain,
         context.wrap_socket(plain, server_hostname="api.example.com") as wrapped,
-        suppress(ConnectionError),  # this is also a refusal
+        suppress(ConnectionError),  # a closed connection is also a refusal
     ):
         wrapped.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS, 0, 0))
         wrapped.sendall(_frame(_HEADERS, _END_STREAM | _END_HEADERS, 1, block))

@@ -98,7 +98,7 @@ class Gateway:
 
     @contextmanager
     def with_guard_at(self, guard_port: int) -> Iterator[None]:
-        """Send authorization requests to another guard meanwhile."""
+        """Send authorization requests to another guard during the block."""
         port = self.relay.guard_port
         self.relay.forward_to(guard_port)
         try:
@@ -122,7 +122,7 @@ class Gateway:
 @pytest.fixture(scope="session")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     directory = tmp_path_factory.mktemp("guard")
-    # HAProxy looks for the key under this name.
+    # HAProxy looks for the private key under this name.
     certificate, private_key = directory / "fullchain.pem", directory / "fullchain.pem.key"
     command = SELF_SIGNED.replace("localhost", "api.example.com").split()
     command += ["-keyout", str(private_key), "-out", str(certificate)]

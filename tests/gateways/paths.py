@@ -1,7 +1,7 @@
-"""Unusual targets: the guard checks what the service gets, byte for byte, or the request is refused.
+"""Unusual targets: the guard checks exactly the target that the service gets, byte for byte, or the request is refused.
 
-They are in the same table. Targets are bytes, decoded as Latin-1. Each is requested with a key for `/reports/*`, with
-a key for everything, and at a service whose reading paths are `/reports/*`.
+They are in the same table as `cases`. Targets are bytes, decoded as Latin-1. Each is requested with a key for
+`/reports/*`, with a key for everything, and at a service whose reading paths are `/reports/*`.
 """
 
 import posixpath
@@ -142,7 +142,7 @@ def _refuses(name: str, *targets: str, reason: str = "", link: str = "") -> Diff
 def _family(
     title: str, kind: Kind, *targets: str, becomes: Callable[[str], str] = str, **differences: Difference
 ) -> Family:
-    """`differences` is by gateway. An exception without targets applies to all of them."""
+    """`differences` are by gateway. A difference without targets applies to all targets."""
     exceptions = {
         name: Difference(one.reason, one.link, {"refuses": targets}) if one.expect.get("refuses") == () else one
         for name, one in differences.items()

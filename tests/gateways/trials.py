@@ -1,6 +1,7 @@
-"""Cases of more than one request: streams, uploads, WebSockets, an unavailable guard. They are in the same table.
+"""Cases with more than one request: streams, uploads, WebSockets, an unavailable guard.
 
-A trial gets the gateway and asserts. Where a gateway differs, `differences` says why and the trial checks its name.
+They are in the same table as `cases`. A trial is a function that gets the gateway and makes assertions. Where a gateway
+differs, `differences` says why and the trial checks its name.
 """
 
 import base64
@@ -183,7 +184,7 @@ def kept_connections(gateway: Gateway, gateways: Running) -> None:
         for _ in range(20):
             assert connection.request("GET", "/reports/a", headers).status == 200
         after = gateway.relay.accepted, gateway.upstream.accepted
-    # A gateway has connections for each of its threads.
+    # A gateway keeps connections for each of its threads.
     assert after[0] - before[0] <= 4, "a new connection to the guard for each request"
     assert after[1] - before[1] <= 4, "a new connection to the service for each request"
 

@@ -1,8 +1,8 @@
 """The blocks of a guide: files to save, commands to paste, and what they print.
 
 A block of `python`, `js` or `yaml` is a file, named by the comment in its first line. The blocks of `sh` are pasted
-into one shell, one after the other. A block of `json` or `text` is what the last commands print, where `…` stands for
-any text, and a member `"…": "…"` of an object for any others.
+into one shell, one after the other. A block of `json` or `text` is the output of the last commands, where `…` stands
+for any text, and a member `"…": "…"` of an object for any other members.
 """
 
 import json
@@ -32,7 +32,7 @@ class Block:
 
 
 def read(page: Path) -> list[Block]:
-    """The blocks of a page, in their order. Raises `ValueError` for a fence that only Markdown knows."""
+    """The blocks of a page, in order. Raises `ValueError` for a fence that only Markdown understands."""
     found: list[Block] = []
     language, begun = None, 0
     lines = page.read_text().splitlines()
@@ -53,7 +53,7 @@ def read(page: Path) -> list[Block]:
 
 
 def is_printed(language: str, stated: str, output: str) -> bool:
-    """Whether the output is what a block of that language states."""
+    """Whether the output matches a block of that language."""
     if language == "text":
         return _matches(stated.strip(), output.strip())
     try:

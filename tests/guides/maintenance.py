@@ -1,4 +1,4 @@
-"""Maintenance mode, until standard input ends. `manage.py maintenance` would take seconds to end it."""
+"""Maintenance mode, until standard input ends. Ending it with `manage.py maintenance` would take seconds."""
 
 import sys
 

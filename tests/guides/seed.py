@@ -1,4 +1,4 @@
-"""Creates an account for each guide, with what its reader has, and prints that as variables of a shell, in JSON."""
+"""Creates an account for each guide, with its reader's items, and prints them as shell variables, in JSON."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ def main(names: list[str]) -> None:
 
     variables = {}
     for name in names:
-        # These show the demonstration's account.
+        # These guides show the demonstration's account.
         is_shown = name in ("quick-start", "readme")
         account = Account.objects.get(slug="acme") if is_shown else factories.make_account(name)
         variables[name] = {

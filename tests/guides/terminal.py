@@ -22,7 +22,7 @@ class Terminal:
     process: subprocess.Popen[bytes]
     directory: Path
     site: str
-    #: What a reader puts in for `prj_…`, `atk_…` and so on: the last one of its kind that was printed.
+    #: What a reader inserts for `prj_…`, `atk_…` and so on: the last id or key of that kind that was printed.
     seen: dict[str, str] = field(default_factory=dict)
     blocks: int = 0
 
@@ -59,7 +59,7 @@ class Terminal:
 @contextmanager
 def terminal(directory: Path, site: str, variables: Mapping[str, str], **seen: str) -> Iterator[Terminal]:
     """A shell in the directory, with the variables and curl, Node and Python with httpx."""
-    (directory / ".curlrc").write_text("no-progress-meter\n")  # curl draws none in a terminal
+    (directory / ".curlrc").write_text("no-progress-meter\n")  # curl shows no progress bar in a terminal
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(directory),
@@ -74,4 +74,4 @@ def terminal(directory: Path, site: str, variables: Mapping[str, str], **seen: s
         try:
             yield Terminal(process, directory, site, seen)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # also what it runs in the background
+            os.killpg(process.pid, signal.SIGKILL)  # including processes in the background

@@ -1,4 +1,4 @@
-"""Every block of docs/api, run in a shell against a running server, and compared with what the guide says it prints."""
+"""Every block of docs/api is run in a shell against a running server, and its output is compared with the guide."""
 
 import os
 import re
@@ -30,7 +30,7 @@ OTHERS = ["readme", "maintenance", "losses", "github", "gitlab"]
 #: Guides that use the files of another one.
 READ_BEFORE = {"idempotency": "rate-limits"}
 
-#: What somebody pushes. A shell, a form or JSON could read it as something else.
+#: What somebody pushes. Texts that a shell, a form or JSON could misread.
 COMMIT_MESSAGE = 'Say "hello" & $(touch hacked) `touch hacked`\n\n100% of it; a=b+c, @file, 日本語\n'
 
 
@@ -82,7 +82,7 @@ def both_workers_print_more(shell: Terminal) -> None:
         wait_for(lambda log=log, lines=lines: len(log.read_text().splitlines()) > lines + 2, log.name)
 
 
-#: What a reader waits for before the next command.
+#: The output that a reader waits for before the next command.
 WAITS: dict[str, Callable[[Terminal], None]] = {"rotation": both_workers_print_more}
 
 
@@ -143,7 +143,7 @@ def test_the_clients_wait_until_maintenance_is_over(account: str, reader: Termin
 
 
 class Losses(Listener):
-    """A network that loses the first answer: the connection ends after the server has sent it."""
+    """A network that loses the first response: the connection ends after the server has sent the response."""
 
     def __init__(self, server: Server) -> None:
         self.server, self.lost = server, 0
@@ -182,7 +182,7 @@ def test_the_clients_create_one_item_each_when_an_answer_is_lost(account: str, r
 
 
 def deployments(site: Site, variables: dict[str, str]) -> list[dict[str, Any]]:
-    """What the project's deployments are, without what the server adds."""
+    """The project's deployments, without the fields that the server adds."""
     answer = site.server.get(f"/v2/projects/{variables['PROJECT']}/deployments", variables["KEY"])
     added = ("id", "created_at")
     return [{name: field for name, field in row.items() if name not in added} for row in answer.json["results"]]
@@ -196,7 +196,7 @@ def run_as_runner(command: list[str], directory: Path, environment: dict[str, st
 
 @pytest.mark.parametrize("account", ["github"])
 def test_the_workflow_of_github_records_a_deployment(account: str, reader: Terminal, site: Site) -> None:
-    """Its steps run as GitHub's runner runs them: a file, with `bash -e`, and the expressions filled in `env` only."""
+    """The steps run as in GitHub's runner: as a file, with `bash -e`, and with expressions replaced in `env` only."""
     save_files("deployments", reader)
     variables = site.variables[account]
     contexts = {
@@ -241,7 +241,7 @@ def test_the_workflow_of_github_records_a_deployment(account: str, reader: Termi
 
 @pytest.mark.parametrize("account", ["gitlab"])
 def test_the_job_of_gitlab_records_a_deployment(account: str, reader: Terminal, site: Site) -> None:
-    """Its script runs as GitLab's runner runs it in an image without bash: line after line, in one `sh` that stops."""
+    """The script runs as in GitLab's runner without bash: line by line, in one `sh` that stops at a failure."""
     save_files("deployments", reader)
     variables = site.variables[account]
     runner = {
@@ -283,7 +283,7 @@ RUN_BY_TESTS = {
 
 @pytest.mark.parametrize("guide", WITH_BLOCKS)
 def test_no_block_is_left_out(guide: str) -> None:
-    """A block is a command, a file that a command or another file uses, or what the commands before it print."""
+    """A block has commands, a file that a command or another file uses, or the output of the commands before it."""
     found = blocks.read(GUIDES[guide])
     for position, block in enumerate(found):
         where = f"{guide}.md, line {block.line}"
@@ -296,7 +296,7 @@ def test_no_block_is_left_out(guide: str) -> None:
 
 
 def is_used(file: str, found: list[blocks.Block]) -> bool:
-    """Whether a command names the file, or a file that is used imports it."""
+    """Whether the file is used: a command names it, or another used file imports it."""
     imported = re.compile(rf'^from {Path(file).stem} import |from "\./{file}"', re.MULTILINE)
     return any(file in block.text for block in found if block.language in blocks.COMMANDS) or any(
         is_used(block.file, found) for block in found if block.file and imported.search(block.text)

@@ -1,8 +1,9 @@
-"""`make mutate`: whether the tests near a module fail for each small mistake in it. Names those that no test notices.
+"""`make mutate`: checks whether the tests near a module fail for each small mistake in it.
 
-No library does it here: mutmut 3.8 leaves out every decorated function, so each service under `@transaction.atomic`,
-and what a module does while it is imported, such as the tables of the policy. Cosmic Ray 8.7 starts Python for each
-mutant and writes it into the source file. mutatest has had no release since 2022.
+It lists the mistakes that no test notices. No library does it here: mutmut 3.8 leaves out every decorated function,
+and so each service under `@transaction.atomic`. It also leaves out code that runs while a module is imported, such as
+the tables of the policy.
+Cosmic Ray 8.7 starts Python for each mutant and writes it into the source file. mutatest has had no release since 2022.
 """
 
 import json
@@ -53,7 +54,7 @@ def main(wanted: list[str]) -> int:
 
 
 def _survivors(module: Module, tests: list[str], directory: Path) -> list[str] | str:
-    """In the order of the source. Or the test that fails without any mistake."""
+    """The mistakes that no test notices, in the order of the source. Or the test that fails without any mistake."""
     statuses: dict[str | None, int] = {}
 
     def ended(pid: int, mutant: Mutant | None, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes the mistakes in what a module does while it is imported, each in a process that imports the module anew.
+"""Makes the mistakes in code that runs while a module is imported, each in a process that imports the module anew.
 
 The process is forked from one that has imported the libraries but nothing of ours, and starts with a copy of a
 migrated database.
@@ -23,14 +23,14 @@ from .mutants import Module, Mutant
 
 
 def libraries() -> list[str]:
-    """The modules that are imported and not ours."""
+    """The imported modules of libraries."""
     ours = str(Path(__file__).parent.parent.parent)
     files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
     return [name for name, file in files.items() if not file.startswith(ours) or "site-packages" in file]
 
 
 def load(names: Iterable[str]) -> None:
-    """Import libraries. What needs settings or installed apps is left to each process."""
+    """Import libraries. Modules that need settings or installed apps are imported by each process itself."""
     for name in names:
         with suppress(Exception):
             importlib.import_module(name)
@@ -47,7 +47,7 @@ def find_lines(module: Module, tests: list[str], directory: Path) -> int:
 
 
 def run(module: Module, mutant: Mutant | None, tests: list[str], directory: Path) -> int:
-    """The status of pytest. Without a mutant, only tests that killed one run: they must pass."""
+    """The exit status of pytest. Without a mutant, only the tests that killed one are run, and must pass."""
     killers = directory / "killers"
     if mutant is not None:
         _mutate(module, mutant)
@@ -95,7 +95,7 @@ class _Plugin:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            name, _, _ = report.nodeid.partition("[")  # its parameters may only exist with the mistake
+            name, _, _ = report.nodeid.partition("[")  # a parametrized test may exist only with the mistake
             with self._killers.open("a") as killers:
                 killers.write(f"{name}\n")
 

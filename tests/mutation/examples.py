@@ -1,4 +1,4 @@
-"""A plugin: Hypothesis tries the same examples in every process, and neither shrinks nor keeps those that fail."""
+"""A plugin that lets Hypothesis try the same examples in every process, without shrinking or storing failures."""
 
 import pytest
 from hypothesis import Phase, settings

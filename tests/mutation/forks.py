@@ -1,4 +1,4 @@
-"""Forked processes, as many at once as there are cores. With Redis one, because they share it."""
+"""Forked processes, as many at the same time as there are cores. With Redis only one, because they would share it."""
 
 import gc
 import os
@@ -10,14 +10,14 @@ BROKEN = 10
 
 
 class Forks:
-    """`ended` is called with the id of each process that has ended, what it was started for, and its status."""
+    """`ended` is called for each process that has ended, with its id, its task and its status."""
 
     def __init__(self, ended: Callable[[int, Any, int], None]) -> None:
         self._ended = ended
         self._running: dict[int, Any] = {}
 
     def start(self, reason: Any, run: Callable[..., int], *arguments: Any) -> None:
-        """Run a function in a process, whose status is what it returns."""
+        """Run a function in a forked process. The function returns the exit status of the process."""
         while len(self._running) >= (1 if os.environ.get("REDIS_URL") else os.cpu_count() or 1):
             self._wait()
         if (pid := os.fork()) == 0:

@@ -39,7 +39,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass
 class Mutant:
-    """One mistake: in `parent`, the `field` (at `index`, if it is a list) becomes `new`."""
+    """One mistake: `new` replaces the `field` of `parent` (its item at `index`, if the field is a list)."""
 
     name: str
     lines: range
@@ -103,7 +103,7 @@ class Module:
             return
         if _stays(node):
             return
-        if hasattr(node, "body"):  # only its head belongs to it
+        if hasattr(node, "body"):  # only its first line belongs to it
             first = node.body[0].lineno
             lines = range(node.lineno, max(first, node.lineno + 1))
         nothing = ast.copy_location(ast.Pass(), node)
@@ -181,9 +181,10 @@ def _other_operators(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _other_values(parent: ast.AST, field: str, node: ast.AST) -> Iterator[ast.expr | None]:
-    """None is nothing: a keyword argument, or an item of a set, is left out.
+    """Changed values of a node.
 
-    Text with a space stays: nearly all of it is sentences for people, which other tests check.
+    None leaves out a keyword argument or an item of a set. Text with a space is not changed, because nearly all of it
+    is for people, and other tests check it.
     """
     match node:
         case ast.Constant(value=bool() as value):

@@ -1,7 +1,7 @@
 """A plugin of pytest that makes the mistakes in functions of a module, each in a forked process.
 
 Tests are collected and run once, which shows that they pass and which lines each of them runs. Then a process is forked
-for each mutant, in which a function gets the code of the mutant, and the tests that run its lines are run until one
+for each mutant. In it, a function gets the code of the mutant, and the tests that execute its lines run until one
 fails: first those that killed a mutant of the same function, then the fastest.
 """
 
@@ -27,11 +27,11 @@ KILLED = 9
 
 
 class Mutation:
-    """`survivors` are the mutants that no test killed. `unmade` are those that are made while the module is imported.
+    """`survivors` are the mutants that no test killed.
 
-    `unrun` are those whose lines no test runs, except perhaps while the module is imported.
-
-    `directory` gets a copy of the database for each process.
+    `unmade` are mutants in code that runs while the module is imported, which this plugin doesn't make. `unrun` are
+    mutants whose lines no test executes, except perhaps during import. `directory` gets a copy of the database for each
+    process.
     """
 
     def __init__(self, module: Module, directory: Path) -> None:
@@ -63,7 +63,7 @@ class Mutation:
 
             self._database = connections["default"].settings_dict
             connections.close_all()
-        if Path(self._database["NAME"]).is_file():  # no test may have asked for a database
+        if Path(self._database["NAME"]).is_file():  # perhaps no test has requested a database
             shutil.copy(self._database["NAME"], self._directory / "migrated.sqlite3")
         self._remember_functions()
         forks = Forks(self._ended)
@@ -148,7 +148,7 @@ class Mutation:
         gc.freeze()  # a collection in a fork would copy all memory
 
     def _can_change(self, mutant: Mutant) -> bool:
-        """Not what runs while the module is imported, nor a function without its only `super()`."""
+        """Not in code that runs while the module is imported, and not the removal of a function's only `super()`."""
         if mutant.function is None:
             return False
         new = _find(self.module.code(mutant), mutant.qualname)
@@ -156,7 +156,7 @@ class Mutation:
         return all(each.__code__.co_freevars == new.co_freevars for each in functions)
 
     def _change(self, mutant: Mutant) -> None:
-        """Give the function the mutant's code, however it is decorated and by whatever name others know it."""
+        """Give the function the mutant's code, whatever its decorators are and wherever else it was imported."""
         new = _find(self.module.code(mutant), mutant.qualname)
         functions = self._functions[mutant.qualname, new.co_firstlineno]
         assert functions, f"{mutant.qualname} is nowhere"

@@ -1,4 +1,4 @@
-"""Bytes to requests and answers to bytes, on a pair of sockets, without processes and clocks."""
+"""Parsing of requests and sending of answers, on a pair of sockets, without processes and clocks."""
 
 import json
 import select
@@ -160,7 +160,7 @@ def test_the_servers_refusals_have_the_apis_format(
     for start in range(0, len(request_head), 65536):
         assert client.send(
             request_head[start : start + 65536]
-        )  # it stays open for a moment, or the client could lose the answer
+        )  # it stays open for a moment, so that the client doesn't lose the answer
     assert _is_refused(client.read(), status, message)
     assert not client.asked
 

@@ -1,4 +1,4 @@
-"""Few threads work at a time, and one more for each that waits."""
+"""Few threads work at a time. While one of them waits, another may work."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ def _work(slots: Slots, seconds: float, working: set[int], most: list[int]) -> N
 
 
 def test_one_slot_is_used_by_one_thread_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atatus_dash.server.slots.LATE_SECONDS", 60)  # else a busy machine makes a thread late
+    monkeypatch.setattr("atatus_dash.server.slots.LATE_SECONDS", 60)  # otherwise a thread may be late on a busy machine
     slots, working, most = Slots(1), set[int](), list[int]()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: _work(slots, 0, working, most), range(200)))

@@ -52,8 +52,9 @@ class _NoAnswer(psycopg.OperationalError):
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when the database no longer answers. Raises `psycopg.OperationalError` then, or if
-    too many threads are waiting.
+    """A connection that is closed when the database no longer answers.
+
+    Raises `psycopg.OperationalError` then, or if too many threads are waiting.
     """
 
     @classmethod
