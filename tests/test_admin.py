@@ -24,7 +24,7 @@ from atatus_dash.models import Maintenance, ScheduledJob
 from . import factories
 from .admin_pages import act, admin_url, told
 from .conftest import Browser, Cast, Program
-from .filled import filled
+from .html_forms import filled
 
 TABLES = [
     User,

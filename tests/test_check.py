@@ -20,7 +20,7 @@ from apikeys.services import Issued
 from apikeys.usage import counts, problems, questions
 from atatus_dash import maintenance
 from tests import factories
-from tests.asking import CLIENT, Answer, send
+from tests.authorization_requests import CLIENT, Answer, send
 from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db

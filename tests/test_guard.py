@@ -29,7 +29,7 @@ from apikeys.usage import counts, problems, questions
 from atatus_dash import guard, maintenance
 from atatus_dash.guard import gateways
 from tests import factories
-from tests.asking import CLIENT, GATEWAYS, PROXY, ask, caddy, envoy, forged, nginx, send
+from tests.authorization_requests import CLIENT, GATEWAYS, PROXY, ask, caddy, envoy, forged, nginx, send
 from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db

@@ -28,9 +28,9 @@ from apikeys.outages import Dependency, Slots
 from atatus_dash import availability, heartbeat
 
 from . import factories
-from .cables import Cable
 from .conftest import Browser, Cast, Program, SecureClient
 from .servers import Installation, install, serving, wait_for
+from .tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.stores
 
@@ -506,8 +506,8 @@ def test_a_server_limits_the_time_of_statements_and_a_command_does_not(
 @pytest.mark.skipif(not os.environ.get("REDIS_URL"), reason="needs REDIS_URL")
 def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_path: Path) -> None:
     real = urlsplit(os.environ["REDIS_URL"])
-    with closing(Cable((real.hostname or "127.0.0.1", real.port or 6379))) as cable:
-        away = real._replace(netloc=f"{real.netloc.rpartition('@')[0]}@127.0.0.1:{cable.port}".lstrip("@"))
+    with closing(TcpProxy((real.hostname or "127.0.0.1", real.port or 6379))) as proxy:
+        away = real._replace(netloc=f"{real.netloc.rpartition('@')[0]}@127.0.0.1:{proxy.port}".lstrip("@"))
         installation = install(tmp_path, ALLOW_HTTP="1", LIMITS_WITHOUT_REDIS="allow")
         key = installation.key()
         with serving(installation, REDIS_URL=away.geturl(), THREADS="4", API_RATE_LIMIT="1000000/minute") as server:
@@ -521,7 +521,7 @@ def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_
                     time.sleep(0.05)
 
             assert "ratelimit" in server.get("/v2", key).headers
-            cable.flows.clear()
+            proxy.flows.clear()
             threads = [threading.Thread(target=ask) for _ in range(20)]
             for thread in threads:
                 thread.start()
@@ -529,7 +529,7 @@ def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_
                 thread.join()
             assert {status for status, _ in answers} == {200}
             assert max(took for _, took in answers) < 5
-            cable.flows.set()
+            proxy.flows.set()
             wait_for(lambda: "ratelimit" in server.get("/v2", key).headers, "Redis to be asked again", 5)
 
 
@@ -542,10 +542,10 @@ def test_a_frozen_database_blocks_no_request_and_recovers(cast: Cast, tmp_path: 
     database = connection.settings_dict
     login = ":".join(filter(None, (database["USER"], database["PASSWORD"])))
     with (
-        closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable,
+        closing(TcpProxy((database["HOST"], int(database["PORT"] or 5432)))) as proxy,
         serving(
             Installation(tmp_path, {"ALLOW_HTTP": "1"}),
-            DATABASE_URL=f"postgres://{login}@127.0.0.1:{cable.port}/{database['NAME']}",
+            DATABASE_URL=f"postgres://{login}@127.0.0.1:{proxy.port}/{database['NAME']}",
         ) as server,
     ):
         answers: list[tuple[int, float]] = []
@@ -558,7 +558,7 @@ def test_a_frozen_database_blocks_no_request_and_recovers(cast: Cast, tmp_path: 
                 time.sleep(0.1)
 
         assert server.get("/v2", key).status == 200
-        cable.flows.clear()
+        proxy.flows.clear()
         threads = [threading.Thread(target=ask) for _ in range(60)]
         for thread in threads:
             thread.start()
@@ -573,7 +573,7 @@ def test_a_frozen_database_blocks_no_request_and_recovers(cast: Cast, tmp_path: 
         assert {status for status, _ in answers} == {503}
         assert max(took for _, took in answers) < 5
         assert max(health) < 1
-        cable.flows.set()
+        proxy.flows.set()
         wait_for(lambda: server.get("/v2", key).status == 200, "the database to answer again", 5)
         wait_for(lambda: "answers again" in server.log.read_text(), "the end of the outage in the log", 10)
         told = [line for line in server.log.read_text().splitlines() if " WARNING " in line]

@@ -23,7 +23,7 @@ from atatus_dash import maintenance
 from atatus_dash.api.errors import type_of, type_of_verdict
 from atatus_dash.api.problems import CATALOGUE, PAGE
 from tests import factories
-from tests.asking import ask
+from tests.authorization_requests import ask
 from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db

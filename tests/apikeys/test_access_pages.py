@@ -20,7 +20,7 @@ from tests import factories
 from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast, Program
 from tests.factories import PASSWORD
-from tests.filled import filled
+from tests.html_forms import filled
 
 from .pages import HTMX, form, operator, page, read, secret_in, settings, words
 

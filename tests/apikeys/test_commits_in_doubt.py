@@ -15,9 +15,9 @@ from apikeys.gate import Place
 from apikeys.models import KeyOrigin, KeyUsage
 from apikeys.usage import buffer, counts, sources
 from tests import factories
-from tests.cables import Cable, Commit
 from tests.conftest import Cast, Program
 from tests.servers import wait_for
+from tests.tcp_proxy import Commit, TcpProxy
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -28,14 +28,14 @@ pytestmark = [
 
 
 @pytest.fixture
-def cable(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
+def proxy(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
     """A proxy between the database and this thread, which waits at most a second for an answer."""
     database = connection.settings_dict
-    with closing(Cable((database["HOST"], int(database["PORT"] or 5432)))) as cable, outages.wait_at_most(1):
+    with closing(TcpProxy((database["HOST"], int(database["PORT"] or 5432)))) as proxy, outages.wait_at_most(1):
         connection.close()
         monkeypatch.setitem(database, "HOST", "127.0.0.1")
-        monkeypatch.setitem(database, "PORT", str(cable.port))
-        yield cable
+        monkeypatch.setitem(database, "PORT", str(proxy.port))
+        yield proxy
         connection.close()
         monkeypatch.undo()
 
@@ -45,11 +45,13 @@ def record(key: Any) -> None:
 
 
 @pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.LOST])
-def test_requests_are_counted_once_whether_or_not_the_commit_succeeded(cast: Cast, cable: Cable, fate: Commit) -> None:
+def test_requests_are_counted_once_whether_or_not_the_commit_succeeded(
+    cast: Cast, proxy: TcpProxy, fate: Commit
+) -> None:
     key = factories.make_key(cast.account).api_key
     for _ in range(3):
         record(key)
-    cable.next_commit = fate
+    proxy.next_commit = fate
     with pytest.raises(OperationalError):
         counts.flush()
     record(key)
@@ -58,53 +60,53 @@ def test_requests_are_counted_once_whether_or_not_the_commit_succeeded(cast: Cas
     assert KeyUsage.objects.get().requests == 4
 
 
-def test_a_commit_that_arrives_late_is_waited_for(cast: Cast, cable: Cable) -> None:
+def test_a_commit_that_arrives_late_is_waited_for(cast: Cast, proxy: TcpProxy) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.HELD
+    proxy.next_commit = Commit.HELD
     for _ in range(3):
         with pytest.raises(OperationalError):
             counts.flush()
         record(key)
-    cable.released.set()
+    proxy.released.set()
     wait_for(lambda: KeyUsage.objects.exists(), "the commit")
     counts.flush()
     assert KeyUsage.objects.get().requests == 4
 
 
-def test_a_server_that_was_down_is_asked_when_it_is_up_again(cast: Cast, cable: Cable) -> None:
+def test_a_server_that_was_down_is_asked_when_it_is_up_again(cast: Cast, proxy: TcpProxy) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.FREEZES
+    proxy.next_commit = Commit.FREEZES
     for _ in range(2):
         with pytest.raises(OperationalError):
             counts.flush()
         record(key)
-    cable.flows.set()
+    proxy.flows.set()
     counts.flush()
     assert KeyUsage.objects.get().requests == 3
 
 
 @pytest.mark.parametrize(("fate", "lost"), [(Commit.ANSWER_HELD, 0), (Commit.LOST, 1)])
 def test_the_result_of_a_failed_commit_is_checked_immediately(
-    cast: Cast, cable: Cable, fate: Commit, lost: int
+    cast: Cast, proxy: TcpProxy, fate: Commit, lost: int
 ) -> None:
     record(factories.make_key(cast.account).api_key)
-    cable.next_commit = fate
+    proxy.next_commit = fate
     with pytest.raises(OperationalError):
         counts.flush()
     assert counts.discard() == lost
 
 
 def test_a_result_that_could_not_be_checked_is_checked_before_the_next_flush(
-    cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(transaction_id: str) -> str:
         raise OperationalError("gone")
 
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.LOST
+    proxy.next_commit = Commit.LOST
     with monkeypatch.context() as patch:
         patch.setattr(buffer, "_status", fail)
         with pytest.raises(OperationalError):
@@ -130,12 +132,12 @@ def test_a_transaction_whose_commit_never_left_ends_with_its_connection(
 
 
 def test_a_batch_that_a_restored_server_does_not_have_is_written_again(
-    cast: Cast, cable: Cable, monkeypatch: pytest.MonkeyPatch
+    cast: Cast, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its transaction ids continue from the time of the backup, and the transaction in doubt has a higher id."""
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.LOST
+    proxy.next_commit = Commit.LOST
     with monkeypatch.context() as patch:
         patch.setattr(buffer, "_current_transaction_id", lambda: str(2**40 + 12345))
         with pytest.raises(OperationalError):
@@ -144,10 +146,10 @@ def test_a_batch_that_a_restored_server_does_not_have_is_written_again(
     assert KeyUsage.objects.get().requests == 1
 
 
-def test_sources_are_counted_once_too(cast: Cast, cable: Cable) -> None:
+def test_sources_are_counted_once_too(cast: Cast, proxy: TcpProxy) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.ANSWER_HELD
+    proxy.next_commit = Commit.ANSWER_HELD
     with pytest.raises(OperationalError):
         sources.flush()
     record(key)
@@ -155,10 +157,10 @@ def test_sources_are_counted_once_too(cast: Cast, cable: Cable) -> None:
     assert KeyOrigin.objects.get().requests == 2
 
 
-def test_a_batch_in_doubt_is_discarded_with_the_rest(cast: Cast, cable: Cable) -> None:
+def test_a_batch_in_doubt_is_discarded_with_the_rest(cast: Cast, proxy: TcpProxy) -> None:
     key = factories.make_key(cast.account).api_key
     record(key)
-    cable.next_commit = Commit.HELD
+    proxy.next_commit = Commit.HELD
     with pytest.raises(OperationalError):
         counts.flush()
     record(key)
@@ -175,7 +177,7 @@ def test_a_flush_takes_one_statement_more_for_its_transactions_id(
 
 @pytest.mark.parametrize("fate", [Commit.ANSWER_HELD, Commit.HELD, Commit.LOST])
 def test_a_retry_with_an_idempotency_key_creates_one_item_whether_or_not_the_commit_succeeded(
-    cast: Cast, cable: Cable, fate: Commit
+    cast: Cast, proxy: TcpProxy, fate: Commit
 ) -> None:
     program = Program(factories.make_key(cast.account).secret)
 
@@ -183,10 +185,10 @@ def test_a_retry_with_an_idempotency_key_creates_one_item_whether_or_not_the_com
         answer = program.send("POST", "/v2/projects", {"name": "web"}, headers={"Idempotency-Key": "1"})
         return int(answer.status_code)
 
-    cable.next_commit = fate
+    proxy.next_commit = fate
     assert send() == 503
     # Until a late COMMIT arrives, PostgreSQL keeps the transaction's locks.
     assert send() == (409 if fate is Commit.HELD else 201)
-    cable.released.set()
+    proxy.released.set()
     wait_for(lambda: send() == 201, "the lock to end")
     assert Project.objects.count() == 1

@@ -12,7 +12,7 @@ from accounts.errors import Invalid, NotPermitted
 from apikeys import credentials
 from apikeys.guard import contracts
 from apikeys.guard.contracts import Contract, Misconfigured
-from tests.asking import CLIENT, GATEWAYS, PROXY, caddy, cgi, forged, nginx
+from tests.authorization_requests import CLIENT, GATEWAYS, PROXY, caddy, cgi, forged, nginx
 
 TRUSTED = [ip_network("10.0.0.0/24")]
 

@@ -16,8 +16,8 @@ from accounts.errors import TooManyRequests, Unavailable
 from apikeys import limits
 from apikeys.limits import DryRun, MemoryLimiter, Outcome, RedisLimiter
 from apikeys.rates import Rate
-from tests.cables import Cable
 from tests.conftest import Program
+from tests.tcp_proxy import TcpProxy
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -306,14 +306,14 @@ def test_a_limit_goes_on_when_redis_was_restarted() -> None:
 def test_a_late_reply_of_redis_is_not_read_as_the_next_one(settings: Settings) -> None:
     settings.LIMITS_WITHOUT_REDIS = "refuse"
     url = urlsplit(REDIS_URL)
-    with closing(Cable((url.hostname or "", url.port or 6379))) as cable:
-        limiter = RedisLimiter(url._replace(netloc=f"127.0.0.1:{cable.port}").geturl())
+    with closing(TcpProxy((url.hostname or "", url.port or 6379))) as proxy:
+        limiter = RedisLimiter(url._replace(netloc=f"127.0.0.1:{proxy.port}").geturl())
         limiter.clear()
         limiter.hit("key", Rate(5, 60))
-        cable.flows.clear()
+        proxy.flows.clear()
         with pytest.raises(Unavailable):
             limiter.hit("key", Rate(5, 60))
-        cable.flows.set()
+        proxy.flows.set()
         assert cast(WithinReach, limiter).hit("other", Rate(9, 60)).remaining == 8
 
 

@@ -17,7 +17,7 @@ from tests.accounts.people import actor_of
 from tests.admin_pages import admin_url
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
-from tests.filled import filled
+from tests.html_forms import filled
 
 from .pages import page, words
 

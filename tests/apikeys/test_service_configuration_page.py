@@ -15,7 +15,7 @@ from apikeys.models import Service
 from apikeys.usage import problems, questions
 from tests import factories
 from tests.conftest import Browser, Cast
-from tests.filled import filled
+from tests.html_forms import filled
 
 from .pages import page, read, words
 

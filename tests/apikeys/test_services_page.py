@@ -17,7 +17,7 @@ from apikeys.usage import problems
 from tests import factories
 from tests.conftest import Browser, Cast
 from tests.factories import PASSWORD
-from tests.filled import filled
+from tests.html_forms import filled
 
 from .pages import HTMX, page, read, use, words
 

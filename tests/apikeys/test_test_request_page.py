@@ -20,7 +20,7 @@ from apikeys.models import APIKey, KeyUsage, Service
 from apikeys.services import Issued
 from apikeys.usage import counts
 from tests import factories
-from tests.asking import ask
+from tests.authorization_requests import ask
 from tests.conftest import Browser, Cast
 
 from .pages import HTMX, page, read, words

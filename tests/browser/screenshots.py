@@ -97,7 +97,7 @@ def main() -> None:
                     page.goto(account + path)
                     page.screenshot(path=TO / f"{name}.png")
             _draw_service(context.new_page(), account)
-            _draw_life_of_a_key(context.new_page(), account)
+            _draw_key_lifecycle(context.new_page(), account)
 
 
 def _sign_in(page: Page, account: str, password: str) -> None:
@@ -142,7 +142,7 @@ def _draw_service(page: Page, account: str) -> None:
     page.locator("section", has=page.locator("#test-request")).screenshot(path=TO / "test-request.png")
 
 
-def _draw_life_of_a_key(page: Page, account: str) -> None:
+def _draw_key_lifecycle(page: Page, account: str) -> None:
     """The form, the new key and its rotation, each as a dialog."""
 
     def draw(name: str) -> None:

@@ -7,15 +7,15 @@ from enum import Enum, auto
 
 
 class Commit(Enum):
-    """What the cable does with a COMMIT."""
+    """What the proxy does with a COMMIT."""
 
     ANSWER_HELD = auto()  # the server commits, and its answer is held back
-    HELD = auto()  # the server gets it when the cable is released
-    FREEZES = auto()  # the server gets it, and then the cable freezes
+    HELD = auto()  # the server gets it when the proxy is released
+    FREEZES = auto()  # the server gets it, and then the proxy freezes
     LOST = auto()  # the connection is cut before the server gets it
 
 
-class Cable:
+class TcpProxy:
     """Passes bytes between clients and PostgreSQL, and can be frozen: it then accepts bytes and sends none."""
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -39,11 +39,11 @@ class Cable:
             self.sockets += [client, server]
             answers = threading.Event()
             answers.set()
-            for passes_on in (self._pass_questions, self._pass_answers):
+            for passes_on in (self._pass_requests, self._pass_answers):
                 self.threads.append(threading.Thread(target=passes_on, args=(client, server, answers)))
                 self.threads[-1].start()
 
-    def _pass_questions(self, client: socket.socket, server: socket.socket, answers: threading.Event) -> None:
+    def _pass_requests(self, client: socket.socket, server: socket.socket, answers: threading.Event) -> None:
         with suppress(OSError):
             while part := client.recv(65536):
                 self.flows.wait()
