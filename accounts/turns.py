@@ -28,7 +28,6 @@ class Postponed(BaseException):
     """Ends a request that has to wait. It is no `Exception`, so that nothing on its way turns it into a response."""
 
     def __init__(self, turn: "Turn") -> None:
-        super().__init__()
         self.turn = turn
 
 

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from accounts import turns as module
 from accounts.errors import Unavailable
-from accounts.turns import TURN, Postponed, Turn, Turns
+from accounts.turns import OPERATORS, TURN, Postponed, Turn, Turns
 
 
 class Request:
@@ -124,16 +123,38 @@ def test_no_more_wait_than_there_is_room_for(accounts: list[int]) -> None:
     assert refused.run() is False
 
 
-def test_a_request_that_has_waited_too_long_is_refused_and_the_next_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_has_waited_for_ten_seconds_is_refused_and_the_next_one_begins() -> None:
     turns = _turns()
-    first, second, third = (Request(turns) for _ in range(3))
-    for request in (first, second, third):
+    first, second, third, fourth = requests = [Request(turns) for _ in range(4)]
+    for request in requests:
         request.run()
-    second.turn.arrived_at -= module.MAX_SECONDS
+    second.turn.arrived_at -= 10.5
+    third.turn.arrived_at -= 9.5
     with pytest.raises(Unavailable):
         first.end()
     second.end()
-    assert third.is_running
+    assert (third.is_running, fourth.is_running) == (True, False)
+
+
+def test_a_turn_that_ends_twice_makes_room_for_one() -> None:
+    turns = _turns()
+    first, *others = [Request(turns) for _ in range(3)]
+    for request in (first, *others):
+        request.run()
+    first.end()
+    first.end()
+    assert [request.is_running for request in others] == [True, False]
+
+
+def test_one_request_runs_at_a_time_until_a_server_sets_the_limits() -> None:
+    turns = Turns()
+    assert [Request(turns, account_id).run() for account_id in (1, 2)] == [True, False]
+    with pytest.raises(Unavailable):
+        Request(turns, 2).run()
+
+
+def test_no_account_has_the_id_of_operators() -> None:
+    assert OPERATORS < 1  # a database counts from 1
 
 
 def test_a_request_that_changes_nothing_ends_no_turn() -> None:
