@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.cache import cache
 from django.test import override_settings
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -47,7 +48,10 @@ def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
     because then these threads would lose the database.
     """
     with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
-        server = LiveServer("127.0.0.1")
+        server = LiveServer("127.0.0.1", start=False)
+        # It would be another one, because settings name the app of static files by its configuration.
+        server.thread.static_handler = StaticFilesHandler
+        server.start()
     yield server
     server.thread.terminate()
 
