@@ -3,12 +3,11 @@
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 from pytest_django import Settings
 
 from accounts.models import Account, Membership, User
@@ -19,20 +18,12 @@ from tests.factories import PASSWORD
 from tests.mail import delivered
 
 from .conftest import Visitor
-from .test_look import check
+from .test_look import SIZES, check
 
 Visit = Callable[..., Visitor]
 
 WITH_AND_WITHOUT = pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no-javascript"])
-THEMES_AND_SIZES = pytest.mark.parametrize(
-    "options",
-    [
-        {"color_scheme": theme, "viewport": {"width": width, "height": 800}}
-        for theme in ("light", "dark")
-        for width in (360, 1280)
-    ],
-    ids=lambda options: f"{options['color_scheme']}-{options['viewport']['width']}",
-)
+AT_EACH_SIZE = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 
 
 def code(secret: str) -> str:
@@ -254,13 +245,13 @@ def test_an_account_that_requires_two_factor_is_accessible_once_it_is_set_up(vis
 # Accessibility ----------------------------------------------------------------------------------
 
 
-@THEMES_AND_SIZES
-def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, settings: Settings) -> None:
+@AT_EACH_SIZE
+def test_pages_about_people(size: ViewportSize, visit: Visit, cast: Cast, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     member = Membership.objects.get(account=cast.account, user=cast.user).id
     guest = factories.make_invitation(cast.account, "a.guest.with.a.long.name@subsidiary.example.com").invitation.id
     Account.objects.filter(pk=cast.account.pk).update(offered_to=member)
-    visitor = visit(**options).sign_in("owner@example.com")
+    visitor = visit(viewport=size).sign_in("owner@example.com")
     tab = "/accounts/acme/settings/"
     for path in [
         "/accounts/",
@@ -288,7 +279,7 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, s
     ]:
         visitor.goto(path)
         check(visitor.page)
-    offered = visit(**options).sign_in("user@example.com")
+    offered = visit(viewport=size).sign_in("user@example.com")
     offered.goto(f"{tab}transfer/accept/")
     check(offered.page)
     visitor.goto(f"{tab}members/")
@@ -302,9 +293,9 @@ def test_pages_about_people(options: dict[str, Any], visit: Visit, cast: Cast, s
     visitor.forgive(422)
 
 
-@THEMES_AND_SIZES
-def test_pages_of_a_person_with_two_factor(options: dict[str, Any], visit: Visit) -> None:
-    visitor = visit(**options).sign_in("user@example.com")
+@AT_EACH_SIZE
+def test_pages_of_a_person_with_two_factor(size: ViewportSize, visit: Visit) -> None:
+    visitor = visit(viewport=size).sign_in("user@example.com")
     page = visitor.page
     visitor.goto("/auth/2fa/totp/activate/")
     page.get_by_label("Code").fill("1")
@@ -321,7 +312,7 @@ def test_pages_of_a_person_with_two_factor(options: dict[str, Any], visit: Visit
         check(page)
     visitor.goto("/accounts/acme/settings/members/leave/")
     check(page)
-    other = visit(**options)
+    other = visit(viewport=size)
     other.goto("/auth/login/")
     other.page.get_by_label("E-mail").fill("user@example.com")
     other.page.get_by_label("Password", exact=True).fill(PASSWORD)
@@ -330,12 +321,12 @@ def test_pages_of_a_person_with_two_factor(options: dict[str, Any], visit: Visit
     check(other.page)
 
 
-@THEMES_AND_SIZES
-def test_every_state_of_an_invitation_and_of_an_account(options: dict[str, Any], visit: Visit, cast: Cast) -> None:
+@AT_EACH_SIZE
+def test_every_state_of_an_invitation_and_of_an_account(size: ViewportSize, visit: Visit, cast: Cast) -> None:
     pending = factories.make_invitation(cast.account, "new@example.com")
     known = factories.make_invitation(cast.account, "stranger@example.com")
     withdrawn = factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=cast.account.created_at)
-    visitor = visit(**options)
+    visitor = visit(viewport=size)
     for sent in (pending, known, withdrawn):
         visitor.goto(f"/invitations/{sent.token}/")
         check(visitor.page)
@@ -350,7 +341,7 @@ def test_every_state_of_an_invitation_and_of_an_account(options: dict[str, Any],
     Account.objects.filter(pk=cast.account.pk).update(
         suspended_at=None, closed_at=cast.account.created_at, offered_to=None
     )
-    owner = visit(**options)
+    owner = visit(viewport=size)
     owner.goto("/auth/login/?next=/accounts/acme/closed/")
     owner.page.get_by_label("E-mail").fill("owner@example.com")
     owner.page.get_by_label("Password", exact=True).fill(PASSWORD)
