@@ -177,6 +177,7 @@ def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
     """axe's findings, only by the given rules if there are any."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
+        page.add_init_script(AXE)  # the next pages have it without sending it again
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}
     # Nothing else leaves the page: to transfer what axe says about each correct element takes longer than to check it.
     found = page.evaluate("async only => (await axe.run({runOnly: only})).violations", only)
