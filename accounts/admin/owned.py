@@ -27,7 +27,8 @@ class ProjectAdmin(ServiceAdmin):
         return ["created_at"] if obj is None else ["account", "created_at"]
 
     def add(self, request: HttpRequest, fields: dict[str, Any]) -> Project:
-        return services.create_project(actor=operator(request, fields["account"]), name=fields["name"])
+        settings = {name: value for name, value in fields.items() if name != "account"}
+        return services.create_project(actor=operator(request, fields["account"]), **settings)
 
     def change(self, request: HttpRequest, item: Project, changes: dict[str, Any]) -> object:
         return services.change_project(actor=operator(request, item.account), project=item, **changes)

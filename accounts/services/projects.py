@@ -1,5 +1,7 @@
 """Projects and their deployments."""
 
+from typing import TypedDict, Unpack
+
 from django.db import IntegrityError, transaction
 
 from .. import audit
@@ -28,11 +30,17 @@ def create_project(*, actor: Actor, name: str, kept_id: str | None = None) -> Pr
     return project
 
 
+class ProjectSettings(TypedDict, total=False):
+    """The settings of a project that can change."""
+
+    name: str
+
+
 @transaction.atomic
-def change_project(*, actor: Actor, project: Project, name: str) -> Project:
+def change_project(*, actor: Actor, project: Project, **settings: Unpack[ProjectSettings]) -> Project:
     actor = lock_actor(actor, Permission.PROJECT_CHANGE)
     project = _lock_project(actor, project)
-    if changes := apply_changes(project, name=name):
+    if changes := apply_changes(project, **settings):
         project.save(update_fields=changes)
         audit.record(actor=actor, event=Event.PROJECT_CHANGED, target=project.target, changes=changes)
     return project

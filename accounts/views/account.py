@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Subquery
+from django.forms import model_to_dict
 from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from django.middleware.gzip import re_accepts_gzip
 from django.shortcuts import get_object_or_404, redirect, render
@@ -51,7 +52,8 @@ def project(request: AccountRequest, id: str) -> HttpResponse:
 @account_page(Permission.PROJECT_CHANGE)
 def edit_project(request: AccountRequest, id: str) -> HttpResponse:
     project = _project(request, id)
-    form = ChangeProjectForm(request.POST or None, initial={"name": project.name}, item=project)
+    current = model_to_dict(project, fields=ChangeProjectForm.base_fields)
+    form = ChangeProjectForm(request.POST or None, initial=current, item=project)
     if request.method == "POST" and form.is_valid():
         if form.changes:
             services.change_project(actor=request.actor, project=project, **form.changes)

@@ -97,8 +97,7 @@ class ProjectView(APIView):
         Its id and its deployments stay.
         """
         project = self.get_object(project_id)
-        fields = {"name": project.name, **self.validated()}
-        return self.item(services.change_project(actor=self.actor, project=project, **fields))
+        return self.item(services.change_project(actor=self.actor, project=project, **self.validated()))
 
     def patch(self, request: Request, project_id: str) -> Response:
         """Change a project.
