@@ -233,7 +233,7 @@ def services() -> Iterator[str]:
 
 
 def test_every_service_is_listed() -> None:
-    assert set(services()) == set(CALLS) == set(EVENTS)
+    assert set(services()) == set(CALLS) == set(EVENTS), "Add a call to CALLS and its event to EVENTS"
 
 
 @pytest.mark.parametrize("name", CALLS)

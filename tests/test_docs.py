@@ -10,12 +10,13 @@ from apikeys import tokens
 from apikeys.guard.configurations import GATEWAYS, Gateway
 from apikeys.guard.contracts import NAMED_BY, Contract
 from atatus_dash import VERSION
+from atatus_dash.jobs import JOBS, Job
 from atatus_dash.variables import DEFAULTS, DOCUMENTS, VARIABLES, Variable, with_table
 
 from .api.test_matrix import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
-README, GUIDE = ((ROOT / path).read_text() for path in ("README.md", "docs/guide.md"))
+README, GUIDE, OPERATIONS = ((ROOT / path).read_text() for path in ("README.md", "docs/guide.md", "docs/operations.md"))
 DECISIONS = ROOT / "docs" / "decisions"
 API = ROOT / "docs" / "api"
 RESOURCES = (API / "resources.md").read_text()
@@ -24,21 +25,22 @@ SETTINGS = (ROOT / "atatus_dash" / "settings.py").read_text()
 
 
 def test_the_settings_read_every_documented_variable_and_no_other() -> None:
-    assert sorted(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS)) == sorted(DEFAULTS)
+    read = re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS)
+    differing = sorted(set(read) ^ set(DEFAULTS))
+    assert sorted(read) == sorted(DEFAULTS), f"settings.py has to read each Variable of variables.py once: {differing}"
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 def test_a_variable_with_a_secret_may_come_from_a_file(variable: Variable) -> None:
-    reader = re.findall(rf'env\.(\w+)\(\s*"{variable.name}"', SETTINGS)[0]
-    assert variable.has_file == (
-        reader in ("secret", "secrets", "password", "database", "redis", "email", "github_keys")
-    )
+    readers = re.findall(rf'env\.(\w+)\(\s*"{variable.name}"', SETTINGS)
+    of_secrets = {"secret", "secrets", "password", "database", "redis", "email", "github_keys"}
+    assert [reader in of_secrets for reader in readers] == [variable.has_file]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_the_documents_have_the_current_table_of_variables(document: Path) -> None:
     is_fresh = document.read_text() == with_table(document, detailed=DOCUMENTS[document])
-    assert is_fresh, "The table of variables is stale: run python -m atatus_dash.variables"
+    assert is_fresh, "The table of variables is stale: run .venv/bin/python -m atatus_dash.variables"
 
 
 def test_make_passes_on_no_variable_that_the_shell_exports() -> None:
@@ -46,7 +48,13 @@ def test_make_passes_on_no_variable_that_the_shell_exports() -> None:
     names = {variable.name for variable in VARIABLES if variable.name != "PORT"}  # make run PORT=…
     files = {f"{variable.name}_FILE" for variable in VARIABLES if variable.has_file}
     of_python = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
-    assert sorted(" ".join(kept_back).split()) == sorted(names | files | of_python)
+    listed, wanted = " ".join(kept_back).split(), names | files | of_python
+    assert sorted(listed) == sorted(wanted), f"Makefile, lines of unexport: {sorted(wanted ^ set(listed))}"
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_the_page_on_operations_lists_every_scheduled_job(job: Job) -> None:
+    assert f"\n| `{job.name}` | " in OPERATIONS, f"docs/operations.md: add `{job.name}` under *Scheduled jobs*"
 
 
 def test_the_readme_shows_existing_pictures() -> None:
@@ -124,7 +132,7 @@ def test_the_page_on_errors_lists_the_own_answers_of_the_server_and_nginx() -> N
 
 @pytest.mark.parametrize("event", Event)
 def test_the_page_on_resources_lists_every_event(event: Event) -> None:
-    assert f"`{event}`" in RESOURCES
+    assert f"`{event}`" in RESOURCES, f"docs/api/resources.md: add `{event}` to the row of its subject"
 
 
 def test_event_names_are_a_subject_and_a_past_tense_verb() -> None:

@@ -351,7 +351,8 @@ MALFORMED = {
 
 
 def test_every_variable_has_a_malformed_value_here() -> None:
-    assert set(MALFORMED) == set(DEFAULTS) - {"ACCOUNT_OWNER_PASSWORD"}
+    of_text = {"ACCOUNT_OWNER_PASSWORD"}
+    assert set(MALFORMED) == set(DEFAULTS) - of_text, "Add a value to MALFORMED, or the name to of_text"
 
 
 @pytest.mark.parametrize("name", MALFORMED)

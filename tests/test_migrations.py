@@ -28,3 +28,13 @@ def test_a_new_column_can_be_left_out_by_servers_that_do_not_know_it() -> None:
     }
     assert {key: problem for key, problem in required.items() if key not in OLDER} == {}
     assert set(required) >= OLDER
+
+
+def test_a_default_of_the_database_is_also_the_default_in_python() -> None:
+    """Otherwise a new row has no value until it is read again, and the description of the API has no default."""
+    fields = [field for model in apps.get_models() for field in model._meta.fields if field.editable]
+    with_db_default = [field for field in fields if field.db_default is not NOT_PROVIDED]
+    assert with_db_default
+    assert [
+        f"{field} needs default={field.db_default!r} too" for field in with_db_default if not field.has_default()
+    ] == []

@@ -116,4 +116,4 @@ def test_every_page_has_the_queries_of_the_file_however_long_its_lists_are(cast:
     assert measured(cast, MANY) == few
     if "WRITE_QUERY_COUNTS" in os.environ:
         FILE.write_text(json.dumps(few, indent=2) + "\n")
-    assert few == json.loads(FILE.read_text())
+    assert few == json.loads(FILE.read_text()), "Rewrite the file with WRITE_QUERY_COUNTS=1 and read the diff"

@@ -229,7 +229,7 @@ def test_the_examples_are_what_the_api_answers(
     found = in_documents({"operations": operations, "refusals": refusals(cast, program, monkeypatch)})
     if "WRITE_EXAMPLES" in os.environ:
         FILE.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    assert found == orjson.loads(FILE.read_bytes())
+    assert found == orjson.loads(FILE.read_bytes()), "Record the examples again with WRITE_EXAMPLES=1"
 
 
 def test_every_operation_has_an_example_but_those_of_gateways_and_the_description_itself() -> None:

@@ -94,4 +94,5 @@ def test_the_api_page_documents_every_field() -> None:
     }
     names = set[str]().union(*(serializer().fields.keys() for serializer in serializers))
     assert len(names) > len(VALUES)
-    assert [name for name in sorted(names) if not re.search(rf'[`"]{name}[`"]', API)] == []
+    missing = [name for name in sorted(names) if not re.search(rf'[`"]{name}[`"]', API)]
+    assert not missing, f"docs/api/resources.md: add {missing}"
