@@ -173,7 +173,7 @@ def test_a_rotated_key_and_its_successor_link_to_each_other(cast: Cast, owner: B
 def test_a_rotated_key_is_safe_to_retire_once_nothing_uses_it(
     overlap: Overlap, rotated: float, used: float | None, told: str, cast: Cast, owner: Browser, api_key: APIKey
 ) -> None:
-    """The times are hours ago. A quarter of the overlap must pass without a use after the rotation."""
+    """The arguments are hours before now. A quarter of the overlap must pass without a use after the rotation."""
     services.rotate_api_key(actor=operator(cast), api_key=api_key, overlap=overlap)
     now = timezone.now()
     APIKey.objects.filter(pk=api_key.pk).update(

@@ -11,7 +11,7 @@ from .trials import TRIALS, Trial
 PAGE = ROOT / "docs" / "gateways.md"
 BEGIN, END = "<!-- table: written by tests/gateways -->\n", "<!-- end of table -->\n"
 
-#: A reason and its link, and their number.
+#: The number of each note, by its reason and link.
 Notes = dict[tuple[str, str], int]
 
 

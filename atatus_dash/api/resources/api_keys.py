@@ -53,8 +53,8 @@ class NetworksField(ShortListField):
                     "items": {"type": "string", "pattern": patterns.PATH, "maxLength": scopes.MAX_PATTERN_LENGTH},
                     "minItems": 1,
                     "maxItems": scopes.MAX_PATHS,
-                    "description": "`/exports` is that path, `/reports/*` is `/reports` and all paths below it. "
-                    "Left out for the whole service, and always for `api`.",
+                    "description": "`/exports` matches only that path, `/reports/*` matches `/reports` and all paths "
+                    "below it. Left out for the whole service, and always for `api`.",
                 },
             },
             "required": ["service"],

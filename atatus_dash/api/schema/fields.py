@@ -43,7 +43,7 @@ def describe(serializer: serializers.Serializer[Any], properties: dict[str, Sche
 def in_request(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
     """The schema of a field in a request, with its default.
 
-    Where a field may be empty, null and an empty string mean the same (`BodySerializer`).
+    If a field may be empty, null and an empty string mean the same (`BodySerializer`).
     """
     parent = cast(Any, field.parent)
     is_lenient = not isinstance(parent, StrictSerializer)
@@ -87,7 +87,7 @@ def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) ->
 
 
 def in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
-    """The schema of a field in a form, which has no null, and sends an empty list as one empty text.
+    """The schema of a field in a form. A form has no null, and sends an empty list as one empty text.
 
     A list that is sent once is one item. Those of `JSONField` are objects, which form encoding sends as JSON.
     """

@@ -65,7 +65,8 @@ MEANINGS = {
     # Services
     "Service.name": "The service's name.",
     "reading_methods": "The methods that need the Read permission. All others need Write.",
-    "reading_paths": "Paths where every method counts as reading. `/search/*` is `/search` and all below it.",
+    "reading_paths": "Paths where every method counts as reading. `/search/*` matches `/search` and all paths below "
+    "it.",
     "preflight": "Whether a browser's CORS preflight, which never has a key, passes.",
     "query_keys": "Whether a key is accepted in the service's own query string. It is then in the service's logs.",
     "gateways": "The addresses or networks (CIDR) from which authorization requests are accepted.",
