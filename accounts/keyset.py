@@ -23,7 +23,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = _EPOCH.date()
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
-#: Digits, of which all numbers are valid: up to the year 5138 in microseconds, 4707 in days, and 64 bits.
+#: How many digits a number has at most, so that all such numbers are valid: up to the year 5138 in microseconds, up to
+#: 4707 in days, and 64 bits.
 _TIME_DIGITS, _DAY_DIGITS, _INTEGER_DIGITS = 17, 6, 18
 
 
@@ -128,7 +129,7 @@ def _direction(name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A column's value as it stands in a cursor."""
+    """A column's value as text in a cursor."""
     if isinstance(value, datetime):
         return str((value - _EPOCH) // _MICROSECOND)
     if isinstance(value, date):

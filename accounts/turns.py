@@ -2,8 +2,9 @@
 
 Changes of one account wait for each other, because they lock the same rows (on SQLite, all changes do). Meanwhile
 requests of other accounts would find no thread and no slot of `apikeys.outages`. So only some requests of one account,
-and only some of all, run at the same time. Any other is *postponed*: it ends with `Postponed` before it has changed
-anything. The server keeps it without a thread, and runs it again when its turn comes. The accounts take turns too.
+and only some of all accounts, run at the same time. Any other request is *postponed*: it ends with `Postponed` before
+it has changed anything. The server keeps it without a thread, and runs it again when its turn comes. The accounts take
+turns too.
 
 Only `atatus_dash.server` can do this. Under another server, nothing is postponed. Pure.
 """
@@ -18,28 +19,28 @@ from .errors import Unavailable
 
 #: The key of a request's `Turn` in its WSGI environ.
 TURN = "atatus_dash.turn"
-#: In place of an account's id: changes in Django admin, of any account.
+#: Stands for an account's id: changes in Django admin, of any account.
 OPERATORS = 0
 #: A request that is older when its turn comes is refused.
 MAX_SECONDS = 10
 
 
 class Postponed(BaseException):
-    """Ends a request that has to wait. It is no `Exception`, so that nothing on its way turns it into a response."""
+    """Ends a request that has to wait. It is not an `Exception`, so no handler turns it into a response."""
 
     def __init__(self, turn: "Turn") -> None:
         self.turn = turn
 
 
 class Turn:
-    """A request's turn to change its account. The request has the same one when it runs again."""
+    """A request's turn to change its account. The request has the same turn when it runs again."""
 
     __slots__ = ("account_id", "arrived_at", "has_begun", "kept")
 
     def __init__(self) -> None:
         self.arrived_at = time.monotonic()
         self.account_id = OPERATORS
-        #: Whether its time has come, and it is not over.
+        #: Whether the turn has begun and has not ended.
         self.has_begun = False
         #: What the first run keeps for the second one.
         self.kept: Any = None
@@ -55,9 +56,9 @@ class Turns:
         self._lock = threading.Lock()
 
     def limit(self, *, of_one: int, of_all: int, waiting: int) -> None:
-        """How many requests of one account and of all run at the same time, and how many of one account wait.
+        """Set how many requests run at the same time, of one account and of all, and how many of one account may wait.
 
-        Twice as many wait of all accounts together.
+        Twice as many may wait of all accounts together.
         """
         self._most_of_one, self._most_of_all, self._most_waiting = of_one, of_all, waiting
 
@@ -82,7 +83,7 @@ class Turns:
         raise Postponed(turn)
 
     def wait(self, turn: Turn, resume: Callable[[], object]) -> None:
-        """Call `resume` when the turn of a postponed request begins, from any thread and maybe before this returns."""
+        """Call `resume` when the turn of a postponed request begins: from any thread, and maybe before this returns."""
         with self._lock:
             if not self._begin(turn):
                 self._waiting.setdefault(turn.account_id, deque()).append((turn, resume))
@@ -105,7 +106,7 @@ class Turns:
         return len(self._waiting.get(account_id, ())) >= self._most_waiting or of_all >= 2 * self._most_waiting
 
     def _begin(self, turn: Turn) -> bool:
-        """Begin it if there is room."""
+        """Begin the turn if the limits allow it. Returns whether it has begun."""
         running = self._running
         turn.has_begun = running[turn.account_id] < self._most_of_one and running.total() < self._most_of_all
         if turn.has_begun:
@@ -113,7 +114,7 @@ class Turns:
         return turn.has_begun
 
     def _begin_next(self) -> Callable[[], object] | None:
-        """Begin a turn that waits, the oldest of an account, and move the account behind all others."""
+        """Begin the oldest waiting turn of an account, and move the account behind all others."""
         for account_id, waiting in self._waiting.items():
             if self._begin(waiting[0][0]):
                 _, resume = waiting.popleft()

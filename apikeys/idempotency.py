@@ -23,8 +23,9 @@ from .models import ANSWERS_KEPT, APIKey, IdempotencyKey
 
 #: Answers that are stored for one API key. Without limits they could fill a disk.
 MAXIMUM = 10_000
-#: Characters of an answer from which on it is large, and of an account's large answers together. An item is rarely as
-#: large. An import answers up to 700,000 characters, five times its request, even if it changes nothing.
+#: From how many characters on an answer is large, and how many an account's large answers may have together. An item is
+#: rarely as large. The answer to an import has up to 700,000 characters, five times as many as its request, even if
+#: nothing is imported.
 LARGE, MAXIMUM_LARGE = 16_000, 100_000_000
 
 

@@ -1,4 +1,4 @@
-"""An account that sends many changes at once: others don't notice, and its own are all made."""
+"""An account sends many changes at once: all of them are made, and other accounts are not delayed."""
 
 import time
 from collections import Counter
@@ -48,7 +48,7 @@ def occupy(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Turn]:
 
 
 def _waits(send: Callable[..., Any], *args: Any) -> bool:
-    """Whether the request would wait on our server."""
+    """Whether our server would let the request wait."""
     turn = Turn()
     try:
         send(*args, **{TURN: turn})

@@ -17,10 +17,11 @@ M = TypeVar("M", bound=Model)
 def lock_actor(actor: Actor, permission: Permission) -> Actor:
     """Lock the actor until the transaction ends and return its current state. Every service starts with this.
 
-    After the request was authenticated, while the rest of its body arrived or while it waited for a lock, its key may
-    have been revoked, disabled or restricted, or its user may have lost their role. Raises `NotPermitted` without the
-    permission or if the user's role has changed. For a key, raises the error that a new request with the key would get.
-    To prevent deadlocks, rows are always locked in this order: keys, the account, then others.
+    Since the request was authenticated, its key may have been revoked, disabled or restricted, or its user may have
+    lost their role. This happens if the rest of the body arrives late, or if the request has to wait for a lock. Raises
+    `NotPermitted` without the permission or if the user's role has changed. For a key, raises the error that a new
+    request with the key would get. To prevent deadlocks, rows are always locked in this order: keys, the account, then
+    others.
     """
     if actor.renew is not None:
         actor = actor.renew(actor)

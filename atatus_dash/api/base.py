@@ -55,7 +55,7 @@ class APIView(NeedsPermission):
     #: Reads the filters of a list from the query string. By default there are none.
     filter_serializer: ClassVar[type[FilterSerializer]] = FilterSerializer
     has_etag: ClassVar[bool] = False
-    #: The item that the path names, or 404; 403 if the method would change what the account may only see.
+    #: The item that the path names, or 404. 403 if the account may see the item, but the method would change it.
     get_object: Callable[..., Model]
     idempotent_methods: ClassVar[Sequence[str]] = ()
     #: Further headers that its methods read, with descriptions.

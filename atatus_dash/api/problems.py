@@ -187,8 +187,8 @@ NOT_PERMITTED = ProblemType(
     "This is not permitted",
     "The change would grant more than the key itself has, or the item can't be changed by anyone with this role. "
     "An authorization request came from an unlisted gateway, or without what its contract requires.",
-    "Ask for no more than the key's own power, or use a key with more. At the guard, correct the service's `gateways` "
-    "or the gateway's configuration.",
+    "Grant no more than the key itself has, or use a key that has more. For an authorization request, correct the "
+    "service's `gateways` or the gateway's configuration.",
     needs_key=True,
 )
 NOT_FOUND = ProblemType(

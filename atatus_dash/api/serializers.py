@@ -272,7 +272,7 @@ class EachField(JSONField, ShortListField):
 
 
 class AnyTextField(serializers.CharField):
-    """A text that is looked up and not stored: one that names nothing is an answer, not an error."""
+    """A text that is looked up and not stored. If it names nothing, that is a result, not an error."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_blank=True, **kwargs)

@@ -17,7 +17,7 @@ setTimeout(() => status.append(...said), 150);
 
 status.addEventListener("click", (event) => event.target.closest(".error")?.remove());
 
-/* Times as this browser's clock has them */
+/* Times in this browser's time zone */
 
 const { timeZoneCookie } = document.body.dataset;
 const zone = `${timeZoneCookie}=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;

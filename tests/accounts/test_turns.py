@@ -1,4 +1,4 @@
-"""Which requests run, wait and are refused while others run. `tests/test_busy_accounts.py` has a server."""
+"""Which requests run, wait and are refused while others run. `tests/test_busy_accounts.py` does this on a server."""
 
 import threading
 import time

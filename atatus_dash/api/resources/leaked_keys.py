@@ -64,8 +64,9 @@ class LeakedKeysView(APIView):
     statuses = {"POST": 202}
     refusals = (401,)
     request_headers = {
-        "Github-Public-Key-Identifier": "Of GitHub's secret scanning: the public key of the signature.",
-        "Github-Public-Key-Signature": "Of GitHub's secret scanning: the signature of the body.",
+        "Github-Public-Key-Identifier": "Sent by GitHub's secret scanning: the identifier of the public key for the "
+        "signature.",
+        "Github-Public-Key-Signature": "Sent by GitHub's secret scanning: the signature of the body.",
     }
     request_serializers = {"POST": LeakedKeysSerializer}
     response_serializers = {"POST": ReportReceivedSerializer}

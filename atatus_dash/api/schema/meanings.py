@@ -29,8 +29,8 @@ MEANINGS = {
     "WhoAmI.rate_limit": "The key's limit and what is left of it. Null while limits are unavailable.",
     "APIKey.accepts_query": "Whether the key may be sent in the query string. URLs are often logged.",
     "APIKey.accepts_body": "Whether the key may be sent in the body.",
-    "access": "What the key may use. Null is this API and every service, also later ones. A list has services, each "
-    "whole or by paths, and `api` for this API. An empty list is nothing but `/v2` itself.",
+    "access": "What the key may use. Null means this API and every service, including later ones. A list has "
+    "services, each whole or by paths, and `api` for this API. An empty list allows only `/v2` itself.",
     "created_by": "The member, key or command that created it.",
     "last_used_at": "When the key was last used. Null is never.",
     "last_used_from": "The address that last used it.",
@@ -89,10 +89,10 @@ MEANINGS = {
     "Usage.api_key": "The key.",
     "service": "The id of a service, or `api` for this API.",
     "requests": "All requests of that day.",
-    "succeeded": "Those with a status below 400.",
-    "client_errors": "Those with a status of 4xx except 429.",
-    "throttled": "Those with the status 429.",
-    "server_errors": "Those with a status of 5xx.",
+    "succeeded": "Requests with a status below 400.",
+    "client_errors": "Requests with a status of 4xx except 429.",
+    "throttled": "Requests with the status 429.",
+    "server_errors": "Requests with a status of 5xx.",
     "WhoAmI.account": "The key's account.",
     "WhoAmI.api_key": "The key that sent the request.",
     # Reports of leaked keys

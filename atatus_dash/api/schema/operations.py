@@ -75,8 +75,8 @@ _IDEMPOTENCY_KEY = build_parameter_type(
     name="Idempotency-Key",
     location="header",
     schema={"type": "string", "pattern": patterns.IDEMPOTENCY_KEY},
-    description="A text that names this request, such as a UUID. Sent again within 24 hours, it has no further effect, "
-    "and the response is repeated without secrets.",
+    description="A text that names this request, such as a UUID. If the request is sent again within 24 hours, it has "
+    "no further effect, and the response is repeated without secrets.",
 )
 
 

@@ -1,6 +1,7 @@
 """Regular expressions for what validators accept, in the syntax that JSON Schema, Python and Rust share. Pure.
 
-They leave out what no expression can say, such as that a text holds no API key. Tests compare them with the validators.
+They leave out rules that no expression can state, such as that a text contains no API key. Tests compare them with the
+validators.
 """
 
 from typing import Any
@@ -33,8 +34,9 @@ _IPV6 = "|".join(
 NETWORK = rf"^({_IPV4}(/([12]?[0-9]|3[0-2]))?|({_IPV6})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$"
 
 
-# The invisible characters, for a class in brackets. Those beyond U+FFFF stand for themselves, because no escape is
-# shared, and one by one: programs that read expressions in UTF-16 refuse ranges of them.
+# The invisible characters, for a class in brackets. Those beyond U+FFFF are written unescaped, because the three
+# syntaxes share no escape for them, and one by one, because programs that read expressions in UTF-16 refuse ranges of
+# them.
 _BEYOND = [0x110BD, 0x110CD, *range(0x13430, 0x13440), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)]
 _BEYOND += [0xE0001, *range(0xE0020, 0xE0080)]
 _INVISIBLE = (
@@ -42,12 +44,12 @@ _INVISIBLE = (
     r"\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb" + "".join(map(chr, _BEYOND))
 )
 _VISIBLE = rf"[^\s{_INVISIBLE}]"
-#: A text of one line that is not blank. White space around it, also line breaks, is removed.
+#: A text of one line that is not blank. White space around it, including line breaks, is removed.
 LINE = rf"^{_VISIBLE}[^{_INVISIBLE}]*\s*$|^\s+{_VISIBLE}[^{_INVISIBLE}]*\s*$"
 #: A text of several lines that is not blank.
 TEXT = rf"^\s*{_VISIBLE}([^{_INVISIBLE}]|[\t\n\r])*\s*$"
 
-# Separators, and letters that mean one of them in another form (NFKC), such as a fullwidth slash.
+# Separators, and letters that become one when normalized (NFKC), such as a fullwidth slash.
 _REFUSED_IN_PATHS = (
     rf"/*%\\;?#\u00a5\u00bc-\u00be\u037e\u2044\u2047-\u2049\u20a9\u2100\u2101\u2105\u2106\u2150-\u215f\u2189\u2215\u2216"
     r"\u33a7\u33a8\u33ae\u33af\u33c6\u33de\u33df\ufe14\ufe16\ufe54\ufe56\ufe5f\ufe68\ufe6a"
