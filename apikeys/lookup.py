@@ -33,7 +33,7 @@ class KeyRecord(NamedTuple):
     permission: str
     administrator: bool
     revoked: object  # when, or None
-    expired: object  # true, or false or None
+    expired: object  # true if expired, else false or None
     disabled: object  # when, or None
     rotated_at: datetime | None
     accepts_query: bool

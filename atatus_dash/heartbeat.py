@@ -41,7 +41,7 @@ def start() -> None:
     """Start the threads, once per process, and wait at most `INTERVAL` for the first read of the maintenance state.
 
     A worker of `manage.py serve` calls this before it serves; under another server the first request does. An import
-    must not: some servers load the application and then fork, and threads don't survive a fork.
+    must not start them, because some servers load the application and then fork, and threads don't survive a fork.
     """
     global _has_started
     if _has_started:

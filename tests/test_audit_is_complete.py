@@ -201,7 +201,7 @@ EVENTS = {
     "delete_service": "service.deleted",
 }
 
-#: The changes in that event, of each service that records any.
+#: The changes in that event, for each service that records changes.
 CHANGES: dict[str, audit.Changes] = {
     "create_account": {"role": (None, "owner")},
     "change_account": {"name": ("Acme", "Other")},

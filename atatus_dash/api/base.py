@@ -41,7 +41,7 @@ class APIView(NeedsPermission):
     """A view behind `apikeys.gate`: authentication asks it, and the permission checks the rest of its verdict.
 
     It names the serializers of each method's request and response. `validated`, `item`, `page` and `created` use only
-    these, so that the schema is true. The schema also has the docstrings of the methods.
+    these, so that the schema is correct. The schema also has the docstrings of the methods.
 
     With `has_etag`, GET sends the item's `ETag` (or 304 if `If-None-Match` has it), and PUT, PATCH and DELETE read
     `If-Match` (412 if the item has changed). The view then has a `get_object`. `idempotent_methods` read an

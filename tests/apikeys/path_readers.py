@@ -17,7 +17,7 @@ OVERLONG = re.compile(rb"[\xc0\xc1]([\x80-\xbf])|\xe0\x80([\x80-\xbf])|\xf0\x80\
 
 
 def decoded(path: str) -> str:
-    """Percent-decoded once. Malformed escapes stay, and overlong forms become their character."""
+    """Percent-decoded once. Malformed escapes stay, and overlong forms become the character that they encode."""
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), path.encode(errors="surrogatepass"))
     short = OVERLONG.sub(
         lambda found: bytes([(found[0][-2] & 3) << 6 | found[0][-1] & 63]), raw

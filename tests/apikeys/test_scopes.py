@@ -210,7 +210,7 @@ def test_no_spelling_of_one_path_matches_another(target: str) -> None:
         ('/~me/[x]|{y}^`<z>"', '/~me/[x]|{y}^`<z>"'),
     ],
 )
-def test_a_path_that_reads_in_one_way_is_its_decoded_text(target: str, path: str) -> None:
+def test_an_unambiguous_path_is_decoded(target: str, path: str) -> None:
     assert scopes.read_path(target) == path
 
 

@@ -112,7 +112,7 @@ def test_no_gateway_sends_its_request_to_a_clients_target(client: Client) -> Non
     assert len(client.asked) == 1
 
 
-def test_the_target_is_read_from_the_variable_of_another_server() -> None:
+def test_the_raw_target_is_read_from_gunicorns_own_variable_too() -> None:
     assert raw_target({"RAW_URI": "/a%2fb", "PATH_INFO": "/a/b"}) == "/a%2fb"
     assert raw_target({"PATH_INFO": "/a/b"}) is None
 

@@ -190,7 +190,7 @@ def _require_time_left(waited: float) -> None:
 
 class DatabaseWrapper(FetchRowMixin, base.DatabaseWrapper):
     #: Django calls its `connect`, and catches its exceptions. It needs only these attributes, not a module.
-    Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]
+    Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})  # type: ignore[assignment]  # not a module
 
     def _fetch_row(self, sql: str, parameters: Sequence[str]) -> Row:
         row: Row = self.connection.fetch_row(_numbered(sql), [parameter.encode() for parameter in parameters])
