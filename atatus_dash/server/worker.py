@@ -179,24 +179,24 @@ class Worker(base.Worker):
             min((each for each in waiting if numbers[each.origin] == most), key=_deadline).cut()
 
     def _work(self, number: int, connection: Connection) -> None:
-        resume = partial(self._resume, number, connection)
-        finish = partial(self._close, number, connection)
+        goes_on, turn = False, None
         try:
-            if connection.work(self.wsgi, is_draining=self.is_draining):
-                finish = resume
+            goes_on = connection.work(self.wsgi, is_draining=self.is_draining)
         except GoneError:
             pass
         except Postponed as postponed:
-            finish = partial(turns.wait, postponed.turn, resume)
+            turn = postponed.turn
         finally:
-            finish()
+            if turn is not None:
+                turns.wait(turn, partial(self._resume, number, connection))
+            elif goes_on:
+                self._resume(number, connection)
+            else:
+                del self.connections[number]  # before it is closed, which frees its file number
+                connection.socket.close()
 
     def _resume(self, number: int, connection: Connection) -> None:
         self.poll.modify(number, connection.events | select.EPOLLONESHOT)
-
-    def _close(self, number: int, connection: Connection) -> None:
-        del self.connections[number]  # before it is closed, which frees its file number
-        connection.socket.close()
 
     # In the main thread -------------------------------------------------------------------------
 
