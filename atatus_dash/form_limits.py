@@ -1,4 +1,4 @@
-"""Limits on forms, on pages and in the API, checked before a form is parsed.
+"""Limits on forms, on pages and in the API, checked before a form is parsed. A multipart form must be whole too.
 
 They limit what makes parsing slow (bytes alone are cheap), and are far above any normal use. The slowest body
 within them took 50 ms, measured with 1 MiB of each kind.
@@ -11,6 +11,7 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest, QueryDict
 from django.http.multipartparser import MultiPartParser as DjangoMultiPartParser
+from django.http.multipartparser import MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 
 from accounts.errors import Invalid
@@ -33,7 +34,7 @@ def require_few_escapes(body: bytes) -> None:
 class BoundedUploadHandler(FileUploadHandler):
     """Checks every multipart body, of pages and API, before it is parsed. The handlers after it store the files.
 
-    Raises `TooManyFieldsSent`, which is a 400.
+    Raises `TooManyFieldsSent` and `MultiPartParserError`, which are a 400.
     """
 
     request: HttpRequest
@@ -49,9 +50,18 @@ class BoundedUploadHandler(FileUploadHandler):
         body = input_data.read(MAX_FORM_BYTES + 1)
         if len(body) > MAX_FORM_BYTES:
             raise RequestDataTooBig("The body is larger than 2 MiB.")
-        _require_few_parts(body, b"--" + boundary)
+        delimiter = b"--" + boundary
+        _require_few_parts(body, delimiter)
+        _require_end(body, delimiter)
         handlers = list(self.request.upload_handlers)[1:]
         return DjangoMultiPartParser(META, BytesIO(body), handlers, encoding).parse()
+
+
+def _require_end(body: bytes, delimiter: bytes) -> None:
+    """Refuse a body without its last delimiter, which begins a line. Django would read the fields that it has."""
+    end = delimiter + b"--"
+    if not body.startswith(end) and b"\n" + end not in body:
+        raise MultiPartParserError("The body does not end with its boundary.")
 
 
 def _require_few_parts(body: bytes, delimiter: bytes) -> None:

@@ -102,6 +102,23 @@ def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator: P
         assert [answer.json()["allowed_networks"] for answer in answers] == [sent] * 3
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "--b\r\nContent-Disposition: form-data; name=name\r\n\r\nDep",
+        "--b\r\nContent-Disposition: form-data; name=name\r\n\r\nDeploys\r\n--b\r\n",
+        "--b\r\nNone--b--\r\n",
+        "name=Deploys",
+    ],
+)
+def test_a_multipart_body_without_its_end_changes_nothing(cast: Cast, program: Program, body: str) -> None:
+    """It may have been cut off."""
+    project = factories.make_project(cast.account, "web")
+    path, kind = f"/v2/projects/{project.id}", "multipart/form-data; boundary=b"
+    assert program.generic("PATCH", path, body, content_type=kind).status_code == 400
+    assert program.get(path).json()["name"] == "web"
+
+
 def test_a_list_of_objects_in_a_form_may_be_an_object_each_time(cast: Cast, administrator: Program) -> None:
     access = [{"service": "api"}, {"service": factories.make_service(cast.account).id, "paths": ["/a"]}]
     for sent in (access[:1], access):
