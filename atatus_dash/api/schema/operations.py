@@ -58,7 +58,7 @@ _PRECONDITIONS = [
         name="If-Match",
         location="header",
         schema={
-            "anyOf": [{"type": "string", "const": "*"}, {"type": "string", "pattern": patterns.ENTITY_TAGS}],
+            "anyOf": [{"type": "string", "enum": ["*"]}, {"type": "string", "pattern": patterns.ENTITY_TAGS}],
             "examples": ["*"],
         },
         description="An `ETag` that the client has, or `*` for any. If it is no longer current, the response is 412.",
