@@ -129,7 +129,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     @transaction.atomic
     def logout(self, request: HttpRequest) -> None:
-        """Django's signal records it, also for admin's sign-out."""
+        """Django's signal records it, as for admin's sign-out."""
         super().logout(request)
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:

@@ -42,9 +42,9 @@ class Event(StrEnum):
     MEMBER_TWO_FACTOR_FAILED = "member.two_factor_failed"
     MEMBER_REAUTHENTICATION_FAILED = "member.reauthentication_failed"
     MEMBER_LOCKED_OUT = "member.locked_out"
-    MEMBER_PASSWORD_RESET_REQUESTED = "member.password_reset_requested"  # noqa: S105  # holds none
-    MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105  # holds none
-    MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105  # holds none
+    MEMBER_PASSWORD_RESET_REQUESTED = "member.password_reset_requested"  # noqa: S105  # an event's name
+    MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105  # an event's name
+    MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105  # an event's name
     MEMBER_TWO_FACTOR_ENABLED = "member.two_factor_enabled"
     MEMBER_TWO_FACTOR_DISABLED = "member.two_factor_disabled"
     MEMBER_TWO_FACTOR_RESET = "member.two_factor_reset"

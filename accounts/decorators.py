@@ -115,8 +115,8 @@ def _blocking_response(request: AccountRequest, membership: Membership, *, allow
     """The response that replaces every page of the account, if something blocks it.
 
     Only its Owner sees a closed account, and can reopen it. Members of a suspended account get a page that says so.
-    If the account requires two-factor authentication, its Owner and Admins must set it up first, also when the
-    account is closed.
+    If the account requires two-factor authentication, its Owner and Admins must set it up first, even if the account is
+    closed.
     """
     account = membership.account
     if account.closed_at is not None:
@@ -216,7 +216,7 @@ def _redirect_with_next(request: PageRequest, name: str, *, back: str) -> HttpRe
 
 
 def redirect_whole_page(request: PageRequest, to: str, *args: str) -> HttpResponse:
-    """Redirect the whole page, also if htmx requested only a dialog or a part of it."""
+    """Redirect the whole page, even if htmx requested only a dialog or a part of it."""
     return HttpResponseClientRedirect(resolve_url(to, *args)) if request.htmx else redirect(to, *args)
 
 

@@ -66,7 +66,7 @@ class ChangeForm(forms.BaseForm):
     form is refused once and shows the current value; saving again replaces that value. A form that is shown again has
     the current values of the other fields. A form sent without hidden inputs is compared with the current values.
 
-    `item` is the row to change; `initial` holds its current values, also for a bound form.
+    `item` is the row to change; `initial` has its current values, even for a bound form.
     """
 
     #: Fields whose error is shown at another field.

@@ -57,7 +57,7 @@ def count(request: HttpRequest, action: str, *, key: str, user: User | None) -> 
     """Count an attempt. Returns a usage that can be rolled back, or None over the limit in `ACCOUNT_RATE_LIMITS`.
 
     A browser that the user has signed in from before has its own limit, so others can't use it up. All other browsers
-    share the limit of `key`, and that of their address.
+    share the limit of `key` and the limit of their address.
     """
     own = devices.bucket(request, user)
     if own is not None:

@@ -177,7 +177,7 @@ class ServiceForm(ChangeModelForm):
 
 @admin.register(Service)
 class ServicesAdmin(OfAccountSearch, ServiceAdmin):
-    """Services, and the one page where one is shared with every account."""
+    """Services. Only here can a service be shared with every account."""
 
     form = ServiceForm
 

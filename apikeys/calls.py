@@ -1,6 +1,6 @@
 """A call of the API as a program would write it, in curl, Python and JavaScript. Pure.
 
-Reveal page and reference show the same text, and tests run it as it is.
+The page of a new key and the reference show the same text, and tests run it unchanged.
 """
 
 import json

@@ -195,7 +195,7 @@ Row = tuple[Any, ...] | None
 
 
 def _fetch_with_retry(database: Any, sql: str, parameters: tuple[str, ...]) -> Row:
-    """Run the statement, and retry it once on a new connection: a restart of the database kills that of each thread.
+    """Run the statement, and retry it once on a new connection: a restart of the database closes them all.
 
     A health check would add a query to each request.
     """

@@ -17,7 +17,7 @@ _OUTAGE_STATES = ("25006", "25P03")
 def is_outage(error: BaseException | None) -> bool:
     """Whether the database or Redis can't answer now (unreachable, locked, full, shutting down).
 
-    SQLite raises `OperationalError` for a missing table too. The error code tells it from a lock.
+    SQLite raises `OperationalError` for a missing table too. The error code distinguishes that from a lock.
     """
     if error is None:
         return False

@@ -37,7 +37,8 @@ def switch(
 ) -> None:
     """Switch maintenance on or off, in every process within a second. `retry_after` is in seconds.
 
-    Without `guard`, gateways still get answers: an upgrade of this server is no outage of the services behind them.
+    Without `guard`, gateways still get answers: an upgrade of this server must not be an outage of the services behind
+    them.
     """
     values = {"on": on, "guard": guard, "message": message, "retry_after": retry_after, "changed_at": timezone.now()}
     Maintenance.objects.update_or_create(pk=1, defaults=values)

@@ -47,7 +47,7 @@ class Maintenance(models.Model):
 
 class ScheduledJobQuerySet(models.QuerySet["ScheduledJob"]):
     def free(self) -> "ScheduledJobQuerySet":
-        """Jobs that no process runs. Compares with the database's clock, because those of nodes differ."""
+        """Jobs that no process runs. Compares with the database's clock, because the clocks of nodes differ."""
         return self.filter(models.Q(leased_until=None) | models.Q(leased_until__lt=Now()))
 
     def with_clock(self) -> "ScheduledJobQuerySet":

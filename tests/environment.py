@@ -34,9 +34,9 @@ if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)  # before xdist's own; not called without xdist
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Half as many again as cores, because tests with servers mostly wait. At most 12: Redis has 16 databases.
+    """One and a half times the number of cores, because tests with servers mostly wait.
 
-    None if xdist's variable says how many.
+    At most 12: Redis has 16 databases. None if xdist's variable says how many.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None

@@ -136,7 +136,7 @@ TOASTS = {
     "withdraw_ownership": ("withdrawn", "declined"),  # by the Owner; by the member
 }
 BUTTONS = {
-    "change_account": ("save changes", "require two-factor"),  # the key policy's form stands on the same page
+    "change_account": ("save changes", "require two-factor"),  # the key policy's form is on the same page
     "change_api_key": ("save changes",),
     "change_project": ("save changes",),
     "change_service": ("save changes",),

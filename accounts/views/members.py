@@ -70,7 +70,7 @@ def leave(request: AccountRequest) -> HttpResponse:
 
 
 def _member(request: AccountRequest, id: str) -> Membership:
-    """A member other than the Owner, whom nobody can change or remove."""
+    """A member who can be changed or removed: anyone but the Owner."""
     members = Membership.objects.for_account(request.account).select_related("user")
     membership = get_object_or_404(members, pk=id)
     services.require_not_owner(membership.role)

@@ -53,7 +53,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
 
 
 def question_about(method: str, target: str, address: str | None) -> Question:
-    """The `Question` of an API request over HTTPS that is not sent. `target` is as a client would send it."""
+    """The `Question` for an API request that isn't sent. It counts as HTTPS. `target` is as a client would send it."""
     path = unquote(target.partition("?")[0])
     view, _ = _resolve(path) if is_api(path) else (None, {})
     question = Question(

@@ -38,7 +38,8 @@ INVALID_REQUEST = ProblemType(
     "invalid-request",
     (400,),
     "The request is malformed",
-    "The body can't be parsed, holds too much or ended too early, or the request names a host that isn't served here.",
+    "The body can't be parsed, has too many values or ended too early, or the request names a host that isn't served "
+    "here.",
     "Read `detail`, correct the request and send it again. The same request fails every time.",
 )
 INVALID_FIELDS = ProblemType(

@@ -83,7 +83,7 @@ class BodySerializer(serializers.Serializer[Any]):
         return "" if getattr(field, "allow_blank", False) else value
 
     def _too_long(self, name: str, value: Any) -> str | None:
-        """The error of a text that is too long, or of a list of texts with one that is."""
+        """The error for a text that is too long, or for a list with such a text."""
         field: Any = self.fields.get(name)
         texts = [value]
         if isinstance(field, serializers.ListField):
@@ -257,7 +257,7 @@ class EachField(JSONField, ShortListField):
         try:
             return self._of_text(text)
         except serializers.ValidationError:
-            return text  # no object, so it is refused for itself
+            return text  # not an object, so it is refused by itself
 
     def run_child_validation(self, data: Any) -> list[Any]:
         if len(data) > self.max_length:

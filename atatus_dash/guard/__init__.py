@@ -1,8 +1,8 @@
 """Answers authorization requests of gateways, and of services without one (`/v2/verify/…`).
 
-Plain functions from a WSGI environ to an answer, without Django's requests, middleware and signals, because every
-request to every service behind a gateway waits for them. `apikeys.gate` decides, all writes are done later, and the one
-query is `lookup.at_service`. `gateways` and `checks` answer the two kinds of askers; `answers` builds the answers.
+Every request to a service behind a gateway waits for these answers. So they come from plain functions of a WSGI
+environ, without Django's requests, middleware and signals. `apikeys.gate` decides, all writes are done later, and the
+one query is `lookup.at_service`. `gateways` and `checks` answer the two kinds of askers; `answers` builds the answers.
 """
 
 from collections.abc import Mapping

@@ -127,7 +127,7 @@ def test_a_service_can_not_change_another_accounts_key(cast: Cast, operator: Act
 
 
 def test_a_key_that_changes_another_is_locked_together_with_it(cast: Cast, operator: Actor) -> None:
-    """One after the other, two keys that change each other would wait for each other."""
+    """If rows were locked one after the other, two keys that change each other would deadlock."""
     key = issue(operator).api_key
     acting = factories.make_key(cast.account, administrator=True).api_key
     record = lookup.by_id(acting.pk)

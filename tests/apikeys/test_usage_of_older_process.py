@@ -33,7 +33,7 @@ STATEMENT = (
     'in_query = "apikeys_keyusage".in_query + excluded.in_query, '
     'in_body = "apikeys_keyusage".in_body + excluded.in_body'
 )
-#: The statement of its pages and its `/v2/usage`.
+#: The statement that its pages and its `/v2/usage` run.
 READING = (
     'SELECT "apikeys_keyusage"."id", "apikeys_keyusage"."day", "apikeys_keyusage"."requests", '
     '"apikeys_keyusage"."api_key_id" FROM "apikeys_keyusage" '

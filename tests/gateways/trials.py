@@ -1,7 +1,7 @@
 """Cases with more than one request: streams, uploads, WebSockets, an unavailable guard.
 
-They are in the same table as `cases`. A trial is a function that gets the gateway and makes assertions. Where a gateway
-differs, `differences` says why and the trial checks its name.
+They are in the same table as `cases`. A trial is a function that gets the gateway and makes assertions. If a gateway
+behaves differently, `differences` says why, and the trial checks the gateway's name.
 """
 
 import base64

@@ -37,7 +37,7 @@ def load(names: Iterable[str]) -> None:
 
 
 def find_lines(module: Module, tests: list[str], directory: Path) -> int:
-    """Write the lines of the module that run while it is imported to `lines.json`."""
+    """Write to `lines.json` which lines of the module run while it is imported."""
     watch = coverage.Coverage(data_file=None, include=[str(module.path)], config_file=False)
     watch.start()
     status = _pytest(directory, "--collect-only", *tests)

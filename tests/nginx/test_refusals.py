@@ -1,4 +1,4 @@
-"""nginx's own responses look like the application's, on both ports, also while the application is unavailable."""
+"""nginx's own responses look like the application's, on both ports, even while the application is unavailable."""
 
 import json
 import socket

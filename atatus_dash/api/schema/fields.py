@@ -89,7 +89,7 @@ def _with_empty(schema: Schema, field: serializers.Field[Any, Any, Any, Any]) ->
 def in_form(field: serializers.Field[Any, Any, Any, Any], schema: Schema) -> Schema:
     """The schema of a field in a form. A form has no null, and sends an empty list as one empty text.
 
-    A list that is sent once is one item. Those of `JSONField` are objects, which form encoding sends as JSON.
+    A list that is sent once is one item. The schemas of a `JSONField` are objects, which a form sends as JSON text.
     """
     if isinstance(field, EachField):
         return _or_one_item(schema, {"type": ["object", "string", "number", "boolean", "null"]})

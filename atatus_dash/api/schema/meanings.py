@@ -18,7 +18,7 @@ MEANINGS = {
     "APIKey.name": "What uses the key.",
     "APIKey.description": "Further notes, in several lines if needed.",
     "permission": "`read` allows GET and HEAD, `write` all other methods, `read_write` both.",
-    "administrator": "Whether the key has administrator access, to members, keys and the audit log too.",
+    "administrator": "Whether the key has administrator access, which includes members, keys and the audit log.",
     "APIKey.mask": "The key's beginning and end, to recognize it by.",
     "state": "`active`, `disabled`, `expired` or `revoked`.",
     "disabled": "Whether the key is refused until it is enabled again.",

@@ -81,7 +81,7 @@ _IDEMPOTENCY_KEY = build_parameter_type(
 
 
 def _cursor(model: type[Model]) -> Schema:
-    """The parameter of a list. An empty cursor is none."""
+    """The parameter of a list. An empty cursor has no effect."""
     return build_parameter_type(
         name="cursor",
         location="query",
@@ -179,7 +179,7 @@ class OperationSchema(AutoSchema):
         }
 
     def _form(self, component: ResolvedComponent, serializer: Any, *, max_items: int | None) -> Schema:
-        """The same fields as a form sends them, with up to `max_items` of each list.
+        """How a form sends the same fields, with at most `max_items` items in each list.
 
         It is always a component of its own: generated clients choose the media type by the class of the body.
         """

@@ -77,7 +77,7 @@ _OF_VALIDATORS = (
 
 
 def of(field: Any) -> str | None:
-    """What a serializer's field accepts: its own pattern, or that of the most exact of its validators."""
+    """What a serializer's field accepts: its own pattern, or the pattern of its most exact validator."""
     if pattern := getattr(field, "pattern", None):
         return str(pattern)
     return next((pattern for validator, pattern in _OF_VALIDATORS if validator in field.validators), None)
