@@ -77,7 +77,7 @@ class Run:
         return result
 
     def _checkpoint(self) -> None:
-        """Raises `Stopped` if the server stops or another process has claimed the job, even after this one was frozen."""
+        """Raises `Stopped` if the server stops, or if another process claimed the job while this one was frozen."""
         if time.monotonic() - self._renewed > LEASE.total_seconds():
             self._renew()
         if self._is_lost:

@@ -14,7 +14,7 @@ SCRIPT = "import gc, atatus_dash.wsgi; print(gc.get_freeze_count(), len(gc.get_o
 
 
 def test_what_is_loaded_at_the_start_is_left_out_of_garbage_collection() -> None:
-    """A full collection would traverse all of it in 30 ms, and any client could cause one."""
+    """A full collection would traverse all loaded objects in 30 ms, and any client could cause one."""
     environment = {**os.environ, "SECRET_KEY": "x", "DATABASE_URL": "sqlite:///:memory:"}
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=root, env=environment, capture_output=True, check=True)

@@ -25,7 +25,7 @@ class ProjectQuerySet(AccountOwnedQuerySet["Project"]):
 
 
 class Project(models.Model):
-    """Something that an account deploys.
+    """A site, an app or another program that an account deploys.
 
     `kept_id` is the id that it had at Atatus, if its team kept it; another account may have the same. Pages and the
     API show only `public_id`.

@@ -201,7 +201,7 @@ class Worker(base.Worker):
     # In the main thread -------------------------------------------------------------------------
 
     def _watch(self, seconds: float) -> None:
-        """Cut off connections that are overdue or hold too much, then wait for a signal or the time."""
+        """Cut off connections that are overdue or hold too much, then wait for a signal or the next check."""
         self.notify()
         now = time.monotonic()
         held = 0

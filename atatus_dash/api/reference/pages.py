@@ -43,7 +43,7 @@ class Named(NamedTuple):
 class Site:
     """Where the reference is shown, and to whom."""
 
-    #: The path of the start page, and what other pages' paths end with.
+    #: The path of the start page, and the suffix of other pages' paths.
     start: str
     end: str
     #: This server's address, such as `https://keys.example.com`.

@@ -175,7 +175,7 @@ def _with_timeout(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
 
 
 def _require_time_left(waited: float) -> None:
-    """Raises `_NoAnswer` if this thread has waited long enough, in seconds."""
+    """Raises `_NoAnswer` if this thread has waited for too many seconds."""
     limit = outages.longest_wait()
     if limit is not None:
         if waited > limit:
