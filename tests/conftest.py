@@ -2,9 +2,9 @@
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
@@ -28,6 +28,8 @@ from apikeys.usage import counts, problems, questions, sources
 from . import factories, openapi
 from .clones import Clone
 
+T = TypeVar("T")
+
 # An example of Hypothesis must not fail because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
@@ -37,8 +39,19 @@ hypothesis.settings.load_profile("untimed")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if {"db", "transactional_db"} & fixtures or item.get_closest_marker("django_db"):
+        if ({"db", "transactional_db"} & fixtures or item.get_closest_marker("django_db")) and not (
+            item.get_closest_marker("alike")
+        ):
             item.add_marker(pytest.mark.stores)
+
+
+def alike(values: Iterable[T], *, repeat: T) -> list[Any]:
+    """The values of a parameter that decides how many queries are sent, but not which: a role, or htmx.
+
+    Only the test with the value `repeat`, which sends the most, runs again on PostgreSQL and Redis. Text from a client
+    isn't such a parameter: PostgreSQL refuses some that SQLite stores, such as a NUL.
+    """
+    return [value if value == repeat else pytest.param(value, marks=pytest.mark.alike) for value in values]
 
 
 def pytest_collection_finish() -> None:

@@ -12,7 +12,7 @@ from accounts.decorators import account_page
 from accounts.models import AuditEvent, Membership, User
 from tests import factories
 from tests.clones import Clone
-from tests.conftest import Browser, Cast
+from tests.conftest import Browser, Cast, alike
 
 LOOK = {"owner": 200, "admin": 200, "user": 200}
 ADMINISTER = {"owner": 200, "admin": 200, "user": 403}
@@ -189,7 +189,7 @@ def test_every_page_of_an_account_uses_the_same_decorator(name: str) -> None:
     assert view.permission, f"{name} needs {account_page.__name__}"
 
 
-@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+@pytest.mark.parametrize("role", alike(["owner", "admin", "user"], repeat="owner"))
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
 def test_a_page_opens_to_the_roles_that_the_policy_allows(
     name: str, role: str, cast: Cast, browser: Browser, address: Any
@@ -214,8 +214,8 @@ def test_a_page_with_fragments_varies_by_htmx_headers(name: str, cast: Cast, bro
         assert "HX-Request" in part.headers["Vary"]
 
 
-@pytest.mark.parametrize("htmx", [False, True])
-@pytest.mark.parametrize("role", ["owner", "admin", "user"])
+@pytest.mark.parametrize("htmx", alike([False, True], repeat=False))
+@pytest.mark.parametrize("role", alike(["owner", "admin", "user"], repeat="owner"))
 @pytest.mark.parametrize("name", CHANGES)
 def test_only_the_roles_that_the_policy_allows_can_make_a_change(
     name: str, role: str, htmx: bool, cast: Cast, browser: Browser, address: Any
@@ -234,7 +234,7 @@ def test_only_the_roles_that_the_policy_allows_can_make_a_change(
     assert (AuditEvent.objects.count() > before) == (answers[role] != 403)
 
 
-@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("method", alike(["get", "post"], repeat="get"))
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
 def test_a_stranger_gets_404_for_every_page(name: str, method: str, cast: Cast, browser: Browser, address: Any) -> None:
     assert getattr(browser.as_(cast.stranger), method)(address(name)).status_code == 404
@@ -252,7 +252,7 @@ def test_items_of_another_account_are_not_found_under_the_own_account(
     assert ask(own).status_code == 404
 
 
-@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("method", alike(["get", "post"], repeat="get"))
 @pytest.mark.parametrize("name", PAGES_OF_AN_ACCOUNT)
 def test_a_visitor_is_redirected_to_sign_in_and_back(name: str, method: str, browser: Browser, address: Any) -> None:
     response = getattr(browser, method)(address(name))
@@ -305,7 +305,7 @@ def test_pages_of_a_person_stay_out_of_shared_caches(cast: Cast, browser: Browse
     assert "private" in response.headers["Cache-Control"]
 
 
-@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("method", alike(["get", "post"], repeat="get"))
 @pytest.mark.parametrize("name", sorted(set(PAGES_OF_AN_ACCOUNT) - {"accounts:closed", "accounts:reopen"}))
 def test_a_closed_account_has_one_page_and_only_for_its_owner(
     name: str, method: str, cast: Cast, browser: Browser, address: Any
