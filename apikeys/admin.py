@@ -35,7 +35,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class OfAccountSearch(ExactSearch):
-    """Searches by the slug of the account too."""
+    """Also searches by the slug of the account."""
 
     def found_by(self, text: str) -> Q:
         account = Account.objects.filter(slug=text).first()

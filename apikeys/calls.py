@@ -97,7 +97,7 @@ def as_json(value: Any) -> str:
 
 class _Language(NamedTuple):
     words: Mapping[Any, str]
-    #: Characters by which a line is indented more than the one that contains it.
+    #: Characters by which a nested line is indented more.
     step: int
 
     def text(self, value: Any) -> str:
@@ -112,7 +112,7 @@ _PYTHON = _Language({None: "None", True: "True", False: "False"}, 4)
 
 
 def _written(value: Any, language: _Language, indent: int = 0) -> str:
-    """The value as a literal, whose first line is indented by `indent` characters already."""
+    """The value as a literal. Its first line is already indented, by `indent` characters."""
     if isinstance(value, Mapping):
         brackets = "{}"
         parts = [(f"{json.dumps(name, ensure_ascii=False)}: ", one) for name, one in value.items()]

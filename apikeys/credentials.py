@@ -24,7 +24,7 @@ def in_headers(meta: Mapping[str, str]) -> list[str]:
     """Keys in `X-API-KEY` and `Authorization`.
 
     If a header is sent twice, a server joins the values with a comma (RFC 9110 §5.2). `Authorization` with another
-    scheme holds no key.
+    scheme has no key.
     """
     values = []
     if sent := meta.get("HTTP_X_API_KEY"):

@@ -25,12 +25,12 @@ _seen: deque[dict[str, str]] = deque(maxlen=MAX_REQUESTS)
 
 
 def record(meta: Mapping[str, str]) -> None:
-    """Keep the fields of a refused request that may hold a key, for `examine`."""
+    """Keep the fields of a refused request that may contain a key, for `examine`."""
     _seen.append({field: meta.get(field, "") for field in _FIELDS})
 
 
 def examine() -> None:
-    """Flag the usable keys in the kept requests. Raises if the database is unavailable, and keeps the rest."""
+    """Flag the usable keys in the kept requests. If the database is unavailable, raises and keeps the rest."""
     while _seen:
         meta = _seen.popleft()
         try:

@@ -72,7 +72,7 @@ Needs = Permission | KeyPermission | MethodUnknown | None
 class Question(NamedTuple):
     """What is known about a request before its key is looked up. Facts only: the rules evaluate them."""
 
-    #: It was sent over HTTPS, or plain HTTP is allowed.
+    #: The request was sent over HTTPS, or plain HTTP is allowed.
     secure: bool
     maintenance: Maintenance | None
     #: Its path exists.
@@ -205,7 +205,7 @@ def explain(
 
 
 def require_still_valid(key: KeyRecord | None, address: str | None) -> KeyRecord:
-    """A key whose request was accepted. Raises `Refused` if it would be refused now.
+    """For a key whose request was accepted. Raises `Refused` if the request would be refused now.
 
     Place, limit and permission were checked when the request arrived. So this assumes a key in a header, which is
     always allowed. The service is the API, because only requests to the API make changes.
@@ -410,7 +410,7 @@ _ALLOWED = Verdict(None, 200, "", {}, None)
 
 
 def _counted(refusal: _Refusal, case: _Case) -> _Refusal:
-    """Counts a failed attempt against its address. Returns the refusal, or a 429 past the limit."""
+    """Counts a failed attempt against its address. Returns the refusal, or a 429 over the limit."""
     question = case.question
     bucket = _FAILED + networks.source(question.asker or question.address or "")
     try:

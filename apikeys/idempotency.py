@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 def stored(attempt: Attempt) -> Answer | None:
-    """The answer to an earlier attempt. Raises `Unprocessable` if that was another request."""
+    """The answer to an earlier attempt. Raises `Unprocessable` if the earlier request was different."""
     rows = IdempotencyKey.objects.current().filter(api_key_id=attempt.api_key_id, digest=attempt.digest)
     found = rows.values_list("fingerprint", "status", "body", "location").first()
     if found is None:

@@ -200,7 +200,7 @@ class RedisLimiter:
         return Outcome(bool(allowed), rate, max(0, rate.limit - count), _whole_seconds(left / 1000, rate))
 
     def _run(self, *arguments: str | int) -> Any:
-        """The result of the script. If Redis was restarted, the connection is opened again, once.
+        """The result of the script. If Redis was restarted, the connection is opened again once.
 
         If Redis stopped between counting and answering, the request is counted twice.
         """

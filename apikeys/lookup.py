@@ -95,7 +95,7 @@ class ServiceRecord(NamedTuple):
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
-    """SQLite returns naive datetimes in UTC."""
+    """Adds the time zone to SQLite's datetimes, which are naive and in UTC."""
     if moment is not None and moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     return moment

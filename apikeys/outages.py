@@ -29,7 +29,7 @@ REDIS_BUSY = "none of the threads that wait for it got an answer"
 SUSPECT_AFTER = 1
 #: How long a probe waits for an answer, in seconds.
 PROBE_SECONDS = 2
-#: An outage has ended when a probe was answered and nothing failed for this many seconds.
+#: An outage has ended when a probe was answered and no call has failed for this many seconds.
 QUIET_SECONDS = 3
 #: How long the last free thread waits for a slot, in seconds.
 SLOT_SECONDS = 0.5

@@ -43,7 +43,7 @@ class MaintenanceAdmin(OperatorAdmin):
 
 @admin.register(ScheduledJob)
 class ScheduledJobAdmin(ViewOnlyAdmin):
-    """The page *Operations* shows the same, with a description of each job."""
+    """The page *Operations* shows the same data, with a description of each job."""
 
     list_display = ["name", "state", "last_run_at", "took", "last_result", "last_error", "next_run_at", "node"]
     fields = [

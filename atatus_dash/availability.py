@@ -1,4 +1,4 @@
-"""Tells an outage of the database or Redis (503) from an error in our queries (500)."""
+"""Distinguishes an outage of the database or Redis (503) from an error in our queries (500)."""
 
 import sqlite3
 

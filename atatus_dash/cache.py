@@ -1,6 +1,7 @@
 """Django's cache on Redis, which reads as empty while Redis is unavailable and LIMITS_WITHOUT_REDIS is `allow`.
 
-The limits that Django and allauth count in it, such as attempts to sign in, then let everybody pass, as the API's do.
+The limits that Django and allauth count in it, such as attempts to sign in, then let everybody pass, and so do the
+API's limits.
 """
 
 import json

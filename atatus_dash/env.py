@@ -254,7 +254,7 @@ def _require_connection_parameters(name: str, options: dict[str, Any]) -> None:
 
 
 def _is_accepted(parameter: str, value: str) -> bool:
-    """Whether libpq accepts the value. It checks that before it connects, here to a directory without a server."""
+    """Whether libpq accepts the value. It checks values before it connects, here to a directory without a server."""
     from psycopg import pq
     from psycopg.conninfo import make_conninfo
 

@@ -43,7 +43,7 @@ class BoundedUploadHandler(FileUploadHandler):
         self,
         input_data: Any,
         META: Any,  # noqa: N803  as Django names it
-        content_length: int,  # noqa: ARG002  what is read counts
+        content_length: int,  # noqa: ARG002  the size is counted while reading
         boundary: Any,  # bytes, although the stubs say str
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, Any]]:
@@ -58,7 +58,7 @@ class BoundedUploadHandler(FileUploadHandler):
 
 
 def _require_end(body: bytes, delimiter: bytes) -> None:
-    """Refuse a body without its last delimiter, which begins a line. Django would read the fields that it has."""
+    """Refuse a body without its last delimiter, at the start of a line. Django would read the fields that arrived."""
     end = delimiter + b"--"
     if not body.startswith(end) and b"\n" + end not in body:
         raise MultiPartParserError("The body does not end with its boundary.")

@@ -1,7 +1,7 @@
 """Threads for work that no request should wait for: reading maintenance, writing usage, sending mail, jobs.
 
-The heartbeat is neither a daemon nor stopped by `atexit`, which some servers never run: the last counts would be
-lost. It waits for the main thread to end instead, and then flushes once more.
+The heartbeat must write the last counts. So it is not a daemon, and doesn't use `atexit`, which some servers never run:
+it waits for the main thread to end, and then flushes once more.
 """
 
 import logging
@@ -113,7 +113,7 @@ def _send_mail() -> None:
     tasks = TaskRunner()
     while main.is_alive():
         if outbox.pending.is_set():
-            outbox.pending.clear()  # mail committed from now on sets it again
+            outbox.pending.clear()  # mail that is committed later sets it again
             tasks.run(notices.mail_pending)
             tasks.run(outbox.deliver)
         close_old_connections()
@@ -132,7 +132,7 @@ def _probe() -> None:
 
 
 class TaskRunner:
-    """Runs tasks again after they failed. A failure is logged once, not twice a second."""
+    """Runs tasks, and runs them again after a failure. A failure is logged once, not twice a second."""
 
     def __init__(self) -> None:
         self._failing: set[Callable[[], object]] = set()

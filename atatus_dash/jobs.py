@@ -19,7 +19,7 @@ class Job(NamedTuple):
     summary: str
     #: From the end of one run to the start of the next.
     interval: timedelta
-    #: Does the work and calls the checkpoint between two steps. Returns what it did, and how many of each.
+    #: Does the work and calls the checkpoint between two steps. Returns how many items of each kind it handled.
     work: Callable[[Checkpoint], dict[str, int]]
 
     @property

@@ -30,7 +30,7 @@ class Not503Filter(logging.Filter):
 
 
 class RedactingFormatter(logging.Formatter):
-    """Masks API keys and links of e-mails in the finished line, in its traceback too, whatever logged it."""
+    """Masks API keys and links of e-mails in every finished line, including tracebacks, whichever logger wrote it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _LINK.sub(r"\1-", tokens.redact(super().format(record)))

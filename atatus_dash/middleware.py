@@ -42,7 +42,7 @@ class GuardMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info.startswith(guard.PREFIX) and (answer := guard.answer(request.META)):
             response = HttpResponse(answer.body, status=answer.status)
-            del response.headers["Content-Type"]  # an empty body has none
+            del response.headers["Content-Type"]  # an empty body has no type
             for name, value in answer.headers:
                 response.headers[name] = value
             return response
@@ -146,7 +146,7 @@ class KeyInURLMiddleware:
 
 
 def _without_key(query: str) -> str:
-    """The query without `api_key`, and without URLs that contain one, such as in `next`."""
+    """The query without `api_key`, and without URLs that contain `api_key`, such as in `next`."""
     sent = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
     kept = [(name, value) for name, value in sent if name != "api_key" and not _leads_to_key(value)]
     return query if kept == sent else urlencode(kept, encoding="latin-1")

@@ -90,7 +90,7 @@ class ScheduledJob(models.Model):
         return self.is_late(timedelta())
 
     def is_late(self, by: timedelta) -> bool:
-        """Whether it is overdue by that time or more and no process runs it."""
+        """Whether the job is overdue by at least that time and no process runs it."""
         return self.next_run_at <= self._now - by and not self.is_running
 
     @property

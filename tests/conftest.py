@@ -75,8 +75,8 @@ def django_db_modify_db_settings(
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """After a test that commits, delete its rows.
 
-    Django flushes the database instead, which takes several times as long. On PostgreSQL it truncates all tables, for
-    which the files of each are created anew. Then it creates the content types and permissions, which are kept here.
+    Django flushes the database instead, which takes several times as long. On PostgreSQL, that truncates all tables,
+    and so creates the files of each table anew. Then it creates the content types and permissions, which are kept here.
     """
     kept = (ContentType, Permission)
     models = [model for model in apps.get_models(include_auto_created=True) if not issubclass(model, kept)]

@@ -71,7 +71,7 @@ EVERY_PHRASE = re.compile(
 
 
 def phrases_in(text: str) -> list[str]:
-    """The banned phrases of a text, also over the end of a line. What Markdown sets in italics is quoted."""
+    """The banned phrases of a text, also over the end of a line. Markdown's italics count as quotation marks."""
     quoted = re.sub(r"(?<!\*)\*(?!\s)[^*\n]+\*", "", text)
     running = re.sub(r"\s+(#:?\s|\* |//\s)?\s*", " ", quoted)
     return [match[0].lower() for match in EVERY_PHRASE.finditer(running)]

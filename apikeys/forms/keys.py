@@ -95,7 +95,7 @@ class KeySettingsForm(forms.Form):
     def prefilled(cls, typed: QueryDict, initial: dict[str, Any], **about: Any) -> Self:
         """The form with its initial values, or with the values entered before the password was asked for again.
 
-        The URL doesn't contain unchecked boxes. So if it contains `expiry`, boxes that it lacks are unchecked.
+        The URL doesn't contain unchecked boxes. So if the URL contains `expiry`, boxes that it lacks are unchecked.
         """
         initial = {**initial, **typed.dict()}
         if "expiry" in typed:
@@ -116,7 +116,7 @@ class KeySettingsForm(forms.Form):
 
     @property
     def has_options(self) -> bool:
-        """Whether a field under "More options" is set or has an error, so that they have to be visible."""
+        """Whether a field under "More options" is set or has an error, so that these fields have to be visible."""
         return bool(self.longest) or any(
             self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
             for name in self.OPTIONS
@@ -252,7 +252,7 @@ class RotateForm(forms.Form):
 
 
 class ImportForm(forms.Form):
-    """Keys that were created elsewhere, as a file or as pasted text."""
+    """Keys of another system, as a file or as pasted text."""
 
     file = forms.FileField(
         label="CSV file", required=False, widget=forms.ClearableFileInput({"accept": ".csv,text/csv,text/plain"})

@@ -55,7 +55,7 @@ class ServiceForm(forms.Form):
 
     @property
     def has_options(self) -> bool:
-        """Whether a field under "More options" is set or has an error, so that they have to be visible."""
+        """Whether a field under "More options" is set or has an error, so that these fields have to be visible."""
         return any(
             self[name].errors or (self[name].value() or "") != (self.fields[name].initial or "")
             for name in self.OPTIONS

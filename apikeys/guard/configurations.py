@@ -23,7 +23,7 @@ class Gateway(NamedTuple):
     title: str
     #: Its files and their paths on the gateway. The first one is the main file.
     files: Mapping[str, str]
-    #: The command that makes it load them.
+    #: The command that makes the gateway load its files.
     reload: str
 
 

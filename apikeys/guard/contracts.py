@@ -52,7 +52,7 @@ class Facts(NamedTuple):
     method: str
     #: Raw, with its query.
     target: str
-    #: It was sent over HTTPS.
+    #: The request was sent over HTTPS.
     secure: bool
     #: The client's.
     address: str

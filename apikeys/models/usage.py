@@ -102,7 +102,7 @@ class AccountUsageQuerySet(UsageQuerySet["AccountUsage"]):
 
 
 class AccountUsage(Usage):
-    """Usage of all keys of an account on one day: the sum of their `KeyUsage`, which can be a million rows."""
+    """Usage of all keys of an account on one day: the sum of their `KeyUsage`. That can be a million rows."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
 

@@ -66,7 +66,7 @@ def import_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[APIKey
 
 @transaction.atomic
 def import_valid_api_keys(*, actor: Actor, rows: Sequence[ImportedKey]) -> list[Imported | DomainError]:
-    """Import those keys that can be imported, by their digests. Returns the result for each row, or its refusal.
+    """Import those keys that can be imported, by their digests. Returns for each row its result or its refusal.
 
     A digest that the account has already, or that an earlier row has, changes nothing. Other accounts' digests are not
     revealed, as in `import_api_keys`.

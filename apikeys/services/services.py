@@ -101,7 +101,7 @@ def widens_service(service: Service, **settings: Unpack[ServiceSettings]) -> boo
 
 @transaction.atomic
 def delete_service(*, actor: Actor, service: Service) -> None:
-    """Delete a service. Its gateways are refused immediately, and its id is never used again."""
+    """Delete a service. The service's gateways are refused immediately, and its id is never used again."""
     actor = lock_actor(actor, Permission.SERVICE_CHANGE)
     service = _locked(actor, service)
     target = service.target
@@ -156,8 +156,8 @@ def _require_valid(service: Service, fields: Collection[str]) -> None:
 def _is_wider(service: Service, *, than: Service) -> bool:
     """Whether a service allows any request that the other refuses.
 
-    Reading needs no Write, and keys with only Write may do what no longer counts as reading. Without reading paths,
-    ambiguous paths are allowed too.
+    Reading doesn't need Write, and keys with only Write may send requests that no longer count as reading. Without
+    reading paths, ambiguous paths are allowed too.
     """
     return (
         set(service.reading_methods) != set(than.reading_methods)

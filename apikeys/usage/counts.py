@@ -1,4 +1,4 @@
-"""The number of each key's requests at each service on each day, and its last use. Flushed every second."""
+"""For each key, the number of requests at each service on each day, and the last use. Flushed every second."""
 
 import time
 from collections.abc import Sequence

@@ -189,7 +189,7 @@ class FirstCalls(NamedTuple):
 
 
 def _first_calls(request: AccountRequest, form: APIKeyForm, api_key: APIKey) -> FirstCalls | None:
-    """For the service whose page linked to the form, if the key can access it."""
+    """First calls for the service whose page linked to the form, if the key can access it."""
     service = _service_of(request, form)
     entry = service and scopes.entry_of(api_key.access, service.pk)
     if service is None or (entry is None and api_key.access is not None):

@@ -1,8 +1,8 @@
 """Authenticates a request: finds the key in header, query string or body, and looks it up.
 
 More than one key is refused, in different places or in the same one (RFC 6750 §2). The body is searched for a key only
-if header and query have none. A body over 16 KiB then counts against a limit of its address before it is parsed,
-because anybody can send one.
+if header and query have none. Anybody can send such a request, so a body over 16 KiB then counts against a limit of its
+address before it is parsed.
 """
 
 from django.conf import settings
@@ -54,7 +54,7 @@ class APIKeyAuthentication(BaseAuthentication):
 
 
 def _kept(request: Request) -> Credential | None:
-    """The credential of a request that was postponed: it was checked and counted then (`accounts.turns`)."""
+    """The credential of a postponed request (`accounts.turns`). It was checked and counted on the first run."""
     turn: Turn | None = request._request.META.get(TURN)
     kept: Credential | None = None if turn is None else turn.kept
     return kept

@@ -58,7 +58,7 @@ class APIView(NeedsPermission):
     #: The item that the path names, or 404. 403 if the account may see the item, but the method would change it.
     get_object: Callable[..., Model]
     idempotent_methods: ClassVar[Sequence[str]] = ()
-    #: Further headers that its methods read, with descriptions.
+    #: Further headers that the view's methods read, with descriptions.
     request_headers: ClassVar[Mapping[str, str]] = {}
     #: Statuses of errors that its methods have and similar methods of other views don't.
     refusals: ClassVar[Sequence[int]] = ()
@@ -76,7 +76,7 @@ class APIView(NeedsPermission):
     pagination_class = Pagination
     metadata_class = None
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
-    # DRF would compute these again for every answer; `initial` and the middleware set what is needed.
+    # DRF would compute these headers again for every answer; `initial` and the middleware set what is needed.
     default_response_headers: dict[str, str] = {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

@@ -51,7 +51,7 @@ SERVER_ERROR = "We have a problem with our server. Please try again later."
 PROBLEM = "application/problem+json"
 #: The most fields of one refusal, and the most sentences for each.
 MAX_FIELDS = MAX_SENTENCES = 20
-#: Characters of each. Both may come from the request, and longer ones are truncated.
+#: Characters of a field's name and of a sentence. Both may come from the request, and longer ones are truncated.
 MAX_NAME_LENGTH, MAX_SENTENCE_LENGTH = 100, 500
 #: A message may list the fields.
 MAX_MESSAGE_LENGTH = 2_500

@@ -22,7 +22,7 @@ from .renderers import JSONRenderer
 
 #: The header's name in `META`.
 HEADER = "HTTP_IDEMPOTENCY_KEY"
-#: Says that an answer is repeated, as Stripe's API does. The draft has no field for it.
+#: The header that marks a repeated answer, as in Stripe's API. The draft has none.
 REPLAYED = "Idempotent-Replayed"
 
 #: A string of RFC 9651 §3.3.3, with its content. It may contain spaces, but an `Idempotency-Key` may not.
@@ -51,7 +51,7 @@ def once(attempt: Attempt, method: Callable[[], Response], secret_fields: Sequen
 
 
 def _value(sent: str) -> str:
-    """The value of the header, in quotes as the draft says, or without them as most clients send it."""
+    """The value of the header. The draft requires quotes, but most clients send none."""
     text = sent.strip()
     if text.startswith('"'):
         quoted = _QUOTED.fullmatch(text)

@@ -19,8 +19,8 @@ from ..form_limits import require_few_escapes
 
 #: Values in one JSON body, at every depth. It is enough for 1,000 objects of nine members.
 MAX_VALUES = 10_000
-#: Arrays and objects within each other. Python's own limit depends on its version and on what called the parser, and
-#: code that walks through a value needs more of its stack than the parser.
+#: Arrays and objects within each other. Python's own limit depends on its version and on the depth of the call, and
+#: code that walks through a value needs more of the stack than the parser does.
 MAX_DEPTH = 64
 #: Charsets of forms. Python has more codecs, but some don't decode text, some raise errors other than UnicodeError, and
 #: one takes a second for 100 KB.

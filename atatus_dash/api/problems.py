@@ -1,4 +1,4 @@
-"""The types of errors, as RFC 9457 names them. Pure.
+"""The problem types of RFC 9457, one for each kind of error. Pure.
 
 `errors` gives each refusal exactly one of them. The page of errors in the API reference describes them all, and a
 type's URI leads to its description there.
@@ -122,8 +122,8 @@ SIGNATURE_INVALID = ProblemType(
     "signature-invalid",
     (401,),
     "The signature is invalid",
-    "A report of leaked keys is a list without a signature, or has a signature that none of the public keys of GitHub "
-    "on this server verifies. Nothing was revoked.",
+    "A report of leaked keys is a list without a signature, or its signature matches none of GitHub's public keys on "
+    "this server. Nothing was revoked.",
     'Send the keys without a signature: {"credentials": ["atk_…"]}.',
     needs_key=False,
 )

@@ -10,9 +10,10 @@ WARNING_PERIOD = timedelta(days=7)
 
 
 def headers(key: KeyRecord) -> dict[str, str]:
-    """The headers for this key. Empty unless the key expires, and was rotated or expires within 7 days.
+    """The headers for this key.
 
-    It is deprecated since its rotation, or since 7 days before it expires.
+    Empty unless the key expires, and was rotated or expires within 7 days. A key becomes deprecated at its rotation, or
+    7 days before it expires.
     """
     if key.expiry is None:
         return {}

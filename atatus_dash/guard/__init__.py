@@ -25,7 +25,7 @@ class Address(NamedTuple):
     """The parts of an authorization request's target. Only ext-authz has the original request's target in it."""
 
     service: str
-    contract: Contract | None  # None is a check
+    contract: Contract | None  # None for a check
     target: str
 
 
@@ -47,7 +47,7 @@ def answer(environ: dict[str, Any]) -> Answer | None:
 
 
 def _address(environ: Mapping[str, Any]) -> Address | None:
-    """The parts of the raw target. In a decoded one, `%2f` would be a slash of the original path."""
+    """The parts of the raw target. In a decoded target, a `%2f` would become a slash of the original path."""
     target = _raw_target(environ)
     if not target.startswith(PREFIX):
         return None

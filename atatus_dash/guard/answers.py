@@ -41,7 +41,7 @@ def passed(key: KeyRecord | None, verdict: Verdict) -> Answer:
 
 
 def identity(key: KeyRecord | None) -> list[tuple[str, str]]:
-    """Headers that tell a service the key. Always all of them, so that a gateway overwrites forged ones."""
+    """Headers that describe the key to a service. All are always sent, so that a gateway overwrites forged ones."""
     return [
         ("X-Account", (key and key.account_slug) or _NONE),
         ("X-Api-Key-Id", key.id if key else _NONE),

@@ -28,7 +28,7 @@ _BODIES_WITH_KEY = ("application/json", "application/x-www-form-urlencoded", "mu
 
 
 class AmbiguousKeyAtGateway(AmbiguousKey):
-    """Several keys in an authorization request. Gateways pass on no 400."""
+    """Several keys in an authorization request. Not a 400, because gateways don't pass it on."""
 
     status = 403
 

@@ -22,7 +22,7 @@ ALIVE_SECONDS = 60
 STOP_SECONDS = 12
 
 
-#: How long a reload waits for new workers at most, while signals wait for it.
+#: The longest that a reload waits for new workers. Other signals have to wait for the reload.
 START_SECONDS = 20
 
 
@@ -38,7 +38,7 @@ class Server(BaseApplication):
             "timeout": ALIVE_SECONDS,
             "graceful_timeout": STOP_SECONDS,
             "loglevel": "error",
-            "accesslog": None,  # it would contain query strings with keys
+            "accesslog": None,  # an access log would contain query strings with keys
             "control_socket_disable": True,
         }
         if not hasattr(select, "epoll"):  # macOS, for development

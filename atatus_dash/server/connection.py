@@ -73,14 +73,14 @@ class Connection:
         self.deadline: float | None = time.monotonic() + Phase.HEAD.seconds
         self.origin = networks.source(environ.get("REMOTE_ADDR", ""))
         self._until = self.deadline
-        #: Whether it has received any bytes.
+        #: Whether the current request has any bytes yet.
         self.is_used = False
         self._environ = environ
         self._parser = httptools.HttpRequestParser(self)
         self._incoming: Request | None = None
         self._is_raw = False  # the rest of the body bypasses the parser
         self._requests: deque[Request] = deque()
-        self._postponed_bytes = 0  # of the body of the first of them
+        self._postponed_bytes = 0  # the length of the first one's body
         self._refusal: RefusedError | None = None
         self._unsent = memoryview(b"")
         self._is_overdue = False

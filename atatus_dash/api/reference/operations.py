@@ -91,7 +91,7 @@ class Operation:
 
     @property
     def slug(self) -> str:
-        """Its anchor on the page of its resource."""
+        """The operation's anchor on the page of its resource."""
         return self.id.replace("_", "-")
 
     @property
@@ -110,7 +110,7 @@ class Resource:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Equal to itself only, so that it can be the key of a cache."""
+    """A reference is equal only to itself, so that it can be the key of a cache."""
 
     title: str
     version: str

@@ -190,7 +190,7 @@ def resource(site: Site, slug: str) -> Page:
 
 
 def all_paths() -> Iterator[str]:
-    """The path of every page below the start page."""
+    """The paths of all pages, below the start page."""
     yield from ("", "errors")
     yield from (f"guides/{one.name}" for one in guides.all_guides())
     yield from (one.slug for one in reference().resources)
@@ -230,7 +230,7 @@ def _described(site: Site, operation: Operation) -> Described:
 
 
 def _call(site: Site, operation: Operation, path: str, body: Any) -> Call:
-    """The call with only what it requires. The reader has to replace ids and keys of others."""
+    """The call with only what it requires. The reader has to replace ids and keys that are not their own."""
     query = {one.name: site.with_own(one.example) for one in operation.in_query if one.is_required}
     own = {item.id for item in site.items.values()}
     named = dict.fromkeys(_REPLACEABLE.findall(f"{path} {as_json([*query.values(), body])}"))

@@ -156,8 +156,8 @@ class ImportView(APIView):
     def post(self, request: Request) -> Response:
         """Import API keys.
 
-        Keys of another system are imported by their SHA-256 digests, so programs can go on using them. Valid ones are
-        imported although others are refused: the response has a result for each, in the order of the request. Importing
+        Keys of another system are imported by their SHA-256 digests, so programs can go on using them. Valid keys are
+        imported even if others are refused: the response has a result for each, in the order of the request. Importing
         a key again changes nothing. A digest that another account has is answered like any other, but its key never
         works here.
         """

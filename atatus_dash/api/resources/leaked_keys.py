@@ -74,7 +74,7 @@ class LeakedKeysView(APIView):
     def post(self, request: Request) -> Response:
         """Report leaked keys.
 
-        Anybody who holds a key may revoke it. The response is the same whether the keys exist or not. GitHub's secret
+        Anybody who has a key may revoke it. The response is the same whether the keys exist or not. GitHub's secret
         scanning may send its own format here, a list.
         """
         is_from_github = self._is_from_github()

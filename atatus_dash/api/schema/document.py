@@ -30,7 +30,8 @@ def document() -> Schema:
         return _generated()
 
 
-#: drf-spectacular keeps its view and its settings in shared objects, and takes a second.
+#: drf-spectacular keeps its view and its settings in shared objects, so only one thread may use it. Generating takes a
+#: second.
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -194,7 +194,7 @@ def schemas(account: Schema, api_key: Schema, rate_limit: Schema) -> dict[str, S
     api = _check({"const": True, "description": "For the API itself, only dry runs are possible."})
     return {
         "CheckRequest": _check(
-            {"default": False, "description": "Only return what would happen now. Nothing is counted but unknown keys."}
+            {"default": False, "description": "Only return what would happen now. Only unknown keys are counted."}
         ),
         "APICheckRequest": {**api, "required": [*api["required"], "dry_run"]},
         "Check": {
@@ -246,7 +246,7 @@ def _verdict(component: str, *names: str) -> Schema:
     error = {"$ref": "#/components/schemas/Error"}
     return {
         **response,
-        # `X-Guard-Message` is on errors only.
+        # Only errors have `X-Guard-Message`.
         "headers": {
             **response["headers"],
             "X-Guard-Message": {**components.HEADERS["X-Guard-Message"], "required": False},

@@ -220,7 +220,7 @@ class OperationSchema(AutoSchema):
                 if not field.read_only:
                     properties[name] = fields.in_request(field, properties[name])
             if not serializer.fields:
-                del schema["type"]  # nothing but a key is read
+                del schema["type"]  # only a key is read from the body
             if isinstance(serializer, StrictSerializer):
                 schema["additionalProperties"] = False
             elif cast(Any, self.view).needs_key():

@@ -1,8 +1,8 @@
 """Django's backend for PostgreSQL, with a time limit for every answer.
 
-PostgreSQL applies its own time-outs (`statement_timeout` and so on), but may hang itself, and TCP notices only that
-a kernel doesn't respond. So the client checks the time too: psycopg waits in steps of a tenth of a second, and after
-each `outages` says whether to go on.
+PostgreSQL has its own time-outs (`statement_timeout` and so on), but it may itself hang, and TCP notices only if a
+kernel doesn't respond. So the client checks the time too: psycopg waits in steps of a tenth of a second, and after each
+step `outages` decides whether to continue.
 """
 
 import hashlib
@@ -25,7 +25,8 @@ from apikeys import outages
 
 from ..rows import FetchRowMixin, Row
 
-#: Seconds longer than PostgreSQL's own time-outs, so that its error, which says what timed out, comes first.
+#: How many seconds longer this client waits than PostgreSQL's own time-outs, so that PostgreSQL's error comes first: it
+#: says what timed out.
 GRACE_SECONDS = 1
 
 
