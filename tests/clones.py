@@ -28,7 +28,7 @@ class Clone(Generic[T]):
         self._inserts: list[_Insert] | None = None
 
     def get(self, *arguments: Any) -> T:
-        """A copy of what `build` returned. `arguments` are for `build`: other clones, whose ids don't change either."""
+        """A copy of what `build` returned. `arguments` for `build` are other clones, whose ids don't change either."""
         if self._inserts is None:
             self._inserts = self._record(arguments)
         late = timezone.now() - self._built_at

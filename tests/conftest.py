@@ -30,7 +30,7 @@ from .clones import Clone
 
 T = TypeVar("T")
 
-# An example of Hypothesis must not fail because the machine is busy.
+# Hypothesis' examples must not fail because the machine is busy.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def alike(values: Iterable[T], *, repeat: T) -> list[Any]:
-    """The values of a parameter that decides how many queries are sent, but not which: a role, or htmx.
+    """The values of a parameter, such as a role or htmx, that changes the number of queries but not their kinds.
 
     Only the test with the value `repeat`, which sends the most, runs again on PostgreSQL and Redis. Text from a client
     isn't such a parameter: PostgreSQL refuses some that SQLite stores, such as a NUL.
@@ -122,7 +122,7 @@ def _plain_static_files(settings: Settings) -> None:
 
 @pytest.fixture(autouse=True)
 def _complete_mail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that the template of a mail doesn't get fails, instead of being left out of the text."""
+    """A variable that is missing in a mail's template fails, instead of being left out of the text."""
 
     def render(template: str, context: dict[str, Any]) -> str:
         with monkeypatch.context() as patched:

@@ -95,7 +95,7 @@ def test_every_key_has_the_entropy_that_gitleaks_needs(key: str) -> None:
 
 
 @pytest.mark.parametrize("placeholder", ["atk_" + "x" * 36, "atk_" + "0" * 36, "atk_" + "your" * 9])
-def test_a_placeholder_has_less(placeholder: str) -> None:
+def test_a_placeholder_has_less_entropy(placeholder: str) -> None:
     assert re.search(GITLEAKS["regex"], placeholder)
     assert entropy(placeholder) < GITLEAKS["entropy"]
 

@@ -243,7 +243,7 @@ def test_an_account_has_one_export_at_a_time(cast: Cast, browser: Browser, event
 
 
 def test_the_lock_spans_processes_and_expires_if_one_is_killed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes share only the cache."""
+    """Processes have only the cache in common."""
     monkeypatch.setattr(exports, "LOCK_TIMEOUT", 1)
     killed = _export(cast.account)
     with monkeypatch.context() as another_process:

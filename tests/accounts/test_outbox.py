@@ -336,7 +336,7 @@ def test_the_operator_sees_the_state_of_a_mail_but_never_its_text(operator: Brow
     for html in (given_up, page):
         assert "reset/key" not in html
         assert outgoing.text not in html
-    # Nor can it be guessed letter by letter.
+    # The text can't be guessed letter by letter either.
     assert operator.get(LIST, {"text__startswith": "fernet"}).status_code in (302, 400)
 
 

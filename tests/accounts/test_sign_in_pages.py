@@ -201,7 +201,7 @@ def test_signing_up_with_a_registered_address_looks_the_same_and_creates_nothing
 def test_signing_up_with_a_registered_address_does_the_same_work(
     cast: Cast, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slow parts are one hash and the same rows in both cases, even if the rows are rolled back."""
+    """In both cases, the slow parts are one hash and the same rows, which may be rolled back."""
     settings.SIGNUP_OPEN = True
     hashed: list[str] = []
     encode = MD5PasswordHasher.encode

@@ -20,7 +20,7 @@ class Request:
         self.is_running = self.was_resumed = False
 
     def run(self) -> bool:
-        """Whether it runs; otherwise it was postponed."""
+        """Run the request. Returns False if it was postponed."""
         try:
             self.turns.take({TURN: self.turn}, self.account_id, keep=self.name)
         except Postponed as postponed:

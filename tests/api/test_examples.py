@@ -151,7 +151,7 @@ def record(cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> dict[st
     send("get_service", "GET", f"/v2/services/{service}")
     send("change_service", "PATCH", f"/v2/services/{service}", {"reading_paths": ["/search/*"]})
 
-    # Valid in any account, for programs that send the examples, and for years.
+    # Valid in any account and for years, because programs send the examples.
     fields = {"name": "Reports", "permission": "read", "expires_at": "2034-06-01T00:00:00Z"}
     key = "/v2/api-keys/" + send("create_api_key", "POST", "/v2/api-keys", fields)["id"]
     send("list_api_keys", "GET", "/v2/api-keys?limit=1&permission=read")

@@ -217,7 +217,7 @@ def test_a_wrong_value_is_refused_by_name(
 
 @pytest.mark.parametrize("key", ["mine", "key_", "key_ä", "svc_7Qm2xV9tKc4LrBzW"])
 def test_usage_of_what_is_no_id_of_a_key_is_refused(administrator: Program, key: str) -> None:
-    """Not an empty list: it would look as if the key had never been used."""
+    """An empty list would look as if the key had never been used."""
     response = administrator.get("/v2/usage", {"key": key})
     assert (response.status_code, list(response.json()["Errors"])) == (400, ["key"])
 
@@ -250,7 +250,7 @@ def pages(program: Program, path: str) -> Iterator[list[str]]:
 
 
 def cursor_pattern(route: str) -> str:
-    """What `/v2/openapi.json` says about the cursors of a list."""
+    """The description of a list's cursors in `/v2/openapi.json`."""
     path = re.sub("<id:([^>]*)>", r"{\1}", f"/{route}")
     (parameter,) = [each for each in document()["paths"][path]["get"]["parameters"] if each["name"] == "cursor"]
     return str(parameter["schema"]["pattern"])
@@ -271,7 +271,7 @@ def test_a_list_accepts_every_cursor_that_the_description_allows(
 def test_the_description_has_the_pattern_of_cursors_that_lists_return(
     cast: Cast, administrator: Program, route: str
 ) -> None:
-    """Of texts and numbers, times and days."""
+    """Cursors of texts, numbers, times and days."""
     for number in range(3):
         factories.make_usage(factories.make_key(cast.account).api_key, date(2026, 11, 24 + number), succeeded=1)
     following = administrator.get(f"/{route}", {"limit": "1"}).json()["next"]

@@ -112,7 +112,7 @@ def test_a_list_in_a_form_is_a_field_that_is_sent_several_times(administrator: P
     ],
 )
 def test_a_multipart_body_without_its_end_changes_nothing(cast: Cast, program: Program, body: str) -> None:
-    """It may have been cut off."""
+    """The body may have been cut off."""
     project = factories.make_project(cast.account, "web")
     path, kind = f"/v2/projects/{project.id}", "multipart/form-data; boundary=b"
     assert program.generic("PATCH", path, body, content_type=kind).status_code == 400
@@ -132,7 +132,7 @@ def test_a_text_of_the_greatest_length_is_kept_without_spaces_around_it(program:
 
 
 def test_spaces_around_a_text_count_for_its_length(cast: Cast, administrator: Program) -> None:
-    """The description has the length of what is sent."""
+    """The maximum length in the description is that of the text as it is sent."""
     sentence = "Ensure this field has no more than 100 characters."
     for answer in send_each_way(administrator, "POST", "/v2/projects", {"name": f" {'x' * 100}"}):
         assert (answer.status_code, answer.json()["Errors"]) == (400, {"name": [sentence]})

@@ -54,7 +54,7 @@ def is_idempotency_key(text: str) -> bool:
         return False
 
 
-#: Each pattern with what the server says, and texts that it refuses.
+#: Each pattern with the server's own check, and texts that the pattern refuses.
 PATTERNS: dict[str, tuple[str, Callable[[str], Any], list[str]]] = {
     "line": (patterns.LINE, is_line, ["", " ", "a\nb", "a\tb", "\u202ea", "a\u2028b", "\U000e0001"]),
     "text": (patterns.TEXT, is_text, ["", " \n", "a\u202e", "a\0"]),

@@ -102,7 +102,7 @@ def _unsigned() -> Any:
         return _post(Program(), "/v2/leaked-keys", [{"token": "x"}])
 
 
-#: A request that is refused with each type.
+#: For each type, a request that is refused with it.
 REFUSED: dict[str, Send] = {
     "invalid-request": lambda cast, program: _post(program, "/v2/projects", "{"),
     "invalid-fields": lambda cast, program: _post(program, "/v2/projects", {}),

@@ -31,7 +31,7 @@ def test_every_file_of_a_gateway_is_offered(gateway: configurations.Gateway) -> 
 
 
 def test_after_its_header_a_configuration_is_the_shipped_file(gateway: configurations.Gateway) -> None:
-    """So the tests of the gateways run the same files that people paste."""
+    """Then the tests of the gateways run the same files that people paste."""
     values = {
         "service": "svc_1",
         "host": "api.acme.test",
@@ -85,5 +85,5 @@ def test_a_guard_or_a_service_behind_https_is_verified(gateway: configurations.G
 
     assert "https://keys.example.com" in text or "keys.example.com:443" in text
     assert "reports.internal" in text
-    # Caddy and Traefik verify by themselves.
+    # Caddy and Traefik verify certificates without further settings.
     assert ("verify" in text or "trusted_ca" in text) or gateway.name in ("caddy", "traefik")

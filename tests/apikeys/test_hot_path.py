@@ -1,4 +1,4 @@
-"""The path of an authenticated request: one fixed statement, no write, no session, no second query."""
+"""What an authenticated request takes: one fixed statement, no write, no session, no second query."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta

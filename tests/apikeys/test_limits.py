@@ -122,7 +122,7 @@ def test_a_peek_starts_no_window(limiter: WithinReach) -> None:
     assert limiter.peek("key", Rate(1, 2)).reset == 2
     threading.Event().wait(1.2)
     limiter.hit("key", Rate(1, 2))
-    threading.Event().wait(0.9)  # a window that began when the limiter was asked without counting would have ended
+    threading.Event().wait(0.9)  # a window that began at the `peek` would have ended
     assert not limiter.peek("key", Rate(1, 2)).allowed
 
 

@@ -146,7 +146,7 @@ def test_two_equal_changes_do_not_conflict(cast: Cast, owner: Browser, colleague
 
 
 def test_conflicts_are_found_after_the_password_too(cast: Cast, browser: Browser, key: APIKey) -> None:
-    """Granting more asks for the password. Meanwhile a colleague restricts the key."""
+    """A change that grants more asks for the password. Meanwhile a colleague restricts the key."""
     browser.post(reverse("account_login"), {"login": "owner@example.com", "password": PASSWORD})
     url = page(cast, "edit_key", key.id)
     sent = filled(browser.get(url), "permission", administrator="on", description="Typed")

@@ -210,9 +210,9 @@ def test_lists_are_stored_in_normal_form(cast: Cast) -> None:
         ("gateways", ["10.0.0.5"], [], False),
         ("gateways", ["10.0.0.5"], ["2001:db8::1"], True),
         ("reading_methods", ["GET"], ["GET", "POST"], True),
-        ("reading_methods", ["GET", "HEAD"], ["GET"], True),  # a Write key may HEAD
+        ("reading_methods", ["GET", "HEAD"], ["GET"], True),  # a Write key may send HEAD
         ("reading_methods", ["GET"], ["POST"], True),
-        ("reading_paths", ["/a/*"], ["/a", "/a/b/*"], True),  # a Write key may GET /a/c
+        ("reading_paths", ["/a/*"], ["/a", "/a/b/*"], True),  # a Write key may send GET /a/c
         ("reading_paths", ["/a/*"], ["/a/*", "/a"], False),
         ("reading_paths", ["/a"], ["/a/*"], True),
         ("reading_paths", [], ["/a"], True),

@@ -87,7 +87,8 @@ def escaped(key: str, pattern: str) -> str:
     return "".join(pattern.format(ord(character)) for character in key)
 
 
-#: A key in a text: alone, next to other characters, in another case, or escaped in ways that reveal all of it.
+#: A key in a text: alone, next to other characters, in upper or lower case, or escaped in ways that reveal the whole
+#: key.
 DISGUISES: dict[str, Callable[[str], str]] = {
     "alone": lambda key: key,
     "glued": lambda key: f"key{key}z9",

@@ -42,14 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
-    """One server for all tests:
+    """One server for all tests.
 
-    Chromium keeps connections open, whose threads would outlive a server of one test. It is never completely stopped,
-    because then these threads would lose the database.
+    Chromium keeps connections open, whose threads would outlive a server of one test. The server is never completely
+    stopped, because then these threads would lose the database.
     """
     with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
         server = LiveServer("127.0.0.1", start=False)
-        # It would be another one, because settings name the app of static files by its configuration.
+        # The default would be another handler, because settings name the app of static files by its configuration.
         server.thread.static_handler = StaticFilesHandler
         server.start()
     yield server
@@ -92,7 +92,7 @@ class Visitor:
         return self.page.goto(self.site + path)
 
     def sign_in(self, email: str) -> "Visitor":
-        """With a session that a request outside the browser started. No page is opened yet."""
+        """A visitor who is signed in by a request outside the browser. No page is opened yet."""
         client = SecureClient(HTTP_HOST=urlsplit(self.site).netloc)
         client.post("/auth/login/", {"login": email, "password": PASSWORD}, plain_http=True)
         session = client.cookies["sessionid"].value

@@ -1,6 +1,6 @@
 """How Chromium is started: without a sandbox, for root, and without requests of its own."""
 
-#: Chromium obeys the last --disable-features only, so those of Playwright (chromiumSwitches.ts) are repeated.
+#: Chromium obeys only the last --disable-features, so this repeats Playwright's list (chromiumSwitches.ts).
 _DISABLED_BY_PLAYWRIGHT = [
     "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose",
@@ -17,7 +17,7 @@ _DISABLED_BY_PLAYWRIGHT = [
     "PreconnectToSearch",
 ]
 #: The suggestions of the address bar are pages, loaded anew for each window, and took more time than ours.
-#: A spare process is started ahead for each page, and most tests don't get to use it.
+#: Chromium starts a spare process for each page, which most tests never use.
 _DISABLED = ["WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "SpareRendererForSitePerProcess"]
 
 ARGS = [

@@ -177,9 +177,10 @@ def violations(page: Page, *, rules: list[str] | None = None) -> list[str]:
     """axe's findings, only by the given rules if there are any."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-        page.add_init_script(AXE)  # the next pages have it without sending it again
+        page.add_init_script(AXE)  # later pages have axe without loading it again
     only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": TAGS}
-    # Nothing else leaves the page: to transfer what axe says about each correct element takes longer than to check it.
+    # Only violations are returned, because transferring axe's results about correct elements takes longer than checking
+    # them.
     found = page.evaluate("async only => (await axe.run({runOnly: only})).violations", only)
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
@@ -195,7 +196,7 @@ def check(page: Page) -> None:
 
 
 def check_at_each_size(page: Page) -> None:
-    """And no horizontal scrolling at the 320 pixels of WCAG 2.2, 1.4.10. Ends at the widest."""
+    """The same, and no horizontal scrolling at the 320 pixels of WCAG 2.2, 1.4.10. Leaves the window at its widest."""
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320, page.url
     for size in SIZES.values():
@@ -219,7 +220,7 @@ CHOOSE = """(theme) => {
 
 
 def check_chosen_themes(page: Page) -> None:
-    """A chosen theme has the colors of the system's, which `check` found readable.
+    """A chosen theme has the same colors as the system's theme, which `check` found readable.
 
     `CHOOSE` changes all that a choice changes, see `test_a_chosen_theme_changes_nothing_but_the_color_scheme`.
     """
@@ -236,7 +237,7 @@ def check_chosen_themes(page: Page) -> None:
 
 
 def differences(one: JSHandle, other: JSHandle) -> list[str]:
-    """The first few of the other."""
+    """The first few differences."""
     unlike = "(one, other) => other.filter((style, number) => style != one[number]).slice(0, 3)"
     found: list[str] = one.evaluate(unlike, other)
     return found
@@ -452,7 +453,7 @@ def test_a_chosen_theme_changes_nothing_but_the_color_scheme(theme: str, browser
     browser.as_(User.objects.get(email="owner@example.com"))
 
     def read(path: str) -> str:
-        """Without what differs each time: tokens, the id of the next key, and how long ago something was."""
+        """The text without parts that always differ: tokens, the id of the next key, and how long ago something was."""
         html: str = browser.get(path).content.decode()
         return re.sub(r'(name="(?:csrfmiddlewaretoken|id)" value=)"\w+"|<time.*?</time>', r"\1", html)
 

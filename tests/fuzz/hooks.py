@@ -114,4 +114,4 @@ def _in_future(text: str) -> str:
     except ValueError:
         return text
     soon = datetime.now(UTC).year + 1
-    return text if soon <= year < soon + 90 else f"{soon + 8 - soon % 4}{text[4:]}"  # a leap year, as it may be
+    return text if soon <= year < soon + 90 else f"{soon + 8 - soon % 4}{text[4:]}"  # a leap year, for 29 February

@@ -1,6 +1,6 @@
 """One table of cases for every gateway: what a client sends, what it gets, and what the service receives.
 
-Where a gateway differs, its exception (`Difference`) says why, with a link to the source.
+If a gateway behaves differently, its exception (`Difference`) says why, with a link to the source.
 """
 
 import re

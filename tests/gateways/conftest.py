@@ -28,7 +28,7 @@ BALANCER = "127.0.0.9"
 
 @dataclass
 class Guard:
-    """`manage.py serve` on a private address, with a relay in front that gateways ask."""
+    """`manage.py serve` on a private address, behind a relay to which gateways send authorization requests."""
 
     installation: Installation
     server: Server

@@ -35,9 +35,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Family:
-    """Targets of a kind.
+    """Targets of one kind.
 
-    At a gateway in `differences`, `refuses` are the targets that it refuses itself, and `becomes` returns the target
+    For a gateway in `differences`, `refuses` has the targets that it refuses itself, and `becomes` returns the target
     that guard and service both get.
     """
 

@@ -109,7 +109,7 @@ def test_without_a_server_behind_our_nginx_it_is_503(gateways: Running, name: st
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.title)
 def test_our_nginx_passes_on_paths_in_the_request_line(gateways: Running, family: Family) -> None:
-    """Envoy sends them there. nginx itself refuses some, such as those that lead above the guard's address."""
+    """Envoy puts targets into the URL. nginx itself refuses some, such as those that lead above the guard's address."""
     gateway = gateways.through_nginx("envoy")
     for target in family.targets:
         for key in ("reports", "write"):

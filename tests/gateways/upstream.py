@@ -111,7 +111,7 @@ def _stream(connection: socket.socket) -> None:
 
 
 def _echo(connection: socket.socket, stream: BufferedReader, request: Received) -> None:
-    # Without this HAProxy passes no upgrade (RFC 6455, §4.2.2).
+    # Without this header, HAProxy passes no upgrade (RFC 6455, §4.2.2).
     nonce = "".join(request.values("Sec-WebSocket-Key")) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(nonce.encode(), usedforsecurity=False).digest()).decode()
     connection.sendall(

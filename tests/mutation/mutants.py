@@ -1,4 +1,4 @@
-"""Mutants of a module: the module with one small mistake, each as an edited syntax tree."""
+"""Mutants of a module. Each is the module's syntax tree with one small mistake."""
 
 import ast
 from collections import Counter

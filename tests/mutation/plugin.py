@@ -135,7 +135,7 @@ class Mutation:
         return 0
 
     def _remember_functions(self) -> None:
-        """All functions of the module, by their code, and all caches. Once, because it takes a while."""
+        """All functions of the module, by their code, and all caches. Searched only once, because it takes a while."""
         gc.unfreeze()  # what tests/conftest.py froze, which gc.get_objects() leaves out
         gc.collect()
         self._functions: defaultdict[tuple[str, int], list[FunctionType]] = defaultdict(list)

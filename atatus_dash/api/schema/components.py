@@ -55,7 +55,7 @@ HEADERS: dict[str, Schema] = {
         examples=["Fri, 01 Jan 2027 00:00:00 GMT"],
     ),
     "ETag": _header(
-        "The version of what is returned, for `If-None-Match`.", required=True, pattern='^(W/)?"[0-9a-f]{32}"$'
+        "The version of the returned content, for `If-None-Match`.", required=True, pattern='^(W/)?"[0-9a-f]{32}"$'
     ),
     "Location": _header("The new item's URL.", required=True, format="uri"),
     "Idempotent-Replayed": _header(
