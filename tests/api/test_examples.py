@@ -151,13 +151,16 @@ def record(cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> dict[st
     send("get_service", "GET", f"/v2/services/{service}")
     send("change_service", "PATCH", f"/v2/services/{service}", {"reading_paths": ["/search/*"]})
 
-    # Valid in any account and for years, because programs send the examples.
+    # Programs send the examples as they are, even about their own key: they are valid in any account, for years, and
+    # lock nobody out.
     fields = {"name": "Reports", "permission": "read", "expires_at": "2034-06-01T00:00:00Z"}
     key = "/v2/api-keys/" + send("create_api_key", "POST", "/v2/api-keys", fields)["id"]
+    access = [{"service": service, "paths": ["/reports/*"]}]
+    limited = {"access": access, "allowed_networks": ["203.0.113.0/24"], "rate_limit": "100/minute"}
+    assert recorder.program.send("PATCH", key, limited).status_code == 200  # not as an example: see above
     send("list_api_keys", "GET", "/v2/api-keys?limit=1&permission=read")
     send("get_api_key", "GET", key)
-    access = [{"service": service, "paths": ["/reports/*"]}]
-    send("change_api_key", "PATCH", key, {"access": access, "allowed_networks": ["203.0.113.0/24"]})
+    send("change_api_key", "PATCH", key, {"description": "For the nightly report.", "accepts_query": False})
     successor = send("rotate_api_key", "POST", f"{key}/rotate", {"overlap": "24h"})["id"]
     send("revoke_api_key", "DELETE", key)
     send("revoke_api_keys", "POST", "/v2/api-keys/revoke", {"ids": [successor, "key_0000000000000000"]})
