@@ -1,7 +1,7 @@
 """The filters of lists, and lists that stay complete while their items change."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.fields import Field
 
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Project
 from accounts.policy import KeyPermission, Role, system
 from apikeys import services, tokens
 from apikeys.models import APIKey
@@ -300,6 +300,44 @@ def test_a_filtered_list_is_complete_and_without_doubles_while_keys_are_added(
         found += page
         factories.make_key(cast.account, permission=KeyPermission.READ)
     assert found == before[::-1]
+
+
+#: Adds an item to each list.
+ADD: dict[str, Callable[[Cast, dict[str, str]], object]] = {
+    "v2/api-keys": lambda cast, things: factories.make_key(cast.account),
+    "v2/audit-events": lambda cast, things: factories.make_key(cast.account),
+    "v2/invitations": lambda cast, things: factories.make_invitation(cast.account, f"{tokens.generate()[4:]}@a.test"),
+    "v2/members": lambda cast, things: factories.make_member(cast.account, Role.USER),
+    "v2/projects": lambda cast, things: factories.make_project(cast.account),
+    "v2/projects/<id:project_id>/deployments": lambda cast, things: factories.make_deployment(
+        Project.objects.get(pk=things["<id:project_id>"])
+    ),
+    "v2/services": lambda cast, things: factories.make_service(cast.account),
+    "v2/usage": lambda cast, things: factories.make_usage(
+        factories.make_key(cast.account).api_key, date(2026, 11, 24), succeeded=1
+    ),
+}
+
+
+@pytest.mark.parametrize("route", LISTS)
+def test_every_list_is_complete_and_without_doubles_while_items_are_added(
+    cast: Cast, administrator: Program, things: dict[str, str], route: str
+) -> None:
+    def rows(path: str) -> tuple[list[Any], str]:
+        content = administrator.get(path).json()
+        return [row.get("id") or row["api_key"]["id"] for row in content["results"]], content["next"] or ""
+
+    for _ in range(7):
+        ADD[route](cast, things)
+    before, _ = rows(fill(route, things) + "?limit=100")
+    assert len(before) >= 7
+    found, following = rows(fill(route, things) + "?limit=2")
+    while following:
+        ADD[route](cast, things)
+        page, following = rows(following.removeprefix("https://testserver"))
+        found += page
+    assert found[: len(before)] == before  # new members are at the end, all others before the first page
+    assert len(set(found)) == len(found)
 
 
 def test_a_list_by_state_is_complete_and_without_doubles_while_states_change(
