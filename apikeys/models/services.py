@@ -72,7 +72,7 @@ class Service(models.Model):
         validators=[validators.upstream],
         help_text="Where the service listens. Fills in configurations and is never contacted.",
     )
-    shared = models.BooleanField(default=False, help_text="The keys of every account open it.")
+    shared = models.BooleanField(default=False, help_text="Keys of every account have access to it.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = fields.LineField(max_length=254, blank=True, editable=False)
     last_question_at = models.DateTimeField("last authorization request", null=True, blank=True, editable=False)
