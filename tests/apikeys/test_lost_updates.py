@@ -277,7 +277,7 @@ def test_an_outdated_admin_form_overwrites_nothing(desk: Browser, colleague: Act
         ({"expires_at": IN_A_WEEK}, {"expires_at_0": "2030-01-01", "expires_at_1": "00:00:00"}),
         ({"description": "Their\nlines"}, {"description": "Mine\ntoo"}),
     ],
-    ids=str,
+    ids=lambda fields: next(iter(fields)),
 )
 def test_a_conflict_in_admin_is_shown_and_saved_when_sent_again(
     desk: Browser, colleague: Actor, key: APIKey, theirs: dict[str, Any], mine: dict[str, str]
