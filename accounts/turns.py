@@ -35,13 +35,15 @@ class Postponed(BaseException):
 class Turn:
     """A request's turn to change its account. The request has the same turn when it runs again."""
 
-    __slots__ = ("account_id", "arrived_at", "has_begun", "kept")
+    __slots__ = ("account_id", "arrived_at", "has_begun", "has_waited", "kept")
 
     def __init__(self) -> None:
         self.arrived_at = time.monotonic()
         self.account_id = OPERATORS
         #: Whether the turn has begun and has not ended.
         self.has_begun = False
+        #: Whether the request was postponed. Its second run counts nothing that the first one has counted.
+        self.has_waited = False
         #: What the first run keeps for the second one.
         self.kept: Any = None
 
@@ -84,6 +86,7 @@ class Turns:
 
     def wait(self, turn: Turn, resume: Callable[[], object]) -> None:
         """Call `resume` when the turn of a postponed request begins: from any thread, and maybe before this returns."""
+        turn.has_waited = True
         with self._lock:
             if not self._begin(turn):
                 self._waiting.setdefault(turn.account_id, deque()).append((turn, resume))
@@ -123,6 +126,12 @@ class Turns:
                     self._waiting[account_id] = waiting
                 return resume
         return None
+
+
+def has_waited(meta: Mapping[str, Any]) -> bool:
+    """Whether this is the second run of a request that was postponed."""
+    turn: Turn | None = meta.get(TURN)
+    return turn is not None and turn.has_waited
 
 
 def _busy() -> Unavailable:

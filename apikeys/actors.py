@@ -36,8 +36,12 @@ def actor_of(key: KeyRecord, *, context: RequestContext) -> Actor:
 def renew(actor: Actor) -> Actor:
     """The key as it is now, locked until the transaction ends. Raises `Refused` if a new request would be refused."""
     lock(actor.account, [actor.id])
-    key = gate.require_still_valid(lookup.by_id(actor.id), actor.context.address)
-    return actor_of(key, context=actor.context)
+    return actor_of(require_still_valid(actor), context=actor.context)
+
+
+def require_still_valid(actor: Actor) -> KeyRecord:
+    """The record of a key whose request was accepted. Raises `Refused` if a new request would be refused."""
+    return gate.require_still_valid(lookup.by_id(actor.id), actor.context.address)
 
 
 def lock(account: AccountRef, ids: Iterable[str]) -> dict[str, APIKey]:

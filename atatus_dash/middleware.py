@@ -18,6 +18,7 @@ from django.template.loader import render_to_string
 
 from accounts import bodies
 from accounts.errors import DomainError, Invalid, NotPermitted, TooLarge, TooManyRequests, Unavailable
+from accounts.turns import has_waited
 from apikeys import limits, networks, usage
 from apikeys.credentials import Credential
 
@@ -243,7 +244,8 @@ class FormBodyMiddleware:
             raise TooLarge("The form is larger than 2 MiB.")
         person = request.user
         who = f"person {person.pk}" if person.is_authenticated else networks.source(request.META["REMOTE_ADDR"])
-        limits.require_within_limit(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
+        if not has_waited(request.META):
+            limits.require_within_limit(f"forms:{who}", settings.FAILED_AUTH_LIMIT)
         if request.content_type == "application/x-www-form-urlencoded":
             form_limits.require_few_escapes(request.body)
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
-from accounts.models import Account, AuditEvent
+from accounts.models import Account, AuditEvent, User
 from accounts.policy import KeyPermission
 from accounts.turns import OPERATORS, TURN, Postponed, Turn, turns
 from apikeys.models import APIKey, KeyUsage
+from apikeys.rates import Rate
 from apikeys.usage import counts
 
 from . import factories
@@ -47,11 +50,16 @@ def occupy(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Turn]:
     return occupy
 
 
+def _with(turn: Turn) -> dict[str, Any]:
+    """The part of the environ with which our server sends a request."""
+    return {TURN: turn}
+
+
 def _waits(send: Callable[..., Any], *args: Any) -> bool:
     """Whether our server would let the request wait."""
     turn = Turn()
     try:
-        send(*args, **{TURN: turn})
+        send(*args, **_with(turn))
     except Postponed:
         return True
     finally:
@@ -115,10 +123,10 @@ def test_a_request_that_waited_counts_once_and_is_answered_as_any_other(cast: Ca
     program = Program(None if in_body else key.secret)
     busy, turn = occupy(cast.account.id), Turn()
     with pytest.raises(Postponed):
-        program.send("POST", "/v2/projects", sent, **{TURN: turn})
+        program.send("POST", "/v2/projects", sent, **_with(turn))
     turns.wait(turn, lambda: None)
     turns.end(busy)
-    response = program.send("POST", "/v2/projects", sent, **{TURN: turn})
+    response = program.send("POST", "/v2/projects", sent, **_with(turn))
     turns.end(turn)
     assert response.status_code == 201
     assert response["RateLimit"].startswith('"default";r=1;')
@@ -128,17 +136,52 @@ def test_a_request_that_waited_counts_once_and_is_answered_as_any_other(cast: Ca
     assert KeyUsage.objects.get(api_key=key.api_key).requests == 3
 
 
-def test_a_key_that_was_revoked_while_its_request_waited_changes_nothing(cast: Cast, occupy: Any) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v2/projects", {"name": "web"}),
+        ("POST", "/v2/projects", {"name": ""}),
+        ("DELETE", "/v2/projects/prj_unknown", None),
+    ],
+    ids=["valid", "invalid", "unknown"],
+)
+def test_a_key_that_was_revoked_while_its_request_waited_changes_and_learns_nothing(
+    cast: Cast, occupy: Any, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    """A repeated `Idempotency-Key` neither, whose answer is stored."""
     key = factories.make_key(cast.account)
+    sent: dict[str, Any] = {"method": method, "path": path, "data": body, "headers": {"Idempotency-Key": "a"}}
+    Program(key.secret).send(**sent)
     busy, turn = occupy(cast.account.id), Turn()
     with pytest.raises(Postponed):
-        Program(key.secret).send("POST", "/v2/projects", {"name": "web"}, **{TURN: turn})
+        Program(key.secret).send(**sent, **_with(turn))
     turns.wait(turn, lambda: None)
     APIKey.objects.filter(pk=key.api_key.pk).update(revoked_at=timezone.now())
     turns.end(busy)
-    response = Program(key.secret).send("POST", "/v2/projects", {"name": "web"}, **{TURN: turn})
+    response = Program(key.secret).send(**sent, **_with(turn))
     turns.end(turn)
     assert (response.status_code, response.json()) == (401, {"Message": "API key has been revoked!"})
+    counts.flush()
+    assert KeyUsage.objects.get(api_key=key.api_key).requests == 2
+
+
+@pytest.mark.parametrize("page", ["accounts:new_project", "admin:accounts_account_add"])
+def test_a_large_form_that_waited_counts_once_against_the_limit_of_forms(
+    cast: Cast, browser: Browser, operator: User, settings: Settings, occupy: Any, page: str
+) -> None:
+    settings.FAILED_AUTH_LIMIT = Rate(2, 60)
+    in_admin = page.startswith("admin:")
+    browser.as_(operator if in_admin else cast.owner)
+    path = reverse(page, args=[] if in_admin else [cast.account.slug])
+    busy, turn = occupy(OPERATORS if in_admin else cast.account.id), Turn()
+    form = {"name": "a" * 20_000}
+    with pytest.raises(Postponed):
+        browser.post(path, form, **_with(turn))
+    turns.wait(turn, lambda: None)
+    turns.end(busy)
+    browser.post(path, form, **_with(turn))
+    turns.end(turn)
+    assert [browser.post(path, form).status_code == 429 for _ in range(2)] == [False, True]
 
 
 # On a server --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rest_framework.serializers import Serializer, ValidationError
 from accounts import bodies, links
 from accounts.errors import PreconditionFailed
 from accounts.policy import Actor, Permission
-from accounts.turns import turns
+from accounts.turns import has_waited, turns
 from apikeys import actors
 from apikeys.credentials import FIELD, Credential
 from apikeys.gate import Place
@@ -89,6 +89,8 @@ class APIView(NeedsPermission):
         needed = self.needs(self.method)
         if isinstance(needed, Permission) and not needed.reads:
             turns.take(meta, self.actor.account.id, keep=self.credential)
+            if has_waited(meta):
+                actors.require_still_valid(self.actor)  # before an item is looked up or an answer is repeated
         if idempotency.HEADER in meta and self.method in self.idempotent_methods:
             self._call_through(self._once)
         elif self.has_etag and etags.has_preconditions(meta) and self.method in etags.CHANGING:
