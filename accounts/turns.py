@@ -23,6 +23,8 @@ TURN = "atatus_dash.turn"
 OPERATORS = 0
 #: A request that is older when its turn comes is refused.
 MAX_SECONDS = 10
+#: A waiting request takes one place, and another one for each so many bytes that its connection holds in memory.
+PLACE_BYTES = 256 * 1024
 
 
 class Postponed(BaseException):
@@ -35,11 +37,13 @@ class Postponed(BaseException):
 class Turn:
     """A request's turn to change its account. The request has the same turn when it runs again."""
 
-    __slots__ = ("account_id", "arrived_at", "has_begun", "has_waited", "kept")
+    __slots__ = ("account_id", "arrived_at", "has_begun", "has_waited", "held_bytes", "kept")
 
     def __init__(self) -> None:
         self.arrived_at = time.monotonic()
         self.account_id = OPERATORS
+        #: Bytes that its connection holds while it waits, such as its body.
+        self.held_bytes = 0
         #: Whether the turn has begun and has not ended.
         self.has_begun = False
         #: Whether the request was postponed. Its second run counts nothing that the first one has counted.
@@ -47,22 +51,28 @@ class Turn:
         #: What the first run keeps for the second one.
         self.kept: Any = None
 
+    @property
+    def places(self) -> int:
+        return 1 + self.held_bytes // PLACE_BYTES
+
 
 class Turns:
     """The turns of one process."""
 
     def __init__(self) -> None:
-        self._most_of_one = self._most_of_all = self._most_waiting = 1
+        self._most_of_one = self._most_of_all = self._places = 1
         self._running: Counter[int] = Counter()
+        self._taken: Counter[int] = Counter()  # places, by account
         self._waiting: dict[int, deque[tuple[Turn, Callable[[], object]]]] = {}
         self._lock = threading.Lock()
 
-    def limit(self, *, of_one: int, of_all: int, waiting: int) -> None:
-        """Set how many requests run at the same time, of one account and of all, and how many of one account may wait.
+    def limit(self, *, of_one: int, of_all: int, places: int) -> None:
+        """Set how many requests run at the same time, of one account and of all, and the places for those that wait.
 
-        Twice as many may wait of all accounts together.
+        An account gets at most as many places as are still free: one alone half of them, two a third each. So some are
+        left for others (Choudhury and Hahne, "Dynamic queue length thresholds", 1998).
         """
-        self._most_of_one, self._most_of_all, self._most_waiting = of_one, of_all, waiting
+        self._most_of_one, self._most_of_all, self._places = of_one, of_all, places
 
     def take(self, meta: Mapping[str, Any], account_id: int, *, keep: Any = None) -> None:
         """Begin the turn of a request, before its first change.
@@ -80,7 +90,7 @@ class Turns:
         with self._lock:
             if self._begin(turn):
                 return
-            if self._is_full(account_id):
+            if self._taken[account_id] + turn.places > self._places - self._taken.total():
                 raise _busy()
         raise Postponed(turn)
 
@@ -90,6 +100,7 @@ class Turns:
         with self._lock:
             if not self._begin(turn):
                 self._waiting.setdefault(turn.account_id, deque()).append((turn, resume))
+                self._taken[turn.account_id] += turn.places
                 return
         resume()
 
@@ -104,10 +115,6 @@ class Turns:
         if resume is not None:
             resume()
 
-    def _is_full(self, account_id: int) -> bool:
-        of_all = sum(map(len, self._waiting.values()))
-        return len(self._waiting.get(account_id, ())) >= self._most_waiting or of_all >= 2 * self._most_waiting
-
     def _begin(self, turn: Turn) -> bool:
         """Begin the turn if the limits allow it. Returns whether it has begun."""
         running = self._running
@@ -120,7 +127,8 @@ class Turns:
         """Begin the oldest waiting turn of an account, and move the account behind all others."""
         for account_id, waiting in self._waiting.items():
             if self._begin(waiting[0][0]):
-                _, resume = waiting.popleft()
+                turn, resume = waiting.popleft()
+                self._taken -= Counter({account_id: turn.places})
                 del self._waiting[account_id]
                 if waiting:
                     self._waiting[account_id] = waiting

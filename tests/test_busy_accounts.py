@@ -1,9 +1,13 @@
 """An account sends many changes at once: all of them are made, and other accounts are not delayed."""
 
+import os
+import select
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ from apikeys.usage import counts
 from . import factories
 from .api.test_matrix import ROUTES, fill, things
 from .conftest import Browser, Cast, Program
-from .servers import Answer, Installation, Server, install, serving
+from .servers import Answer, Installation, Server, install, serving, wait_for
 from .test_guard_served import GATEWAY
 from .test_pages_access import CHANGES, PAGES_OF_AN_ACCOUNT, address
 
@@ -40,7 +44,8 @@ def occupy(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Turn]:
     """Takes the only turn of an account."""
     monkeypatch.setattr(turns, "_running", Counter())
     monkeypatch.setattr(turns, "_waiting", {})
-    turns.limit(of_one=1, of_all=9, waiting=9)
+    monkeypatch.setattr(turns, "_taken", Counter())
+    turns.limit(of_one=1, of_all=9, places=18)
 
     def occupy(account_id: int) -> Turn:
         turn = Turn()
@@ -189,7 +194,7 @@ def test_a_large_form_that_waited_counts_once_against_the_limit_of_forms(
 
 @pytest.fixture
 def installation(transactional_db: None, tmp_path: Path) -> Installation:
-    environment = {"ALLOW_HTTP": "1", "API_RATE_LIMIT": "100000/minute"}
+    environment = {"ALLOW_HTTP": "1", "API_RATE_LIMIT": "100000/minute", "DATABASE_LOCK_TIMEOUT": "30"}
     if connection.vendor == "sqlite":
         return install(tmp_path, **environment)
     database = connection.settings_dict
@@ -260,6 +265,38 @@ def test_a_burst_of_changes_by_one_key_is_made_completely_and_counted_exactly(
         assert events.count() == 16 + 100 + 30
         sent = {answer.headers["x-request-id"] for answer in answers if answer.status == 201}
         assert set(events.filter(actor_id=limited.api_key.pk).values_list("request_id", flat=True)) == sent
+
+
+@pytest.mark.xdist_group("serve")
+def test_large_bodies_of_changes_that_wait_take_a_bounded_part_of_the_memory(
+    installation: Installation, server: Server
+) -> None:
+    """The others are refused at once."""
+    with installation.connected(), ExitStack() as opened:
+        key = factories.make_key(_account("Busy"))
+        head = (
+            f"POST /v2/projects HTTP/1.1\r\nHost: localhost\r\nX-API-KEY: {key.secret}\r\nContent-Length: 1000000\r\n"
+        )
+        before = _memory(server)
+        with transaction.atomic():
+            list(APIKey.objects.select_for_update().filter(pk=key.api_key.pk))
+            changes = [
+                opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+                for _ in range(200)
+            ]
+            for change in changes:
+                change.sendall(
+                    f"{head}Content-Type: application/json\r\n\r\n".encode() + b'{"name": "web"}'.rjust(1_000_000)
+                )
+            wait_for(lambda: len(select.select(changes, [], [], 0)[0]) > 130, "the refusals", 5)
+            assert _memory(server) - before < 256 * 1024 * 1024
+        assert {change.recv(12) for change in changes} == {b"HTTP/1.1 201", b"HTTP/1.1 503"}
+
+
+def _memory(server: Server) -> int:
+    """Bytes of the worker's memory."""
+    (worker,) = server.workers()
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.xdist_group("serve")

@@ -260,8 +260,12 @@ class Connection:
 
     def _answer(self, request: Request, application: Application, *, is_last: bool) -> None:
         answer = Answer(self, request, is_last=is_last or not request.keeps_connection)
+        environ, turn = request.environ, request.turn
+        if turn is not None:
+            environ = {**environ, TURN: turn}  # the application changes it, and the request may run again
+            turn.held_bytes = request.length + self.held_bytes
         try:
-            result = application(request.environ.copy(), answer.start)  # a copy, because it changes it
+            result = application(environ, answer.start)
             try:
                 for part in result:
                     answer.add(part)
@@ -270,7 +274,7 @@ class Connection:
                 if hasattr(result, "close"):
                     result.close()
         except Postponed:
-            request.environ["wsgi.input"].seek(0)
+            request.body.seek(0)
             self._requests.appendleft(request)
             self._postponed_bytes = request.length
             raise
@@ -282,7 +286,8 @@ class Connection:
                 raise GoneError from error
             self._refuse(FAULT)
         finally:
-            turns.end(request.environ[TURN])
+            if turn is not None:
+                turns.end(turn)
         if answer.is_last:
             self._is_last = True
             self._requests.clear()

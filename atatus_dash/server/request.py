@@ -9,13 +9,15 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from accounts.turns import TURN, Turn
+from accounts.turns import Turn
 
 #: Bytes of the request line and all headers together. The request line and each header may have 8 KiB, as with nginx.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 #: The largest body that the application reads. It gets only the length of a larger one, and refuses it.
 MAX_BODY_BYTES = 2 * 1024 * 1024
+#: Methods that change nothing (RFC 9110 §9.2.1), so their requests take no turn.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class RefusedError(Exception):
@@ -42,7 +44,7 @@ class Request:
         #: Bytes received since the start, the end of the head or the last part of the body. Limits endless trailers.
         self.received_bytes = 0
         self.has_head = False
-        self.body = bytearray()
+        self.body = BytesIO()
         #: Bytes of the body received so far.
         self.length = 0
         self.is_too_large = False
@@ -50,6 +52,8 @@ class Request:
         self.waits_to_continue = False
         #: Whether the client keeps the connection open after the answer.
         self.keeps_connection = False
+        #: Set at the end of the request, unless its method is safe.
+        self.turn: Turn | None = None
 
     def add_header(self, name: bytes, value: bytes) -> None:
         if self.has_head:
@@ -98,14 +102,16 @@ class Request:
         self.waits_to_continue = False
         self.is_too_large = self.is_too_large or self.length > MAX_BODY_BYTES
         if not self.is_too_large:
-            self.body += part
+            self.body.write(part)
 
     def end(self) -> None:
         """Set the length of a chunked body, the application's input, and the request's turn."""
         if self.environ.pop("HTTP_TRANSFER_ENCODING", None):
             self.environ["CONTENT_LENGTH"] = str(self.length)
-        self.environ["wsgi.input"] = BytesIO(self.body)
-        self.environ[TURN] = Turn()
+        self.body.seek(0)
+        self.environ["wsgi.input"] = self.body
+        if self.environ["REQUEST_METHOD"] not in SAFE_METHODS:
+            self.turn = Turn()
 
 
 def _path(target: str) -> str:

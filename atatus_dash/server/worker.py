@@ -98,7 +98,7 @@ class Worker(base.Worker):
         turns.limit(
             of_one=max(1, working - 1),  # another thread can work for others, and SQLite has one writer
             of_all=max(1, settings.THREADS * 3 // 4),
-            waiting=self._most_connections // 4,
+            places=max(1, self._most_connections // 2),
         )
         for number in range(threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()

@@ -14,9 +14,10 @@ from accounts.turns import OPERATORS, TURN, Postponed, Turn, Turns
 class Request:
     """A request that changes an account, and how a server runs it."""
 
-    def __init__(self, turns: Turns, account_id: int = 1, name: str = "") -> None:
+    def __init__(self, turns: Turns, account_id: int = 1, name: str = "", held_bytes: int = 0) -> None:
         self.turns, self.account_id, self.name = turns, account_id, name
         self.turn = Turn()
+        self.turn.held_bytes = held_bytes
         self.is_running = self.was_resumed = False
 
     def run(self) -> bool:
@@ -39,10 +40,20 @@ class Request:
         self.is_running = False
 
 
-def _turns(of_one: int = 1, of_all: int = 9, waiting: int = 9) -> Turns:
+def _turns(of_one: int = 1, of_all: int = 9, places: int = 18) -> Turns:
     turns = Turns()
-    turns.limit(of_one=of_one, of_all=of_all, waiting=waiting)
+    turns.limit(of_one=of_one, of_all=of_all, places=places)
     return turns
+
+
+def _fill(turns: Turns, account_id: int, held_bytes: int = 0) -> int:
+    """Send requests until one is refused. Returns how many wait."""
+    for number in range(100):
+        try:
+            assert not Request(turns, account_id, held_bytes=held_bytes).run()
+        except Unavailable:
+            return number
+    raise AssertionError("none was refused")
 
 
 def test_requests_of_one_account_begin_in_the_order_of_their_arrival() -> None:
@@ -107,20 +118,35 @@ def test_a_turn_that_ended_before_the_request_waited_is_taken_at_once() -> None:
     assert second.is_running
 
 
-@pytest.mark.parametrize("accounts", [[1, 1, 1], [1, 1, 2, 2, 3]], ids=["of one account", "of all"])
-def test_no_more_wait_than_there_is_room_for(accounts: list[int]) -> None:
-    turns = _turns(of_all=1, waiting=2)
-    first = Request(turns, 9)
+def test_one_account_gets_half_of_the_places_and_the_others_the_rest() -> None:
+    turns = _turns(of_all=1, places=16)
+    Request(turns, 9).run()
+    assert [_fill(turns, account_id) for account_id in (1, 2, 3, 4, 5, 6)] == [8, 4, 2, 1, 1, 0]
+
+
+def test_a_request_that_was_refused_gets_a_place_when_another_one_has_begun() -> None:
+    turns = _turns(places=4)
+    first = Request(turns)
     first.run()
-    *waiting, refused = [Request(turns, account_id) for account_id in accounts]
-    assert not any(request.run() for request in waiting)
+    assert _fill(turns, 1) == 2
+    refused = Request(turns)
     with pytest.raises(Unavailable) as error:
         refused.run()
     assert error.value.retry_after == 1
     turns.end(refused.turn)
     first.end()
-    assert [request.is_running for request in waiting] == [True] + [False] * (len(waiting) - 1)
-    assert refused.run() is False
+    assert not refused.run()
+    assert _fill(turns, 1) == 0
+
+
+@pytest.mark.parametrize(("kibibytes", "waiting"), [(255, 8), (256, 4), (1024, 2), (2048, 1)])
+def test_a_request_with_a_large_body_takes_several_places(kibibytes: int, waiting: int) -> None:
+    turns = _turns(places=16)
+    first = Request(turns)
+    first.run()
+    assert _fill(turns, 1, kibibytes * 1024) == waiting
+    first.end()
+    assert _fill(turns, 1, kibibytes * 1024) == 1
 
 
 def test_a_request_that_has_waited_for_ten_seconds_is_refused_and_the_next_one_begins() -> None:
@@ -181,7 +207,7 @@ def test_without_our_server_nothing_is_postponed() -> None:
 
 
 def test_many_threads_never_exceed_the_limits_and_leave_nothing_behind() -> None:
-    turns = _turns(of_one=2, of_all=3, waiting=1000)
+    turns = _turns(of_one=2, of_all=3, places=1000)
     running, most, most_of_all, done = Counter[int](), Counter[int](), [0], threading.Semaphore(0)
     lock = threading.Lock()
 

@@ -424,7 +424,7 @@ def test_a_postponed_request_runs_again_as_it_arrived_and_before_those_behind_it
         return client.application(environ, start_response)
 
     with pytest.raises(Postponed):
-        client.send(POST + b"X-First: 1\r\nContent-Length: 3\r\n\r\nabc" + GET + b"\r\n", application)
+        client.send(POST + b"X-First: 1\r\nContent-Length: 3\r\n\r\nabc" + POST + b"\r\n", application)
     assert client.read() == b""
     assert not client.connection.is_waiting
     assert client.connection.events == select.EPOLLOUT
@@ -435,6 +435,8 @@ def test_a_postponed_request_runs_again_as_it_arrived_and_before_those_behind_it
     assert first == again == ("1", b"abc", first[2])
     assert behind[:2] == ("", b"")
     assert behind[2] is not first[2]
+    assert first[2].held_bytes == 3 + server.REQUEST_BYTES
+    assert behind[2].held_bytes == 0
     assert client.read().count(b"HTTP/1.1 200 OK") == 2
     assert client.connection.held_bytes == 0
 
@@ -459,5 +461,11 @@ def test_a_turn_ends_with_its_request_however_it_ends(client: Client, end: Calla
         return end()
 
     with suppress(GoneError):
-        client.send(GET + b"\r\n", application)
+        client.send(POST + b"\r\n", application)
     assert not taken[0].has_begun
+
+
+def test_only_a_request_that_may_change_something_has_a_turn(client: Client) -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"):
+        client.send(f"{method} /a HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert [TURN in environ for environ in client.asked] == [False] * 3 + [True] * 4
