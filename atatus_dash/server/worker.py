@@ -48,6 +48,9 @@ ACCEPT_SECONDS = 0.2
 SWEEP_SECONDS = 0.5
 #: Connections of one worker. If there are more, each new one cuts off another.
 MAX_CONNECTIONS = 850
+#: New connections are accepted after one request of each busy connection. So for each so many connections, a worker
+#: accepts one more at a time. One with few leaves new connections to the other workers.
+CONNECTIONS_PER_ACCEPT = 16
 #: Connections that were cut off and are not yet closed. If there are more, new ones are closed immediately.
 MAX_CUT = 50
 #: Files that a worker has open besides its connections, and files of each thread. A database in WAL mode is three
@@ -127,8 +130,10 @@ class Worker(base.Worker):
                     has_slot = self._slots.end()
 
     def _handle(self, number: int) -> None:
-        if number in self.listeners:
-            self._accept(self.listeners[number])
+        if listener := self.listeners.get(number):
+            for _ in range(1 + len(self.connections) // CONNECTIONS_PER_ACCEPT):
+                if not self._accept(listener):
+                    break
         elif connection := self.connections.get(number):
             self._work(number, connection)
 
