@@ -22,7 +22,7 @@ from .context import RequestContext
 from .models import Account, Membership, User
 from .policy import Actor, ActorKind, Permission, Role
 from .services import Initiator
-from .sessions import SIGNED_IN_AT
+from .sessions import SIGNED_IN_AT, was_renewed
 from .turns import turns
 
 P = ParamSpec("P")
@@ -99,7 +99,7 @@ def account_page(
             if response := _blocking_response(request, membership, allow_closed=allow_closed):
                 return response
             policy.require(request.actor, permission)
-            if request.method == "POST":
+            if request.method == "POST" and not was_renewed(request):
                 turns.take(request.META, request.account.pk)
             if request.session.get(LAST_ACCOUNT) != slug and not allow_closed:
                 request.session[LAST_ACCOUNT] = slug

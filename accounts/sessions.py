@@ -27,6 +27,14 @@ def record_sign_in(request: HttpRequest, **kwargs: Any) -> None:
     request.session[SIGNED_IN_AT] = time.time()
 
 
+def was_renewed(request: HttpRequest) -> bool:
+    """Whether this request has replaced the client's session, as Django does after a change of `SECRET_KEY`.
+
+    Such a request can't run again (`accounts.turns`): it names the old session, which has ended.
+    """
+    return request.session.session_key != request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+
+
 class SessionStore(DatabaseSessionStore):
     """Django's session store with a maximum age: `SESSION_DAYS` after the sign-in, as currently configured.
 

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import DomainError
 from accounts.factors import has_second_factor, reauthentication_page, session_has_second_factor
 from accounts.models import User
+from accounts.sessions import was_renewed
 from accounts.turns import OPERATORS, turns
 
 from . import VERSION, operations
@@ -44,7 +45,7 @@ class OperatorSite(AdminSite):
             sent = (request.path, *_texts(request.GET), *_texts(request.POST))
             if any("\0" in text for text in sent):
                 raise BadRequest("The request contains a NUL character.")
-            if request.method == "POST":
+            if request.method == "POST" and not was_renewed(request):
                 turns.take(request.META, OPERATORS)
             response: HttpResponse = view(request, *args, **kwargs)
             return response

@@ -108,6 +108,22 @@ def test_every_form_of_an_account_waits_while_it_is_busy_and_no_page_does(
     assert [name for name in PAGES_OF_AN_ACCOUNT if _waits(browser.get, address(name))] == []
 
 
+@pytest.mark.parametrize("page", ["accounts:new_project", "admin:accounts_account_add"])
+def test_a_form_that_renews_the_session_does_not_wait(
+    cast: Cast, browser: Browser, operator: User, settings: Settings, occupy: Any, page: str
+) -> None:
+    """Django renews it after a change of `SECRET_KEY`. The old one has then ended, so the form can't be sent again."""
+    in_admin = page.startswith("admin:")
+    occupy(OPERATORS if in_admin else cast.account.id)
+    browser.as_(operator if in_admin else cast.owner)
+    path = reverse(page, args=[] if in_admin else [cast.account.slug])
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "new" * 20
+    assert not _waits(browser.post, path, {"name": "web"})
+    assert browser.get(path).status_code == 200
+    assert _waits(browser.post, path, {"name": "web"})
+
+
 def test_a_strangers_form_does_not_wait(cast: Cast, address: Any, occupy: Any) -> None:
     occupy(cast.account.id)
     assert not _waits(Browser().as_(cast.stranger).post, address("accounts:new_project"), {"name": "web"})
