@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from accounts.errors import Unavailable
-from accounts.turns import OPERATORS, TURN, Postponed, Turn, Turns
+from accounts.turns import OPERATORS, TURN, Postponed, Turn, Turns, has_waited
 
 
 class Request:
@@ -105,6 +105,17 @@ def test_what_the_first_run_kept_is_there_in_the_second_run() -> None:
     first.end()
     assert second.was_resumed
     assert second.turn.kept == "accepted"
+
+
+def test_only_a_request_that_was_postponed_has_waited() -> None:
+    turns = _turns()
+    first, second = requests = [Request(turns) for _ in range(2)]
+    first.run()
+    assert [has_waited({TURN: request.turn}) for request in requests] == [False, False]
+    second.run()
+    first.end()
+    assert [has_waited({TURN: request.turn}) for request in requests] == [False, True]
+    assert has_waited({}) is False
 
 
 def test_a_turn_that_ended_before_the_request_waited_is_taken_at_once() -> None:
