@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import Account, AuditEvent, User
+from accounts.models import Account, AuditEvent, Project, User
 from accounts.policy import KeyPermission
 from accounts.turns import OPERATORS, TURN, Postponed, Turn, turns
 from apikeys.models import APIKey, KeyUsage
@@ -27,6 +27,7 @@ from apikeys.usage import counts
 from . import factories
 from .api.test_matrix import ROUTES, fill, things
 from .conftest import Browser, Cast, Program
+from .html_forms import filled
 from .servers import Answer, Installation, Server, install, serving, wait_for
 from .test_guard_served import GATEWAY
 from .test_pages_access import CHANGES, PAGES_OF_AN_ACCOUNT, address
@@ -155,6 +156,22 @@ def test_a_request_that_waited_counts_once_and_is_answered_as_any_other(cast: Ca
     assert [program.send("POST", "/v2/projects", sent).status_code for _ in range(2)] == [201, 429]
     counts.flush()
     assert KeyUsage.objects.get(api_key=key.api_key).requests == 3
+
+
+def test_a_form_that_waited_is_saved_once_and_says_so_once(cast: Cast, occupy: Any) -> None:
+    browser = Browser(enforce_csrf_checks=True, headers={"Referer": "https://testserver/"}).as_(cast.owner)
+    path = reverse("accounts:new_project", args=[cast.account.slug])
+    form = filled(browser.get(path), "name", name="web")
+    busy, turn = occupy(cast.account.id), Turn()
+    with pytest.raises(Postponed):
+        browser.post(path, form, **_with(turn))
+    turns.wait(turn, lambda: None)
+    turns.end(busy)
+    response = browser.post(path, form, **_with(turn))
+    turns.end(turn)
+    assert response.status_code == 302
+    assert Project.objects.filter(name="web").count() == 1
+    assert browser.get(response["Location"]).content.decode().count("Project web created") == 1
 
 
 @pytest.mark.parametrize(
