@@ -465,6 +465,25 @@ def test_a_turn_ends_with_its_request_however_it_ends(client: Client, end: Calla
     assert not taken[0].has_begun
 
 
+def test_the_turn_of_a_client_that_has_gone_meanwhile_ends(client: Client) -> None:
+    taken: list[Turn] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        taken.append(environ[TURN])
+        if len(taken) == 1:
+            raise Postponed(environ[TURN])
+        turns.take(environ, -1)
+        return client.application(environ, start_response)
+
+    with pytest.raises(Postponed):
+        client.send(POST + b"\r\n", application)
+    client.socket.close()
+    with pytest.raises(GoneError):
+        client.work(application)
+    assert len(taken) == 2
+    assert not taken[0].has_begun
+
+
 def test_only_a_request_that_may_change_something_has_a_turn(client: Client) -> None:
     for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"):
         client.send(f"{method} /a HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
