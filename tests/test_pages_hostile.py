@@ -112,6 +112,19 @@ def test_a_malformed_form_turns_no_refusal_into_a_server_error(
     assert 400 <= response.status_code < 500
 
 
+def test_a_form_that_was_cut_off_changes_nothing(cast: Cast, browser: Browser) -> None:
+    project = factories.make_project(cast.account, "web")
+    body = '--B\r\nContent-Disposition: form-data; name="name"\r\n\r\nWebs'
+    address = f"/accounts/acme/projects/{project.id}/edit/"
+    answers = [
+        browser.as_(cast.owner).generic("POST", address, body + end, content_type=MULTIPART).status_code
+        for end in ("", "ite\r\n--B--\r\n")
+    ]
+    assert answers == [400, 302]
+    project.refresh_from_db()
+    assert project.name == "Website"
+
+
 @pytest.mark.parametrize("back", ["%zz", "nowhere", "a:b", "http://["])
 def test_sign_in_of_admin_redirects_to_no_malformed_url(back: str, db: None) -> None:
     operator = Browser(raise_request_exception=False).as_(factories.make_operator())
