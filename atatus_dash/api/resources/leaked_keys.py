@@ -89,7 +89,7 @@ class LeakedKeysView(APIView):
             reporter="GitHub secret scanning" if is_from_github else "Leak report",
             context=RequestContext.of(request),
         )
-        return Response({"Message": "Thank you. Those that are keys of this server are revoked."}, status=202)
+        return Response({"Message": "Thank you. The reported keys that belong to this server are revoked."}, status=202)
 
     def _is_from_github(self) -> bool:
         """Whether GitHub signed this request. A request without a signature counts against its address.
