@@ -155,7 +155,7 @@ class ChangeModelForm(ChangeForm, forms.ModelForm):  # type: ignore[type-arg]  #
 
 
 class Theme:
-    """Light, dark, or the browser's setting. Stored in a cookie, so that pages start in the right colours."""
+    """Light, dark, or the browser's setting. Stored in a cookie, so that pages start in the right colors."""
 
     COOKIE = "theme"
     SYSTEM = "system"

@@ -1,7 +1,7 @@
 """The scheduled jobs. A new job is an entry of `JOBS`; `scheduler` runs each in one process at a time.
 
-A job can stop at any point, if its process dies, and run again at any time, if a command starts it. The next run has
-to do the rest, without doing anything twice.
+A job can stop at any point, because its process may die, and run again at any time, because a command may start it.
+The next run has to do the rest, without doing anything twice.
 """
 
 from collections.abc import Callable

@@ -228,7 +228,7 @@ def _lock_recipient(email: str) -> None:
 
 
 def _mail(sent: SentInvitation, link: Link) -> None:
-    """Mail the link. A mail with the old link is not sent, if it is still unsent."""
+    """Mail the link. A mail with the old link that is still in the outbox is withdrawn."""
     invitation = sent.invitation
     outbox.withdraw(kind="invitation", about=invitation.id)
     mail.notify(

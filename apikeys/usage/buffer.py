@@ -88,7 +88,7 @@ class Buffer(Generic[S, E]):
                 self._commit(batch)
 
     def discard(self) -> int:
-        """Drop all records that may not have been written. Returns the number of their requests."""
+        """Drop all records, except those that are known to be written. Returns the number of their requests."""
         with self._flushing, self._lock:
             _, in_doubt = self._in_doubt or ("", {})
             lost = sum(entry.requests for batch in (self._pending, in_doubt) for entry in batch.values())

@@ -76,7 +76,7 @@ def flush() -> None:
 
 
 def discard() -> int:
-    """Drop all records that may not have been written. Returns the number of their requests."""
+    """Drop all records, except those that are known to be written. Returns the number of their requests."""
     return _buffer.discard()
 
 

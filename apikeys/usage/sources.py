@@ -64,7 +64,7 @@ def flush() -> None:
 
 
 def discard() -> None:
-    """Drop all records that may not have been written."""
+    """Drop all records, except those that are known to be written."""
     _buffer.discard()
 
 

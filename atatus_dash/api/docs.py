@@ -66,7 +66,7 @@ class DocsView(APIView):
 def _html(content: Content, arguments: tuple[tuple[str, str], ...], look: Look) -> bytes:
     """The page as HTML, for `EXAMPLE_ORIGIN`. Rendering takes 50 ms, and anybody can request it.
 
-    All pages are cached, in every combination of cookies. A server without `PUBLIC_URL` has an origin for each port
+    All pages fit into the cache, each in every `Look`. A server without `PUBLIC_URL` has an origin for each port
     that clients name.
     """
     return _drawn(content(Site(START, "", EXAMPLE_ORIGIN), **dict(arguments)), look)
