@@ -132,8 +132,8 @@ class Worker(base.Worker):
     def _handle(self, number: int) -> None:
         if listener := self.listeners.get(number):
             for _ in range(1 + len(self.connections) // CONNECTIONS_PER_ACCEPT):
-                if not self._accept(listener):
-                    break
+                if not self._accept(listener) or len(self.connections) >= self._most_connections:
+                    break  # beyond the limit, the one that was cut off is closed before the next
         elif connection := self.connections.get(number):
             self._work(number, connection)
 

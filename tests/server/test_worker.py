@@ -22,28 +22,32 @@ def test_a_worker_accepts_more_connections_at_a_time_the_more_it_has(
     opened: ExitStack, connections: int, accepted: int
 ) -> None:
     """A new connection waits for a request of each that is busy, and an idle worker leaves it to the others."""
+    assert _accepted(opened, new=30, connections=connections) == accepted
+
+
+def test_a_worker_that_has_accepted_all_connections_goes_on(opened: ExitStack) -> None:
+    assert _accepted(opened, new=3, connections=100) == 3
+
+
+def test_a_worker_accepts_no_more_at_a_time_than_it_may_have(opened: ExitStack) -> None:
+    """Each of the others cuts one off, which has to be closed first."""
+    assert _accepted(opened, new=30, connections=400, most=402) == 2
+
+
+def _accepted(opened: ExitStack, *, new: int, connections: int, most: int = 1000) -> int:
+    """How many of these new connections a worker with some connections accepts at a time."""
     listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
     listener.setblocking(False)
     worker: Any = Worker.__new__(Worker)
     worker.poll = opened.enter_context(select.epoll())
     worker.listeners = {listener.fileno(): listener}
     worker.connections = {-number: None for number in range(1, connections + 1)}
-    worker._most_connections = 1000
+    worker._most_connections = most
     worker.cfg = type("Config", (), {"workers": 1})
-    for _ in range(30):
+    for _ in range(new):
         opened.enter_context(socket.create_connection(listener.getsockname()))
     worker._handle(listener.fileno())
-    accepted_now = {number: each for number, each in worker.connections.items() if number > 0}
-    for each in accepted_now.values():
+    accepted = [each for number, each in worker.connections.items() if number > 0]
+    for each in accepted:
         opened.enter_context(each.socket)
-    assert len(accepted_now) == accepted
-
-
-def test_a_worker_that_has_accepted_all_connections_goes_on(opened: ExitStack) -> None:
-    listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
-    listener.setblocking(False)
-    worker: Any = Worker.__new__(Worker)
-    worker.listeners = {listener.fileno(): listener}
-    worker.connections = dict.fromkeys(range(-100, 0))
-    worker._handle(listener.fileno())
-    assert len(worker.connections) == 100
+    return len(accepted)
