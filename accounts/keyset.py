@@ -134,7 +134,7 @@ def _text(value: Any) -> str:
         return str((value - _EPOCH) // _MICROSECOND)
     if isinstance(value, date):
         return str((value - _FIRST_DAY) // _DAY)
-    return quote(str(value), safe="").replace(_SEPARATOR, "%2E")
+    return quote(str(value), safe="").replace(_SEPARATOR, "%2E").replace(_BACKWARD, "%7E")
 
 
 def _value(field: "Field[Any, Any]", text: str) -> Any:

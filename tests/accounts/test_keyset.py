@@ -7,7 +7,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts import keyset
-from accounts.models import Project
+from accounts.models import Account, Project
 from tests import factories
 from tests.conftest import Cast
 
@@ -39,6 +39,24 @@ def test_pages_forward_and_back_have_every_row_once_in_order(names: list[str], s
         page = keyset.page(Project.objects.all(), size=size, cursor=page.previous)
         backward.insert(0, [project.name for project in page])
     assert backward == forward
+
+
+def test_texts_that_order_a_list_may_have_any_characters(cast: Cast) -> None:
+    """Also those that separate a cursor's values, or begin the cursor of a previous page."""
+    for name in ("~", "~.", "~~b", ".", "a.b", "%7E", "%", "é", "null", "0", "1~2", " x"):
+        factories.make_account(name, cast.owner)
+    ids = list(Account.objects.values_list("pk", flat=True))
+    page = keyset.page(Account.objects.all(), size=1)
+    forward = [*page]
+    while page.next is not None and len(forward) < len(ids):
+        page = keyset.page(Account.objects.all(), size=1, cursor=page.next)
+        forward += page
+    assert [account.pk for account in forward] == ids
+    backward = [*page]
+    while page.previous is not None and len(backward) < len(ids):
+        page = keyset.page(Account.objects.all(), size=1, cursor=page.previous)
+        backward += page
+    assert [account.pk for account in backward] == ids[::-1]
 
 
 def test_new_rows_do_not_shift_pages(names: list[str], cast: Cast) -> None:
