@@ -1,7 +1,7 @@
 """How Chromium is started: without a sandbox, for root, and without requests of its own."""
 
 #: Chromium obeys only the last --disable-features, so this repeats Playwright's list (chromiumSwitches.ts).
-_DISABLED_BY_PLAYWRIGHT = [
+DISABLED_BY_PLAYWRIGHT = [
     "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose",
     "HttpsUpgrades",
@@ -11,10 +11,13 @@ _DISABLED_BY_PLAYWRIGHT = [
     "PaintHolding",
     "ThirdPartyStoragePartitioning",
     "AvoidCorsURLLoaderRestartOnRedirect",
+    "TcpPortRandomizationWin",
     "OptimizationHints",
     "NetworkTimeServiceQuerying",
     "AimEnabled",
     "PreconnectToSearch",
+    "msForceBrowserSignIn",
+    "msEdgeUpdateLaunchServicesPreferredVersion",
 ]
 #: The suggestions of the address bar are pages, loaded anew for each window, and took more time than ours.
 #: Chromium starts a spare process for each page, which most tests never use.
@@ -27,5 +30,5 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    f"--disable-features={','.join([*_DISABLED_BY_PLAYWRIGHT, *_DISABLED])}",
+    f"--disable-features={','.join([*DISABLED_BY_PLAYWRIGHT, *_DISABLED])}",
 ]
