@@ -132,6 +132,8 @@ def maintenance(site: Site) -> Iterator[None]:
 def test_the_clients_wait_until_maintenance_is_over(account: str, reader: Terminal, site: Site) -> None:
     save_files("rate-limits", reader)
     logs = [reader.directory / name for name in ("python.log", "node.log")]
+    for log in logs:
+        log.touch()
     with maintenance(site):
         reader.paste("python3 four.py >python.log 2>&1 & node four.mjs >node.log 2>&1 &")
         wait_for(lambda: all("503: waiting 1 s\n" in log.read_text() for log in logs), "both clients to be refused")
