@@ -21,5 +21,5 @@ class OperatorAdminConfig(admin.AdminConfig):
 class StaticFilesConfig(staticfiles.StaticFilesConfig):
     """django.contrib.staticfiles without the files of DRF's browsable API, which is off."""
 
-    default = False
+    default = False  # as above
     ignore_patterns = [*staticfiles.StaticFilesConfig.ignore_patterns, "rest_framework"]

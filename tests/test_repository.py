@@ -69,5 +69,5 @@ def test_the_top_level_holds_what_a_project_needs_and_no_other_app() -> None:
 
 
 def test_no_name_of_a_test_contains_the_time(request: pytest.FixtureRequest) -> None:
-    """Every worker of xdist must collect the same names, also if one of them starts in the next minute."""
+    """Every worker of xdist must collect the same names, even if one of them starts in the next minute."""
     assert [item.nodeid for item in request.session.items if "datetime." in item.nodeid] == []

@@ -235,7 +235,7 @@ def check_chosen_themes(page: Page) -> None:
     light = page.evaluate_handle(COLORS)
     page.emulate_media(color_scheme="dark")
     dark = page.evaluate_handle(COLORS)
-    assert differences(light, dark) != [], "the themes differ"
+    assert differences(light, dark) != [], "The themes have the same colors"
     page.evaluate(CHOOSE, "light")
     assert differences(light, page.evaluate_handle(COLORS)) == [], page.url
     page.emulate_media(color_scheme="light")
