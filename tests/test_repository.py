@@ -71,3 +71,10 @@ def test_the_top_level_holds_what_a_project_needs_and_no_other_app() -> None:
 def test_no_name_of_a_test_contains_the_time(request: pytest.FixtureRequest) -> None:
     """Every worker of xdist must collect the same names, even if one of them starts in the next minute."""
     assert [item.nodeid for item in request.session.items if "datetime." in item.nodeid] == []
+
+
+@pytest.mark.xdist_group("repository")
+def test_a_group_of_tests_runs_in_one_process(request: pytest.FixtureRequest) -> None:
+    """xdist reads the group from the name of the test. Without groups, each process would start every server."""
+    group = "@repository" if "PYTEST_XDIST_WORKER" in os.environ else ""
+    assert request.node.nodeid.endswith(f"::{request.node.name}{group}")
