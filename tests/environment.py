@@ -34,9 +34,10 @@ if worker := re.fullmatch(r"gw([0-9]+)", os.environ.get("PYTEST_XDIST_WORKER", "
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)  # before xdist's own; not called without xdist
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One and a half times the number of cores, because tests with servers mostly wait.
+    """Two for each core, but at most 12, because Redis has 16 databases. None if xdist's variable says how many.
 
-    At most 12: Redis has 16 databases. None if xdist's variable says how many.
+    Tests of the groups `gateways` and `servers` mostly wait. They occupy two processes and leave the cores to the
+    others.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None

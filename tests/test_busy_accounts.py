@@ -251,7 +251,7 @@ def _post(server: Server, key: str) -> Answer:
     return server.get("/v2/projects", key, "POST", body, Content_Type="application/json")
 
 
-@pytest.mark.xdist_group("serve")
+@pytest.mark.xdist_group("servers")
 def test_changes_that_wait_for_a_lock_refuse_no_request_of_another_account(
     installation: Installation, server: Server
 ) -> None:
@@ -282,7 +282,7 @@ def test_changes_that_wait_for_a_lock_refuse_no_request_of_another_account(
         assert Counter(change.result().status for change in changes) == {201: 40}
 
 
-@pytest.mark.xdist_group("serve")
+@pytest.mark.xdist_group("servers")
 def test_a_burst_of_changes_by_one_key_is_made_completely_and_counted_exactly(
     installation: Installation, server: Server
 ) -> None:
@@ -300,7 +300,7 @@ def test_a_burst_of_changes_by_one_key_is_made_completely_and_counted_exactly(
         assert set(events.filter(actor_id=limited.api_key.pk).values_list("request_id", flat=True)) == sent
 
 
-@pytest.mark.xdist_group("serve")
+@pytest.mark.xdist_group("servers")
 def test_large_bodies_of_changes_that_wait_take_a_bounded_part_of_the_memory(
     installation: Installation, server: Server
 ) -> None:
@@ -332,7 +332,7 @@ def _memory(server: Server) -> int:
     return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.xdist_group("serve")
+@pytest.mark.xdist_group("servers")
 def test_a_stop_makes_the_changes_that_wait(installation: Installation) -> None:
     with installation.connected(), ThreadPoolExecutor(20) as pool:
         key = factories.make_key(_account("Busy"))

@@ -449,7 +449,7 @@ def mute() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.xdist_group("outages")
+@pytest.mark.xdist_group("servers")
 def test_a_server_whose_database_does_not_answer_logs_it_listens_and_answers_503(mute: int, tmp_path: Path) -> None:
     installation = Installation(
         tmp_path, {"ALLOW_HTTP": "1", "DATABASE_URL": f"postgres://keys@127.0.0.1:{mute}/keys", "THREADS": "2"}
@@ -502,7 +502,7 @@ def test_a_server_limits_the_time_of_statements_and_a_command_does_not(
 
 
 @pytest.mark.services
-@pytest.mark.xdist_group("outages")
+@pytest.mark.xdist_group("servers")
 @pytest.mark.skipif(not os.environ.get("REDIS_URL"), reason="needs REDIS_URL")
 def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_path: Path) -> None:
     real = urlsplit(os.environ["REDIS_URL"])
@@ -534,7 +534,7 @@ def test_while_redis_is_frozen_every_request_passes_if_the_operator_says_so(tmp_
 
 
 @pytest.mark.services
-@pytest.mark.xdist_group("outages")
+@pytest.mark.xdist_group("servers")
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
 @pytest.mark.django_db(transaction=True)
 def test_a_frozen_database_blocks_no_request_and_recovers(cast: Cast, tmp_path: Path) -> None:

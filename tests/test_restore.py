@@ -27,7 +27,7 @@ NIGHTLY, BACKUP = "the-nightly-key-of-the-old-tests", "the-backup-key-of-the-old
 #: Different in each restore: rows that `migrate` writes, and secrets that it encrypts.
 UNLIKE = ("contenttypes", "auth.permission", "mfa.authenticator", "sessions", "usersessions")
 
-pytestmark = pytest.mark.xdist_group("restore")
+pytestmark = pytest.mark.xdist_group("servers")
 
 
 def _line(start: str) -> str:

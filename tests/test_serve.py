@@ -21,7 +21,7 @@ from atatus_dash.server.connection import Phase
 
 from .servers import Installation, Server, install, serving, wait_for
 
-pytestmark = pytest.mark.xdist_group("serve")
+pytestmark = pytest.mark.xdist_group("servers")
 
 
 @pytest.fixture(scope="module")

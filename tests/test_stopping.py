@@ -15,7 +15,7 @@ import pytest
 
 from .servers import Installation, Server, install, serving, wait_for
 
-pytestmark = pytest.mark.xdist_group("stopping")
+pytestmark = pytest.mark.xdist_group("servers")
 
 PROXY: dict[str, Any] = {"TRUSTED_PROXIES": "127.0.0.1/32"}
 

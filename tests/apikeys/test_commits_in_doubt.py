@@ -22,7 +22,7 @@ from tests.tcp_proxy import Commit, TcpProxy
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.services,
-    pytest.mark.xdist_group("outages"),
+    pytest.mark.xdist_group("servers"),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL"),
 ]
 

@@ -15,7 +15,7 @@ from atatus_dash.api.schema.document import document, rendered
 from tests import node
 from tests.servers import Server, install, serving
 
-pytestmark = pytest.mark.xdist_group("clients")
+pytestmark = pytest.mark.xdist_group("servers")
 
 HERE = Path(__file__).parent
 

@@ -20,7 +20,7 @@ from ..gateways.listener import Listener
 from ..gateways.relay import pass_on
 from ..servers import ROOT, Answer, free_port, install, serving, wait_for
 
-pytestmark = pytest.mark.xdist_group("examples")
+pytestmark = pytest.mark.xdist_group("gateways")
 
 EXAMPLES = ROOT / "docs" / "examples"
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ from ..servers import ROOT, Installation, Server, install, serving, wait_for
 from . import blocks
 from .terminal import KEYS_EXAMPLE, Terminal, terminal
 
-pytestmark = pytest.mark.xdist_group("guides")
+pytestmark = pytest.mark.xdist_group("servers")
 
 GUIDES = {page.stem: page for page in sorted((ROOT / "docs" / "api").glob("*.md"))}
 WITH_BLOCKS = [name for name, page in GUIDES.items() if blocks.read(page)]

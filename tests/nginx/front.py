@@ -27,7 +27,7 @@ FORM: dict[str, Any] = {"Content_Type": "application/x-www-form-urlencoded"}
 NODE = "server 127.0.0.1:8000 "
 
 needs_nginx = [
-    pytest.mark.xdist_group("nginx"),
+    pytest.mark.xdist_group("gateways"),
     pytest.mark.skipif(NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="nginx is not installed"),
 ]
 
