@@ -30,16 +30,19 @@ def test_one_slot_is_used_by_one_thread_after_the_other(monkeypatch: pytest.Monk
 
 def test_a_thread_that_waits_does_not_block_others() -> None:
     slots = Slots(1)
-    over = threading.Event()
+    begun, over = threading.Semaphore(0), threading.Event()
 
     def wait() -> bool:
         slots.take()
         slots.begin()
+        begun.release()
         over.wait(10)
         return slots.end()
 
     with ThreadPoolExecutor(9) as pool:
         waiting = [pool.submit(wait) for _ in range(8)]
+        for _ in waiting:
+            assert begun.acquire(timeout=5)
         started = time.monotonic()
         pool.submit(_work, slots, 0, set(), []).result(timeout=5)
         took = time.monotonic() - started
