@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import sqlite3
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection
@@ -34,9 +35,12 @@ PASSWORD = "correct horse battery staple"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free at every address. No outgoing connection takes it: these get ports from 32768 on (Linux)."""
+    while True:
+        port = 16_000 + secrets.randbelow(16_000)  # not by `random`, which starts alike in every process
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def wait_for(condition: Any, what: str, seconds: float = 20) -> None:
