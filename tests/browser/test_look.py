@@ -450,6 +450,14 @@ def test_the_page_of_operators_on_a_narrow_screen(theme: str, visit: Visit, brow
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_no_state_of_a_list_is_cut_off_on_a_narrow_screen(visit: Visit, furnished: Account) -> None:
+    visitor = visit(viewport=SIZES["narrow"]).sign_in("owner@example.com")
+    visitor.goto(f"/accounts/{furnished.slug}/settings/api-keys/")
+    states = visitor.page.locator(".seg")
+    assert states.evaluate("one => one.scrollWidth <= one.clientWidth")
+    expect(states.get_by_role("link").last).to_have_text("Revoked or expired")
+
+
 def test_the_menu_of_a_narrow_screen_needs_no_javascript(visit: Visit) -> None:
     visitor = visit(viewport=SIZES["narrow"], java_script_enabled=False).sign_in("owner@example.com")
     visitor.goto("/accounts/acme/")
