@@ -4,7 +4,7 @@
  */
 
 import createClient from "openapi-fetch";
-import type { components, operations, paths } from "./schema.d.ts";
+import type { components, operations, paths } from "./schema.js";
 
 declare const process: { argv: string[] };
 

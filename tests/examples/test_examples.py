@@ -19,6 +19,7 @@ from .. import node
 from ..gateways.listener import Listener
 from ..gateways.relay import pass_on
 from ..servers import ROOT, Answer, free_port, install, serving, wait_for
+from . import seed
 
 pytestmark = pytest.mark.xdist_group("gateways")
 
@@ -77,10 +78,10 @@ class Guard:
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     installation = install(tmp_path_factory.mktemp("guard"), FAILED_AUTH_LIMIT="1000000/minute")
-    seeded = installation.seed("tests.examples.seed", *COMMANDS)
+    service, keys = installation.seed(seed.create, COMMANDS)
     with serving(installation) as server:
         relay = Relay(server.port)
-        yield Guard(relay, **seeded)
+        yield Guard(relay, service, keys)
         relay.stop()
 
 

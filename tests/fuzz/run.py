@@ -7,23 +7,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+
+import django
 
 from tests.servers import Installation, serving
 
 HERE = Path(__file__).parent
-#: More than schemathesis can send, because a 429 would hide what a request does.
-_NO_LIMITS = {"API_RATE_LIMIT": "1000000000/minute", "FAILED_AUTH_LIMIT": "1000000000/minute"}
+#: Of the server. The limits are more than schemathesis can send, because a 429 would hide what a request does.
+ENVIRONMENT = {
+    "ALLOW_HTTP": "1",
+    "API_RATE_LIMIT": "1000000000/minute",
+    "FAILED_AUTH_LIMIT": "1000000000/minute",
+}
 
 
-def install(directory: Path, **environment: str) -> tuple[Installation, Any]:
-    """A database with data, and the ids and keys that `seed` printed."""
-    installation = Installation(directory, {"ALLOW_HTTP": "1", **_NO_LIMITS, **environment})
-    return installation, installation.seed("tests.fuzz.seed")
-
-
-def schemathesis(url: str, seeded: Any, key: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis in a separate directory, because it leaves files."""
+def schemathesis(url: str, key: tuple[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis with the id and secret of a key, in a separate directory, because it leaves files."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}"),
         *("run", f"{url}/v2/openapi.json", "--checks=all", "--generation-database=none", "--no-color", *options),
@@ -31,8 +30,8 @@ def schemathesis(url: str, seeded: Any, key: str, *options: str) -> subprocess.C
     environment = {
         "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
         "PYTHONPATH": str(HERE.parent.parent),
-        "FUZZ_KEY_ID": seeded[key][0],
-        "FUZZ_KEY": seeded[key][1],
+        "FUZZ_KEY_ID": key[0],
+        "FUZZ_KEY": key[1],
     }
     with tempfile.TemporaryDirectory() as directory:
         return subprocess.run(
@@ -49,13 +48,17 @@ def main() -> int:
     options = parser.parse_args()
     print(f"Seed {options.seed}. This takes {options.minutes:g} minutes.", flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as directory:
-        environment = {"DATABASE_URL": options.database} if options.database else {}
-        installation, seeded = install(Path(directory), **environment)
+        database = {"DATABASE_URL": options.database} if options.database else {}
+        installation = Installation(Path(directory), {**ENVIRONMENT, **database})
+        os.environ.update(installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings"))
+        django.setup()
+        from . import seed  # needs the environment
+
+        keys = seed.create()
         with serving(installation, by_command=True) as server:
             ran = schemathesis(
                 f"http://127.0.0.1:{server.port}",
-                seeded,
-                options.key,
+                keys[options.key],
                 f"--max-time={options.minutes * 60:.0f}",
                 f"--seed={options.seed}",
             )

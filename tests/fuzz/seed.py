@@ -1,20 +1,18 @@
-"""Fills a new database with the demonstration and more, and prints ids and keys for schemathesis as JSON."""
+"""The demonstration and more, and keys for schemathesis."""
 
-import json
+import io
 
-import django
+from django.core.management import call_command
+
+from accounts.models import Account
+from accounts.policy import KeyPermission
+from tests import factories
 
 
-def main() -> None:
-    django.setup()
-    from django.core.management import call_command
-
-    from accounts.models import Account
-    from accounts.policy import KeyPermission
-    from tests import factories
-
+def create() -> dict[str, tuple[str, str]]:
+    """The ids and secrets of the keys. The database is empty before."""
     call_command("migrate", verbosity=0)
-    call_command("demo")
+    call_command("demo", stdout=io.StringIO())
     account = Account.objects.get(slug="acme")
     factories.make_service(factories.make_account("Elsewhere"), shared=True)
     factories.make_service(account, "Guarded", gateways=["127.0.0.1/32"])
@@ -24,9 +22,4 @@ def main() -> None:
         "read": factories.make_key(account, "Fuzz: read", permission=KeyPermission.READ),
         "write": factories.make_key(account, "Fuzz: write", permission=KeyPermission.WRITE),
     }
-    secrets = {name: [issued.api_key.pk, issued.secret] for name, issued in keys.items()}
-    print(json.dumps(secrets))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+    return {name: (issued.api_key.pk, issued.secret) for name, issued in keys.items()}

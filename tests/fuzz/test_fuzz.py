@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from tests.servers import serving
+from tests.servers import Installation, serving
 
-from . import run
+from . import run, seed
 
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
-    installation, seeded = run.install(tmp_path)
+    installation = Installation(tmp_path, run.ENVIRONMENT)
+    keys = installation.seed(seed.create)
     with serving(installation) as server:
         ran = run.schemathesis(
             f"http://127.0.0.1:{server.port}",
-            seeded,
-            "administrator",
+            keys["administrator"],
             *("--seed=1", "--max-examples=1", "--phases=examples,coverage,fuzzing"),
         )
     assert ran.returncode == 0, ran.stdout

@@ -17,6 +17,7 @@ from apikeys.guard import snippets
 
 from ..nginx.front import SELF_SIGNED, in_front_of
 from ..servers import Installation, Server, free_port, install, serving, wait_for
+from . import seed
 from .client import CLIENT, Reply, connected, request
 from .programs import CONFIGURATIONS, PROGRAMS, Program
 from .relay import Relay
@@ -134,7 +135,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
         FAILED_AUTH_LIMIT="1000000/minute",
         THREADS="4",
     )
-    seeded = installation.seed("tests.gateways.seed")
+    seeded = installation.seed(seed.create)
     with serving(installation) as server:
         relay, upstream = Relay(server.port), Upstream()
         yield Guard(installation, server, relay, upstream, **seeded, certificate=certificate, private_key=private_key)

@@ -1,23 +1,22 @@
-"""Fills a guard's database with a service and keys of every kind, and prints their ids and secrets as JSON."""
+"""Services and keys of every kind for the gateways."""
 
 import io
-import json
+from datetime import timedelta
+from typing import Any
 
-import django
+from django.core.management import call_command
+from django.utils import timezone
+
+from accounts.models import Account
+from accounts.policy import KeyPermission
+from apikeys import scopes
+from tests import factories
+
+GATEWAYS = ("nginx", "caddy", "traefik", "envoy", "haproxy")
 
 
-def main() -> None:
-    django.setup()
-    from datetime import timedelta
-
-    from django.core.management import call_command
-    from django.utils import timezone
-
-    from accounts.models import Account
-    from accounts.policy import KeyPermission
-    from apikeys import scopes
-    from tests import factories
-
+def create() -> dict[str, Any]:
+    """The ids of the services and the secrets of the keys."""
     call_command("maintenance", "on", stdout=io.StringIO())  # every row of the table must pass in maintenance
     account = Account.objects.get(slug="acme")
     plenty = "1000000/minute"
@@ -45,10 +44,4 @@ def main() -> None:
         **{f"limited-{name}": make(write, rate_limit="2/day") for name in GATEWAYS},
         **{f"twice-{name}": make(write, rate_limit="1/day") for name in GATEWAYS},
     }
-    print(json.dumps({"service": service.id, "browsers": browsers.id, "reading": reading.id, "keys": keys}))  # noqa: T201
-
-
-GATEWAYS = ("nginx", "caddy", "traefik", "envoy", "haproxy")
-
-if __name__ == "__main__":
-    main()
+    return {"service": service.id, "browsers": browsers.id, "reading": reading.id, "keys": keys}

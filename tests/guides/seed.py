@@ -1,16 +1,13 @@
-"""Creates an account for each guide, with its reader's items, and prints them as shell variables, in JSON."""
+"""An account for each guide, with its reader's items."""
 
-import json
-import sys
+from collections.abc import Iterable
 
-import django
+from accounts.models import Account
+from tests import factories
 
 
-def main(names: list[str]) -> None:
-    django.setup()
-    from accounts.models import Account
-    from tests import factories
-
+def create(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Shell variables for the readers of these guides."""
     variables = {}
     for name in names:
         # These guides show the demonstration's account.
@@ -22,8 +19,4 @@ def main(names: list[str]) -> None:
             "ADMINISTRATOR_KEY": factories.make_key(account, "Administration", administrator=True).secret,
             "PROJECT": factories.make_project(account).id,
         }
-    print(json.dumps(variables))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return variables

@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ import yaml
 
 from ..gateways.listener import Listener
 from ..servers import ROOT, Installation, Server, install, serving, wait_for
-from . import blocks
+from . import blocks, seed
 from .terminal import KEYS_EXAMPLE, Terminal, terminal
 
 pytestmark = pytest.mark.xdist_group("servers")
@@ -53,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
     installation = install(tmp_path_factory.mktemp("guides"), ALLOW_HTTP="1")
-    variables = installation.seed("tests.guides.seed", *WITH_BLOCKS, *OTHERS)
+    variables = installation.seed(seed.create, [*WITH_BLOCKS, *OTHERS])
     with serving(installation) as server:
         yield Site(installation, server, variables)
 
@@ -120,11 +119,12 @@ def test_the_first_calls_of_the_readme_work_as_pasted(account: str, reader: Term
 
 @contextmanager
 def maintenance(site: Site) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.guides.maintenance"]
-    environment = site.installation.environ(DJANGO_SETTINGS_MODULE="atatus_dash.settings")
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE):
+    site.installation.run("maintenance", "on", "--retry-after", "1")
+    try:
         wait_for(lambda: site.server.get("/v2").status == 503, "maintenance")
         yield
+    finally:
+        site.installation.run("maintenance", "off")
     wait_for(lambda: site.server.get("/v2").status != 503, "its end")
 
 
