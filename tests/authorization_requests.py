@@ -1,7 +1,6 @@
 """Authorization requests: models of gateways with our configurations, and headers that clients forge."""
 
-import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.http import HttpResponse
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from apikeys.guard.contracts import Contract
 from atatus_dash import guard
 
 from . import openapi
+from .answers import Answer
 
 CLIENT = "203.0.113.7"
 PROXY = "10.0.0.2"
@@ -175,22 +175,6 @@ forged = st.lists(
     ),
     max_size=8,
 )
-
-
-class Answer(NamedTuple):
-    """The guard's answer, with names of headers in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def message(self) -> str:
-        return str(self.json["Message"])
 
 
 def ask(

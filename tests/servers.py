@@ -1,7 +1,6 @@
 """Real servers for tests, each with its own database and port."""
 
 import io
-import json
 import os
 import re
 import secrets
@@ -30,6 +29,8 @@ from environ import Env
 
 from atatus_dash.management.commands.serve import collect_static_files
 
+from .answers import Answer
+
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery staple"
 
@@ -51,17 +52,6 @@ def wait_for(condition: Any, what: str, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.02)
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass
@@ -190,8 +180,7 @@ class Server:
         with closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers={**({"X-API-KEY": key} if key else {}), **sent})
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            return Answer.read(connection.getresponse())
 
     def is_up(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()

@@ -25,10 +25,11 @@ from apikeys.rates import Rate
 from apikeys.usage import counts
 
 from . import factories
+from .answers import Answer
 from .api.test_matrix import ROUTES, fill, things
 from .conftest import Browser, Cast, Program
 from .html_forms import filled
-from .servers import Answer, Installation, Server, install, serving, wait_for
+from .servers import Installation, Server, install, serving, wait_for
 from .test_guard_served import GATEWAY
 from .test_pages_access import CHANGES, PAGES_OF_AN_ACCOUNT, address
 

@@ -20,7 +20,8 @@ from apikeys.services import Issued
 from apikeys.usage import counts, problems, questions
 from atatus_dash import maintenance
 from tests import factories
-from tests.authorization_requests import CLIENT, Answer, send
+from tests.answers import Answer
+from tests.authorization_requests import CLIENT, send
 from tests.conftest import Cast
 
 pytestmark = pytest.mark.django_db

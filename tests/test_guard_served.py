@@ -16,6 +16,7 @@ import pytest
 from accounts.models import Account
 
 from . import factories
+from .answers import Answer
 from .servers import Installation, install, serving
 
 GATEWAY = {
@@ -32,14 +33,13 @@ def make_service(installation: Installation) -> str:
         return factories.make_service(Account.objects.get(slug="acme"), "Reports", gateways=["127.0.0.1"]).id
 
 
-def ask(port: int, path: str, key: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(port: int, path: str, key: str, method: str = "GET", **headers: str) -> Answer:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         connection.putrequest(method, path, skip_host=True)
         for name, value in {"Host": "localhost", "X-API-Key": key, **GATEWAY, **headers}.items():
             connection.putheader(name, value)
         connection.endheaders()
-        response = connection.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        return Answer.read(connection.getresponse())
 
 
 def test_a_served_guard_judges_the_target_as_it_was_sent(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.policy import KeyPermission
 from tests import factories
+from tests.answers import Answer
 from tests.conftest import KEY, Cast, Program
 from tests.servers import install, serving
 
@@ -89,21 +90,19 @@ def test_a_served_head_has_the_headers_of_get_and_no_body(tmp_path: Path) -> Non
     statuses = set()
     with serving(installation) as server, closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
 
-        def ask(method: str, path: str, sent: str) -> tuple[int, dict[str, str], bytes]:
+        def ask(method: str, path: str, sent: str) -> Answer:
             connection.request(method, path, headers={"Host": "localhost", "X-API-Key": sent})
-            response = connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, headers, response.read()  # a body of HEAD would be taken for the next answer
+            return Answer.read(connection.getresponse())  # a body of HEAD would be taken for the next answer
 
         for path, sent in [(path, key) for path in paths] + [("/v2/projects", "nonsense"), ("/v2", "")]:
             status, headers, body = ask("GET", path, sent)
             statuses.add(status)
             assert ("link" in headers) == path.startswith("/v2/audit-events?limit=1")
-            without_body = ask("HEAD", path, sent)
+            head = ask("HEAD", path, sent)
             shared = {name: value for name, value in headers.items() if name not in OF_EACH}
-            assert without_body[0] == status, path
-            assert {name: value for name, value in without_body[1].items() if name not in OF_EACH} == shared, path
-            assert without_body[2] == b""
+            assert head.status == status, path
+            assert {name: value for name, value in head.headers.items() if name not in OF_EACH} == shared, path
+            assert head.body == b""
             assert int(headers["content-length"]) == len(body) > 0
         assert statuses == {200, 400, 401, 404, 405}
         status, headers, body = ask("OPTIONS", "/v2/projects", key)

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from .. import node
+from ..answers import Answer
 from ..gateways.listener import Listener
 from ..gateways.relay import pass_on
-from ..servers import ROOT, Answer, free_port, install, serving, wait_for
+from ..servers import ROOT, free_port, install, serving, wait_for
 from . import seed
 
 pytestmark = pytest.mark.xdist_group("gateways")
@@ -100,8 +101,7 @@ class Service:
             sent["X-API-KEY"] = self.guard.keys[key]
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
             connection.request(method, path, headers=sent)
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            return Answer.read(connection.getresponse())
 
     def authorization_request(self) -> dict[str, str]:
         """The last authorization request."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from ..servers import ROOT, Answer, free_port, wait_for
+from ..answers import Answer
+from ..servers import ROOT, free_port, wait_for
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
@@ -61,7 +62,7 @@ class Front:
         with closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers=sent)
-            return _answer(connection.getresponse())
+            return Answer.read(connection.getresponse())
 
     def raw(self, request: bytes, *, plain_http: bool = False, method: str = "GET") -> Answer:
         """The response to raw bytes. `plain_http` uses the port of plain HTTP."""
@@ -74,17 +75,13 @@ class Front:
                 connection.sendall(request)
                 response = http.client.HTTPResponse(connection, method=method)
                 response.begin()
-                return _answer(response)
+                return Answer.read(response)
 
     def log(self) -> str:
         return (self.directory / "atatus-dash.access.log").read_text()
 
     def logs(self) -> str:
         return "".join(path.read_text() for path in self.directory.glob("*.log"))
-
-
-def _answer(response: http.client.HTTPResponse) -> Answer:
-    return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
 def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int, ...], options: str = "") -> Path:

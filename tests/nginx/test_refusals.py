@@ -11,7 +11,8 @@ import pytest
 
 from atatus_dash.api.problems import CATALOGUE, PAGE
 
-from ..servers import Answer, free_port
+from ..answers import Answer
+from ..servers import free_port
 from .conftest import WayIn
 from .front import Front, in_front_of, needs_nginx
 
