@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from apikeys.guard import snippets
 from ..nginx.front import SELF_SIGNED, in_front_of
 from ..servers import Installation, Server, free_port, install, serving, wait_for
 from . import seed
-from .client import CLIENT, Reply, connected, request
+from .client import CLIENT, Connection, Reply
 from .programs import CONFIGURATIONS, PROGRAMS, Program
 from .relay import Relay
 from .upstream import Received, Upstream
 
 #: A load balancer in front of the gateways, trusted by them and by the guard.
 BALANCER = "127.0.0.9"
+
+#: Statuses of the service and the guard. A gateway may close the connection after its own.
+ANSWERED = (200, 401, 403, 429)
 
 
 @dataclass
@@ -53,6 +56,8 @@ class Gateway:
     port: int
     directory: Path
     guard: Guard
+    #: By the client's address.
+    kept: dict[str, Connection] = field(default_factory=dict)
 
     @property
     def relay(self) -> Relay:
@@ -67,8 +72,8 @@ class Gateway:
         keys = self.guard.keys
         return keys[name] if name in keys else keys[f"{name}-{self.name}"]
 
-    def connected(self, *, source: str = CLIENT, seconds: float = 20) -> Any:
-        return connected(self.port, self.guard.certificate, source=source, seconds=seconds)
+    def connected(self, *, source: str = CLIENT) -> Connection:
+        return Connection(self.port, self.guard.certificate, source=source)
 
     def request(
         self,
@@ -80,14 +85,29 @@ class Gateway:
         key: str | None = None,
         source: str = CLIENT,
     ) -> Reply:
-        """Send one request on a new connection. Clears the recorded requests of the guard and the service first."""
+        """Send one request. Clears the recorded requests of the guard and the service first."""
         self.reset()
         if key is not None:
             headers = (("X-API-KEY", self.key(key)), *headers)
-        with self.connected(source=source) as connection:
-            connection.send(request(method, target, headers, body))
-            reply: Reply = connection.reply(method)
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._idle_connection(source))
+            reply = connection.request(method, target, headers, body)
+            if reply.status in ANSWERED and connection.is_idle:
+                stack.pop_all()
+                self.kept[source] = connection
         return reply
+
+    def _idle_connection(self, source: str) -> Connection:
+        """That of the last request, as programs do. A new one takes longer than a request."""
+        if kept := self.kept.pop(source, None):
+            if kept.is_idle:
+                return kept
+            kept.close()
+        return self.connected(source=source)
+
+    def close(self) -> None:
+        for connection in self.kept.values():
+            connection.close()
 
     @contextmanager
     def guard_away(self) -> Iterator[None]:
@@ -236,7 +256,8 @@ def running(
         try:
             wait_for(lambda: process.poll() is not None or _is_ready(port, guard.certificate), program.name, 60)
             assert process.poll() is None, log.read_text()
-            yield Gateway(program.name, port, directory, guard)
+            with closing(Gateway(program.name, port, directory, guard)) as gateway:
+                yield gateway
         finally:
             process.terminate()
             try:
@@ -249,7 +270,7 @@ def running(
 def _is_ready(port: int, certificate: Path) -> bool:
     """Whether it serves with our certificate. Traefik listens before it has read its dynamic configuration."""
     try:
-        with connected(port, certificate) as connection:
+        with Connection(port, certificate) as connection:
             return connection.request("GET", "/").status == 401
     except (OSError, HTTPException):
         return False

@@ -71,12 +71,12 @@ def test_over_http_2_the_guard_checks_the_path_that_the_service_gets(gateway: Ga
     for key in ("reports", "write"):
         headers = (("X-API-KEY", gateway.key(key)),)
 
-        def ask(target: str, headers: tuple[tuple[str, str], ...] = headers) -> None:
-            ask_over_http_2(gateway.port, gateway.guard.certificate, "GET", target, headers)
+        def ask(some: list[str], headers: tuple[tuple[str, str], ...] = headers) -> None:
+            ask_over_http_2(gateway.port, gateway.guard.certificate, "GET", some, headers)
 
         gateway.reset()
         with ThreadPoolExecutor(16) as pool:  # Envoy takes a second to close a connection that it refuses
-            list(pool.map(ask, targets))
+            list(pool.map(ask, [targets[n::16] for n in range(16)]))
         received = {request.target for request in gateway.upstream.received}
         assert received >= set(FAMILIES[0].targets)
         assert received <= set(gateway.relay.checked_targets())
