@@ -16,8 +16,9 @@ from accounts.errors import DomainError, Unavailable
 from accounts.policy import KeyPermission, Permission
 
 from . import limits, lookup, networks, scopes, tokens
-from .limits import DryRun, Limiter, Outcome
+from .limits import DryRun, Limiter
 from .lookup import KeyRecord
+from .rates import Outcome
 
 #: How to authenticate (RFC 6750, §3).
 CHALLENGE = 'Bearer realm="atatus"'

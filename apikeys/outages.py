@@ -35,6 +35,10 @@ QUIET_SECONDS = 3
 SLOT_SECONDS = 0.5
 
 
+class RedisUnavailable(Exception):
+    """Takes the place of redis-py's errors, so that only what uses Redis has to import redis-py."""
+
+
 class Dependency:
     """The database or Redis."""
 

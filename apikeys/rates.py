@@ -1,5 +1,6 @@
 """A rate such as `100/minute`: a number of requests and a window in seconds. Pure."""
 
+import math
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -30,3 +31,32 @@ def parse(text: str) -> Rate:
     if found is None:
         raise ValueError("Write a rate as a number and a unit, such as 100/minute (second, minute, hour or day).")
     return Rate(int(found[1]), WINDOWS[found[2]])
+
+
+class Outcome(NamedTuple):
+    """The result of a limiter. `reset` is the time until the window ends, in whole seconds."""
+
+    allowed: bool
+    rate: Rate
+    remaining: int
+    reset: int
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds until a retry makes sense, at least 1."""
+        return max(1, self.reset)
+
+    @property
+    def policy_header(self) -> str:
+        """`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11, §3)."""
+        return f'"default";q={self.rate.limit};w={self.rate.window}'
+
+    @property
+    def header(self) -> str:
+        """`RateLimit` (the same draft, §4)."""
+        return f'"default";r={self.remaining};t={self.reset}'
+
+
+def whole_seconds(left: float, rate: Rate) -> int:
+    """The time left in a window, at most the window: floating point may exceed it slightly."""
+    return min(rate.window, max(0, math.ceil(left)))

@@ -2,7 +2,6 @@
 
 import sqlite3
 
-import redis
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.http import HttpResponse
 from django.template.loader import render_to_string
@@ -27,13 +26,12 @@ def is_outage(error: BaseException | None) -> bool:
         return isinstance(error, OperationalError) and code != sqlite3.SQLITE_ERROR
     if isinstance(error, InternalError):
         return getattr(cause, "sqlstate", "") in _OUTAGE_STATES
-    return isinstance(error, (OperationalError, InterfaceError, redis.RedisError))
+    return isinstance(error, (OperationalError, InterfaceError, outages.RedisUnavailable))
 
 
 def unavailable(error: BaseException | None) -> Unavailable:
     """The 503 for an outage, which is logged once."""
-    if isinstance(error, redis.RedisError):
-        outages.REDIS.record_failure(error)
+    if isinstance(error, outages.RedisUnavailable):
         return Unavailable("Rate limits are unavailable. Please try again later.", retry_after=2)
     if isinstance(error, Exception):
         outages.DATABASE.record_failure(error)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.cache.backends import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from apikeys import limits
+from apikeys import redis_limits
 
 
 class JSONSerializer:
@@ -56,12 +58,17 @@ class Client(redis.RedisCacheClient):
 
 
 def _call(call: Callable[[], Any], default: Any) -> Any:
-    """Redis' answer or, if it is unavailable, the default. Raises `RedisError` if LIMITS_WITHOUT_REDIS is `refuse`."""
-    answer = limits.call_redis(call)
-    return default if answer is limits.NO_ANSWER else answer
+    """Redis' answer, or the default if it is unavailable.
+
+    Raises `RedisUnavailable` instead if LIMITS_WITHOUT_REDIS is `refuse`.
+    """
+    answer = redis_limits.call_redis(call)
+    return default if answer is redis_limits.NO_ANSWER else answer
 
 
 class RedisCache(redis.RedisCache):
     def __init__(self, server: Any, params: dict[str, Any]) -> None:
-        super().__init__(server, params)
+        # No retries and short time-outs, so that a page fails quickly while Redis is unavailable.
+        options = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+        super().__init__(server, {**params, "OPTIONS": {"serializer": JSONSerializer(), **options}})
         self._class = Client

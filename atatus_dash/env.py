@@ -17,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from redis.connection import parse_url
 
 from apikeys import networks, rates
 
@@ -279,6 +278,8 @@ def redis(name: str) -> str:
 
     def parse(value: str) -> str:
         if value:
+            from redis.connection import parse_url  # here, because importing redis-py takes a tenth of a start
+
             parse_url(value)  # type: ignore[no-untyped-call]  # redis-py has no types for it
             if not value.startswith("unix:") and re.fullmatch(r"(/[0-9]*)?", urlsplit(value).path) is None:
                 raise ValueError

@@ -126,8 +126,7 @@ def _probe() -> None:
     outages.mark_background_thread()
     while True:
         outages.DATABASE.check(availability.probe_database)
-        if isinstance(limits.limiter, limits.RedisLimiter):
-            outages.REDIS.check(limits.limiter.probe)
+        outages.REDIS.check(limits.limiter.probe)
         time.sleep(PROBE_INTERVAL)
 
 

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from . import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -93,13 +90,6 @@ CACHES = {
             "BACKEND": "atatus_dash.cache.RedisCache",
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "atatus-json",  # version 0.1 wrote other values under "atatus"
-            # No retries and short time-outs, so that a page fails quickly while Redis is unavailable.
-            "OPTIONS": {
-                "serializer": "atatus_dash.cache.JSONSerializer",
-                "socket_timeout": 1,
-                "socket_connect_timeout": 1,
-                "retry": Retry(NoBackoff(), 0),
-            },
         }
         if REDIS_URL
         else {

@@ -15,9 +15,9 @@ from accounts.errors import Unavailable
 from accounts.policy import GRANTS, KeyPermission, KeyRole, Permission, Role
 from apikeys import gate, limits, lookup, tokens
 from apikeys.gate import Maintenance, MethodUnknown, Place, Question, Refused, Rule
-from apikeys.limits import DryRun, MemoryLimiter, Outcome
+from apikeys.limits import DryRun, MemoryLimiter
 from apikeys.lookup import KeyRecord
-from apikeys.rates import Rate
+from apikeys.rates import Outcome, Rate
 
 DEFAULT_RATE, FAILED_RATE = Rate(3, 60), Rate(2, 60)
 

@@ -13,9 +13,10 @@ from pytest_django import Settings
 from redis import RedisError
 
 from accounts.errors import TooManyRequests, Unavailable
-from apikeys import limits
-from apikeys.limits import DryRun, MemoryLimiter, Outcome, RedisLimiter
-from apikeys.rates import Rate
+from apikeys import limits, rates, redis_limits
+from apikeys.limits import DryRun, MemoryLimiter
+from apikeys.rates import Outcome, Rate
+from apikeys.redis_limits import RedisLimiter
 from tests.conftest import Program
 from tests.tcp_proxy import TcpProxy
 
@@ -92,7 +93,7 @@ def test_the_headers_of_an_outcome() -> None:
 
 
 def test_the_time_left_is_rounded_up_and_never_negative() -> None:
-    assert [limits._whole_seconds(left, Rate(1, 60)) for left in (-0.5, 0.5, 59.5, 60.5)] == [0, 1, 60, 60]
+    assert [rates.whole_seconds(left, Rate(1, 60)) for left in (-0.5, 0.5, 59.5, 60.5)] == [0, 1, 60, 60]
 
 
 def test_the_time_left_is_never_longer_than_the_window(limiter: WithinReach) -> None:
@@ -236,13 +237,13 @@ def test_clearing_the_limits_leaves_what_else_is_in_redis(in_redis: RedisLimiter
 def test_redis_gets_the_script_only_if_it_does_not_know_it(
     in_redis: RedisLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent, answer = [], limits._answer
+    sent, answer = [], redis_limits._answer
 
     def recording(connection: Any, *command: str | int) -> Any:
         sent.append(command[0])
         return answer(connection, *command)
 
-    monkeypatch.setattr(limits, "_answer", recording)
+    monkeypatch.setattr(redis_limits, "_answer", recording)
     in_redis._client.script_flush()
     for _ in range(3):
         in_redis.hit("key", Rate(1, 60))

@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts.policy import KeyPermission
 from apikeys import limits, usage
 from apikeys.gate import Place
-from apikeys.limits import RedisLimiter
 from apikeys.models import AccountUsage, APIKey, KeyUsage
+from apikeys.redis_limits import RedisLimiter
 from apikeys.usage import counts
 from tests import factories
 from tests.conftest import Cast, Program
