@@ -1,6 +1,5 @@
 """A cast used everywhere: an Owner, an Admin, a User, and a stranger from another account."""
 
-import gc
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -52,13 +51,6 @@ def alike(values: Iterable[T], *, repeat: T) -> list[Any]:
     isn't such a parameter: PostgreSQL refuses some that SQLite stores, such as a NUL.
     """
     return [value if value == repeat else pytest.param(value, marks=pytest.mark.alike) for value in values]
-
-
-def pytest_collection_finish() -> None:
-    """Collect garbage rarely, and not among objects that every test needs. It took an eighth of the suite's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

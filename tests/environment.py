@@ -1,7 +1,9 @@
 """The environment of the tests, loaded before the settings are. CI sets DATABASE_URL and REDIS_URL to real services."""
 
+import gc
 import os
 import re
+from collections.abc import Generator
 
 import pytest
 
@@ -43,3 +45,18 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores * 2, 12)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are collected, and later rarely and not among the objects that every test needs.
+
+    It took a sixth of the collection's time, and an eighth of the suite's.
+    """
+    gc.disable()
+    collected = yield
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
+    return collected

@@ -114,7 +114,7 @@ def survivors_of(tmp_path: Path) -> Survivors:
 
 
 def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(survivors_of: Survivors) -> None:
-    """As `conftest.py` does for everything that is imported."""
+    """As `tests/environment.py` does for everything that is imported."""
     conftest = "import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n"
     assert survivors_of({**DOUBLE, "conftest.py": conftest}) == ["double: 2 -> 3"]
 

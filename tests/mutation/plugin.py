@@ -136,7 +136,7 @@ class Mutation:
 
     def _remember_functions(self) -> None:
         """All functions of the module, by their code, and all caches. Searched only once, because it takes a while."""
-        gc.unfreeze()  # what tests/conftest.py froze, which gc.get_objects() leaves out
+        gc.unfreeze()  # what tests/environment.py froze, which gc.get_objects() leaves out
         gc.collect()
         self._functions: defaultdict[tuple[str, int], list[FunctionType]] = defaultdict(list)
         self._caches = []
