@@ -9,18 +9,20 @@ import hypothesis
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.http import HttpRequest
 from django.template import Engine
 from django.template.loader import render_to_string
-from django.test import Client, TransactionTestCase
-from pytest_django import Settings
+from django.test import Client, TransactionTestCase, override_settings
 
 from accounts import mail, outbox
 from accounts.models import Account, User
 from accounts.policy import KeyPermission, Role
+from accounts.sessions import SessionStore
 from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, problems, questions, sources
 
@@ -97,34 +99,36 @@ def _no_counts_from_before() -> Iterator[None]:
         counted.discard()
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+@pytest.fixture(scope="session", autouse=True)
+def _quick_settings() -> Iterator[None]:
+    """Passwords with a fast hash, and static files from their sources: `serve` collects them in other tests.
+
+    Once for all tests: each change of a setting makes Django forget the values of all others.
+    """
+    static_files = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        STATIC_ROOT=None,
+        STORAGES={**settings.STORAGES, "staticfiles": static_files},
+    ):
+        yield
 
 
-@pytest.fixture(autouse=True)
-def _plain_static_files(settings: Settings) -> None:
-    """Static files from their sources: `serve` collects them in other tests."""
-    settings.STATIC_ROOT = None
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
-
-
-@pytest.fixture(autouse=True)
-def _complete_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _complete_mail() -> Iterator[None]:
     """A variable that is missing in a mail's template fails, instead of being left out of the text."""
 
     def render(template: str, context: dict[str, Any]) -> str:
-        with monkeypatch.context() as patched:
+        with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Engine.get_default(), "string_if_invalid", "MISSING %s")
             text = render_to_string(template, context)
         assert "MISSING" not in text
         return text
 
-    for module in (mail, outbox, notices):
-        monkeypatch.setattr(module, "render_to_string", render)
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (mail, outbox, notices):
+            patched.setattr(module, "render_to_string", render)
+        yield
 
 
 @dataclass
@@ -177,7 +181,15 @@ class Browser(SecureClient):
     """A person's browser; `as_(person)` signs in."""
 
     def as_(self, person: User) -> "Browser":
-        self.force_login(person)
+        if self.cookies:  # also ends the session before
+            self.force_login(person)
+            return self
+        # As a sign-in does. `force_login` writes a session first, only to replace it.
+        request = HttpRequest()
+        request.session = SessionStore()
+        login(request, person)
+        request.session.save()
+        self.cookies[settings.SESSION_COOKIE_NAME] = str(request.session.session_key)
         return self
 
 
