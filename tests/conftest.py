@@ -1,7 +1,7 @@
 """A cast used everywhere: an Owner, an Admin, a User, and a stranger from another account."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,14 +36,16 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before `-m` selects and after pytest-randomly shuffles
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if ({"db", "transactional_db"} & fixtures or item.get_closest_marker("django_db")) and not (
             item.get_closest_marker("alike")
         ):
             item.add_marker(pytest.mark.stores)
+    yield
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def alike(values: Iterable[T], *, repeat: T) -> list[Any]:

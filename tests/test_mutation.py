@@ -113,12 +113,14 @@ def survivors_of(tmp_path: Path) -> Survivors:
     return run
 
 
+@pytest.mark.long
 def test_mistakes_are_made_in_functions_that_the_garbage_collector_no_longer_sees(survivors_of: Survivors) -> None:
     """As `tests/environment.py` does for everything that is imported."""
     conftest = "import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n"
     assert survivors_of({**DOUBLE, "conftest.py": conftest}) == ["double: 2 -> 3"]
 
 
+@pytest.mark.long
 def test_a_mistake_that_can_not_be_made_does_not_count_as_noticed(survivors_of: Survivors) -> None:
     conftest = """
 from tests.mutation.plugin import Mutation
@@ -128,6 +130,7 @@ Mutation._remember_functions = lambda self: self.__dict__.update(_functions={("d
     assert "make mutate itself" in str(survivors_of({**DOUBLE, "conftest.py": conftest}))
 
 
+@pytest.mark.long
 def test_a_super_class_that_is_no_longer_called_is_noticed(survivors_of: Survivors) -> None:
     example = """
 class Parent:
@@ -142,6 +145,7 @@ class Child(Parent):
     assert survivors_of({"example.py": example, "test_example.py": test}) == []
 
 
+@pytest.mark.long
 def test_a_mistake_may_change_the_parameters_of_the_test_that_notices_it(survivors_of: Survivors) -> None:
     test = """
 import example, pytest

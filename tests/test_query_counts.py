@@ -110,6 +110,7 @@ def measured(cast: Cast, times: int) -> dict[str, dict[str, str]]:
     }
 
 
+@pytest.mark.long
 def test_every_page_has_the_queries_of_the_file_however_long_its_lists_are(cast: Cast, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     few = measured(cast, FEW)

@@ -282,6 +282,7 @@ def filled_with_canaries(names: list[str]) -> dict[str, str]:
     return {name: f"{CANARY}@example.com" if "email" in name or name == "login" else next(values) for name in names}
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)  # allauth's mail needs the request at commit
 def test_no_page_keeps_a_key_whatever_is_typed_into_it(cast: Cast, settings: Settings, log: io.StringIO) -> None:
     settings.SIGNUP_OPEN = True

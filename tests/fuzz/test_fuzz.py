@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.servers import Installation, serving
 
 from . import run, seed
 
 
+@pytest.mark.long
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     installation = Installation(tmp_path, run.ENVIRONMENT)
     keys = installation.seed(seed.create)

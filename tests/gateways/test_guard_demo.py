@@ -9,6 +9,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from ..servers import ROOT, Installation, free_port, wait_for
 from .conftest import require
 
@@ -25,6 +27,7 @@ def listens(port: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_the_printed_calls_work_as_pasted_and_ctrl_c_stops_everything(tmp_path: Path) -> None:
     require("caddy")
     port, gateway = free_port(), free_port()
