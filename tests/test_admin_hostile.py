@@ -1,38 +1,67 @@
 """Django admin with URLs and forms that no browser sends: never a server error."""
 
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.utils import quote
+from django.core.exceptions import ValidationError
 from django.test import RequestFactory
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from accounts import keyset
 from accounts.admin.base import OperatorAdmin
+from accounts.models import Account
 from tests import factories
+from tests.clones import Clone
 from tests.conftest import Browser, Cast
 
 MODELS = list(admin.site._registry)
 
+#: None has a NUL: `test_a_nul_is_refused_before_any_page_of_admin` proves that no page gets one.
 VALUES = [
-    *("\0", "a\0b", "99999", "99999-01-01", "0001-01-01T00:00:00+23:59", "9" * 30, "1e999", "'%\\"),
+    *("99999", "99999-01-01", "0001-01-01T00:00:00+23:59", "9" * 30, "1e999", "'%\\"),
     *("\ud800", "x" * 3000, "", "a " * 1500),
 ]
+SENT = [value.encode(errors="surrogatepass") for value in VALUES]
 
 
-@pytest.fixture
-def desk(cast: Cast, browser: Browser) -> Browser:
+def _one_of_each(code: Callable[[Any], Hashable]) -> list[Any]:
+    """Of the models whose admin runs the same code, the first."""
+    return list({code(model): model for model in reversed(MODELS)}.values())
+
+
+_FINDING = (
+    *("get_queryset", "get_object", "change_view", "changeform_view", "delete_view", "history_view"),
+    *("changelist_view", "response_action"),
+)
+#: Different types of ids, and different code that finds an item by one.
+WAYS_TO_FIND = _one_of_each(
+    lambda model: (
+        type(model._meta.pk),
+        *(getattr(type(admin.site._registry[model]), name) for name in _FINDING),
+    )
+)
+
+
+def _rows(cast: Cast) -> None:
     api_key = factories.make_key(cast.account).api_key
     factories.make_deployment(factories.make_project(cast.account))
     factories.make_invitation(cast.account)
     api_key.origins.create(origin="203.0.113.7", last_used_at=api_key.created_at)
-    browser.as_(factories.make_operator())
-    browser.raise_request_exception = False
-    return browser
+
+
+ROWS = Clone(_rows)
+
+
+@pytest.fixture
+def desk(cast: Cast, desk: Browser) -> Browser:
+    ROWS.get(cast)
+    desk.raise_request_exception = False
+    return desk
 
 
 def url(model: Any, page: str, *arguments: str) -> str:
@@ -49,38 +78,66 @@ def test_every_table_has_the_shared_settings(model: Any) -> None:
     assert isinstance(admin.site._registry[model], OperatorAdmin)
 
 
-def _that_fail(desk: Browser, address: str, names: Sequence[str], value: str) -> list[str]:
+def _that_fail(desk: Browser, address: str, names: Sequence[str], value: bytes, *, alone: Sequence[str]) -> list[str]:
     """The parameters that cause a server error with this value.
 
-    First all are sent together: a page that opens has read all of them, and a forbidden page none. Otherwise each is
-    sent on its own.
+    All are sent together: a page that opens has read all of them. If it doesn't open, each of `alone` is sent by
+    itself.
     """
-    sent = value.encode(errors="surrogatepass")
-    together = desk.get(address, dict.fromkeys(names, sent)).status_code
-    if together in (200, 403) or (together < 500 and len(names) == 1):
+    together = desk.get(address, dict.fromkeys(names, value)).status_code
+    if together == 200:
         return []
-    failed = [name for name in names if desk.get(address, {name: sent}).status_code >= 500]
+    failed = [name for name in alone if desk.get(address, {name: value}).status_code >= 500]
     return failed or ["together"] * (together >= 500)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_no_url_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> None:
-    its_admin = admin.site._registry[model]
-    filters = its_admin.list_filter
-    looked_up = [f"{name}{lookup}" for name in filters if isinstance(name, str) for lookup in ("__exact", "__isnull")]
-    others = [
-        str(name.parameter_name) for name in filters if isinstance(name, type) and issubclass(name, SimpleListFilter)
-    ]
-    together: list[list[str]] = [["p", "o", "e", "all", "_facets", "_popup"], [*looked_up, *others], ["_to_field"]]
-    if its_admin.search_fields:
-        together.append(["q"])  # by itself: a search for too many words finds nothing, so no filter would be applied
-    failed = {
-        (name, value)
-        for names in together
-        for value in VALUES
-        for name in _that_fail(desk, url(model, "changelist"), names, value)
-    }
-    assert not failed
+def _filters(model: Any) -> tuple[list[str], list[str]]:
+    """The parameters of all filters, and of one filter of each kind: Django's have a kind for each type of column."""
+    kinds: dict[Any, list[str]] = {}
+    every = []
+    for item in admin.site._registry[model].list_filter:
+        if isinstance(item, str):
+            kind: Any = type(model._meta.get_field(item)), model._meta.get_field(item).null
+            names = [f"{item}__exact", f"{item}__isnull"]
+        else:
+            assert isinstance(item, type)
+            assert issubclass(item, admin.SimpleListFilter)
+            kind, names = item, [str(item.parameter_name)]
+        every += names
+        kinds.setdefault(kind, names)
+    return every, [name for names in kinds.values() for name in names]
+
+
+def _that_fail_in_a_list(desk: Browser, model: Any, names: Sequence[str], *, alone: Sequence[str]) -> Any:
+    address = url(model, "changelist")
+    return {(name, value) for value in SENT for name in _that_fail(desk, address, names, value, alone=alone)}
+
+
+#: Different types of the columns that order a list: a cursor has their values.
+ORDERS = _one_of_each(
+    lambda model: tuple(type(model._meta.get_field(name.lstrip("-"))) for name in keyset.Order.of(model).names)
+)
+
+
+@pytest.mark.parametrize("model", ORDERS, ids=lambda model: model.__name__)
+def test_no_cursor_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> None:
+    assert not _that_fail_in_a_list(desk, model, ["p"], alone=[])
+
+
+@pytest.mark.parametrize(
+    "model", [model for model in MODELS if admin.site._registry[model].search_fields], ids=lambda model: model.__name__
+)
+def test_no_search_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> None:
+    names = ["q", "o", "e", "all", "_facets", "_popup"]
+    assert not _that_fail_in_a_list(desk, model, names, alone=names)
+
+
+@pytest.mark.parametrize(
+    "model", [model for model in MODELS if admin.site._registry[model].list_filter], ids=lambda model: model.__name__
+)
+def test_no_filter_of_a_list_causes_a_server_error(desk: Browser, model: Any) -> None:
+    names, one_of_each_kind = _filters(model)
+    assert not _that_fail_in_a_list(desk, model, names, alone=one_of_each_kind)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -97,7 +154,7 @@ def test_a_list_accepts_only_its_own_filters(desk: Browser, rf: RequestFactory, 
         assert desk.get(url(model, "changelist"), {lookup: "99999"}).status_code == 400
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", WAYS_TO_FIND, ids=lambda model: model.__name__)
 @pytest.mark.parametrize("page", ["change", "delete", "history"])
 def test_no_url_of_an_item_causes_a_server_error(desk: Browser, model: Any, page: str) -> None:
     failed = [value for value in VALUES if desk.get(_item(model, page, value)).status_code >= 500]
@@ -105,37 +162,65 @@ def test_no_url_of_an_item_causes_a_server_error(desk: Browser, model: Any, page
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_no_url_of_a_new_item_causes_a_server_error(desk: Browser, model: Any) -> None:
-    names = [field.name for field in model._meta.concrete_fields]
-    failed = {(name, value) for value in VALUES for name in _that_fail(desk, url(model, "add"), names, value)}
-    assert not failed
+def test_the_form_of_a_new_item_ignores_the_query(desk: Browser, model: Any) -> None:
+    page = desk.get(url(model, "add"), {field.name: SENT for field in model._meta.concrete_fields})
+    may_add = admin.site._registry[model].has_add_permission(page.wsgi_request)
+    assert page.status_code == (200 if may_add else 403)
+    assert not may_add or page.context["adminform"].form.initial == {}
+
+
+def _may_be_id(model: Any, text: str) -> bool:
+    try:
+        model._meta.pk.clean(text, None)
+    except ValidationError:
+        return False
+    return True
+
+
+def _selected(desk: Browser, model: Any, action: Any, values: list[str]) -> int:
+    sent = {"action": action, "_selected_action": values, "index": "0"}
+    return int(desk.post(url(model, "changelist"), sent).status_code)
+
+
+ENCODED = [value.decode(errors="replace") for value in SENT]
+
+
+@pytest.mark.parametrize("model", WAYS_TO_FIND, ids=lambda model: model.__name__)
+def test_no_selected_item_causes_a_server_error(desk: Browser, model: Any) -> None:
+    assert not [value for value in ENCODED if _selected(desk, model, "delete_selected", [value]) >= 500]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_no_action_causes_a_server_error(desk: Browser, model: Any) -> None:
-    actions = ["delete_selected", "revoke", "suspend", "withdraw", "no such action", "\0"]
-    values = [value.encode(errors="replace").decode() for value in VALUES]
-    own = {"delete_selected", *(admin.site._registry[model].actions or ())}
+    """The selection is what an action gets: what can't be an id is refused before."""
+    values = [value for value in ENCODED if _may_be_id(model, value)]
+    actions = ["no such action", "delete_selected", *(admin.site._registry[model].actions or ())]
+    assert not [action for action in actions if _selected(desk, model, action, values) >= 500]
 
-    def send(action: str, selected: list[str]) -> int:
-        sent = {"action": action, "_selected_action": selected, "index": "0"}
-        return int(desk.post(url(model, "changelist"), sent).status_code)
 
-    # An action that the list doesn't have is refused before the selection is read.
-    failed = [
-        (action, selected)
-        for action in actions
-        for selected in ([[value] for value in values] if action in own else [values])
-        if send(action, selected) >= 500
+@pytest.mark.parametrize("page", ["changelist", "add", "change", "delete", "history"])
+@pytest.mark.parametrize("value", ["\0", "a\0b"])
+def test_a_nul_is_refused_before_any_page_of_admin(desk: Browser, page: str, value: str) -> None:
+    """In the path, the name or value of a parameter, or a form. Every page has the same decorator.
+
+    `test_no_page_of_admin_opens_without_a_second_factor` proves that.
+    """
+    address = url(Account, page, *(["1"] if page not in ("changelist", "add") else []))
+    answers = [
+        desk.get(address, {"name": value}),
+        desk.get(address, {value: "x"}),
+        desk.post(address, {"action": value, "_selected_action": "1"}),
+        desk.post(address, {"action": "delete_selected", "_selected_action": value}),
+        *([desk.get(_item(Account, page, value))] if page not in ("changelist", "add") else []),
     ]
-    assert not failed
+    assert {answer.status_code for answer in answers} == {400}
 
 
 def test_no_search_of_a_field_causes_a_server_error(desk: Browser) -> None:
     field = {"app_label": "accounts", "model_name": "project", "field_name": "account"}
-    for value in VALUES:
+    for value in SENT:
         for name in ("term", "page", *field):
-            query: dict[str, str | bytes] = {**field, name: value.encode(errors="surrogatepass")}
+            query: dict[str, str | bytes] = {**field, name: value}
             assert desk.get(reverse("admin:autocomplete"), query).status_code < 500
 
 
