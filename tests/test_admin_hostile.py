@@ -169,6 +169,15 @@ def test_the_form_of_a_new_item_ignores_the_query(desk: Browser, model: Any) -> 
     assert not may_add or page.context["adminform"].form.initial == {}
 
 
+@pytest.mark.parametrize("page", ["changelist", "add", "change", "delete", "history"])
+def test_no_parameter_of_every_page_causes_a_server_error(desk: Browser, cast: Cast, page: str) -> None:
+    address = url(Account, page, *([str(cast.account.pk)] if page not in ("changelist", "add") else []))
+    names = ["_popup", "_to_field", "_changelist_filters"]
+    assert not {
+        (name, value) for value in SENT for name in names if desk.get(address, {name: value}).status_code >= 500
+    }
+
+
 def _may_be_id(model: Any, text: str) -> bool:
     try:
         model._meta.pk.clean(text, None)

@@ -75,6 +75,10 @@ class OperatorAdmin(admin.ModelAdmin):
                 asked.add(item.parameter_name)
         return lookup in asked
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """An empty `_to_field` in the URL means none. Django looks for a field without a name, and fails."""
+        return super().get_object(request, object_id, from_field or None)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
