@@ -67,7 +67,9 @@ class Installation:
 
     def environ(self, **overrides: str | None) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        ours = {"SECRET_KEY": "for-tests-" + "x" * 50, "DATABASE_URL": f"sqlite:///{self.database}"}
+        # The key of this process, if it has one: what `connected` encrypts and signs, a server reads.
+        key = os.environ.get("SECRET_KEY", "for-tests-" + "x" * 50)
+        ours = {"SECRET_KEY": key, "DATABASE_URL": f"sqlite:///{self.database}"}
         merged = {**inherited, **ours, **self.environment, **overrides}
         return {name: value for name, value in merged.items() if value is not None}
 

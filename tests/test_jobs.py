@@ -502,11 +502,11 @@ def test_prune_and_send_notices_record_their_runs(settings: Settings) -> None:
 
 # A real server ----------------------------------------------------------------------------------
 
-MAIL_OF_A_COMMAND = """
-from datetime import timedelta
-from accounts import outbox
-outbox.add("a@example.com", "Hello", "Hello", kind="test", lifetime=timedelta(days=1))
-"""
+
+def add_mail(installation: Installation) -> None:
+    """As a command does, in another process than the server's."""
+    with installation.connected():
+        outbox.add("a@example.com", "Hello", "Hello", kind="test", lifetime=timedelta(days=1))
 
 
 def ask(installation: Installation, statement: str) -> Any:
@@ -524,7 +524,7 @@ def test_a_server_runs_every_job_by_itself_on_the_first_start_and_when_it_is_due
 
     with mail_server() as mail, serving(installation, EMAIL_URL=f"smtp://127.0.0.1:{mail.port}"):
         wait_for(have_run, "the first run")
-        installation.manage("shell", "--command", MAIL_OF_A_COMMAND)
+        add_mail(installation)
         ask(installation, "UPDATE atatus_dash_scheduledjob SET next_run_at = '2026-01-01', last_result = ''")
         wait_for(have_run, "the second run")
         assert mail.recipients == ["a@example.com"]
@@ -532,7 +532,7 @@ def test_a_server_runs_every_job_by_itself_on_the_first_start_and_when_it_is_due
 
 def test_a_job_that_hangs_does_not_delay_a_stop_and_is_run_by_the_next_server(tmp_path: Path) -> None:
     installation = install(tmp_path, ALLOW_HTTP="1")
-    installation.manage("shell", "--command", MAIL_OF_A_COMMAND)
+    add_mail(installation)
     with mail_server(is_silent=True) as mail:
         with serving(installation, EMAIL_URL=f"smtp://127.0.0.1:{mail.port}") as server:
             wait_for(lambda: mail.connections, "the job")

@@ -43,12 +43,6 @@ def _run(line: str, places: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602  our own docs
 
 
-def _manage(installation: Installation, *arguments: str) -> str:
-    done = installation.manage(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def _state(installation: Installation) -> list[dict[str, Any]]:
     excluded = [part for app in UNLIKE for part in ("--exclude", app)]
     rows = json.loads(installation.run("dumpdata", *excluded))
@@ -67,8 +61,8 @@ def _token(page: bytes) -> str:
 
 def _works_as_before(installation: Installation, later: str) -> None:
     """The old keys work, the key created after the backup doesn't, and the Owner can sign in."""
-    assert "Encrypted with the newest key: 0." in _manage(installation, "reencrypt")
-    with serving(installation, by_command=True) as server:
+    assert "Encrypted with the newest key: 0." in installation.run("reencrypt")
+    with serving(installation) as server:
         assert server.get("/readyz").status == 200
         who = server.get("/v2", NIGHTLY)
         assert (who.status, who.json["account"]["slug"]) == (200, "acme")
@@ -104,14 +98,14 @@ def test_an_old_backup_of_sqlite_is_restored_as_it_was(tmp_path: Path) -> None:
     saved = _run(_line("(umask 077; sudo -u atatus-dash sqlite3 "), places)
     assert saved.returncode == 0, saved.stderr
     assert _mode(tmp_path / "db.sqlite3") == 0o600
-    _manage(installation, "migrate")
+    installation.run("migrate", verbosity=0)
     before = _state(installation)
     later = installation.key("Later")
     for _ in ("once", "once more"):
         restored = _run(_line("sudo -u atatus-dash sh -c 'cd /var/lib/atatus-dash && aside="), places)
         assert restored.returncode == 0, restored.stderr
     assert len(list(here.glob("aside-*/db.sqlite3"))) == 2
-    _manage(installation, "migrate")
+    installation.run("migrate", verbosity=0)
 
     assert _state(installation) == before
     _works_as_before(installation, later)
@@ -146,7 +140,7 @@ def test_an_old_backup_of_postgresql_is_restored_as_it_was_or_not_at_all(tmp_pat
         subprocess.run(["psql", old, "-qf", str(DATA / "9df31b4.postgresql.sql")], check=True, capture_output=True)
         assert _run(backup, places).returncode == 0
         assert _mode(tmp_path / "atatus-dash.dump") == 0o600
-        _manage(installation, "migrate")
+        installation.run("migrate", verbosity=0)
         before = _state(installation)
         later = installation.key("Later")
 
@@ -158,6 +152,6 @@ def test_an_old_backup_of_postgresql_is_restored_as_it_was_or_not_at_all(tmp_pat
         restored = _run(restore, places)
         assert restored.returncode == 0, restored.stderr
         installation = _installation(tmp_path, new)
-        _manage(installation, "migrate")
+        installation.run("migrate", verbosity=0)
         assert _state(installation) == before
         _works_as_before(installation, later)

@@ -15,10 +15,15 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from pytest_django import Settings
 
+from accounts.models import AuditEvent
 from apikeys import tokens
 from atatus_dash.server.connection import Phase
 
+from . import factories
 from .servers import Installation, Server, install, serving, wait_for
 
 pytestmark = pytest.mark.xdist_group("servers")
@@ -36,9 +41,16 @@ def key(installation: Installation) -> str:
 
 @pytest.fixture(scope="module")
 def server(installation: Installation) -> Iterator[Server]:
-    with serving(
-        installation, by_command=True, EMAIL_URL="dummymail://"
-    ) as server:  # a mail about a key prints its mask
+    """Started through a link, as where several releases are installed. A mail about a key would print its mask."""
+    greeting = installation.directory / "greeting"
+    greeting.write_text("Sign in as one of:\n")
+    release, current = installation.directory / "release", installation.directory / "current"
+    release.mkdir()
+    (release / ".venv").symlink_to(sys.prefix)
+    current.symlink_to(release)
+    python = str(current / ".venv" / "bin" / "python")
+    greeted = ("--greeting", str(greeting))
+    with serving(installation, *greeted, python=python, by_command=True, EMAIL_URL="dummymail://") as server:
         yield server
 
 
@@ -136,8 +148,17 @@ def test_a_client_that_pipelines_thousands_of_requests_does_not_delay_others(ser
         assert time.monotonic() - started < 1
 
 
-def test_the_server_replaces_the_process_of_the_command(server: Server) -> None:
-    assert b"atatus_dash.server" in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+def test_the_server_replaces_the_process_of_the_command_and_uses_the_real_path_of_its_release(server: Server) -> None:
+    """Even if the link `current` changes, it continues with the packages of its own release."""
+    command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+    assert b"atatus_dash.server" in command
+    assert command.startswith(os.fsencode(Path(sys.executable).parent.resolve()))
+
+
+def test_a_greeting_is_printed_after_the_address(server: Server) -> None:
+    lines = server.log.read_text().splitlines()
+    assert lines[0].startswith(f"Serving on http://127.0.0.1:{server.port}")
+    assert lines[1:3] == ["", "Sign in as one of:"]
 
 
 def test_pages_have_their_styles_after_migrate_alone(server: Server) -> None:
@@ -379,39 +400,43 @@ def test_missing_migrations_are_a_warning_only(tmp_path: Path) -> None:
         assert "unapplied migration(s)" in server.log.read_text()
 
 
-def test_several_processes_without_redis_do_not_start(installation: Installation) -> None:
-    refused = installation.manage("serve", WEB_CONCURRENCY="2", REDIS_URL=None)
-    assert refused.returncode == 1
-    assert "WEB_CONCURRENCY=2 needs REDIS_URL" in refused.stderr
-    assert "Traceback" not in refused.stderr
+@pytest.fixture
+def _serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a test's settings are not refused, `serve` replaces its process."""
+    monkeypatch.setattr(os, "execv", lambda *command: pytest.fail("It starts the server."))
 
 
-def test_a_database_in_memory_is_not_served(installation: Installation) -> None:
-    refused = installation.manage("serve", DATABASE_URL="sqlite:///:memory:")
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("CommandError: ")
+@pytest.mark.usefixtures("_serves_nothing")
+def test_several_processes_without_redis_do_not_start(settings: Settings) -> None:
+    settings.WEB_CONCURRENCY, settings.REDIS_URL = 2, ""
+    with pytest.raises(CommandError, match="WEB_CONCURRENCY=2 needs REDIS_URL"):
+        call_command("serve", skip_checks=False)
 
 
-LONG_LOGS = """
-from django.test import Client
-from accounts.models import AuditEvent, User
-from accounts.services import create_account
-for name in ("first", "second"):
-    account = create_account(name=name, owner=User.objects.create_user(f"{name}@example.com"))
-    changes = {"name": ["x" * 1000, "y" * 1000]}
-    events = (AuditEvent(account=account, event="project.changed", changes=changes) for _ in range(10_000))
-    AuditEvent.objects.bulk_create(events, batch_size=1000)
+@pytest.mark.usefixtures("_serves_nothing")
+def test_a_database_in_memory_is_not_served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", ":memory:")
+    with pytest.raises(CommandError, match="DATABASE_URL is an in-memory database"):
+        call_command("serve")
+
+
+def _with_a_long_audit_log(name: str) -> tuple[str, str]:
+    """The slug of a new account and a cookie of its Owner. Its export has 20 MB."""
+    account = factories.make_account(name, factories.make_user(f"{name}@example.com"))
+    changes = {"name": ["x" * 5000, "y" * 5000]}
+    AuditEvent.objects.bulk_create(
+        (AuditEvent(account=account, event="project.changed", changes=changes) for _ in range(2000)), batch_size=500
+    )
     client = Client()
     client.force_login(account.memberships.get().user)
-    print(account.slug, client.cookies.output(header="", attrs=[]).strip())
-"""
+    return account.slug, f"sessionid={client.session.session_key}"
 
 
 def test_stalled_readers_of_exports_do_not_delay_others(installation: Installation, key: str) -> None:
-    made = installation.manage("shell", "--no-imports", "-c", LONG_LOGS)
-    assert made.returncode == 0, made.stderr
+    with installation.connected():
+        readers = [_with_a_long_audit_log(name) for name in ("first", "second")] * 3
     with serving(installation, THREADS="1") as server, ExitStack() as stalled:
-        for slug, cookie in (line.split(maxsplit=1) for line in made.stdout.splitlines() * 3):
+        for slug, cookie in readers:
             connection = stalled.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", server.port))
@@ -437,25 +462,3 @@ def test_two_processes_on_one_redis_let_exactly_the_limit_pass(installation: Ins
         assert len(server.workers()) >= 2
     assert (statuses.count(200), statuses.count(429)) == (100, 200)
     assert installation.requests_counted("Limited") == 300
-
-
-def test_a_greeting_is_printed_after_the_address(installation: Installation) -> None:
-    greeting = installation.directory / "greeting"
-    greeting.write_text("Sign in as one of:\n")
-    with serving(installation, "--greeting", str(greeting), by_command=True) as server:
-        lines = server.log.read_text().splitlines()
-    assert lines[0].startswith(f"Serving on http://127.0.0.1:{server.port}")
-    assert lines[1:3] == ["", "Sign in as one of:"]
-
-
-def test_a_server_that_was_started_through_a_link_uses_the_real_path(
-    installation: Installation, tmp_path: Path
-) -> None:
-    """Even if the link `current` changes, it continues with the packages of its own release."""
-    release, current = tmp_path / "release", tmp_path / "current"
-    release.mkdir()
-    (release / ".venv").symlink_to(sys.prefix)
-    current.symlink_to(release)
-    with serving(installation, python=str(current / ".venv" / "bin" / "python"), by_command=True) as server:
-        command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
-    assert command.startswith(os.fsencode(Path(sys.executable).parent.resolve()))
