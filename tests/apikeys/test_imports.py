@@ -23,8 +23,6 @@ from apikeys.services.imports import _Known, _known_keys
 from tests import factories
 from tests.conftest import Cast, Program
 
-pytestmark = pytest.mark.django_db
-
 SECRET = "sk_live_0123456789abcdef"
 DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
 
