@@ -116,8 +116,11 @@ class Installation:
 
         Nobody can sign in as a person it creates: a server doesn't know the fast hasher.
         """
-        fast = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-        with self.connected(), override_settings(PASSWORD_HASHERS=fast):
+        settings = {
+            "SECRET_KEY": self.environ()["SECRET_KEY"],  # encrypts mail
+            "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+        }
+        with self.connected(), override_settings(**settings):
             return create(*arguments, **named)
 
     def key(self, name: str = "Server", permission: str = "read_write", *options: str) -> str:
