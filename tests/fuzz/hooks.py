@@ -10,7 +10,9 @@ import schemathesis
 
 #: The key that schemathesis sends.
 OWN_KEY_ID = os.environ["FUZZ_KEY_ID"]
-_OTHER_KEY_ID = "key_0000000000000000"
+#: The key that is changed. It is never revoked, so that every valid change of it is accepted.
+CHANGED_KEY_ID = os.environ["FUZZ_CHANGED_KEY_ID"]
+_UNKNOWN_KEY_ID = "key_0000000000000000"
 
 #: Messages of a 400 that a valid request may get, because it depends on other items.
 BY_STATE = [
@@ -31,7 +33,7 @@ _number = count()
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    _spare_own_key(case)
+    _spare_keys(case)
     if _is_positive(case, "header") and "Idempotency-Key" in (case.headers or {}):
         # An Idempotency-Key that was sent before with another request is a 422.
         case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'].strip(chr(34))[:200]}-{next(_number)}"
@@ -52,12 +54,15 @@ def _is_positive(case: Any, location: str) -> bool:
     return all(component.mode.is_positive for where, component in components.items() if where.value == location)
 
 
-def _spare_own_key(case: Any) -> None:
+def _spare_keys(case: Any) -> None:
     """Don't change, rotate or revoke the key that schemathesis sends, because all later requests would get 401."""
-    if case.method != "GET" and (case.path_parameters or {}).get("key_id") == OWN_KEY_ID:
-        case.path_parameters["key_id"] = _OTHER_KEY_ID
+    kept = (OWN_KEY_ID, CHANGED_KEY_ID)
+    if case.method == "PATCH" and "key_id" in (case.path_parameters or {}) and _is_positive(case, "path"):
+        case.path_parameters["key_id"] = CHANGED_KEY_ID
+    elif case.method != "GET" and (case.path_parameters or {}).get("key_id") in kept:
+        case.path_parameters["key_id"] = _UNKNOWN_KEY_ID
     if isinstance(case.body, dict) and isinstance(ids := case.body.get("ids"), list):
-        case.body["ids"] = [_OTHER_KEY_ID if id == OWN_KEY_ID else id for id in ids]
+        case.body["ids"] = [_UNKNOWN_KEY_ID if id in kept else id for id in ids]
 
 
 def _in_future(text: str) -> str:

@@ -6,11 +6,12 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import django
 
-from tests.servers import Installation, serving
+from tests.servers import ROOT, Installation, serving
 
 HERE = Path(__file__).parent
 #: Of the server. The limits are more than schemathesis can send, because a 429 would hide what a request does.
@@ -21,22 +22,26 @@ ENVIRONMENT = {
 }
 
 
-def schemathesis(url: str, key: tuple[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis with the id and secret of a key, in a separate directory, because it leaves files."""
+def schemathesis(
+    url: str, keys: Mapping[str, tuple[str, str]], key: str, *options: str, hooks: str = "tests.fuzz.hooks"
+) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis with one of the keys that `seed` created, in a separate directory, because it leaves files."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", f"--config-file={HERE / 'schemathesis.toml'}"),
         *("run", f"{url}/v2/openapi.json", "--checks=all", "--generation-database=none", "--no-color", *options),
     ]
+    # Little else, because for each request it reads all variables.
     environment = {
-        "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
-        "PYTHONPATH": str(HERE.parent.parent),
-        "FUZZ_KEY_ID": key[0],
-        "FUZZ_KEY": key[1],
+        "PATH": os.environ["PATH"],
+        "SCHEMATHESIS_HOOKS": hooks,
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),  # its tables of Unicode take seconds
+        "PYTHONPATH": str(ROOT),
+        "FUZZ_KEY_ID": keys[key][0],
+        "FUZZ_KEY": keys[key][1],
+        "FUZZ_CHANGED_KEY_ID": keys["changed"][0],
     }
     with tempfile.TemporaryDirectory() as directory:
-        return subprocess.run(
-            command, cwd=directory, env={**os.environ, **environment}, text=True, check=False, stdout=subprocess.PIPE
-        )
+        return subprocess.run(command, cwd=directory, env=environment, text=True, check=False, stdout=subprocess.PIPE)
 
 
 def main() -> int:
@@ -58,7 +63,8 @@ def main() -> int:
         with serving(installation, by_command=True) as server:
             ran = schemathesis(
                 f"http://127.0.0.1:{server.port}",
-                keys[options.key],
+                keys,
+                options.key,
                 f"--max-time={options.minutes * 60:.0f}",
                 f"--seed={options.seed}",
             )

@@ -20,6 +20,7 @@ def create() -> dict[str, tuple[str, str]]:
     keys = {
         "administrator": factories.make_key(account, "Fuzz: administrator", administrator=True),
         "read": factories.make_key(account, "Fuzz: read", permission=KeyPermission.READ),
+        "changed": factories.make_key(account, "Fuzz: changed"),
         "write": factories.make_key(account, "Fuzz: write", permission=KeyPermission.WRITE),
     }
     return {name: (issued.api_key.pk, issued.secret) for name, issued in keys.items()}

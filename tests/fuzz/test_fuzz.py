@@ -16,8 +16,10 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     with serving(installation) as server:
         ran = run.schemathesis(
             f"http://127.0.0.1:{server.port}",
-            keys["administrator"],
+            keys,
+            "administrator",
             *("--seed=1", "--max-examples=1", "--phases=examples,coverage,fuzzing"),
+            hooks="tests.fuzz.short_hooks",
         )
     assert ran.returncode == 0, ran.stdout
     assert "Tested: 66" in ran.stdout
