@@ -1,7 +1,6 @@
 """One guard, one upstream and each gateway once, for all tests here."""
 
 import os
-import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,8 @@ from .programs import CONFIGURATIONS, PROGRAMS, Program
 from .relay import Relay
 from .upstream import Received, Upstream
 
-#: A load balancer in front of the gateways, trusted by them and by the guard.
-BALANCER = "127.0.0.9"
+#: A proxy trusted by the guard: a load balancer in front of the gateways, which trust it too, or nginx behind them.
+PROXY = "127.0.0.9"
 
 #: Statuses of the service and the guard. A gateway may close the connection after its own.
 ANSWERED = (200, 401, 403, 429)
@@ -46,6 +45,23 @@ class Guard:
     keys: dict[str, str]
     certificate: Path
     private_key: Path
+
+    @contextmanager
+    def in_maintenance(self, *options: str) -> Iterator[None]:
+        """Refuse authorization requests during the block."""
+        self.installation.run("maintenance", "on", "--guard", *options)
+        wait_for(lambda: self._status() == 503, "maintenance", 5)
+        try:
+            yield
+        finally:
+            self.installation.run("maintenance", "on")
+            wait_for(lambda: self._status() == 401, "the end of maintenance", 5)
+
+    def _status(self) -> int:
+        """That of an authorization request without a key."""
+        headers = {"X_Original_Method": "GET", "X_Original_URI": "/", "X_Forwarded_Proto": "https"}
+        path = f"/v2/verify/{self.service}/auth-request"
+        return self.server.get(path, X_Forwarded_For=CLIENT, **headers).status
 
 
 @dataclass
@@ -117,16 +133,6 @@ class Gateway:
         finally:
             self.relay.start()
 
-    @contextmanager
-    def with_guard_at(self, guard_port: int) -> Iterator[None]:
-        """Send authorization requests to another guard during the block."""
-        port = self.relay.guard_port
-        self.relay.forward_to(guard_port)
-        try:
-            yield
-        finally:
-            self.relay.forward_to(port)
-
     def reset(self) -> None:
         self.relay.requests.clear()
         self.upstream.received.clear()
@@ -151,7 +157,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
     installation = install(
         directory,
         ALLOWED_HOSTS="keys.example.com 127.0.0.1",
-        TRUSTED_PROXIES=f"{BALANCER}/32",
+        TRUSTED_PROXIES=f"{PROXY}/32",
         FAILED_AUTH_LIMIT="1000000/minute",
         THREADS="4",
     )
@@ -163,23 +169,9 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
         upstream.stop()
 
 
-@pytest.fixture(scope="session")
-def guard_in_maintenance(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a guard in maintenance, with the same services and keys."""
-    installation = Installation(tmp_path_factory.mktemp("maintenance"), guard.installation.environment)
-    with (
-        closing(sqlite3.connect(guard.installation.database)) as source,
-        closing(sqlite3.connect(installation.database)) as copy,
-    ):
-        source.backup(copy)
-    installation.run("maintenance", "on", "--guard", "--message", "Back at “noon”.", "--retry-after", "77")
-    with serving(installation) as server:
-        yield server.port
-
-
 @dataclass
 class ThroughNginx:
-    """A guard that gateways reach through deploy/nginx.conf. It trusts only nginx. The relay is behind nginx."""
+    """The guard behind deploy/nginx.conf. The relay is behind nginx, and asks from the address of a proxy."""
 
     guard: Guard
     values: dict[str, str]
@@ -190,16 +182,15 @@ def through_nginx(guard: Guard, tmp_path_factory: pytest.TempPathFactory) -> Ite
     directory = tmp_path_factory.mktemp("through-nginx")
     (directory / "gateways").mkdir()
     (directory / "gateways" / "listed.conf").write_text("allow 127.0.0.1;\n")
-    with serving(guard.installation, TRUSTED_PROXIES="127.0.0.1/32") as server:
-        relay = Relay(server.port)
-        with in_front_of(directory, relay.port) as nginx:
-            values = {
-                "guard_url": f"https://localhost:{nginx.https_port}",
-                "guard_address": f"127.0.0.1:{nginx.https_port}",
-                "guard_ca": str(nginx.certificate),
-            }
-            yield ThroughNginx(replace(guard, server=server, relay=relay), values)
-        relay.stop()
+    relay = Relay(guard.server.port, PROXY)
+    with in_front_of(directory, relay.port) as nginx:
+        values = {
+            "guard_url": f"https://localhost:{nginx.https_port}",
+            "guard_address": f"127.0.0.1:{nginx.https_port}",
+            "guard_ca": str(nginx.certificate),
+        }
+        yield ThroughNginx(replace(guard, relay=relay), values)
+    relay.stop()
 
 
 @contextmanager
@@ -290,10 +281,6 @@ class Running:
         require(name)
         found: ThroughNginx = self._request.getfixturevalue("through_nginx")
         return self._get(name, found.guard, found.values)
-
-    def guard_in_maintenance(self) -> int:
-        port: int = self._request.getfixturevalue("guard_in_maintenance")
-        return port
 
     def _get(self, name: str, guard: Guard, values: Mapping[str, str]) -> Gateway:
         wanted = (name, *sorted(values.items()))

@@ -13,15 +13,12 @@ TARGET_IN = {"auth-request": "X-Original-URI", "forward-auth": "X-Forwarded-Uri"
 
 
 class Relay(Listener):
-    def __init__(self, guard_port: int) -> None:
+    def __init__(self, guard_port: int, source: str = "127.0.0.1") -> None:
         self.guard_port = guard_port
+        self.source = source
         self.requests: list[Received] = []
         self.hangs = False
         super().__init__()
-
-    def forward_to(self, guard_port: int) -> None:
-        self.guard_port = guard_port
-        self.close_connections()
 
     def checked_target(self) -> str | None:
         """The original target in the last authorization request; None if there was none."""
@@ -39,7 +36,7 @@ class Relay(Listener):
         return found[2]
 
     def serve(self, connection: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", self.guard_port)) as guard:
+        with socket.create_connection(("127.0.0.1", self.guard_port), source_address=(self.source, 0)) as guard:
             threading.Thread(target=pass_on, args=(guard, connection), daemon=True).start()
             waiting = b""
             while part := connection.recv(65536):

@@ -20,7 +20,7 @@ from apikeys.guard import snippets
 
 from .cases import AUTHENTICATE, ELSEWHERE, SECONDS, Difference
 from .client import CLIENT, Reply
-from .conftest import BALANCER, Gateway, Running
+from .conftest import PROXY, Gateway, Running
 from .upstream import PAUSE
 
 
@@ -223,17 +223,17 @@ HOPS = "Addresses"
 
 @trial(HOPS, "A load balancer trusted by gateway and guard determines the client's address")
 def two_hops(gateway: Gateway, gateways: Running) -> None:
-    gateway = gateways.get(gateway.name, proxies=f"{BALANCER}/32")
+    gateway = gateways.get(gateway.name, proxies=f"{PROXY}/32")
 
     def ask(forwarded: str, source: str) -> int:
         headers = (("X-Forwarded-For", forwarded), ("X-Forwarded-Proto", "https"))
         return gateway.request("GET", "/reports/a", headers, key="network", source=source).status
 
-    assert ask(CLIENT, BALANCER) == 200
-    assert ask(f"203.0.113.7, {CLIENT}", BALANCER) == 200
-    assert ask(f"{CLIENT}, {ELSEWHERE}", BALANCER) == 403
+    assert ask(CLIENT, PROXY) == 200
+    assert ask(f"203.0.113.7, {CLIENT}", PROXY) == 200
+    assert ask(f"{CLIENT}, {ELSEWHERE}", PROXY) == 403
     assert ask(CLIENT, ELSEWHERE) == 403
-    assert ask(f"{CLIENT}, {BALANCER}", ELSEWHERE) == 403
+    assert ask(f"{CLIENT}, {PROXY}", ELSEWHERE) == 403
 
 
 # The guard or the service is unavailable --------------------------------------------------------
@@ -291,7 +291,7 @@ def guard_hangs(gateway: Gateway, gateways: Running) -> None:
 @trial(AWAY, "`maintenance on` does not affect requests")
 def maintenance(gateway: Gateway, gateways: Running) -> None:
     port = gateway.guard.server.port
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(BALANCER, 0))) as proxy:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(PROXY, 0))) as proxy:
         proxy.request("GET", "/v2", headers={"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"})
         assert proxy.getresponse().status == 503, "the guard isn't in maintenance"
     assert gateway.request("GET", "/reports/a", key="read").status == 200
@@ -306,7 +306,7 @@ def maintenance(gateway: Gateway, gateways: Running) -> None:
     ),
 )
 def maintenance_for_services(gateway: Gateway, gateways: Running) -> None:
-    with gateway.with_guard_at(gateways.guard_in_maintenance()):
+    with gateway.guard.in_maintenance("--message", "Back at “noon”.", "--retry-after", "77"):
         reply = gateway.request("GET", "/reports/a", key="read")
         assert gateway.received() is None
     assert reply.status == 503
