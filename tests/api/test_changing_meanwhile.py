@@ -22,11 +22,12 @@ from apikeys.models import APIKey
 from apikeys.services import Issued
 from atatus_dash.api.base import APIView
 from tests import factories
-from tests.clones import Clone
 from tests.conftest import ADMINISTRATOR_KEY, Cast, Program
 from tests.servers import install, serving, wait_for
 
-from .test_matrix import ROUTES, fill
+from .test_matrix import ROUTES, fill, things
+
+__all__ = ["things"]
 
 pytestmark = pytest.mark.django_db
 
@@ -85,26 +86,6 @@ FATES: dict[str, tuple[dict[str, Any], dict[str, Any], int, str]] = {
         "This account is closed.",
     ),
 }
-
-
-def _things(cast: Cast) -> dict[str, str]:
-    project = factories.make_project(cast.account)
-    return {
-        "<id:project_id>": project.id,
-        "<id:deployment_id>": factories.make_deployment(project).id,
-        "<id:key_id>": factories.make_key(cast.account, "Another").api_key.id,
-        "<id:service_id>": factories.make_service(cast.account).id,
-        "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
-        "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,
-    }
-
-
-THINGS = Clone(_things)
-
-
-@pytest.fixture
-def things(cast: Cast) -> dict[str, str]:
-    return THINGS.get(cast)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from atatus_dash.api.serializers import BodySerializer
 from tests import factories
 from tests.conftest import Cast, Program
 
-from .test_changing_meanwhile import BODIES, body_of, root, things
-from .test_matrix import api_routes, fill
+from .test_changing_meanwhile import BODIES, body_of, root
+from .test_matrix import api_routes, fill, things
 
 __all__ = ["root", "things"]
 

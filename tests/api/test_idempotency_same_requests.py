@@ -20,9 +20,10 @@ from atatus_dash.api.serializers import BodySerializer
 from tests import factories
 from tests.conftest import Cast, Program
 
-from .test_changing_meanwhile import root, things
+from .test_changing_meanwhile import root
 from .test_forms import FORM, as_form, multipart
 from .test_idempotency import KEY, assert_refused, post
+from .test_matrix import things
 
 __all__ = ["root", "things"]
 

@@ -120,7 +120,7 @@ def _things(cast: Cast) -> dict[str, str]:
     return {
         "<id:project_id>": project.id,
         "<id:deployment_id>": factories.make_deployment(project).id,
-        "<id:key_id>": factories.make_key(cast.account).api_key.id,
+        "<id:key_id>": factories.make_key(cast.account, "Another").api_key.id,
         "<id:service_id>": factories.make_service(cast.account).id,
         "<id:member_id>": Membership.objects.get(account=cast.account, user=cast.user).id,
         "<id:invitation_id>": factories.make_invitation(cast.account).invitation.id,

@@ -104,11 +104,11 @@ def test_what_is_let_through_below_a_path_stays_below_it_whatever_text_it_is(tex
             assert service.is_within(target, ["/reports/*"])
 
 
-@pytest.mark.parametrize("step", STRUCTURAL)
 @given(patterns)
-def test_patterns_contain_nothing_that_services_read_differently(step: str, pattern: str) -> None:
+def test_patterns_contain_nothing_that_services_read_differently(pattern: str) -> None:
     (known,) = scopes.parse_patterns([pattern])
-    assert STRUCTURAL[step](known) == known
+    for step, rewritten in STRUCTURAL.items():
+        assert rewritten(known) == known, step
 
 
 @settings(max_examples=500)
