@@ -10,8 +10,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from django.core.management.base import CommandError
+from pytest_django import Settings
 
-from ..servers import ROOT, Installation, free_port, wait_for
+from accounts.models import Account
+
+from ..servers import ROOT, Installation, free_port, install, wait_for
 from .conftest import require
 
 
@@ -65,24 +69,16 @@ def test_the_printed_calls_work_as_pasted_and_ctrl_c_stops_everything(tmp_path: 
     assert not listens(gateway)
 
 
-def test_a_port_in_use_is_reported_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts_or_is_deleted(tmp_path: Path, settings: Settings) -> None:
     require("caddy")
-    database = tmp_path / "guard.sqlite3"
-    database.write_bytes(b"of the demonstration that runs")
+    installation = install(tmp_path)
+    settings.PORT = free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        environ = Installation(tmp_path, {}).environ(
-            ALLOW_HTTP="1", PORT=str(free_port()), DATABASE_URL=f"sqlite:///{database}"
-        )
-        ran = subprocess.run(
-            [sys.executable, "manage.py", "guard_demo", "--new-database", "--gateway-port", str(port)],
-            cwd=ROOT,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert f"Port {port} is in use. Choose another one: make guard GATEWAY_PORT={port + 1}" in ran.stderr
-    assert database.read_bytes() == b"of the demonstration that runs"
+        with pytest.raises(CommandError) as reported:
+            installation.run("guard_demo", "--new-database", f"--gateway-port={port}")
+    assert str(reported.value) == f"Port {port} is in use. Choose another one: make guard GATEWAY_PORT={port + 1}"
+    with installation.connected():
+        assert Account.objects.get().slug == "acme"

@@ -1,4 +1,4 @@
-"""One installation with its server, and nginx in front, for all tests of a file."""
+"""One installation with its server, and nginx in front, for all tests here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class WayIn(Front):
         return super().logs() + self.server.log.read_text()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WayIn]:
     directory = tmp_path_factory.mktemp("nginx")
     https_port = free_port()
@@ -38,6 +38,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WayIn]:
         yield WayIn(**vars(nginx), server=server, installation=installation)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def key(front: WayIn) -> str:
     return front.installation.key("Behind nginx", "read_write", "--rate-limit", "1000000/minute")

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Front:
         if plain_http:
             connection = http.client.HTTPConnection("localhost", self.http_port, **options)
         else:
-            context = ssl.create_default_context(cafile=str(self.certificate))
+            context = _trusting(self.certificate)
             connection = http.client.HTTPSConnection("localhost", self.https_port, context=context, **options)
         with closing(connection):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -69,8 +70,7 @@ class Front:
         port = self.http_port if plain_http else self.https_port
         with socket.create_connection(("localhost", port), timeout=10) as connection:
             if not plain_http:
-                context = ssl.create_default_context(cafile=str(self.certificate))
-                connection = context.wrap_socket(connection, server_hostname="localhost")
+                connection = _trusting(self.certificate).wrap_socket(connection, server_hostname="localhost")
             with closing(connection):
                 connection.sendall(request)
                 response = http.client.HTTPResponse(connection, method=method)
@@ -82,6 +82,12 @@ class Front:
 
     def logs(self) -> str:
         return "".join(path.read_text() for path in self.directory.glob("*.log"))
+
+
+@cache
+def _trusting(certificate: Path) -> ssl.SSLContext:
+    """Creating it takes as long as a handshake."""
+    return ssl.create_default_context(cafile=str(certificate))
 
 
 def configure(directory: Path, https_port: int, http_port: int, nodes: tuple[int, ...], options: str = "") -> Path:
