@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core.cache import cache
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
 from accounts.models import Account, Membership, User
@@ -18,12 +18,11 @@ from tests.factories import PASSWORD
 from tests.mail import delivered
 
 from .conftest import Visitor
-from .test_look import SIZES, check
+from .test_look import check_at_each_size
 
 Visit = Callable[..., Visitor]
 
 WITH_AND_WITHOUT = pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no-javascript"])
-AT_EACH_SIZE = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 
 
 def code(secret: str) -> str:
@@ -245,13 +244,12 @@ def test_an_account_that_requires_two_factor_is_accessible_once_it_is_set_up(vis
 # Accessibility ----------------------------------------------------------------------------------
 
 
-@AT_EACH_SIZE
-def test_pages_about_people(size: ViewportSize, visit: Visit, cast: Cast, settings: Settings) -> None:
+def test_pages_about_people(visit: Visit, cast: Cast, settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     member = Membership.objects.get(account=cast.account, user=cast.user).id
     guest = factories.make_invitation(cast.account, "a.guest.with.a.long.name@subsidiary.example.com").invitation.id
     Account.objects.filter(pk=cast.account.pk).update(offered_to=member)
-    visitor = visit(viewport=size).sign_in("owner@example.com")
+    visitor = visit().sign_in("owner@example.com")
     tab = "/accounts/acme/settings/"
     for path in [
         "/accounts/",
@@ -278,76 +276,74 @@ def test_pages_about_people(size: ViewportSize, visit: Visit, cast: Cast, settin
         "/auth/sessions/",
     ]:
         visitor.goto(path)
-        check(visitor.page)
-    offered = visit(viewport=size).sign_in("user@example.com")
+        check_at_each_size(visitor.page)
+    offered = visit().sign_in("user@example.com")
     offered.goto(f"{tab}transfer/accept/")
-    check(offered.page)
+    check_at_each_size(offered.page)
     visitor.goto(f"{tab}members/")
     visitor.page.get_by_text("What each role can do").first.click()
-    check(visitor.page)
+    check_at_each_size(visitor.page)
     visitor.page.get_by_role("link", name="Invite member", exact=True).click()
     expect(visitor.page.get_by_role("dialog")).to_be_visible()
     visitor.page.get_by_role("button", name="Invite member").click()
     expect(visitor.page.locator("[aria-invalid=true]")).not_to_have_count(0)
-    check(visitor.page)
+    check_at_each_size(visitor.page)
     visitor.forgive(422)
 
 
-@AT_EACH_SIZE
-def test_pages_of_a_person_with_two_factor(size: ViewportSize, visit: Visit) -> None:
-    visitor = visit(viewport=size).sign_in("user@example.com")
+def test_pages_of_a_person_with_two_factor(visit: Visit) -> None:
+    visitor = visit().sign_in("user@example.com")
     page = visitor.page
     visitor.goto("/auth/2fa/totp/activate/")
     page.get_by_label("Code").fill("1")
     page.get_by_role("button", name="Add app").click()
     expect(page.get_by_text("This code is incorrect or has expired. Enter a new one.")).to_be_visible()
-    check(page)
+    check_at_each_size(page)
     secret = page.locator("#secret").inner_text()
     page.get_by_label("Code").fill(code(secret))
     page.get_by_role("button", name="Add app").click()
     page.wait_for_url("**/recovery-codes/")
-    check(page)
+    check_at_each_size(page)
     for path in ("", "totp/deactivate/", "recovery-codes/generate/", "reauthenticate/"):
         visitor.goto(f"/auth/2fa/{path}")
-        check(page)
+        check_at_each_size(page)
     visitor.goto("/accounts/acme/settings/members/leave/")
-    check(page)
-    other = visit(viewport=size)
+    check_at_each_size(page)
+    other = visit()
     other.goto("/auth/login/")
     other.page.get_by_label("E-mail").fill("user@example.com")
     other.page.get_by_label("Password", exact=True).fill(PASSWORD)
     other.page.get_by_role("button", name="Sign in").click()
     other.page.wait_for_url("**/2fa/authenticate/")
-    check(other.page)
+    check_at_each_size(other.page)
 
 
-@AT_EACH_SIZE
-def test_every_state_of_an_invitation_and_of_an_account(size: ViewportSize, visit: Visit, cast: Cast) -> None:
+def test_every_state_of_an_invitation_and_of_an_account(visit: Visit, cast: Cast) -> None:
     pending = factories.make_invitation(cast.account, "new@example.com")
     known = factories.make_invitation(cast.account, "stranger@example.com")
     withdrawn = factories.make_invitation(cast.account, "gone@example.com", withdrawn_at=cast.account.created_at)
-    visitor = visit(viewport=size)
+    visitor = visit()
     for sent in (pending, known, withdrawn):
         visitor.goto(f"/invitations/{sent.token}/")
-        check(visitor.page)
+        check_at_each_size(visitor.page)
     visitor.goto("/invitations/nothing/")
-    check(visitor.page)
+    check_at_each_size(visitor.page)
     visitor.sign_in("admin@example.com")
     visitor.goto(f"/invitations/{pending.token}/")
-    check(visitor.page)
+    check_at_each_size(visitor.page)
     Account.objects.filter(pk=cast.account.pk).update(suspended_at=cast.account.created_at)
     visitor.goto("/accounts/acme/")
-    check(visitor.page)
+    check_at_each_size(visitor.page)
     Account.objects.filter(pk=cast.account.pk).update(
         suspended_at=None, closed_at=cast.account.created_at, offered_to=None
     )
-    owner = visit(viewport=size)
+    owner = visit()
     owner.goto("/auth/login/?next=/accounts/acme/closed/")
     owner.page.get_by_label("E-mail").fill("owner@example.com")
     owner.page.get_by_label("Password", exact=True).fill(PASSWORD)
     owner.page.get_by_role("button", name="Sign in").click()
     owner.page.wait_for_url("**/closed/")
-    check(owner.page)
+    check_at_each_size(owner.page)
     for status in (403, 404, 410):
         visitor.forgive(status)
     assert User.objects.count() == 4
