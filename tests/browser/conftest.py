@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.cache import cache
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.test import override_settings
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -40,6 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+class CachedStaticFiles(StaticFilesHandler):
+    """A window asks once for each file, as in installations, instead of asking at each page whether it changed."""
+
+    def serve(self, request: HttpRequest) -> HttpResponse | FileResponse:
+        response = super().serve(request)
+        response["Cache-Control"] = "max-age=86400, immutable"
+        return response
+
+
 @pytest.fixture(scope="session")
 def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveServer]:
     """One server for all tests.
@@ -50,7 +60,7 @@ def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
     with django_db_blocker.unblock(), override_settings(**OVER_HTTP):
         server = LiveServer("127.0.0.1", start=False)
         # The default would be another handler, because settings name the app of static files by its configuration.
-        server.thread.static_handler = StaticFilesHandler
+        server.thread.static_handler = CachedStaticFiles
         server.start()
     yield server
     server.thread.terminate()
