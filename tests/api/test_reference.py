@@ -18,7 +18,7 @@ from apikeys import gate
 from atatus_dash import csp, maintenance
 from atatus_dash.api import docs
 from atatus_dash.api.problems import CATALOGUE
-from atatus_dash.api.reference import guides, pages, search
+from atatus_dash.api.reference import guides, markdown, pages, search
 from atatus_dash.api.reference.operations import Operation, read
 from atatus_dash.api.reference.pages import Site
 from atatus_dash.api.schema.document import document
@@ -286,14 +286,14 @@ def test_one_item_of_the_reader_stands_for_one_example() -> None:
 
 
 def test_html_in_a_description_or_a_guide_is_text() -> None:
-    assert guides.inline("a <script>x</script> `b`") == "a &lt;script&gt;x&lt;/script&gt; <code>b</code>"
-    shown = guides.in_html("<img src=x>\n\n[x](javascript:alert(1))", "https://a.test", lambda name: name)
+    assert markdown.inline("a <script>x</script> `b`") == "a &lt;script&gt;x&lt;/script&gt; <code>b</code>"
+    shown = markdown.in_html("<img src=x>\n\n[x](javascript:alert(1))", "https://a.test", lambda name: name)
     assert "<img" not in shown
     assert "javascript" not in shown.replace("[x](javascript:alert(1))", "")
 
 
 def test_an_empty_header_of_a_table_is_none() -> None:
-    shown = guides.in_html("| a | |\n|---|---|\n| b | c |", "https://a.test", lambda name: name)
+    shown = markdown.in_html("| a | |\n|---|---|\n| b | c |", "https://a.test", lambda name: name)
 
     assert "<th>a</th>\n<td></td>" in shown
 
@@ -301,7 +301,7 @@ def test_an_empty_header_of_a_table_is_none() -> None:
 def test_links_between_guides_lead_to_pages_and_others_are_text() -> None:
     text = "[a](errors.md#format) [b](../security.md) [c](https://example.com) [d](README.md)"
 
-    shown = guides.in_html(text, "https://a.test", lambda name: f"/docs/{name}")
+    shown = markdown.in_html(text, "https://a.test", lambda name: f"/docs/{name}")
 
     assert '<a href="/docs/errors#format">a</a> b <a href="https://example.com">c</a> <a href="/docs/">d</a>' in shown
 

@@ -19,7 +19,6 @@ from apikeys.calls import Call, as_json
 from .. import problems
 from ..errors import PROBLEM, error_content
 from ..problems import CATALOGUE, INVALID_FIELDS, ProblemType
-from ..schema.document import document
 from . import guides, operations, search
 from .operations import Field, Operation, Reference, Resource
 
@@ -113,6 +112,8 @@ class Page(NamedTuple):
 
 @lru_cache(maxsize=1)
 def reference() -> Reference:
+    from ..schema.document import document  # here, because importing drf-spectacular takes 40 ms
+
     return operations.read(document())
 
 
@@ -171,7 +172,9 @@ def guide(site: Site, name: str) -> Page:
     found = next((one for one in guides.all_guides() if one.name == name), None)
     if found is None:
         raise Http404
-    html = guides.in_html(found.text, site.origin, site.guide)
+    from .markdown import in_html  # here, for the reason that it gives
+
+    html = in_html(found.text, site.origin, site.guide)
     context = _context(site, f"guides/{name}", found.title)
     # Only the quick start sets them.
     variables = "$API" in found.text and "export API=" not in found.text

@@ -12,7 +12,6 @@ from apikeys.credentials import FIELD
 
 from ..base import APIView
 from ..permissions import IsOpen
-from ..schema.document import rendered
 
 #: Caches may store it, but have to check each time whether it is current: a new version of this server has a new
 #: description.
@@ -41,6 +40,8 @@ class OpenAPIView(APIView):
 
         OpenAPI 3.1, with this server's address.
         """
+        from ..schema.document import rendered  # as in `base`
+
         content, etag = rendered(links.in_answer("/", request._request).removesuffix("/"))
         headers = {"ETag": etag}
         # It depends on its URL only. A URL with a key must not be stored anywhere.
