@@ -32,6 +32,8 @@ from atatus_dash.management.commands.serve import collect_static_files
 from .answers import Answer
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Hides packages that no installation has.
+INSTALLED = ROOT / "tests" / "installed"
 PASSWORD = "correct horse battery staple"
 
 P = ParamSpec("P")
@@ -227,7 +229,8 @@ def serving(
     else:
         _collect_static_files()
         started = [python, "-m", "atatus_dash.server"]
-        overrides["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), overrides.get("PYTHONPATH")]))
+    path = [str(ROOT), overrides.get("PYTHONPATH"), str(INSTALLED)]
+    overrides["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     log = installation.directory / f"serve-{port}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
