@@ -1,5 +1,6 @@
 """A cast used everywhere: an Owner, an Admin, a User, and a stranger from another account."""
 
+import os
 import re
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from accounts.sessions import SessionStore
 from apikeys import exposure, limits, notices, outages
 from apikeys.usage import counts, problems, questions, sources
 
-from . import factories, openapi
+from . import factories, openapi, servers
 from .clones import Clone
 
 T = TypeVar("T")
@@ -65,6 +66,13 @@ def django_db_modify_db_settings(
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_database_for_servers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It takes two seconds to create. Directories of pytest-xdist's processes are within one of their run."""
+    directory = tmp_path_factory.getbasetemp()
+    servers.shared = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
 
 
 @pytest.fixture(scope="session")

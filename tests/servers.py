@@ -1,5 +1,6 @@
 """Real servers for tests, each with its own database and port."""
 
+import fcntl
 import io
 import os
 import re
@@ -35,6 +36,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Hides packages that no installation has.
 INSTALLED = ROOT / "tests" / "installed"
 PASSWORD = "correct horse battery staple"
+#: A directory of all processes of a test run. None for tools, which don't share.
+shared: Path | None = None
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,7 +143,7 @@ class Installation:
 
 
 def install(directory: Path, **environment: str) -> Installation:
-    """A migrated database with the account Acme. For SQLite, it is a copy of one that each process creates once."""
+    """A migrated database with the account Acme. For SQLite, it is a copy of one that is created once."""
     installation = Installation(directory, environment)
     if "DATABASE_URL" in environment:
         _fill(installation)
@@ -151,6 +154,17 @@ def install(directory: Path, **environment: str) -> Installation:
 
 @cache
 def _filled_database() -> bytes:
+    if shared is None:
+        return _new_database()
+    file = shared / "servers.sqlite3"
+    with (shared / "servers.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            file.write_bytes(_new_database())
+    return file.read_bytes()
+
+
+def _new_database() -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         installation = Installation(Path(directory))
         _fill(installation)
