@@ -3,7 +3,6 @@
 import fcntl
 import io
 import os
-import re
 import secrets
 import signal
 import socket
@@ -211,10 +210,8 @@ class Server:
             return False
 
     def workers(self) -> list[int]:
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in re.findall(r"\d+", found.stdout)]
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Send the signal and wait for the end. Returns the seconds that it took."""
