@@ -1,4 +1,4 @@
-"""How Chromium is started: without a sandbox, for root, and without requests of its own."""
+"""How Chromium is started: without a sandbox, for root, and without work and requests of its own."""
 
 #: Chromium obeys only the last --disable-features, so this repeats Playwright's list (chromiumSwitches.ts).
 DISABLED_BY_PLAYWRIGHT = [
@@ -31,4 +31,6 @@ ARGS = [
     "--disable-sync",
     "--no-first-run",
     f"--disable-features={','.join([*DISABLED_BY_PLAYWRIGHT, *_DISABLED])}",
+    # A page is open for a moment, too short for an optimized compilation of its scripts and axe to pay.
+    "--js-flags=--no-opt,--no-maglev",
 ]
