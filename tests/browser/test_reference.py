@@ -142,7 +142,7 @@ def test_the_arrow_down_goes_from_the_search_to_its_first_result(visit: Visit) -
     field = visitor.page.get_by_label("Search the API reference")
     field.press("ArrowDown")
     expect(field).to_be_focused()
-    field.press_sequentially("rotate an api key")
+    field.fill("rotate an api key")
     first = visitor.page.get_by_role("link", name="Rotate an API key", exact=True)
     expect(first).to_be_visible()
     field.press("ArrowDown")
