@@ -7,13 +7,21 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from django.utils import timezone
 
+from accounts.models import OutgoingMail
+from apikeys.models import Notice
+from atatus_dash import scheduler
+from atatus_dash.models import ScheduledJob
+
+from . import factories
 from .servers import Server, install, serving, wait_for
 from .smtp import MailServer, mail_server
 
@@ -27,25 +35,6 @@ pytestmark = [
 ]
 
 ACCOUNTS = 40
-
-#: In each account, one key that expires within a week and one that has expired. No notice has been sent.
-KEYS = f"""
-from datetime import timedelta
-from django.utils import timezone
-from accounts.models import OutgoingMail
-from apikeys.models import Notice
-from atatus_dash import scheduler
-from atatus_dash.models import ScheduledJob
-from tests import factories
-for number in range({ACCOUNTS}):
-    account = factories.make_account(f"Account {{number}}", factories.make_user(f"owner{{number}}@example.com"))
-    for days in (3, -1):
-        factories.make_key(account, expires_at=timezone.now() + timedelta(days=days))
-Notice.objects.update(sent_at=timezone.now())
-OutgoingMail.objects.all().delete()
-scheduler.create_rows()
-ScheduledJob.objects.update(next_run_at=timezone.now() + timedelta(days=1))
-"""
 
 DUE = "UPDATE atatus_dash_scheduledjob SET next_run_at = now()"
 HALF_A_MINUTE_LATER = "UPDATE atatus_dash_scheduledjob SET leased_until = leased_until - interval '31 seconds'"
@@ -67,6 +56,18 @@ def database() -> Iterator[str]:
     subprocess.run(["psql", admin, "-qc", f"DROP DATABASE {name} WITH (FORCE)"], check=True)
 
 
+def _create_keys() -> None:
+    """In each account, one key that expires within a week and one that has expired. No notice has been sent."""
+    for number in range(ACCOUNTS):
+        account = factories.make_account(f"Account {number}", factories.make_user(f"owner{number}@example.com"))
+        for days in (3, -1):
+            factories.make_key(account, expires_at=timezone.now() + timedelta(days=days))
+    Notice.objects.update(sent_at=timezone.now())
+    OutgoingMail.objects.all().delete()
+    scheduler.create_rows()
+    ScheduledJob.objects.update(next_run_at=timezone.now() + timedelta(days=1))
+
+
 class Nodes(ExitStack):
     """Each node has its own mail server, which shows what it sent. The node that sends first is killed or frozen."""
 
@@ -77,8 +78,8 @@ class Nodes(ExitStack):
         self.database, self.how = database, how
         redis = os.environ["REDIS_URL"]
         self.installation = install(directory, DATABASE_URL=database, REDIS_URL=redis, ALLOW_HTTP="1")
-        made = self.installation.manage("shell", "--command", KEYS)
-        assert made.returncode == 0, made.stderr
+        with self.installation.connected():
+            _create_keys()
         self.mail: list[MailServer] = [self.enter_context(mail_server()) for _ in range(2)]
         self.nodes: list[Server] = []
         self.hit: int | None = None
