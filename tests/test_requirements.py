@@ -1,5 +1,6 @@
-"""requirements*.txt have the packages of requirements*.in, each with a version and hashes."""
+"""Lock files have the packages that are asked for, each with a version and hashes, and name no index."""
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +68,14 @@ def test_a_lock_names_no_package_index(name: str) -> None:
     assert (
         re.findall(r"--(?:index|extra-index|find-links|trusted)\S*|\w+://\S+", (ROOT / f"{name}.txt").read_text()) == []
     )
+
+
+@pytest.mark.parametrize("lock", sorted(ROOT.glob("tests/*/package-lock.json")), ids=lambda lock: lock.parent.name)
+def test_a_lock_of_npm_has_hashes_and_names_no_registry(lock: Path) -> None:
+    packages = [package for path, package in json.loads(lock.read_text())["packages"].items() if path]
+
+    assert packages
+    assert [package for package in packages if "integrity" not in package or "resolved" in package] == []
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -145,7 +145,7 @@ def test_a_client_that_pipelines_thousands_of_requests_does_not_delay_others(ser
             connection.sendall(requests)
         started = time.monotonic()
         assert server.get("/healthz").status == 200
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 def test_the_server_replaces_the_process_of_the_command_and_uses_the_real_path_of_its_release(server: Server) -> None:
