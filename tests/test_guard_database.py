@@ -1,7 +1,6 @@
 """What the guard reads and writes, and its answers without a database."""
 
 import json
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,7 +13,7 @@ from apikeys.lookup import ServiceRecord
 from apikeys.models import APIKey, KeyUsage, Service
 from apikeys.services import Issued
 from apikeys.usage import counts, questions
-from tests import factories
+from tests import dead_connections, factories
 from tests.authorization_requests import CLIENT, ask
 from tests.conftest import Cast
 
@@ -67,18 +66,8 @@ def test_the_statement_knows_every_column_of_its_records(cast: Cast, service: Se
 
 @pytest.mark.django_db(transaction=True)
 def test_a_dead_connection_is_replaced_once(service: Service, key: Issued) -> None:
-    fetch, calls = lookup._fetch, []
-
-    def die_once(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise OperationalError("server closed the connection unexpectedly")
-        return fetch(*arguments)
-
-    with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close") as close:
+    with dead_connections.replaced_once():
         assert ask(service, key=key.secret).status == 200
-    assert len(calls) == 2
-    close.assert_called_once()
 
 
 def test_an_unreachable_database_is_503(service: Service, key: Issued) -> None:

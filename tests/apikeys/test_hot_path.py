@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
-from unittest import mock
 
 import pytest
 from django.db import OperationalError, ProgrammingError, connection, transaction
@@ -12,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from apikeys import lookup, tokens
-from tests import factories
+from tests import dead_connections, factories
 from tests.conftest import Cast, Program
 
 pytestmark = pytest.mark.django_db
@@ -67,18 +66,8 @@ def test_a_statement_returns_what_django_would_each_time_it_is_executed(cast: Ca
 @pytest.mark.django_db(transaction=True)
 def test_a_dead_connection_is_replaced_once(cast: Cast) -> None:
     issued = factories.make_key(cast.account)
-    fetch, calls = lookup._fetch, list[Any]()
-
-    def die_once(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise OperationalError("server closed the connection unexpectedly")
-        return fetch(*arguments)
-
-    with mock.patch("apikeys.lookup._fetch", side_effect=die_once), mock.patch.object(connection, "close") as close:
+    with dead_connections.replaced_once():
         assert Program(issued.secret).get("/v2").status_code == 200
-    assert len(calls) == 2
-    close.assert_called_once()
 
 
 # Without a cursor -------------------------------------------------------------------------------
